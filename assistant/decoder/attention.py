@@ -1,0 +1,356 @@
+"""THE SEAM: one attention processor through which every control reaches every attention layer of a UNet.
+
+It knows layers, rows, keys and values; it does not know what any control is for, nor schedulers nor guidance.
+A processor holds nothing but its layer's name and kernel. All that belongs to one request travels in one `Seam`,
+passed to each call of the UNet as `cross_attention_kwargs={"seam": seam}`; two requests may run interleaved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from assistant.decoder.rows import Row
+from assistant.errors import ConfigError, DeviceError
+
+KERNELS = ("auto", "sdpa", "xformers")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attention that replaces the ordinary one of its target rows.
+
+    `value` may carry the values of several rows joined along the feature axis: the same map then serves them all, and
+    the output is split evenly among `targets`.
+    """
+
+    query: torch.Tensor  # (images, heads, Nq, d)
+    key: torch.Tensor  # (images, heads, N, d)
+    value: torch.Tensor  # (images, heads, N, d * len(targets))
+    targets: tuple[str, ...]  # row names
+
+
+class Control:
+    """What plugs in. Each method may be left as it is; all are called for self- and cross-attention layers."""
+
+    def maps(self, call: Call) -> Collection[str]:
+        """Rows whose attention maps this control wants to find in `call.maps` afterwards. Only these are made."""
+        return ()
+
+    def replace(self, call: Call) -> Sequence[Job]:
+        """Attentions with edited queries, keys or values, in place of the ordinary ones of their targets."""
+        return ()
+
+    def after(self, call: Call, out: torch.Tensor) -> torch.Tensor:
+        """Add to, or merge, the rows' outputs before the layer's `to_out`.
+
+        Args:
+            out: (rows * images, heads, Nq, d). Must not be changed in place.
+
+        Returns:
+            The same shape.
+        """
+        return out
+
+
+class Seam:
+    """Everything one request carries through the attention layers.
+
+    Args:
+        tokens: name -> (1 or images, N, d), the sources that rows attend to (`Row.tokens`).
+        vectors: name -> (1 or images, d), the sources of one vector (`Row.vector`).
+        controls: applied in this order.
+        cache: keep what does not change from step to step. False where gradients flow or weights change.
+    """
+
+    def __init__(
+        self,
+        tokens: Mapping[str, torch.Tensor],
+        vectors: Mapping[str, torch.Tensor] | None = None,
+        controls: Sequence[Control] = (),
+        cache: bool = True,
+    ) -> None:
+        self.tokens = dict(tokens)
+        self.vectors = dict(vectors or {})
+        self.controls = tuple(controls)
+        self.cache = cache
+        self.rows: tuple[Row, ...] = ()
+        self.images = 1
+        self.step, self.steps = 0, 1
+        self._kept: dict[Hashable, Any] = {}
+
+    def begin(self, rows: Sequence[Row], images: int, step: int = 0, steps: int = 1) -> Seam:
+        """Say what the next call of the UNet holds: `rows` in order, `images` batch entries each.
+
+        Raises:
+            ConfigError: a row names a source that the seam does not hold, or of another number of images.
+        """
+        for row in rows:
+            for name, held in ((row.tokens, self.tokens), (row.vector, self.vectors)):
+                if name is not None and name not in held:
+                    raise ConfigError(f"The row '{row.name}' sees '{name}', which this request does not have.")
+                if name is not None and held[name].shape[0] not in (1, images):
+                    raise ConfigError(f"'{name}' is of {held[name].shape[0]} images, but {images} are drawn.")
+        self.rows, self.images, self.step, self.steps = tuple(rows), images, step, steps
+        return self
+
+    def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """`compute()`, at its first call for `key` in this request; later the kept result. Always anew uncached."""
+        if not self.cache:
+            return compute()
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+    def key_value(self, layer: str, attn: Any, sources: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """K and V of consecutive rows that attend to `sources`, each (len(sources) * images, heads, N, d).
+
+        A source is projected once however many rows share it, and one for all images is never copied.
+        """
+
+        def project(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+            key, value = _key_value(attn, self.tokens[name])
+            return (key.contiguous(), value.contiguous()) if self.cache else (key, value)
+
+        distinct = {name: self.once((layer, name), lambda name=name: project(name)) for name in dict.fromkeys(sources)}
+        if len(distinct) == 1 and self.tokens[sources[0]].shape[0] == 1:
+            count = len(sources) * self.images
+            return tuple(t.expand(count, -1, -1, -1) for t in distinct[sources[0]])
+        if len(sources) == 1:
+            return distinct[sources[0]]
+
+        def gather(which: int) -> torch.Tensor:
+            return torch.cat([distinct[name][which].expand(self.images, -1, -1, -1) for name in sources])
+
+        return self.once((layer, sources, self.images), lambda: (gather(0), gather(1)))
+
+
+class Call:
+    """One attention layer at one step, as controls see it.
+
+    Attributes:
+        layer: name as in `unet.named_modules()`. attn: the diffusers layer. seam: the request. cross: which kind.
+        query: (rows * images, heads, Nq, d).
+        maps: row name -> (images, heads, Nq, N), filled before `Control.after`, for the rows asked for.
+    """
+
+    def __init__(
+        self,
+        layer: str,
+        attn: Any,
+        seam: Seam,
+        query: torch.Tensor,
+        own: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> None:
+        self.layer, self.attn, self.seam, self.query = layer, attn, seam, query
+        self.cross = own is None
+        self.maps: dict[str, torch.Tensor] = {}
+        self._own = own  # a self-attention layer's keys and values, (rows * images, heads, Nq, d)
+
+    def has(self, *names: str) -> bool:
+        """Whether all these rows are in the batch."""
+        return {row.name for row in self.seam.rows}.issuperset(names)
+
+    def span(self, name: str) -> slice:
+        """Where a row's images lie in the batch."""
+        start = [row.name for row in self.seam.rows].index(name) * self.seam.images
+        return slice(start, start + self.seam.images)
+
+    def key_value(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The ordinary K and V of a row that attends to something, each (images, heads, N, d)."""
+        if self._own is not None:
+            return self._own[0][self.span(name)], self._own[1][self.span(name)]
+        (row,) = (row for row in self.seam.rows if row.name == name)
+        key, value = self.seam.key_value(self.layer, self.attn, (row.tokens,))
+        return key.expand(self.seam.images, -1, -1, -1), value.expand(self.seam.images, -1, -1, -1)
+
+    def runs(self, apart: Collection[str]) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Ordinary attentions: consecutive rows in as few calls as their numbers of tokens allow, without `apart`.
+
+        Rows without tokens are in none: what they attend to is dropped, their output is zero.
+        """
+        seam, images = self.seam, self.seam.images
+        if self._own is not None and not apart:
+            return [(slice(0, len(seam.rows) * images), *self._own)]
+        found: list[list[int]] = []
+        length = None  # of the run that is being extended
+        for i, row in enumerate(seam.rows):
+            if row.name in apart or (self.cross and row.tokens is None):
+                length = None
+                continue
+            tokens = seam.tokens[row.tokens].shape[1] if self.cross else self.query.shape[2]
+            if tokens == length:
+                found[-1][1] = i + 1
+            else:
+                found.append([i, i + 1])
+            length = tokens
+        spans = [(a, b, slice(a * images, b * images)) for a, b in found]
+        if self._own is not None:
+            return [(span, self._own[0][span], self._own[1][span]) for _, _, span in spans]
+        sources = [tuple(row.tokens for row in seam.rows[a:b]) for a, b, _ in spans]
+        return [(s, *seam.key_value(self.layer, self.attn, names)) for (_, _, s), names in zip(spans, sources)]
+
+
+class SeamProcessor:
+    """diffusers' attention processor of one layer. Without a seam it computes what the stock processor computes."""
+
+    def __init__(self, layer: str, kernel: str = "sdpa") -> None:
+        self.layer, self.kernel = layer, kernel
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,  # (batch, Nq, C)
+        encoder_hidden_states: torch.Tensor | None = None,  # (batch, N, d); not read where a seam brings its own
+        attention_mask: torch.Tensor | None = None,
+        temb: torch.Tensor | None = None,
+        seam: Seam | None = None,
+    ) -> torch.Tensor:  # (batch, Nq, C)
+        query = _heads(attn, attn.to_q(hidden_states), attn.norm_q)
+        if seam is None:
+            context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+            key, value = _key_value(attn, context)
+            if attention_mask is not None:
+                attention_mask = attn.prepare_attention_mask(attention_mask, key.shape[2], key.shape[0])
+                attention_mask = attention_mask.view(key.shape[0], attn.heads, -1, attention_mask.shape[-1])
+            out = self._attend(attn, query, key, value, attention_mask)
+        else:
+            if attention_mask is not None:
+                raise ConfigError("A seam takes no attention mask.", "Hand over only the tokens to attend to.")
+            if query.shape[0] != len(seam.rows) * seam.images:
+                raise ConfigError(f"The batch has {query.shape[0]} entries, the seam {len(seam.rows)}x{seam.images}.")
+            own = None if attn.is_cross_attention else _key_value(attn, hidden_states)
+            out = self._through(Call(self.layer, attn, seam, query, own))
+        out = out.transpose(1, 2).flatten(2).to(query.dtype)  # (batch, Nq, heads * d)
+        out = attn.to_out[1](attn.to_out[0](out))
+        if attn.residual_connection:
+            out = out + hidden_states
+        return out if attn.rescale_output_factor == 1.0 else out / attn.rescale_output_factor
+
+    def _through(self, call: Call) -> torch.Tensor:
+        """All rows' outputs, (rows * images, heads, Nq, d), with the controls' say."""
+        controls = call.seam.controls
+        jobs = [job for control in controls for job in control.replace(call)]
+        mapped = {name for control in controls for name in control.maps(call)}
+        taken = [name for job in jobs for name in job.targets]
+        if len(set(taken)) < len(taken):
+            raise ConfigError(f"Two controls replace the attention of one row: {taken}.")
+        pieces: dict[int, torch.Tensor] = {}  # first batch entry -> output
+        for job in jobs:
+            whole = self._attend(call.attn, job.query, job.key, job.value, maps=call.maps, rows=job.targets, on=mapped)
+            for name, part in zip(job.targets, whole.chunk(len(job.targets), dim=-1)):
+                pieces[call.span(name).start] = part
+        for row in call.seam.rows:
+            if row.name in mapped and row.name not in taken and not (call.cross and row.tokens is None):
+                span = call.span(row.name)
+                key, value = call.key_value(row.name)
+                names = (row.name,)
+                out = self._attend(call.attn, call.query[span], key, value, maps=call.maps, rows=names, on=mapped)
+                pieces[span.start] = out
+        for span, key, value in call.runs({*taken, *mapped}):
+            pieces[span.start] = self._attend(call.attn, call.query[span], key, value)
+        out = _joined(pieces, call.query)
+        for control in controls:
+            out = control.after(call, out)
+        return out
+
+    def _attend(
+        self,
+        attn: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        maps: dict[str, torch.Tensor] | None = None,
+        rows: Sequence[str] = (),
+        on: Collection[str] = (),
+    ) -> torch.Tensor:
+        """softmax(Q K^T / sqrt d) V, (batch, heads, Nq, width of V). Maps are made only if a row of `rows` is `on`."""
+        wanted = [name for name in rows if name in on]
+        if maps is not None and wanted:
+            probabilities = (query @ key.transpose(-1, -2) * attn.scale).softmax(dim=-1)
+            maps.update(dict.fromkeys(wanted, probabilities))
+            return probabilities @ value
+        if self.kernel == "xformers":
+            from xformers.ops import memory_efficient_attention
+
+            q, k, v = (t.transpose(1, 2) for t in (query, key, value))  # (batch, N, heads, d)
+            return memory_efficient_attention(q, k, v, attn_bias=mask, scale=attn.scale).transpose(1, 2)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attn.scale)
+
+
+def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
+    """Put a `SeamProcessor` on every attention layer of a UNet.
+
+    Args:
+        unet: a UNet2DConditionModel; changed in place.
+        kernel: one of KERNELS; "auto" is "sdpa".
+
+    Raises:
+        ConfigError: an unknown kernel, or an attention layer of a kind that the seam does not serve.
+        DeviceError: xformers asked for where its kernels do not run.
+    """
+    if kernel not in KERNELS:
+        raise ConfigError(f"There is no attention kernel '{kernel}'.", f"Choose one of {', '.join(KERNELS)}.")
+    kernel = "sdpa" if kernel == "auto" else kernel
+    if kernel == "xformers":
+        _try_xformers(next(unet.parameters()))
+    for name, attn in _layers(unet).items():
+        odd = [part for part in ("group_norm", "spatial_norm", "add_k_proj") if getattr(attn, part) is not None]
+        if odd or attn.inner_kv_dim != attn.inner_dim:
+            raise ConfigError(f"The attention layer '{name}' is of a kind the decoder does not serve: {odd}.")
+    # set_attn_processor empties the dict it is given and wants every key.
+    unet.set_attn_processor({f"{name}.processor": SeamProcessor(name, kernel) for name in _layers(unet)})
+
+
+def cross_layers(unet: torch.nn.Module) -> dict[str, Any]:
+    """The cross-attention layers by name, in the order of `named_modules`."""
+    return {name: attn for name, attn in _layers(unet).items() if attn.is_cross_attention}
+
+
+def _layers(unet: torch.nn.Module) -> dict[str, Any]:
+    names = (key.removesuffix(".processor") for key in unet.attn_processors)
+    return {name: unet.get_submodule(name) for name in names}
+
+
+def _try_xformers(sample: torch.Tensor) -> None:
+    try:
+        from xformers.ops import memory_efficient_attention
+
+        probe = torch.zeros(1, 8, 1, 64, device=sample.device, dtype=sample.dtype)
+        memory_efficient_attention(probe, probe, probe)
+    except (ImportError, OSError, NotImplementedError, RuntimeError) as error:
+        raise DeviceError(
+            f"The xformers attention kernels do not run on {sample.device} ({type(error).__name__}).",
+            "Use --attention sdpa, or install the xformers built for this torch on a machine with an NVIDIA GPU.",
+        ) from error
+
+
+def _heads(attn: Any, flat: torch.Tensor, norm: torch.nn.Module | None) -> torch.Tensor:
+    """(batch, N, heads * d) -> (batch, heads, N, d), with the layer's own norm if it has one."""
+    split = flat.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+    return split if norm is None else norm(split)
+
+
+def _key_value(attn: Any, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The layer's keys and values of (batch, N, width), each (batch, heads, N, d)."""
+    if attn.norm_cross is not None:
+        context = attn.norm_encoder_hidden_states(context)
+    return _heads(attn, attn.to_k(context), attn.norm_k), _heads(attn, attn.to_v(context), None)
+
+
+def _joined(pieces: Mapping[int, torch.Tensor], query: torch.Tensor) -> torch.Tensor:
+    """The batch's outputs from its pieces (first entry -> output), zero where there is none."""
+    parts, position = [], 0
+    for start, piece in sorted(pieces.items(), key=lambda item: item[0]):
+        if start > position:
+            parts.append(torch.zeros_like(query[position:start], dtype=piece.dtype))
+        parts.append(piece)
+        position = start + piece.shape[0]
+    if position < query.shape[0]:
+        parts.append(torch.zeros_like(query[position:]))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
