@@ -1,0 +1,153 @@
+"""Turns a wish into the scene to be drawn: obeys what was said, keeps the rest, chooses what was left open. Writes no words."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from .outside import DOINGS
+from .requests import Wish
+from .vocabulary import split
+from .world import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Scene, restage
+
+_WARM = {"red", "orange", "yellow", "pink", "brown"}
+_COOL = {"green", "teal", "blue", "purple"}
+
+NEAREST: dict[str, tuple[str, str]] = {thing: (what, value) for what, value, things in (
+    ("context", "stage", "guitar, violin, piano, drum, trumpet, flute, saxophone, banjo, harp, accordion, cello, microphone, "
+     "drum kit, electric guitar, trophy, clown, magician, puppet, ukulele, speaker, tambourine, trombone, clarinet"),
+    ("context", "beach", "surfboard, boat, canoe, yacht, ship, sandcastle, seashell, deckchair, crab, pirate, seagull, "
+     "treasure chest, lifebuoy, flamingo, coconut, message in a bottle, starfish, lighthouse, anchor"),
+    ("context", "space", "telescope, satellite, ufo, flying saucer, alien, meteor, comet, black hole, jetpack, lightsaber"),
+    ("context", "underwater", "submarine, shark, whale, dolphin, octopus, squid, jellyfish, lobster, mermaid, seal, snorkel, "
+     "diving mask, flipper, pearl"),
+    ("context", "forest", "deer, squirrel, mushroom, acorn, pine cone, treehouse, log, wolf, hedgehog, elf, fairy, tiger, leaf"),
+    ("context", "snow", "snowman, igloo, penguin, sled, sledge, snowboard, reindeer, walrus, iceberg, santa claus, yeti, "
+     "christmas tree, mitten"),
+    ("context", "castle", "dragon, knight, sword, shield, king, prince, unicorn, wizard, witch, cannon, ghost, carriage, spear"),
+    ("context", "kitchen", "pizza, burger, cake, cookie, pancake, sandwich, bowl of soup, frying pan, spoon, fork, plate, toaster, "
+     "croissant, pie, egg, oven, fridge, whisk, baker, waiter, muffin, cupcake, taco, pretzel"),
+    ("context", "library", "desk, lamp, armchair, globe, notebook, teacher, pen, newspaper, ladder, map, spell book, diploma"),
+    ("context", "city", "bus, train, taxi, tram, traffic light, truck, bicycle, bike, motorbike, road sign, police car, crowd"),
+    ("context", "garden", "butterfly, bee, fountain, snail, ladybird, bench, apple, bird bath, swing, picnic basket, caterpillar"),
+    ("context", "farm", "horse, cow, pig, sheep, goat, donkey, chicken, rooster, pony, windmill, farmer, scarecrow, corn cob"),
+    ("context", "desert", "camel, snake, lizard, scorpion, pyramid, sphinx, cowboy, saddle"),
+    ("context", "mountains", "goat herd, eagle, tent, skis, waterfall, rope, river, lake, campfire"),
+    ("context", "volcano", "dinosaur, t-rex, bonfire, geyser, bomb, phoenix, firework, fireplace"),
+    ("context", "clouds", "aeroplane, plane, helicopter, parachute, pair of wings, halo, rainbow, lightning bolt, wing"),
+    ("wear", "hat", "helmet, wig, crash helmet, veil, horn, antler"), ("wear", "crown", "queen, princess, gold coin, diamond, ring"),
+    ("wear", "scarf", "cape, cloak, coat, sweater, necklace, blanket, jacket, hoodie, collar, shirt, belt, pearl necklace"),
+    ("wear", "sunglasses", "mask, monocle, eye patch, vr headset"), ("wear", "bow tie", "suit, tuxedo, ribbon, dress, medal"),
+    ("wear", "flower", "leaf crown, bonsai, feather, bouquet, strawberry, bracelet, heart"),
+    ("wear", "balloon", "kite, hot air balloon, ball, football, lollipop, gift, present, ice cream, flag, birthday cake"),
+    ("wear", "umbrella", "raincoat, walking stick, wand, magic wand, lantern, broom, puddle, torch")) for thing in split(things)}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The scene to draw, and what the reply should say of how it came about."""
+
+    target: Scene
+    said: frozenset[str]  # attributes the user asked for or the assistant chose: context, light, style, pose, wear
+    swapped: tuple[str, str] | None = None  # a new accessory and the one in whose place it goes
+    dropped: str = ""  # an accessory that went because two is the most
+    given: Accessory | None = None  # the accessory added last
+    near: str = ""  # how the answer to a missing thing came about: "near" (the closest known) or "instead" (a free choice)
+
+
+def accent(rng: random.Random, scene: Scene, pool: tuple[str, ...] = ()) -> str:
+    """A colour for an accessory: from the pool, or repeating the pattern's, or standing out against the body."""
+    one = scene.individual
+    options = [c for c in pool if c != one.colour]
+    if options:
+        return rng.choice(options)
+    if one.pattern != "plain" and rng.random() < 0.4:
+        return one.second
+    contrast = _COOL if one.colour in _WARM else _WARM
+    return rng.choice([c for c in COLOURS if c != one.colour and (c in contrast or one.colour not in _WARM | _COOL)])
+
+
+def _fitting(rng: random.Random, values: tuple[str, ...], other_than: str) -> str:
+    return rng.choice([x for x in values if x != other_than] or list(values))
+
+
+def choose(rng: random.Random, base: Scene, wish: Wish, first: bool) -> Choice:
+    """The scene that answers a wish.
+
+    Args:
+        base: the previous picture, or the photo if nothing was drawn yet.
+        first: nothing was drawn yet.
+    """
+    now = {name: getattr(base, name) for name in ("context", "light", "style", "pose")}
+    worn = list(base.accessories)
+    said: set[str] = set()
+    near = "near" if wish.missing and wish.missing_is != "thing" else ""
+    wear, pool = list(wish.wear), ()
+    if wish.creative and not wish.missing:
+        mood = wish.mood
+        pool = mood.colours if mood else ()
+        if first or rng.random() < 0.7:
+            now["context"] = _fitting(rng, mood.contexts if mood else CONTEXTS, base.context)
+            said.add("context")
+        if first or rng.random() < 0.7 or not said:
+            now["light"] = rng.choice(mood.lights) if mood else rng.choices(LIGHTS, (5, 3, 3))[0]
+            said.add("light")
+        if rng.random() < 0.65:
+            now["style"] = rng.choice(mood.styles if mood else STYLES)
+            said.add("style")
+        now["pose"] = rng.choice(mood.poses) if mood else rng.choices(POSES, (4, 3, 2, 2))[0]
+        if now["pose"] != "standing":
+            said.add("pose")
+        taken = {SLOTS[a.name] for a in worn}
+        free = [n for n in (mood.accessories if mood else ACCESSORIES) if SLOTS[n] not in taken]
+        if not wear and free and len(worn) < 2 and rng.random() < 0.6:
+            wear = [(rng.choice(free), None)]
+    elif wish.missing and wish.creative:
+        near = _nearest(rng, base, wish.missing, now, wear, said)
+    elif wish.context and first:  # a new place starts afresh: by day, standing
+        now["light"], now["pose"] = "day", "standing"
+        if rng.random() < 0.15 and wish.style is None:
+            now["style"] = _fitting(rng, STYLES, base.style)
+            said.add("style")
+    for name in now:
+        if getattr(wish, name) is not None:
+            now[name] = getattr(wish, name)
+            said.add(name)
+    swapped, dropped, given = None, "", None
+    worn = [a for a in worn if a.name not in wish.remove]
+    for name, colour in wear:
+        beside = [a for a in worn if SLOTS[a.name] == SLOTS[name]]
+        swapped = (name, beside[0].name) if beside and beside[0].name != name else swapped
+        given = Accessory(name, colour or accent(rng, base, pool))
+        worn = [a for a in worn if SLOTS[a.name] != SLOTS[name]] + [given]
+        said.add("wear")
+    while len(worn) > 2:
+        dropped = worn.pop(0).name
+    worn.sort(key=lambda a: ACCESSORIES.index(a.name))
+    return Choice(restage(rng, base, accessories=tuple(worn), **now), frozenset(said), swapped, dropped, given, near)
+
+
+def _nearest(rng: random.Random, base: Scene, missing: str, now: dict, wear: list, said: set[str]) -> str:
+    """What comes closest to a missing thing or doing: a place, an accessory or a pose. Returns `Choice.near`."""
+    missing = missing.lower()
+    if missing in DOINGS:
+        now["pose"] = _fitting(rng, POSES[1:], base.pose)
+        said.add("pose")
+        return ""
+    thing = missing.split(" ", 1)[1] if missing.startswith(("a ", "an ")) else missing
+    what, value = NEAREST.get(thing, ("", ""))
+    taken = {SLOTS[a.name] for a in base.accessories}
+    free = [n for n in ACCESSORIES if SLOTS[n] not in taken]
+    if what == "context" and value != base.context:
+        now["context"] = value
+        said.add("context")
+        return "near"
+    if what == "wear":
+        wear.append((value, None))
+        return "near"
+    if len(base.accessories) < 2:
+        wear.append((rng.choice(free), None))
+    else:
+        now["context"] = _fitting(rng, CONTEXTS, base.context)
+        said.add("context")
+    return "instead"

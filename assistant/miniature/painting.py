@@ -1,0 +1,193 @@
+"""The easel: collects coloured outlines on three layers, fits them into the frame, and turns them into pixels.
+
+It knows poses only as affine maps and the individual only as colours, proportions and pattern; what a cat looks like is
+written in the files of kinds. Coordinates of the kinds are body coordinates (see `patterns`); a frame (an affine map)
+takes them to the stage, whose unit is `scene.scale` times the canvas; the stage is laid on the canvas once, at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .patterns import marks
+from .shapes import Affine, Points, affine, grown, then, warp
+from .world import COLOURS, Scene
+
+Colour = tuple[int, int, int]
+Shade = tuple[int, int, int, int]
+INK: Colour = (44, 38, 52)  # eyes and mouths
+PAPER: Colour = (252, 251, 247)
+OUTLINE = 0.0105  # of the canvas side
+INSIDE = 0.012  # of the canvas side kept free at the frame's edge
+
+
+def mix(a: Colour, b: Colour, share: float) -> Colour:
+    """`a` with `share` of `b`."""
+    return tuple(round(x + (y - x) * share) for x, y in zip(a, b))  # type: ignore[return-value]
+
+
+def rim(colour: Colour) -> Colour:
+    """The outline: darker than its own colour, but lighter for black, which would swallow it."""
+    if sum(colour) < 170:
+        return mix(colour, (128, 126, 144), 0.62)
+    return tuple(round(c * f) for c, f in zip(colour, (0.66, 0.62, 0.66)))  # type: ignore[return-value]
+
+
+def pale(colour: Colour) -> Colour:
+    """A muzzle or inner side of the same hue."""
+    return mix(colour, (255, 250, 240), 0.3 if sum(colour) < 170 else 0.5)
+
+
+@dataclass
+class Mass:
+    """Outlines that are one mass: one rim behind them, one coat of colour, marks, shade, details."""
+
+    outlines: list[Points]  # on the stage
+    colour: Colour
+    marks: np.ndarray | None  # [count, points, 2] on the stage
+    mark_colour: Colour
+    details: list[tuple[Points, Shade]]  # cut by the outlines
+    rim: Colour | None
+    shaded: bool
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Where accessories go. Lengths in the coordinates of their frame."""
+
+    head: tuple[float, float, float]  # x, y of the crown of the head, half its width there
+    head_frame: Affine
+    eyes: tuple[tuple[float, float, float], ...]  # x, y, radius of a round eye, the far eye last
+    face_frame: Affine
+    neck: tuple[float, float, float]  # x, y, half width
+    neck_frame: Affine
+    side: tuple[float, float]  # where a string or a handle is held; accessories rise from there away from x = 0
+    side_frame: Affine
+
+
+@dataclass
+class Easel:
+    """One subject being drawn. `body` and `head` are the frames of the pose; kinds may turn them further."""
+
+    scene: Scene
+    body: Affine = field(init=False)
+    layers: dict[str, list[Mass]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        one = self.scene.individual
+        self.colour, self.second = COLOURS[one.colour], COLOURS[one.second]
+        self.plain, self.part, self.pose = one.pattern == "plain", one.part, self.scene.pose
+        self.jumping, self.leaning, self.resting = (self.pose == p for p in ("jumping", "leaning", "resting"))
+        self.layers = {"behind": [], "body": [], "front": []}
+        self.layer = "body"
+        self.trim: Colour | None = None  # the rim of what is drawn next, if not of its own colour
+        self.pattern = marks(one.pattern, one.layout)
+        self.stand(1.0)
+
+    def stand(self, size: float, rest: tuple[float, float] = (1.12, 0.72), jump_tilt: float = -9.0) -> None:
+        """Set the body's frame: `size` of the kind; `rest` is how wide and high it is when resting."""
+        one = self.scene.individual
+        sx, sy = size * one.width, size * one.height
+        tilt = 14.0 if self.leaning else jump_tilt if self.jumping else 0.0
+        if self.resting:
+            sx, sy = sx * rest[0], sy * rest[1]
+        self.upright = affine(tilt)
+        self.size = size
+        self.body = then(affine(sx=sx, sy=sy), self.upright)
+
+    def joint(self, x: float, y: float, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Affine:
+        """The frame of a head that sits at (x, y) of the body: not squashed with it, turned and moved by the pose."""
+        one = self.scene.individual
+        tilt = self.upright
+        at = warp(np.array((x, y)), self.body) + warp(np.array((dx, dy)) * self.size, affine())
+        sx, sy = self.size * one.head * one.width**0.6, self.size * one.head * one.height**0.6
+        turned = then(then(affine(sx=sx, sy=sy, dx=-x * sx, dy=-y * sy), affine(degrees)), tilt)
+        return then(turned, affine(dx=at[0], dy=at[1]))
+
+    def mass(self, *outlines: Points, colour: Colour | None = None, frame: Affine | None = None, coat: bool = False,
+             details: tuple[tuple[Points, Colour | Shade], ...] = (), outlined: bool = True,
+             shaded: bool = True) -> None:
+        """Add a mass. `coat`: it wears the individual's pattern."""
+        frame = self.body if frame is None else frame
+        colour = self.colour if colour is None else colour
+        worn = warp(self.pattern, frame) if coat and len(self.pattern) else None
+        self.layers[self.layer].append(Mass(
+            [warp(o, frame) for o in outlines], colour, worn, self.second,
+            [(warp(d, frame), c if len(c) == 4 else (*c, 255)) for d, c in details], (self.trim or rim(colour))
+            if outlined else None, shaded))
+
+    def flat(self, *outlines: Points, colour: Colour, frame: Affine | None = None) -> None:
+        """A detail without rim or shade."""
+        self.mass(*outlines, colour=colour, frame=frame, outlined=False, shaded=False)
+
+    def lowest(self) -> float:
+        """Where the ground would be on the stage."""
+        return float(max(o[:, 1].max() for m in self.layers["body"] for o in m.outlines))
+
+    def reach(self, side: float, top: float, bottom: float) -> float:
+        """How far the body goes to a side (1 or -1) of the stage between two heights."""
+        own = np.concatenate([o for m in self.layers["body"] for o in m.outlines])
+        own = own[(own[:, 1] > top) & (own[:, 1] < bottom), 0]
+        return float((side * own).max()) if len(own) else 0.0
+
+    def paint(self, px: int, ground: float) -> tuple[dict[str, Image.Image], tuple[float, float]]:
+        """Lay the stage on the canvas: layers as RGBA px x px, and the foot in pixels."""
+        unit, margin = self.scene.scale * px, INSIDE * px + OUTLINE * px
+        lift = 0.2 if self.jumping else 0.0
+        own = np.concatenate([o for m in self.layers["body"] for o in m.outlines])
+        every = np.concatenate([o for masses in self.layers.values() for m in masses for o in m.outlines])
+        bottom = own[:, 1].max()
+        top = bottom - every[:, 1].min() + lift
+        wide = np.ptp(every[:, 0])
+        unit *= min(1.0, ((ground - OUTLINE) * px - margin) / (top * unit), (px - 2 * margin) / (wide * unit))
+        facing = -1.0 if self.scene.flip else 1.0
+        low = own[own[:, 1] > bottom - 0.07, 0]
+        foot_x, middle = (low.min() + low.max()) / 2, (own[:, 0].min() + own[:, 0].max()) / 2
+        x = self.scene.x * px - facing * unit * middle
+        reach = np.sort(facing * unit * np.array((every[:, 0].min(), every[:, 0].max())))
+        x = min(max(x, margin - reach[0]), px - margin - reach[1])
+        lay = np.array(((facing * unit, 0, x), (0, unit, ground * px - OUTLINE * px - unit * (bottom + lift))))
+        painted = {}
+        for name, masses in self.layers.items():
+            painted[name] = Image.new("RGBA", (px, px))
+            draw = ImageDraw.Draw(painted[name])
+            for m in masses:
+                _paint_mass(painted[name], draw, m, lay, px)
+        return painted, (x + facing * unit * foot_x, ground * px)
+
+
+def _paint_mass(image: Image.Image, draw: ImageDraw.ImageDraw, mass: Mass, lay: Affine, px: int) -> None:
+    outlines = [warp(o, lay) for o in mass.outlines]
+    if mass.rim is not None:
+        for o in outlines:
+            draw.polygon(grown(o, OUTLINE * px).ravel().tolist(), fill=mass.rim)
+    if mass.marks is None and not mass.details and not mass.shaded:
+        for o in outlines:
+            draw.polygon(o.ravel().tolist(), fill=mass.colour)
+        return
+    corner = np.floor(np.min([o.min(0) for o in outlines], 0)) - 1
+    far = np.ceil(np.max([o.max(0) for o in outlines], 0)) + 2
+    size = tuple(int(v) for v in far - corner)
+    coat, mask = Image.new("RGB", size, mass.colour), Image.new("L", size)
+    over, cut = ImageDraw.Draw(coat, "RGBA"), ImageDraw.Draw(mask)
+    for o in outlines:
+        cut.polygon((o - corner).ravel().tolist(), fill=255)
+    if mass.marks is not None:
+        worn = warp(mass.marks, lay) - corner
+        seen = (worn.max(1) > 0).all(1) & (worn.min(1) < size).all(1)
+        for m in worn[seen].reshape(int(seen.sum()), -1).tolist():
+            over.polygon(m, fill=mass.mark_colour)
+    for detail, shade in mass.details:
+        over.polygon((warp(detail, lay) - corner).ravel().tolist(), fill=shade)
+    if mass.shaded:
+        # Everything that a copy of the outlines, moved to the upper left where the light is, leaves uncovered.
+        depth = 0.07 * float(min(size)) + 0.004 * px
+        shadow = Image.new("L", size, 38)
+        lit = ImageDraw.Draw(shadow)
+        for o in outlines:
+            lit.polygon((o - corner - (depth * 0.8, depth)).ravel().tolist(), fill=0)
+        coat.paste((34, 20, 60), mask=shadow)
+    image.paste(coat, (int(corner[0]), int(corner[1])), mask)

@@ -1,0 +1,132 @@
+"""What can be in the drawn world, how individuals and scenes are sampled, and which are held out. Draws nothing.
+
+An *individual* is one particular cat, teapot, ...: a kind with its own colours, pattern, proportions and eyes. A *scene*
+puts it in a context, light and style, in a pose, at a size and place, with accessories. Everything is a value that can be
+made again from a seed; no draw is global.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from dataclasses import dataclass, replace
+
+KINDS = ("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish",
+         "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase")
+ANIMALS = KINDS[:9]
+
+COLOURS: dict[str, tuple[int, int, int]] = {  # the hue a person would name; a renderer may shade around it
+    "red": (214, 52, 50), "orange": (240, 136, 36), "yellow": (248, 208, 56), "green": (74, 160, 70),
+    "teal": (30, 168, 164), "blue": (52, 100, 208), "purple": (136, 76, 184), "pink": (244, 140, 180),
+    "brown": (128, 82, 46), "white": (246, 244, 238), "grey": (146, 150, 156), "black": (46, 44, 50),
+}
+PATTERNS = ("plain", "striped", "spotted", "patched", "checked", "starry")
+ACCESSORIES = ("hat", "crown", "scarf", "sunglasses", "bow tie", "flower", "balloon", "umbrella")
+SLOTS = {"hat": "head", "crown": "head", "flower": "head", "sunglasses": "face", "scarf": "neck", "bow tie": "neck",
+         "balloon": "side", "umbrella": "side"}  # two accessories of one scene never share a slot
+CONTEXTS = ("beach", "forest", "mountains", "desert", "snow", "space", "underwater", "city",
+            "garden", "kitchen", "library", "stage", "castle", "clouds", "volcano", "farm")
+LIGHTS = ("day", "sunset", "night")
+STYLES = ("flat", "pencil", "pixel", "watercolour", "neon", "papercut")
+POSES = ("standing", "jumping", "leaning", "resting")
+EYES = ("dots", "round", "big", "sleepy")
+
+
+@dataclass(frozen=True)
+class Individual:
+    """One particular subject. `second` is the colour of its pattern, or of its belly, handle, wheels, ... if plain."""
+
+    kind: str
+    colour: str
+    second: str
+    pattern: str
+    eyes: str
+    layout: int  # seed of the pattern's own layout (where stripes, spots, patches lie)
+    width: float  # 0.88 to 1.14: body width
+    height: float  # 0.90 to 1.12: body height
+    head: float  # 0.90 to 1.15: head size (lid, screen, ... of a thing)
+    part: float  # 0.80 to 1.25: ears, tail, spout, handle, laces, ...
+
+
+@dataclass(frozen=True)
+class Accessory:
+    name: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An individual somewhere. `x` and `scale` are fractions of the frame; `seed` lays out the backdrop's details."""
+
+    individual: Individual
+    context: str
+    light: str
+    style: str
+    pose: str
+    accessories: tuple[Accessory, ...]  # none, one or two
+    scale: float  # 0.52 to 0.74: height of a standing subject of average build
+    x: float  # 0.40 to 0.60: centre
+    flip: bool  # True: facing left
+    seed: int
+
+
+def _bucket(*words: str) -> int:
+    return zlib.crc32("|".join(words).encode()) % 10
+
+
+def individual_held_out(individual: Individual) -> bool:
+    """A tenth of all (kind, colour, second colour, pattern) are never trained on."""
+    return _bucket("who", individual.kind, individual.colour, individual.second, individual.pattern) == 0
+
+
+def combination_held_out(scene: Scene) -> bool:
+    """A tenth of all (kind, context, style) are never trained on."""
+    return _bucket("where", scene.individual.kind, scene.context, scene.style) == 0
+
+
+def sample_individual(rng: random.Random, held_out: bool = False) -> Individual:
+    """Draw an individual that is (or is not) held out for evaluation."""
+    while True:
+        colour = rng.choice(tuple(COLOURS))
+        one = Individual(
+            kind=rng.choice(KINDS), colour=colour,
+            second=rng.choice([c for c in COLOURS if c != colour and not _too_close(c, colour)]),
+            pattern=rng.choice(PATTERNS), eyes=rng.choice(EYES), layout=rng.randrange(2**31),
+            width=rng.uniform(0.88, 1.14), height=rng.uniform(0.90, 1.12),
+            head=rng.uniform(0.90, 1.15), part=rng.uniform(0.80, 1.25))
+        if individual_held_out(one) == held_out:
+            return one
+
+
+def _too_close(a: str, b: str) -> bool:
+    """Pairs that cannot be told apart as pattern on body."""
+    return {a, b} in ({"white", "grey"}, {"grey", "black"}, {"brown", "black"}, {"orange", "yellow"}, {"red", "orange"},
+                      {"teal", "green"}, {"teal", "blue"}, {"blue", "purple"}, {"red", "pink"}, {"red", "brown"},
+                      {"orange", "brown"}, {"white", "yellow"}, {"purple", "pink"}, {"pink", "white"}, {"green", "blue"},
+                      {"grey", "teal"}, {"grey", "blue"}, {"purple", "black"}, {"blue", "black"}, {"grey", "purple"})
+
+
+def sample_accessories(rng: random.Random, counts: tuple[float, float] = (0.5, 0.4)) -> tuple[Accessory, ...]:
+    """None with probability counts[0], one with counts[1], else two of different slots."""
+    roll, chosen = rng.random(), []
+    for _ in range(0 if roll < counts[0] else 1 if roll < sum(counts) else 2):
+        free = [a for a in ACCESSORIES if SLOTS[a] not in {SLOTS[c.name] for c in chosen}]
+        chosen.append(Accessory(rng.choice(free), rng.choice(tuple(COLOURS))))
+    return tuple(sorted(chosen, key=lambda a: ACCESSORIES.index(a.name)))
+
+
+def sample_scene(rng: random.Random, individual: Individual, held_out: bool | None = False) -> Scene:
+    """Draw a scene for an individual; `held_out` None takes any combination of kind, context and style."""
+    while True:
+        scene = Scene(
+            individual=individual, context=rng.choice(CONTEXTS), light=rng.choices(LIGHTS, (6, 2, 2))[0],
+            style=rng.choice(STYLES), pose=rng.choices(POSES, (5, 2, 2, 2))[0], accessories=sample_accessories(rng),
+            scale=rng.uniform(0.52, 0.74), x=rng.uniform(0.40, 0.60), flip=rng.random() < 0.5, seed=rng.randrange(2**31))
+        if held_out is None or combination_held_out(scene) == held_out:
+            return scene
+
+
+def restage(rng: random.Random, scene: Scene, **changes: object) -> Scene:
+    """The same individual in a new picture: fresh size, place, facing and backdrop details, attributes as given."""
+    return replace(scene, scale=rng.uniform(0.52, 0.74), x=rng.uniform(0.40, 0.60), flip=rng.random() < 0.5,
+                   seed=rng.randrange(2**31), **changes)

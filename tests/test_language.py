@@ -1,0 +1,115 @@
+"""The language of the drawn world: what is said can be read back, varies, keeps to the rules and to good grammar."""
+
+import random
+import re
+
+import pytest
+
+from assistant.miniature import captions, dialogues, outside, requests, vocabulary, world
+from assistant.miniature.reading import attributes, read, read_reply
+
+SLIPS = re.compile(r"\ba [aeio]|\ba u[mn]b|\ban [bcdfgjklmnpqrstvwyz]|  |[{}]| [,.;:!?]|,,|\.\.|\ba (?:sunglasses|mountains)\b"
+                   r"|\b(?:clouds|mountains) is\b|\b(\w+) \1\b|[.!?] [a-z]")
+
+
+@pytest.fixture(scope="module")
+def talks():
+    rng = random.Random(5)
+    return [dialogues.dialogue(rng) for _ in range(1500)]
+
+
+def test_replies_name_exactly_what_is_drawn(talks):
+    drawn = [e for d in talks for e in d.exchanges if e.target is not None][:1000]
+    assert len(drawn) > 500
+    for e in drawn:
+        assert read_reply(e.reply) == attributes(e.target), e
+
+
+def test_captions_never_contradict_the_scene():
+    rng = random.Random(6)
+    for _ in range(1500):
+        scene = world.sample_scene(rng, world.sample_individual(rng), None)
+        line, truth = captions.caption(scene, rng), attributes(scene)
+        assert len(line.split()) <= 30 and not SLIPS.search(line), line
+        found = read(line)
+        assert found["kind"] == scene.individual.kind
+        for key, value in found.items():
+            assert set(value) <= set(truth[key]) if key == "accessories" else truth.get(key, scene.individual.second) == value, line
+
+
+def test_reading_attaches_colours_to_their_nouns():
+    assert read("a red cat with white stripes and a blue hat") == {
+        "kind": "cat", "colour": "red", "pattern": "striped", "second": "white", "accessories": (("hat", "blue"),)}
+    assert read("checked green and yellow mug with an orange bow tie, crimson umbrella, on Mars by moonlight") == {
+        "kind": "mug", "colour": "green", "second": "yellow", "pattern": "checked", "context": "space", "light": "night",
+        "accessories": (("bow tie", "orange"), ("umbrella", "red"))}
+    assert read("I can't draw a dog; here is a black car without the hat, in pencil") == {
+        "kind": "car", "colour": "black", "style": "pencil"}
+    assert read("give it a gray hat as pixel art, jumping") == {
+        "accessories": (("hat", "grey"),), "style": "pixel", "pose": "jumping"}
+
+
+def test_every_synonym_is_read_as_its_own_value():
+    for name, said in (("context", vocabulary.CONTEXT_SAID), ("light", vocabulary.LIGHT_SAID),
+                       ("style", vocabulary.STYLE_SAID), ("pose", vocabulary.POSE_SAID)):
+        for value, phrases in said.items():
+            for phrase in phrases:
+                assert read(f"draw it {phrase}").get(name) == value, phrase
+
+
+def test_variety(talks):
+    replies = [e.reply for d in talks for e in d.exchanges if e.target is not None]
+    wishes = [e.user for d in talks for e in d.exchanges if e.target is not None]
+    rng = random.Random(8)
+    while len(replies) < 2000:
+        drawn = [e for e in dialogues.dialogue(rng).exchanges if e.target is not None]
+        replies, wishes = replies + [e.reply for e in drawn], wishes + [e.user for e in drawn]
+    assert len(set(replies[:2000])) > 1980
+    assert len(set(wishes[:2000])) > 1700  # "surprise me" and "again" come back, as they do in life
+    assert len({d.exchanges for d in talks}) > 0.95 * len(talks)
+    assert len(set(outside.THINGS)) >= 600 and len(outside.PLACES) >= 60 and len(outside.STYLES) >= 60
+
+
+def test_held_out_rule(talks):
+    for d in talks:
+        scenes = [e.target for e in d.exchanges if e.target] + ([d.photo] if d.photo else [])
+        assert not any(world.combination_held_out(s) or world.individual_held_out(s.individual) for s in scenes)
+    rng = random.Random(9)
+    held = [d for d in (dialogues.dialogue(rng, held_out=True) for _ in range(100)) if d.photo]
+    assert held and all(world.individual_held_out(d.photo.individual) for d in held)
+
+
+def test_the_subject_stays_and_no_photo_draws_nothing(talks):
+    assert 0.06 < sum(d.photo is None for d in talks) / len(talks) < 0.18
+    for d in talks:
+        for e in d.exchanges:
+            assert e.target is None or (d.photo is not None and e.target.individual == d.photo.individual)
+
+
+def test_follow_ups_change_only_what_was_asked():
+    rng, seen = random.Random(10), 0
+    for _ in range(200):
+        base = world.sample_scene(rng, world.sample_individual(rng))
+        wish = requests.order(rng, base, first=False)
+        made = dialogues.drawn(rng, base, wish, False, held_out=True).target
+        for name in ("context", "light", "style", "pose"):
+            assert getattr(made, name) == (getattr(wish, name) or getattr(base, name)), wish
+        if not wish.wear:
+            assert made.accessories == tuple(a for a in base.accessories if a.name not in wish.remove)
+        else:
+            name, colour = wish.wear[-1]
+            assert any(a.name == name and colour in (None, a.colour) for a in made.accessories)
+            seen += 1
+    assert seen
+
+
+def test_lengths_and_grammar(talks):
+    for d in talks:
+        assert 1 <= len(d.exchanges) <= 3
+        for e in d.exchanges:
+            assert e.user.strip() and len(e.user.split()) <= 60
+            assert len(e.reply.split()) <= 50 and e.reply[-1] in ".!?" and not SLIPS.search(e.reply), e.reply
+
+
+def test_same_seed_same_talk():
+    assert dialogues.dialogue(random.Random(3)) == dialogues.dialogue(random.Random(3))
