@@ -1,0 +1,1 @@
+"""Judges what the models do, with encoders they were not trained against."""

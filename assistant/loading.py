@@ -1,0 +1,75 @@
+"""Preset name -> a running engine: picks device and dtype, reads the weights, offers the ready subjects."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from . import weights
+from .errors import DeviceError, WeightsError
+from .messages import Photo, ReadySubject
+from .pipeline import Assistant
+from .presets import preset as find_preset
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def pick_device(name: str) -> torch.device:
+    """Raises DeviceError for a device that this machine does not have."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"There is no device {name!r}.", "Choose cpu, cuda, cuda:N or mps.") from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(device.type, False)
+    if there and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = False
+    if not there:
+        raise DeviceError(f"This machine has no {name!r} that torch can use.", "Leave --device at auto, or choose cpu.")
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Raises DeviceError for an unknown name, or half precision on a CPU, where it is many times slower."""
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise DeviceError(f"There is no dtype {name!r}.", f"Choose auto, {', '.join(DTYPES)}.")
+    if device.type == "cpu" and name == "float16":
+        raise DeviceError("float16 is not for CPUs.", "Leave --dtype at auto.")
+    return DTYPES[name]
+
+
+def ready_subjects(folder: Path) -> tuple[ReadySubject, ...]:
+    """The pictures a preset offers to people who have none at hand: `subjects/subjects.json` and its PNG files."""
+    listing = folder / "subjects" / "subjects.json"
+    if not listing.exists():
+        return ()
+    found = []
+    for entry in json.loads(listing.read_text(encoding="utf-8")):
+        png = (listing.parent / entry["file"]).read_bytes()
+        width, height = Image.open(io.BytesIO(png)).size
+        found.append(ReadySubject(entry["name"], Photo(png, width, height, hashlib.sha256(png).hexdigest()), tuple(entry["wishes"])))
+    return tuple(found)
+
+
+def build(name: str, device: str, dtype: str, attention: str) -> Assistant:
+    """See `pipeline.load`."""
+    config = find_preset(name)
+    if config.folder is None:
+        missing = ", ".join(f"{part} ({hub})" for part, hub in config.sources.items())
+        raise WeightsError(f"The preset {name!r} needs weights that do not ship with the code: {missing}, and CAFE's own layers, "
+                           "which were never published.", "Run the miniature: python app.py --preset miniature")
+    folder = weights.CHECKPOINTS / config.folder
+    where, kind = pick_device(device), pick_dtype(dtype, pick_device(device))
+    short = weights.verify(folder)
+    vision, language = weights.load_vision(config, folder).to(where), weights.load_language(config, folder).to(where)
+    decoder = weights.load_cafe(config, folder, attention)
+    decoder.to(where, kind)
+    return Assistant(config, vision, language, decoder, short, ready_subjects(folder))

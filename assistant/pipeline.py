@@ -1,0 +1,253 @@
+"""One way through: Request -> E(x) -> words -> H(s) -> Conditioning -> latents -> picture -> Reply, in numbered steps.
+
+Knows neither pages nor storage. One request at a time is drawn (the session holds the device); nothing here is changed by it
+but a small cache of E(x), which is a pure function of the photo.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import queue
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from .conditioning import Conditioning
+from .config import AssistantConfig
+from .control.cafe import Cafe
+from .decoder.attention import Seam
+from .decoder.diffusion import Diffusion
+from .decoder.rows import cafe_plan
+from .decoder.sampling import Denoised
+from .errors import InputError
+from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
+from .mllm.language import LanguageModel, Spoken
+from .mllm.vision import Vision, pad_square
+
+DEFAULT_WISH = "surprise me with something creative"
+_LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
+           "preview_every": (0, 100)}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the encoders say of one photo."""
+
+    patches: Tensor  # E(x), (1, 257, d_E)
+    semantics: Tensor  # F(x), (1, d_F)
+
+
+class Assistant:
+    """The engine: CAFE's language side and decoder behind `messages.Engine`.
+
+    Args:
+        weights: short hash of the weight files; part of every picture's metadata.
+    """
+
+    def __init__(self, config: AssistantConfig, vision: Vision, language: LanguageModel, decoder: Diffusion, weights: str,
+                 subjects: tuple[ReadySubject, ...] = ()) -> None:
+        self.config, self.vision, self.language, self.decoder = config, vision, language, decoder
+        self.weights, self.subjects = weights, subjects
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
+
+    def info(self) -> EngineInfo:
+        device = str(self.decoder.device)
+        if device.startswith("cuda"):
+            device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
+        return EngineInfo(self.config.name, device, self.config.decoder.image_size, self.config.notice, self.weights, self.subjects)
+
+    def see(self, photo: Photo) -> Seen:
+        """E(x) and F(x), computed once per photo."""
+        if photo.sha256 not in self._seen:
+            image = np.asarray(Image.open(io.BytesIO(photo.png)).convert("RGB"))
+            pixels = torch.from_numpy(image.copy()).to(self.decoder.device).permute(2, 0, 1)[None].float() / 255
+            pixels = pad_square(pixels)
+            self._seen[photo.sha256] = Seen(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
+            while len(self._seen) > 32:
+                self._seen.popitem(last=False)
+        return self._seen[photo.sha256]
+
+    def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
+        """Yield Words, then Progress, then exactly one Reply.
+
+        Raises:
+            InputError: a setting outside its limits, or a redraw without the picture's metadata.
+        """
+        # 1. settings and the seed that is shown to the user
+        settings = check(request.settings)
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        settings = dataclasses.replace(settings, seed=seed)
+        started, seconds = time.monotonic(), {}
+
+        # 2. the subject: the newest photo; what was said before it came is another subject's
+        photo, history = _subject(request)
+        seen = self.see(photo) if photo is not None else None
+
+        # 3. words, and s -> H(s); or F(w); or an earlier picture's own
+        spoken = Spoken()
+        semantics: Tensor | None = None
+        if request.redraw is not None:
+            spoken.text, semantics = _from_metadata(request.redraw, self.decoder.device)
+            yield Words(spoken.text)
+        elif request.like is not None:
+            semantics = self.see(request.like).semantics
+        else:
+            text = request.text.strip() or DEFAULT_WISH
+            prompt = self.language.builder.build([(t.user, t.reply, t.drew) for t in history], text, seen is not None,
+                                                 self.vision.config.patch_tokens)
+            chance = torch.Generator("cpu").manual_seed(seed)
+            for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, settings.temperature, chance, cancel):
+                seconds.setdefault("first_word", time.monotonic() - started)
+                yield Words(delta)
+            if spoken.hidden is not None:
+                semantics = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
+        seconds["words"] = time.monotonic() - started
+
+        # 4. an answer in words only
+        if seen is None or semantics is None or spoken.stopped or cancel.is_set():
+            yield Reply(spoken.text, None, seed, settings, {}, {}, seconds, stopped=spoken.stopped or cancel.is_set())
+            return
+
+        # 5. the picture
+        condition = Conditioning(patches=seen.patches, semantics=semantics)
+        denoised: Denoised | None = None
+        for item in self._draw(condition, settings, seed, cancel):
+            if isinstance(item, Denoised):
+                denoised = item
+            else:
+                yield item
+        picture = self.decoder.decode(denoised.latents)[0]
+        seconds["picture"] = time.monotonic() - started - seconds["words"]
+
+        # 6. what is needed to draw it again, written into the file itself
+        metadata = self._metadata(request, photo, spoken.text, settings, semantics, denoised)
+        reply = Reply(spoken.text, _png(picture, metadata), seed, settings, metadata,
+                      {} if denoised.stopped else self._likeness(picture, seen, semantics), seconds, denoised.stopped)
+        yield reply
+
+    def _draw(self, condition: Conditioning, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
+        """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
+        events: queue.Queue[Progress | Denoised | BaseException] = queue.Queue()
+        closed = threading.Event()
+
+        class Either:
+            def is_set(self) -> bool:
+                return closed.is_set() or cancel.is_set()
+
+        def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
+            preview = None if estimate is None else _png(np.asarray(self.decoder.decode_preview(estimate)[0]))
+            events.put(Progress(step, steps, preview))
+
+        def work() -> None:
+            try:
+                plan = cafe_plan(settings.keep_subject, settings.follow_words, condition.patches is not None,
+                                 condition.semantics is not None)
+                seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
+                events.put(self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step,
+                                               settings.preview_every, Either()))
+            except BaseException as error:  # handed over to the caller's thread, whole
+                events.put(error)
+
+        worker = threading.Thread(target=work, name="denoise", daemon=True)
+        worker.start()
+        try:
+            while True:
+                item = events.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                if isinstance(item, Denoised):
+                    return
+        finally:
+            closed.set()
+            worker.join()
+
+    def _metadata(self, request: Request, photo: Photo, text: str, settings: Settings, semantics: Tensor,
+                  denoised: Denoised) -> dict[str, Any]:
+        vector = semantics[0].cpu().numpy().astype("<f4").tobytes()
+        return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights, "method": "CAFE",
+                **dataclasses.asdict(settings), "prompt": request.text, "reply": text, "reference": photo.sha256,
+                "like": request.like.sha256 if request.like else None, "steps_done": denoised.steps_done,
+                "stopped": denoised.stopped, "semantics": base64.b64encode(vector).decode()}
+
+    def _likeness(self, picture: np.ndarray, seen: Seen, semantics: Tensor) -> dict[str, float]:
+        """How near the picture is: to the subject, by E's class tokens; to the words, by F against H(s). 0 to 1."""
+        pixels = torch.from_numpy(picture.copy()).to(self.decoder.device).permute(2, 0, 1)[None].float() / 255
+        subject = F.cosine_similarity(self.vision.patches(pixels)[:, 0].float(), seen.patches[:, 0])
+        words = F.cosine_similarity(self.vision.semantics(pixels).float(), semantics)
+        return {"subject": round(float(subject.clamp(0, 1)), 3), "words": round(float(words.clamp(0, 1)), 3)}
+
+
+def check(settings: Settings) -> Settings:
+    """Refuse what cannot be drawn with.
+
+    Raises:
+        InputError: names the setting, its value and its limits.
+    """
+    for name, (low, high) in _LIMITS.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise InputError(f"{name.replace('_', ' ')} is {value}; it can be {low:g} to {high:g}.", "Choose a value in between.")
+    if settings.scheduler not in SCHEDULERS:
+        raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")
+    if settings.seed is not None and not 0 <= settings.seed < 2**63:
+        raise InputError(f"The seed {settings.seed} is out of range.", f"Choose a whole number from 0 to {2**63 - 1}.")
+    return settings
+
+
+def _subject(request: Request) -> tuple[Photo | None, tuple]:
+    """The newest photo and the turns since it came, its own included."""
+    if request.photo is not None:
+        return request.photo, ()
+    for i in range(len(request.history) - 1, -1, -1):
+        if request.history[i].photo is not None:
+            return request.history[i].photo, request.history[i:]
+    return None, request.history
+
+
+def _from_metadata(metadata: Any, device: torch.device) -> tuple[str, Tensor]:
+    """The reply and H(s) of an earlier picture."""
+    try:
+        vector = np.frombuffer(base64.b64decode(metadata["semantics"]), "<f4")
+        return str(metadata["reply"]), torch.from_numpy(vector.copy())[None].to(device)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
+
+
+def _png(picture: np.ndarray, metadata: dict[str, Any] | None = None) -> bytes:
+    """PNG bytes of (H, W, 3) uint8, with `metadata` as one JSON text chunk."""
+    info = PngImagePlugin.PngInfo()
+    if metadata:
+        info.add_itxt("assistant", json.dumps(metadata, ensure_ascii=False))
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
+def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto") -> Assistant:
+    """Build a preset's engine from its weights.
+
+    Args:
+        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
+        attention: "auto", "sdpa" or "xformers".
+
+    Raises:
+        ConfigError, DeviceError, WeightsError: with the remedy.
+    """
+    from .loading import build
+
+    return build(preset, device, dtype, attention)

@@ -1,0 +1,133 @@
+"""`python -m assistant.training STAGE`: arguments -> task -> loop. Every stage resumes where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from ..config import AssistantConfig
+from ..errors import AssistantError, ConfigError
+from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
+from ..presets import preset
+
+
+def _task(stage: Stage, config: AssistantConfig, model: Path, data: Path, judge_data: Path, device: str, batch: int,
+          args: argparse.Namespace):
+    from .data import World
+
+    world = World(judge_data if stage.name == "judge" else data, config)
+    if not len(world.groups):
+        raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
+    if stage.name == "vae":
+        from .vae import VaeTask
+        return VaeTask(config, world, device, batch, args.decoder_only, model / "base/vae" if args.decoder_only else None)
+    if stage.name == "clip":
+        from .clip import ClipTask
+        return ClipTask(config, world, device, batch)
+    if stage.name == "dino":
+        from .dino import DinoTask
+        return DinoTask(config, world, device, batch)
+    if stage.name == "language":
+        from .language import LanguageTask
+        return LanguageTask(config, world, device, batch)
+    if stage.name == "judge":
+        from .judge import JudgeTask
+        return JudgeTask(config, world, device, batch)
+    if stage.name == "base":
+        from .base import BaseTask
+        return BaseTask(config, world, device, model / "base/vae", batch)
+    if stage.name == "bridge":
+        from .bridge import BridgeTask
+        return BridgeTask(config, world, device, model, batch)
+    from .cafe import CafeTask
+    return CafeTask(config, world, device, model, batch, warm=args.init)
+
+
+def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float | None) -> None:
+    import torch
+
+    from .loop import Options, Trainer
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
+    model = args.run / "model"
+    task = _task(stage, config, model, args.run / "data", args.run / "judge-data", args.device, args.batch or stage.batch, args)
+    if args.lr:
+        task.lr = args.lr
+    options = Options(minutes=minutes, steps=args.steps, device=args.device, seed=args.seed, save_every=args.save_every,
+                      compile=args.compile)
+    Trainer(task, args.run / stage.name, model / stage.writes, options).run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
+    p.add_argument("stage", choices=["tokenizers", "draw", "draw-judge", *(s.name for s in STAGES), "miniature", "install"],
+                   help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/")
+    p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
+    p.add_argument("--run", type=Path, default=Path("runs/miniature"), help="folder of data, states, logs, sheets (default: %(default)s)")
+    p.add_argument("--minutes", type=float, help="training time of the stage, or of the whole recipe (default: 10, or 240)")
+    p.add_argument("--steps", type=int, help="train a number of steps instead")
+    p.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    p.add_argument("--batch", type=int, help="batch size (default: the recipe's)")
+    p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
+    p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
+    p.add_argument("--init", type=Path, help="cafe: a decoder to go on from")
+    p.add_argument("--compile", action="store_true", help="torch.compile the loss")
+    p.add_argument("--decoder-only", action="store_true", help="vae: go on with the decoder, leave the latents as they are")
+    p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
+    p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
+    p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
+    p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw: processes (default: %(default)s)")
+    return p
+
+
+def _tokenizers(config: AssistantConfig) -> None:
+    from ..miniature.tokenizers import train_caption_tokenizer, train_dialogue_tokenizer
+    from ..weights import CHECKPOINTS
+
+    folder = CHECKPOINTS / config.folder
+    train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"],
+                            config.decoder.text["max_position_embeddings"])
+    shutil.copytree(folder / "base/tokenizer", folder / "clip", dirs_exist_ok=True)
+    train_dialogue_tokenizer(folder / "llama", config.language.llama["vocab_size"])
+
+
+def _draw(args: argparse.Namespace, config: AssistantConfig, judge: bool) -> None:
+    from .data import draw
+
+    if judge:
+        draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, 0, JUDGE_SEED, args.workers)
+    else:
+        draw(args.run / "data", config, args.groups or GROUPS, TALKS if args.talks is None else args.talks, TRAIN_SEED, args.workers)
+
+
+def main() -> None:
+    args = _parser().parse_args()
+    config = preset(args.preset)
+    if args.stage == "tokenizers":
+        _tokenizers(config)
+    elif args.stage in ("draw", "draw-judge"):
+        _draw(args, config, args.stage == "draw-judge")
+    elif args.stage == "install":
+        from ..weights import CHECKPOINTS, write_manifest
+
+        shutil.copytree(args.run / "model", CHECKPOINTS / config.folder, dirs_exist_ok=True)
+        write_manifest(CHECKPOINTS / config.folder)
+    else:
+        total = args.minutes if args.minutes is not None else 240.0
+        for stage in STAGES:
+            if args.stage == stage.name:
+                _train(stage, args, config, args.minutes if args.minutes is not None else 10.0)
+            elif args.stage == "miniature":
+                if stage.name in ("vae", "judge"):  # each draws what it is the first to need
+                    _draw(args, config, judge=stage.name == "judge")
+                _train(stage, args, config, total * stage.share)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AssistantError as error:
+        raise SystemExit(f"{error}") from None

@@ -1,0 +1,95 @@
+"""Trains the base text-to-image model: a UNet2DConditionModel and its CLIPTextModel together, on latents and captions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from ..config import AssistantConfig
+from ..decoder.diffusion import Diffusion
+from ..decoder.rows import text_plan
+from ..weights import load_vae, save_module
+from .data import CAPTIONS, World
+from .diffusion import VLoss, encode_all, freeze, pick
+from .sheets import grid
+from .tokens import caption_tokenizer
+
+PROMPTS = ("a red cat on the beach", "a blue dog with white stripes in space, pixel art", "a green bear wearing a yellow hat in the snow",
+           "watercolour of a pink bunny in a garden", "an orange fox at night in the city", "a purple owl in a library, papercut",
+           "a yellow duck with a red scarf at the castle", "a teal fish underwater", "a brown turtle in the desert at sunset",
+           "a grey robot with red spots on a stage, neon", "a white teapot with blue stars in the kitchen", "a black mug in the forest",
+           "a red car jumping over the mountains", "a yellow boot in the clouds, pencil drawing", "a blue backpack with a crown at the volcano",
+           "a pink vase on the farm")
+
+
+class BaseTask:
+    name, lr = "base", 8e-4
+
+    def __init__(self, config: AssistantConfig, world: World, device: str, vae: Path, batch_size: int = 512) -> None:
+        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
+        self.tokenizer = caption_tokenizer(config)
+        self.vae = load_vae(vae).to(device)
+        self.vae_folder = vae
+        text = CLIPTextConfig(**config.decoder.text, bos_token_id=self.tokenizer.bos_token_id,
+                              eos_token_id=self.tokenizer.eos_token_id, pad_token_id=self.tokenizer.pad_token_id)
+        self.text = CLIPTextModel(text).to(device).train()
+        self.unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=text.hidden_size).to(device).train()
+        self.unet.set_default_attn_processor()
+        self.vloss = VLoss(config, device)
+        tag = json.loads((vae / "config.json").read_text())["scaling_factor"]
+        self.latents = encode_all(world, device, self._encode, world.folder, f"vae{tag}")["latents"]
+        self.masks = torch.from_numpy(world["masks"][:len(self.latents)]).to(device)
+        empty = self.tokenizer("", padding="max_length", max_length=self.tokenizer.model_max_length)["input_ids"]
+        self.empty = np.asarray(empty, np.int16)
+
+    def _encode(self, pixels: Tensor) -> dict[str, Tensor]:
+        return {"latents": self.vae.encode(pixels * 2 - 1).latent_dist.mean.float() * self.vae.config.scaling_factor}
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"unet": self.unet, "text": self.text}
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        at = rng.integers(0, len(self.latents), self.batch_size)
+        texts = self.world["captions"][at, rng.integers(0, CAPTIONS, len(at))].copy()
+        texts[rng.random(len(at)) < 0.1] = self.empty
+        return {"at": torch.from_numpy(at), "texts": torch.from_numpy(texts.astype(np.int64))}
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        latents = self.latents[batch["at"]].float()
+        noised, t, target = self.vloss.draw(latents, generator)
+        states = self.text(input_ids=batch["texts"]).last_hidden_state
+        predicted = self.unet(noised, t, states, return_dict=False)[0]
+        loss = self.vloss(predicted, target, self.masks[batch["at"]])
+        return loss, {}
+
+    def export(self, folder: Path) -> None:
+        """A StableDiffusionPipeline folder."""
+        save_module(self.unet, folder / "unet")
+        save_module(self.text, folder / "text_encoder")
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        DDIMScheduler(**self.config.decoder.scheduler).save_pretrained(folder / "scheduler")
+        index = {"_class_name": StableDiffusionPipeline.__name__, "scheduler": ["diffusers", "DDIMScheduler"],
+                 "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+                 "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+                 "safety_checker": [None, None], "feature_extractor": [None, None], "image_encoder": [None, None],
+                 "requires_safety_checker": False}
+        (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+
+    @torch.no_grad()
+    def sheet(self, path: Path) -> None:
+        from ..conditioning import EMPTY, TEXT
+        from ..decoder.attention import Seam
+
+        decoder = Diffusion(self.unet, self.vae, self.config.decoder.scheduler, self.text, self.tokenizer)
+        prompts = PROMPTS * 3
+        states = decoder.encode_text(prompts)
+        seam = Seam({TEXT: states, EMPTY: decoder.encode_text([""])})
+        drawn = decoder.sample(text_plan(4.0), seam, range(len(prompts)), 25, "ddim")
+        grid(path, decoder.decode(drawn.latents), 16)

@@ -1,0 +1,107 @@
+"""Trains CAFE's decoder G (eq. 3): the base UNet with new two-source cross-attention, on (E(x), F(target), noised target).
+
+x and target are two pictures of one individual. E and F are dropped independently with probability 0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from ..conditioning import PATCHES, SEMANTICS
+from ..config import AssistantConfig
+from ..control.cafe import Cafe, SemanticValues, training_seam
+from ..decoder import attention
+from ..decoder.attention import Seam
+from ..decoder.diffusion import Diffusion
+from ..decoder.rows import cafe_plan
+from ..weights import load_tensors, load_vae, load_vision, save_cafe
+from .data import VIEWS, World
+from .diffusion import VLoss, encode_all
+from .sheets import grid
+
+
+def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) -> tuple[UNet2DConditionModel, SemanticValues]:
+    """The base UNet with fresh keys and values of E(x)'s width in every cross-attention, and zero V_H."""
+    base = UNet2DConditionModel.from_pretrained(base_unet, torch_dtype=torch.float32)
+    unet = UNet2DConditionModel.from_config({**base.config, "cross_attention_dim": patch_width})
+    kept = {k: v for k, v in base.state_dict().items() if not k.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+    unet.load_state_dict(kept, strict=False)
+    attention.install(unet, "sdpa")
+    return unet, SemanticValues.of(unet, semantic_width)
+
+
+class CafeTask:
+    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet.
+
+    `drop` names a source that is never given ("E" or "F"), for the paper's Table 6.
+    """
+
+    name, lr = "cafe", 6e-4
+
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 512,
+                 warm: Path | None = None) -> None:
+        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
+        self.vision = load_vision(config, init).to(device)
+        self.vae = load_vae(init / "base" / "vae").to(device)
+        self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width,
+                                                   config.language.semantic_width)
+        if warm:
+            self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
+            load_tensors(warm / "semantic_values.safetensors", self.values)
+        self.unet.to(device).train(), self.values.to(device).train()
+        self.vloss = VLoss(config, device)
+        cached = encode_all(world, device, self._encode, world.folder, f"vae{self.vae.config.scaling_factor}-clip")
+        self.latents, self.semantics = cached["latents"], cached["semantics"]
+        self.masks = torch.from_numpy(world["masks"][:len(self.latents)]).to(device)
+        # the photos on the device, so that E(x) is computed there: stored, it would be 100 kB each
+        self.images = torch.from_numpy(world["images"][:len(self.latents)]).to(device)
+
+    def _encode(self, pixels: Tensor) -> dict[str, Tensor]:
+        return {"latents": self.vae.encode(pixels * 2 - 1).latent_dist.mean.float() * self.vae.config.scaling_factor,
+                "semantics": self.vision.semantics(pixels).float()}
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"unet": self.unet, "values": self.values}
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        photo, target = self.world.pairs(rng, self.batch_size)
+        same = rng.random(len(photo)) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
+        keep = (rng.random((2, len(photo))) >= 0.1).astype(np.float32)
+        return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
+                "keep": torch.from_numpy(keep)}
+
+    def _semantics(self, at: Tensor, generator: torch.Generator) -> Tensor:
+        """F(target), shaken a little: H(s) and mixtures of F never lie exactly where F does."""
+        f = self.semantics[at].float()
+        level = 0.4 * torch.rand(len(f), 1, device=f.device, generator=generator)
+        return self.vision.at_norm(f + level * torch.randn(f.shape, device=f.device, generator=generator))
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        latents = self.latents[batch["target"]].float()
+        noised, t, target = self.vloss.draw(latents, generator)
+        pixels = self.images[batch["photo"]].permute(0, 3, 1, 2).float() / 255
+        seam = training_seam(self.values, self.vision.patches(pixels), self._semantics(batch["target"], generator), *batch["keep"])
+        predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
+        return self.vloss(predicted, target, self.masks[batch["target"]]), {}
+
+    def export(self, folder: Path) -> None:
+        save_cafe(self.unet, self.values, folder)
+
+    @torch.no_grad()
+    def sheet(self, path: Path) -> None:
+        """Rows of photo, a target, G(E(photo), F(target)) for 24 pairs."""
+        rng = np.random.default_rng(3)
+        photo, target = self.world.pairs(rng, 24)
+        decoder = Diffusion(self.unet, self.vae, self.config.decoder.scheduler, semantic_values=self.values)
+        pixels = self.images[torch.from_numpy(photo).to(self.device)].permute(0, 3, 1, 2).float() / 255
+        seam = Seam({PATCHES: self.vision.patches(pixels)},
+                    {SEMANTICS: self.semantics[torch.from_numpy(target).to(self.device)].float()}, (Cafe(self.values),))
+        drawn = decoder.decode(decoder.sample(cafe_plan(2.0, 2.0), seam, range(24), 25, "ddim").latents)
+        shown = np.stack([self.world["images"][photo], self.world["images"][target], drawn], 1).reshape(-1, *drawn.shape[1:])
+        grid(path, shown, 12)

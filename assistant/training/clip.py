@@ -1,0 +1,53 @@
+"""Trains F: an open_clip model on pictures and captions with the symmetric contrastive loss (CLIP)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import AssistantConfig
+from ..weights import build_clip, save_clip
+from .data import CAPTIONS, World
+
+
+class ClipTask:
+    name, lr = "clip", 1e-3
+
+    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 1024) -> None:
+        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
+        self.clip = build_clip(config.vision.clip).to(device).train()
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"clip": self.clip}
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        if rng.random() < 0.02:
+            self.world.refresh()
+        at = np.sort(self.world.pictures(rng, self.batch_size))
+        texts = self.world["captions"][at, rng.integers(0, CAPTIONS, len(at))]
+        return {"images": torch.from_numpy(self.world["images"][at]), "texts": torch.from_numpy(texts)}
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        mean, std = (images.new_tensor(v, dtype=torch.float32).view(1, 3, 1, 1)
+                     for v in (self.clip.visual.image_mean, self.clip.visual.image_std))
+        return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        seen = F.normalize(self.clip.encode_image(self._pixels(batch["images"])).float(), dim=-1)
+        read = F.normalize(self.clip.encode_text(batch["texts"].long()).float(), dim=-1)
+        logits = self.clip.logit_scale.exp().clamp(max=100) * seen @ read.T
+        own = torch.arange(len(logits), device=logits.device)
+        loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        return loss, {"right": (logits.argmax(1) == own).float().mean(), "scale": self.clip.logit_scale.detach().exp()}
+
+    def export(self, folder: Path) -> None:
+        save_clip(self.clip, self.config.vision.clip, folder)
+
+    def sheet(self, path: Path) -> None:
+        """There is nothing to look at."""

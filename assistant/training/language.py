@@ -1,0 +1,131 @@
+"""Trains M from scratch on the world's dialogues, with pictures as slots of visual words (miniature/visual_words.py).
+
+Two things prepare it for CAFE while it still learns: it reads a picture from anywhere between one and all of E's 257 slots,
+and after each drawing reply it names, at the scene mark, the words of the picture to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ..config import AssistantConfig
+from ..miniature.visual_words import MOST, VISUAL_WORDS
+from ..mllm.prompt import PromptBuilder
+from ..weights import save_llama
+from .data import TURNS, World
+from .tokens import dialogue_tokenizer
+
+HEAD = 2  # tokens before the picture: the start and the user mark
+
+
+def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each dialogue one of its exchanges, at random; -1 where it has none."""
+    present = world["ends"][rows] >= 0
+    return np.where(present.any(1), (rng.random(present.shape) * present).argmax(1), -1)
+
+
+class LanguageTask:
+    name, lr = "language", 2e-3
+
+    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 128) -> None:
+        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
+        self.tokenizer = dialogue_tokenizer(config)
+        self.builder = PromptBuilder(config.language, self.tokenizer)
+        self.slots = config.vision.patch_tokens
+        ids = self.tokenizer.convert_tokens_to_ids
+        self.first_visual, self.scene = ids(VISUAL_WORDS[0]), ids("<scene>")
+        self.llama = LlamaForCausalLM(LlamaConfig(
+            **config.language.llama, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id, attn_implementation="sdpa")).to(device).train()
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"llama": self.llama}
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        if rng.random() < 0.02:
+            self.world.refresh()
+        w = self.world
+        rows = np.sort(rng.choice(np.concatenate([w.talks, w.groups[w.groups % 2 == 0]]), self.batch_size))
+        which = pick_end(w, rows, rng)
+        lines, spoken = w["lines"][rows].astype(np.int64), w["spoken"][rows].copy()
+        scene_at = np.full(len(rows), -1)
+        scene_words = np.full((len(rows), MOST), -1)
+        for i, k in enumerate(which):
+            if k >= 0 and w["words"][rows[i], k + 1, 0] >= 0:  # cut behind a drawing reply, put the scene mark there
+                at = scene_at[i] = w["ends"][rows[i], k] + 1
+                lines[i, at:], spoken[i, at:] = 0, False
+                lines[i, at] = self.scene
+                scene_words[i] = w["words"][rows[i], k + 1]
+        photo = w["words"][rows, 0].astype(np.int64)
+        return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "photo": torch.from_numpy(photo),
+                "scene_at": torch.from_numpy(scene_at), "scene_words": torch.from_numpy(scene_words)}
+
+    def _slots(self, photo: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, 257, d): mixtures of the photo's words in some slots, noise in all."""
+        table = self.llama.get_input_embeddings().weight
+        present = (photo >= 0)
+        words = table[(photo.clamp_min(0) + self.first_visual)] * present[..., None]  # (B, MOST, d)
+        b, n = len(photo), self.slots
+
+        def draw(*shape: int) -> Tensor:
+            return torch.rand(shape, device=photo.device, generator=generator)
+
+        share = draw(b, 1, 1) ** 3  # of slots that say something
+        gate = (draw(b, n, 1) < share) & (draw(b, n, MOST) < 0.25)
+        # each word is said at least once: together in the class token's slot, or apart at places of their own
+        together = (draw(b, 1, 1) < 0.6) & (torch.arange(n, device=photo.device).view(1, n, 1) == 0)
+        apart = torch.zeros(b, n, MOST, dtype=torch.bool, device=photo.device)
+        apart.scatter_(1, (draw(b, 1, MOST) * n).long(), True)
+        mix = (gate | together | (apart & ~together.any(1, keepdim=True))).float() * (0.5 + draw(b, n, MOST))
+        noise = torch.randn(b, n, words.shape[-1], device=photo.device, generator=generator)
+        return mix @ words.float() + 0.3 * table.detach().float().std() * noise
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        lines, spoken, photo = batch["lines"], batch["spoken"], batch["photo"]
+        words = self.llama.get_input_embeddings()(lines)
+        sighted = (photo[:, 0] >= 0)
+        slots = self._slots(photo, generator).to(words.dtype)
+        # dialogues without a picture have none of its slots: the two sorts go through M apart
+        total, count, parts = 0.0, 0, {}
+        for mask, seen in ((sighted, True), (~sighted, False)):
+            at = mask.nonzero().squeeze(1)
+            if not len(at):
+                continue
+            embeds = torch.cat([words[at, :HEAD], slots[at], words[at, HEAD:]], 1) if seen else words[at]
+            hidden = self.llama.model(inputs_embeds=embeds).last_hidden_state
+            if seen:
+                hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + self.slots:]], 1)
+                # (the token after the splice is predicted by nobody: it is the user's)
+            keep = spoken[at][:, 1:]
+            logits = self.llama.lm_head(hidden[:, :-1][keep]).float()
+            lm = F.cross_entropy(logits, lines[at][:, 1:][keep], reduction="sum")
+            total, count = total + lm, count + keep.sum()
+            if seen:
+                marked = (batch["scene_at"][at] >= 0).nonzero().squeeze(1)
+                state = hidden[marked, batch["scene_at"][at][marked]]
+                named = batch["scene_words"][at][marked]
+                log_p = F.log_softmax(self.llama.lm_head(state).float(), -1)
+                picked = log_p.gather(1, named.clamp_min(0) + self.first_visual) * (named >= 0)
+                number = (named >= 0).sum(1)
+                scene = -(picked.sum(1) / number).mean()
+                top = log_p[:, self.first_visual:self.first_visual + len(VISUAL_WORDS)].topk(MOST, -1).indices
+                within = top[:, None] == named[..., None]
+                within &= torch.arange(MOST, device=top.device) < number.view(-1, 1, 1)
+                parts["scene_right"] = (within.any(-1).sum(1) / number).float().mean()
+                parts["scene"] = scene.detach()
+                total = total + 0.0
+        lm = total / count
+        return lm + 0.3 * scene, {"lm": lm.detach(), "perplexity": lm.detach().exp(), **parts}
+
+    def export(self, folder: Path) -> None:
+        save_llama(self.llama, self.tokenizer, folder)
+
+    def sheet(self, path: Path) -> None:
+        """There is nothing to look at."""

@@ -1,0 +1,213 @@
+"""The only place that reads or writes model files: safetensors in the layouts that stock libraries load.
+
+Knows the shape of a checkpoint folder; knows no training and no requests. Pickled weights are never opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .config import AssistantConfig
+from .control.cafe import SemanticValues
+from .decoder.diffusion import Diffusion
+from .errors import WeightsError
+from .mllm.language import Bridge, LanguageModel
+from .mllm.prompt import PromptBuilder
+from .mllm.vision import Vision
+
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
+CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bicubic", "resize_mode": "squash"}
+
+
+# --- building and writing ---------------------------------------------------------------------------------------------
+
+def build_clip(config: str | Mapping[str, Any]) -> nn.Module:
+    """An open_clip model with random weights, of a registry name or a model_cfg."""
+    if isinstance(config, str):
+        return open_clip.create_model(config, pretrained=None)
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    model = open_clip.CLIP(config["embed_dim"], vision, text)
+    for name in ("mean", "std"):
+        setattr(model.visual, f"image_{name}", tuple(CLIP_PREPROCESS[name]))
+    return model
+
+
+def save_module(module: nn.Module, folder: Path) -> None:
+    """Write a diffusers or transformers module in half precision, in its own layout, sharded."""
+    shutil.rmtree(folder, ignore_errors=True)
+    copy.deepcopy(module).to("cpu", torch.float16).save_pretrained(folder, max_shard_size=SHARD, safe_serialization=True)
+
+
+def save_clip(clip: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
+    """Write an open_clip model as a `local-dir:` folder (its tokenizer is written beside it by the tokenizer stage)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"model_cfg": dict(config), "preprocess_cfg": CLIP_PREPROCESS}
+    (folder / "open_clip_config.json").write_text(json.dumps(about, indent=2))
+    save_tensors(folder / "open_clip_model.safetensors", clip.state_dict(), {"format": "pt"})
+
+
+def save_llama(llama: nn.Module, tokenizer: Any, folder: Path) -> None:
+    save_module(llama, folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_preview(folder: Path, matrix: Tensor, bias: Tensor) -> None:
+    """Write the linear map from latents (C) to RGB beside the autoencoder."""
+    save_tensors(folder / "preview.safetensors", {"matrix": matrix, "bias": bias}, {"kind": "latents to RGB"})
+
+
+def save_bridge(bridge: Bridge, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / "bridge.safetensors", bridge.state_dict(), {"kind": "CAFE: V, H and the learnable token"})
+
+
+def save_cafe(unet: nn.Module, values: SemanticValues, folder: Path) -> None:
+    save_module(unet, folder)
+    save_tensors(folder / "semantic_values.safetensors", values.state_dict(), {"kind": "CAFE: V_H of every cross-attention"})
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """Write tensors in half precision with self-describing metadata; the old file stays until the new one is whole."""
+    halves = {k: (t.half() if t.is_floating_point() else t).detach().cpu().contiguous() for k, t in tensors.items()}
+    new = path.with_suffix(".new")
+    save_file(halves, new, metadata={"format": "pt", **about})
+    new.replace(path)
+
+
+def write_manifest(folder: Path) -> None:
+    """List every file under `folder` with size and sha256."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
+    listing = {p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in files}
+    (folder / "manifest.json").write_text(json.dumps(listing, indent=1) + "\n")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@cache
+def verify(folder: Path) -> str:
+    """Check every file of a checkpoint folder against its manifest; returns a short hash of the whole.
+
+    Raises:
+        WeightsError: a file is missing or is not the one that was written.
+    """
+    manifest = folder / "manifest.json"
+    if not manifest.exists():
+        raise WeightsError(f"There are no weights in {folder.name!r}: its manifest.json is missing.",
+                           "Get the complete project, or run: python -m assistant.training miniature")
+    listing = json.loads(manifest.read_text())
+    for name, entry in listing.items():
+        path = folder / name
+        if not path.exists():
+            raise WeightsError(f"The weight file {name} is missing.", "Get the complete project again.")
+        if _sha256(path) != entry["sha256"]:
+            raise WeightsError(f"The weight file {name} is damaged: its checksum is not the manifest's.",
+                               "Get the complete project again.")
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise WeightsError(f"The {what} cannot be read: {error}", "Get the complete project again.") from error
+
+
+def load_tensors(path: Path, module: nn.Module) -> None:
+    """Fill a module strictly from a safetensors file.
+
+    Raises:
+        WeightsError: not safetensors, other names or shapes, or a number that is not finite.
+    """
+    with _reading(f"file {path.name}"):
+        tensors = load_file(path)
+        if not all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point()):
+            raise WeightsError(f"The file {path.name} holds numbers that are not finite.", "Get the complete project again.")
+        module.load_state_dict({k: t.float() for k, t in tensors.items()}, strict=True)
+
+
+def load_preview(folder: Path) -> tuple[Tensor, Tensor]:
+    """(C, 3) and (3,)."""
+    with _reading("preview map"), safe_open(folder / "preview.safetensors", "pt") as file:
+        return file.get_tensor("matrix").float(), file.get_tensor("bias").float()
+
+
+def _half_open(folder: Path, cls: Any, **extra: Any) -> nn.Module:
+    """A frozen stock module from its own layout, in float32."""
+    with _reading(f"{cls.__name__} in {folder.name!r}"):
+        key = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
+        return cls.from_pretrained(folder, use_safetensors=True, **{key: torch.float32}, **extra).eval().requires_grad_(False)
+
+
+def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
+    clip = build_clip(config.vision.clip)
+    load_tensors(folder / "open_clip_model.safetensors", clip)
+    return clip.eval().requires_grad_(False)
+
+
+def load_vision(config: AssistantConfig, folder: Path) -> Vision:
+    from transformers import Dinov2Model
+
+    return Vision(config.vision, _half_open(folder / "dino", Dinov2Model), load_clip(config, folder / "clip"))
+
+
+def load_llama(folder: Path) -> tuple[nn.Module, Any]:
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    return _half_open(folder, LlamaForCausalLM), AutoTokenizer.from_pretrained(folder)
+
+
+def load_language(config: AssistantConfig, folder: Path) -> LanguageModel:
+    llama, tokenizer = load_llama(folder / "llama")
+    bridge = Bridge(config.vision.patch_width, llama.config.hidden_size, config.language.semantic_width)
+    load_tensors(folder / "bridge" / "bridge.safetensors", bridge)
+    return LanguageModel(config.language, llama, bridge.eval().requires_grad_(False),
+                         PromptBuilder(config.language, tokenizer))
+
+
+def load_vae(folder: Path) -> nn.Module:
+    from diffusers import AutoencoderKL
+
+    return _half_open(folder, AutoencoderKL)
+
+
+def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Diffusion:
+    """The base text-to-image model."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    base = folder / "base"
+    return Diffusion(_half_open(base / "unet", UNet2DConditionModel), load_vae(base / "vae"), config.decoder.scheduler,
+                     _half_open(base / "text_encoder", CLIPTextModel), CLIPTokenizer.from_pretrained(base / "tokenizer"),
+                     preview=load_preview(base / "vae"), kernel=kernel)
+
+
+def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Diffusion:
+    """CAFE's decoder G; it shares the autoencoder of the base model."""
+    from diffusers import UNet2DConditionModel
+
+    unet = _half_open(folder / "cafe", UNet2DConditionModel)
+    values = SemanticValues.of(unet, config.language.semantic_width)
+    load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
+    return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,
+                     semantic_values=values.eval().requires_grad_(False), preview=load_preview(folder / "base" / "vae"),
+                     kernel=kernel)
