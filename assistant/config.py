@@ -1,0 +1,93 @@
+"""Frozen, validated numbers from which the stock classes are built. Knows no sizes of its own: those are in presets.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ConfigError
+
+
+def _require(ok: bool, sentence: str, remedy: str) -> None:
+    if not ok:
+        raise ConfigError(sentence, remedy)
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """E(x) and F(w) of CAFE."""
+
+    dino: Mapping[str, Any]  # transformers.Dinov2Config
+    dino_mean: tuple[float, float, float]  # pixel normalisation of E's input
+    dino_std: tuple[float, float, float]
+    clip: str | Mapping[str, Any]  # a name of open_clip's registry, or its model_cfg
+    clip_tag: str | None  # open_clip's pretrained tag; None: weights come from the preset's folder
+    semantic_norm: float | None  # F(w) and H(s) are scaled to this norm; None: as the encoder gives them
+
+    def __post_init__(self) -> None:
+        side, patch = self.dino["image_size"], self.dino["patch_size"]
+        _require(side % patch == 0, f"The picture side {side} is not a multiple of the patch side {patch}.",
+                 "Choose a side that the patch divides.")
+
+    @property
+    def patch_tokens(self) -> int:
+        """Tokens of E(x), the class token first."""
+        return (self.dino["image_size"] // self.dino["patch_size"]) ** 2 + 1
+
+    @property
+    def patch_width(self) -> int:
+        return self.dino["hidden_size"]
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """M with its two fully connected layers V and H and its learnable token."""
+
+    llama: Mapping[str, Any]  # transformers.LlamaConfig
+    semantic_width: int  # d_F, H's output
+    user_prefix: str = "[INST] "  # around each user message; Llama-2's chat template
+    user_suffix: str = " [/INST] "
+    draw_token: str | None = None  # a reply that ends with it comes with a picture; None: every reply to a picture does
+    lowercase_user: bool = False  # read the user's words in lower case
+    max_new_tokens: int = 256
+    context: int = 2048  # tokens kept of a conversation, the picture's included
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """G, and the base text-to-image model it starts from."""
+
+    unet: Mapping[str, Any]  # diffusers.UNet2DConditionModel, without cross_attention_dim
+    vae: Mapping[str, Any]  # diffusers.AutoencoderKL
+    text: Mapping[str, Any]  # transformers.CLIPTextConfig of the base model
+    scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
+    image_size: int
+
+    def __post_init__(self) -> None:
+        down = 2 ** (len(self.vae["block_out_channels"]) - 1)
+        _require(self.image_size == down * self.unet["sample_size"],
+                 f"{self.image_size} px over {down} is not the UNet's sample size {self.unet['sample_size']}.",
+                 "Make image_size = sample_size x the autoencoder's reduction.")
+        _require(self.unet["in_channels"] == self.vae["latent_channels"],
+                 f"The UNet takes {self.unet['in_channels']} channels, the autoencoder gives {self.vae['latent_channels']}.",
+                 "Make the two equal.")
+
+
+@dataclass(frozen=True)
+class AssistantConfig:
+    """Everything one preset is."""
+
+    name: str
+    vision: VisionConfig
+    language: LanguageConfig
+    decoder: DecoderConfig
+    notice: str  # the page's one sentence about this size of model
+    folder: str | None = None  # under checkpoints/, when the weights ship with the code
+    sources: Mapping[str, str] = field(default_factory=dict)  # part -> hub id, when they do not
+
+    def __post_init__(self) -> None:
+        clip = self.vision.clip
+        width = clip["embed_dim"] if isinstance(clip, Mapping) else self.language.semantic_width
+        _require(width == self.language.semantic_width,
+                 f"F has width {width}, H gives {self.language.semantic_width}.", "Make the two equal.")

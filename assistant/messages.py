@@ -1,0 +1,135 @@
+"""What crosses the engine's edge: plain, frozen values. No torch, no gradio, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Union
+
+SCHEDULERS = ("dpm++", "ddim", "unipc")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture that has been checked and normalised: upright, 8-bit sRGB, alpha laid on white, stored as PNG."""
+
+    png: bytes
+    width: int  # pixels
+    height: int  # pixels
+    sha256: str  # of `png`; the name under which the store keeps it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to draw. Every field has a default that needs no decision."""
+
+    seed: int | None = None  # None: draw one; the reply says which
+    steps: int = 20  # denoising steps, 1 to 100
+    scheduler: str = "dpm++"  # one of SCHEDULERS
+    keep_subject: float = 2.0  # guidance strength of E(x), 0 to 10
+    follow_words: float = 2.0  # guidance strength of H(s) or F(w), 0 to 10
+    preview_every: int = 4  # steps between previews; 0: none
+    temperature: float = 0.7  # of the reply's words; 0: greedy
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One earlier turn of a conversation, oldest first in `Request.history`."""
+
+    user: str
+    reply: str
+    photo: Photo | None = None  # the picture the user added in that turn
+    drew: bool = False  # whether the reply came with a picture
+
+
+@dataclass(frozen=True)
+class Request:
+    """One turn to answer. The subject is the newest photo of the conversation, this turn's first."""
+
+    text: str
+    photo: Photo | None = None
+    history: tuple[Turn, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    like: Photo | None = None  # w: F(w) takes the place of H(s), and the language model is skipped
+    redraw: Mapping[str, Any] | None = None  # metadata of an earlier picture: its words and H(s) again, drawn anew
+
+
+@dataclass(frozen=True)
+class Words:
+    """Event: the reply's next piece of text."""
+
+    delta: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Event: a denoising step is done; `preview` is a small PNG or None."""
+
+    step: int
+    steps: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Event, always the last: the whole answer. `png` already carries `metadata` as text chunks."""
+
+    text: str
+    png: bytes | None  # None: an answer in words only
+    seed: int
+    settings: Settings  # as used
+    metadata: dict[str, Any]  # all that is needed to draw the picture again
+    likeness: dict[str, float] = field(default_factory=dict)  # 0 to 1, e.g. {"subject": 0.8, "words": 0.7}
+    seconds: dict[str, float] = field(default_factory=dict)  # "first_word", "words", "picture"
+    stopped: bool = False  # the user pressed Stop; text and picture are what there was
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Event, from the session only: others are drawn first. Position 1 is next."""
+
+    position: int
+
+
+Event = Union[Waiting, Words, Progress, Reply]
+
+
+@dataclass(frozen=True)
+class ReadySubject:
+    """A picture the page offers to people who have none at hand."""
+
+    name: str
+    photo: Photo
+    wishes: tuple[str, ...]  # suggested messages
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What the page says about the engine that answers."""
+
+    preset: str  # "miniature", "full", ...
+    device: str  # "cpu", "cuda:0 (NVIDIA ...)"
+    size: int  # side of its pictures, pixels
+    notice: str  # one kind sentence: which size of model, and what that means for real photos
+    weights: str  # short hash of all weight files
+    subjects: tuple[ReadySubject, ...] = ()
+
+
+class Cancel(Protocol):
+    """`threading.Event` fits."""
+
+    def is_set(self) -> bool: ...
+
+
+class Engine(Protocol):
+    """What a session needs of the pipeline."""
+
+    def info(self) -> EngineInfo: ...
+
+    def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
+        """Yield Words, then Progress, then exactly one Reply.
+
+        Raises:
+            AssistantError: with a sentence and a remedy; nothing half-done is left behind.
+        """
+        ...

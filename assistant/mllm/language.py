@@ -1,0 +1,113 @@
+"""M, the frozen Llama, with V, H and the learnable token (CAFE, section 3, eq. 2). Streams words, then gives H(s).
+
+Knows nothing of pictures but E(x)'s tokens. Sampling is our own loop because `generate` draws from the global random state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from ..config import LanguageConfig
+from ..messages import Cancel
+from .prompt import Prompt, PromptBuilder
+
+
+class Bridge(nn.Module):
+    """All that CAFE trains on the language side: V (d_E -> d_M), H (d_M -> d_F) and the learnable token (d_M)."""
+
+    def __init__(self, patch_width: int, hidden: int, semantic_width: int) -> None:
+        super().__init__()
+        self.V = nn.Linear(patch_width, hidden)
+        self.H = nn.Linear(hidden, semantic_width)
+        self.token = nn.Parameter(torch.zeros(hidden))
+
+
+@dataclass
+class Spoken:
+    """What a reply has become so far; complete once `stream` is exhausted."""
+
+    text: str = ""
+    draw: bool = False
+    hidden: Tensor | None = None  # s, (1, d_M), when `draw`
+    stopped: bool = False
+
+
+class LanguageModel(nn.Module):
+    """M with its bridges.
+
+    Args:
+        llama: a transformers `LlamaForCausalLM`.
+        builder: the prompt builder of its tokenizer.
+    """
+
+    def __init__(self, config: LanguageConfig, llama: nn.Module, bridge: Bridge, builder: PromptBuilder) -> None:
+        super().__init__()
+        self.config, self.llama, self.bridge, self.builder = config, llama, bridge, builder
+
+    def embed(self, prompt: Prompt, patches: Tensor | None) -> Tensor:
+        """(1, N, d_M): the prompt's embeddings with V(E(x)), (1, 257, d_M), spliced in at `prompt.picture`."""
+        table = self.llama.get_input_embeddings()
+        words = table(torch.tensor([prompt.ids], device=table.weight.device))
+        if prompt.picture is None or patches is None:
+            return words
+        seen = self.bridge.V(patches.to(self.bridge.V.weight.dtype)).to(words.dtype)
+        return torch.cat([words[:, :prompt.picture], seen, words[:, prompt.picture:]], dim=1)
+
+    @torch.no_grad()
+    def stream(self, prompt: Prompt, patches: Tensor | None, spoken: Spoken, temperature: float, generator: torch.Generator,
+               cancel: Cancel, top_p: float = 0.9) -> Iterator[str]:
+        """Yield the reply piece by piece and fill `spoken`; s is taken at the learnable token appended after it.
+
+        Args:
+            patches: E(x), (1, 257, d_E), or None.
+            generator: a CPU generator; the only source of chance.
+        """
+        tokenizer, cache = self.builder.tokenizer, DynamicCache()
+        out = self.llama(inputs_embeds=self.embed(prompt, patches), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        ids: list[int] = []
+        ended = False
+        while len(ids) < self.config.max_new_tokens and not ended:
+            if cancel.is_set():
+                spoken.stopped = True
+                return
+            token = _pick(out.logits[0, -1].float().cpu(), temperature, top_p, generator)
+            ended = token in (tokenizer.eos_token_id, self.builder.draw_id)
+            if ended:
+                spoken.draw = token == self.builder.draw_id or (self.builder.draw_id is None and patches is not None)
+                break
+            ids.append(token)
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            if not text.endswith("\ufffd") and len(text) > len(spoken.text):  # a character may need several tokens
+                delta, spoken.text = text[len(spoken.text):], text
+                yield delta
+            out = self.llama(input_ids=torch.tensor([[token]], device=out.logits.device), past_key_values=cache, use_cache=True)
+        if spoken.draw:
+            spoken.hidden = self._state(cache, self.builder.draw_id)
+
+    def _state(self, cache: DynamicCache, draw_id: int | None) -> Tensor:
+        """s, (1, d_M): one more forward over the draw token (sampled, not yet read) and the learnable token."""
+        table = self.llama.get_input_embeddings()
+        ids = [draw_id] if draw_id is not None else []
+        tail = [table(torch.tensor([ids], device=table.weight.device))] if ids else []
+        tail.append(self.bridge.token.to(table.weight.dtype).view(1, 1, -1))
+        out = self.llama.model(inputs_embeds=torch.cat(tail, dim=1), past_key_values=cache, use_cache=True)
+        return out.last_hidden_state[:, -1]
+
+    @torch.no_grad()
+    def semantics(self, hidden: Tensor) -> Tensor:
+        """H(s): (1, d_M) -> (1, d_F), a stand-in for F(target)."""
+        return self.bridge.H(hidden.to(self.bridge.H.weight.dtype))
+
+
+def _pick(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
+    """Nucleus sampling from (vocabulary,) logits; greedy at temperature 0."""
+    if temperature <= 0:
+        return int(logits.argmax())
+    probs, order = torch.softmax(logits / temperature, dim=-1).sort(descending=True)
+    probs = probs * ((probs.cumsum(-1) - probs) < top_p)
+    return int(order[torch.multinomial(probs, 1, generator=generator)])

@@ -1,0 +1,75 @@
+"""Turns a conversation into token ids with a place for the picture. Training and chat share it, token for token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..config import LanguageConfig
+
+
+class Tokenizer(Protocol):
+    bos_token_id: int
+    eos_token_id: int
+    all_special_tokens: list[str]
+
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
+    def convert_tokens_to_ids(self, token: str) -> int: ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids; `picture` is the index before which E(x)'s tokens are spliced in, None without a picture."""
+
+    ids: tuple[int, ...]
+    picture: int | None
+
+
+class PromptBuilder:
+    """Llama-2's chat template, LLaVA's splice: `<s>[INST] PICTURE words [/INST] reply </s>` and so on, turn by turn."""
+
+    def __init__(self, config: LanguageConfig, tokenizer: Tokenizer) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        self.draw_id = tokenizer.convert_tokens_to_ids(config.draw_token) if config.draw_token else None
+        marks = {t for t in tokenizer.all_special_tokens} | {config.user_prefix.strip(), config.user_suffix.strip()}
+        self._marks = re.compile("|".join(re.escape(m) for m in sorted(marks, key=len, reverse=True) if m))
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def user(self, text: str) -> list[int]:
+        """A user's words; marks of the template are taken out, so that nobody can speak for the assistant."""
+        text = " ".join(self._marks.sub(" ", text).split())
+        return self._encode(text.lower() if self.config.lowercase_user else text)
+
+    def reply(self, text: str, drew: bool) -> list[int]:
+        """A reply, closed with the draw token if it came with a picture, then the end of the turn."""
+        closing = [self.draw_id] if drew and self.draw_id is not None else []
+        return [*self._encode(text), *closing, self.tokenizer.eos_token_id]
+
+    def opening(self, text: str, picture: bool, room: int | None = None) -> Prompt:
+        """One user message up to where the reply begins, cut to `room` tokens of words at the end."""
+        head = [self.tokenizer.bos_token_id, *self._encode(self.config.user_prefix)]
+        words = self.user(text)[:room]
+        return Prompt((*head, *words, *self._encode(self.config.user_suffix)), len(head) if picture else None)
+
+    def build(self, history: Sequence[tuple[str, str, bool]], text: str, picture: bool, picture_tokens: int) -> Prompt:
+        """A whole conversation whose picture belongs to its first turn.
+
+        Oldest turns but the first (which holds the picture) are dropped until all fits into the context.
+
+        Args:
+            history: (user, reply, drew) of earlier turns since the picture came, oldest first.
+            picture_tokens: length of E(x).
+        """
+        room = self.config.context - self.config.max_new_tokens - 4 - (picture_tokens if picture else 0)
+        turns = [(u, [*self.reply(r, d)]) for u, r, d in history]
+        while True:
+            texts = [*(u for u, _ in turns), text]
+            opened = [self.opening(t, picture and i == 0, room=max(16, room // 2)) for i, t in enumerate(texts)]
+            ids = [i for k, o in enumerate(opened) for i in (*o.ids, *(turns[k][1] if k < len(turns) else ()))]
+            if len(ids) <= room or not turns:
+                return Prompt(tuple(ids), opened[0].picture)
+            turns.pop(1 if len(turns) > 1 else 0)

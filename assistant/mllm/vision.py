@@ -1,0 +1,67 @@
+"""E(x), the patch embeddings, and F(w), the global CLIP embedding (CAFE, section 3). Knows nothing of words or requests."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import VisionConfig
+
+
+def resize(pixels: Tensor, side: int) -> Tensor:
+    """Antialiased bicubic resize of (B, 3, H, W) in [0, 1] to (B, 3, side, side); the same size is returned untouched."""
+    if pixels.shape[-2:] == (side, side):
+        return pixels
+    return F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def pad_square(pixels: Tensor) -> Tensor:
+    """Pad (B, 3, H, W) to a square by repeating its edge, so that no part of a subject is cut off."""
+    height, width = pixels.shape[-2:]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    # replicate pads at most the input's own size per side, which half the difference never exceeds for sides of 1:3
+    mode = "replicate" if side <= 3 * min(height, width) else "constant"
+    return F.pad(pixels, (left, side - width - left, top, side - height - top), mode=mode)
+
+
+class Vision(nn.Module):
+    """Both encoders, frozen.
+
+    Args:
+        dino: a transformers `Dinov2Model`.
+        clip: an open_clip model.
+    """
+
+    def __init__(self, config: VisionConfig, dino: nn.Module, clip: nn.Module) -> None:
+        super().__init__()
+        self.config, self.dino, self.clip = config, dino, clip
+        self.clip_mean, self.clip_std = (tuple(clip.visual.image_mean or (0.5,) * 3), tuple(clip.visual.image_std or (0.25,) * 3))
+        size = clip.visual.image_size
+        self.clip_side = size[0] if isinstance(size, (tuple, list)) else size
+
+    @staticmethod
+    def _normalise(pixels: Tensor, mean: tuple, std: tuple) -> Tensor:
+        mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+        return (pixels - mean) / std
+
+    @torch.no_grad()
+    def patches(self, pixels: Tensor) -> Tensor:
+        """E(x): (B, 3, H, W) in [0, 1] -> (B, 257, d_E), class token first."""
+        side = self.config.dino["image_size"]
+        pixels = self._normalise(resize(pixels, side), self.config.dino_mean, self.config.dino_std)
+        return self.dino(pixel_values=pixels.to(self.dino.dtype)).last_hidden_state
+
+    @torch.no_grad()
+    def semantics(self, pixels: Tensor) -> Tensor:
+        """F(w): (B, 3, H, W) in [0, 1] -> (B, d_F), at the preset's norm."""
+        pixels = self._normalise(resize(pixels, self.clip_side), self.clip_mean, self.clip_std)
+        dtype = next(self.clip.parameters()).dtype
+        return self.at_norm(self.clip.encode_image(pixels.to(dtype)))
+
+    def at_norm(self, semantics: Tensor) -> Tensor:
+        """Scale (B, d_F) to the norm the decoder was trained with, so that a mean of vectors or H(s) is not a weak one."""
+        if self.config.semantic_norm is None:
+            return semantics
+        return F.normalize(semantics, dim=-1) * self.config.semantic_norm

@@ -1,0 +1,83 @@
+"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers'. Knows no torch."""
+
+from __future__ import annotations
+
+from .config import AssistantConfig, DecoderConfig, LanguageConfig, VisionConfig
+from .errors import ConfigError
+
+_SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+                  clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+
+MINIATURE = AssistantConfig(
+    name="miniature",
+    vision=VisionConfig(
+        # E: 2.7 M; 16 x 16 patches + class token = 257 tokens, as in the paper
+        dino=dict(image_size=128, patch_size=8, hidden_size=192, num_hidden_layers=6, num_attention_heads=4, mlp_ratio=4),
+        dino_mean=(0.5, 0.5, 0.5), dino_std=(0.25, 0.25, 0.25),
+        # F: 2.3 M vision + 1.1 M text
+        clip=dict(embed_dim=256,
+                  vision_cfg=dict(image_size=128, patch_size=16, width=192, layers=5, head_width=48),
+                  text_cfg=dict(context_length=48, vocab_size=1024, width=160, heads=4, layers=3,
+                                hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
+        clip_tag=None, semantic_norm=16.0),
+    language=LanguageConfig(
+        # M: 4.9 M
+        llama=dict(vocab_size=2048, hidden_size=256, intermediate_size=704, num_hidden_layers=5, num_attention_heads=4,
+                   num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True, rope_theta=10000.0),
+        semantic_width=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True, max_new_tokens=96, context=960),
+    decoder=DecoderConfig(
+        # 10.3 M; cross-attention at 16, 8 and 4, self-attention at 8 and 4
+        unet=dict(sample_size=16, in_channels=8, out_channels=8, layers_per_block=1, block_out_channels=(96, 128, 160),
+                  down_block_types=("CrossAttnDownBlock2D",) * 3, up_block_types=("CrossAttnUpBlock2D",) * 3,
+                  attention_head_dim=4, only_cross_attention=(True, False, False), norm_num_groups=16),
+        # 3.9 M; 128 px to 16 x 16 x 8
+        vae=dict(sample_size=128, block_out_channels=(32, 64, 128, 128), layers_per_block=1, latent_channels=8,
+                 norm_num_groups=8, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4),
+        # 1.6 M
+        text=dict(vocab_size=1024, hidden_size=192, intermediate_size=768, num_hidden_layers=3, num_attention_heads=4,
+                  max_position_embeddings=48, projection_dim=192),
+        # zero terminal SNR, so that a night can be dark and snow white
+        scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
+        image_size=128),
+    notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It will do its best with a real "
+           "photo, but sees it as a drawing; photos need a full-size preset.",
+    folder="miniature")
+
+FULL = AssistantConfig(
+    name="full",
+    vision=VisionConfig(
+        # E: DINOv2-giant, 1.1 B; 257 x 1536
+        dino=dict(image_size=224, patch_size=14, hidden_size=1536, num_hidden_layers=40, num_attention_heads=24, mlp_ratio=4,
+                  use_swiglu_ffn=True),
+        dino_mean=(0.485, 0.456, 0.406), dino_std=(0.229, 0.224, 0.225),
+        clip="ViT-L-14-336", clip_tag="openai", semantic_norm=None),  # F: 1 x 768
+    language=LanguageConfig(
+        # M: Llama-2-13B
+        llama=dict(vocab_size=32000, hidden_size=5120, intermediate_size=13824, num_hidden_layers=40, num_attention_heads=40,
+                   num_key_value_heads=40, max_position_embeddings=4096),
+        semantic_width=768, context=4096),
+    decoder=DecoderConfig(
+        # Stable Diffusion 2: 866 M; the text encoder serves the base model only
+        unet=dict(sample_size=96, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280),
+                  attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),
+        vae=dict(sample_size=768, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
+                 down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4),
+        text=dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
+                  max_position_embeddings=77, hidden_act="gelu", projection_dim=512),
+        scheduler=dict(_SCHEDULER, prediction_type="v_prediction"),
+        image_size=768),
+    notice="Full size: Llama-2-13B and Stable Diffusion 2.",
+    sources={"dino": "facebook/dinov2-giant", "llama": "meta-llama/Llama-2-13b-chat-hf", "base": "stabilityai/stable-diffusion-2"})
+
+PRESETS = {p.name: p for p in (MINIATURE, FULL)}
+
+
+def preset(name: str) -> AssistantConfig:
+    """Look a preset up.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"There is no preset named {name!r}.", f"Choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]
