@@ -11,31 +11,33 @@ _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, 
 MINIATURE = AssistantConfig(
     name="miniature",
     vision=VisionConfig(
-        # E: 2.7 M; 16 x 16 patches + class token = 257 tokens, as in the paper
-        dino=dict(image_size=128, patch_size=8, hidden_size=192, num_hidden_layers=6, num_attention_heads=4, mlp_ratio=4),
+        # E: 0.5 M; 16 x 16 patches + class token = 257 tokens, as in the paper
+        dino=dict(image_size=128, patch_size=8, hidden_size=96, num_hidden_layers=4, num_attention_heads=3, mlp_ratio=4),
         dino_mean=(0.5, 0.5, 0.5), dino_std=(0.25, 0.25, 0.25),
-        # F: 2.3 M vision + 1.1 M text
-        clip=dict(embed_dim=256,
-                  vision_cfg=dict(image_size=128, patch_size=16, width=192, layers=5, head_width=48),
-                  text_cfg=dict(context_length=48, vocab_size=1024, width=160, heads=4, layers=3,
+        # F: 0.9 M vision + 0.4 M text
+        clip=dict(embed_dim=128,
+                  vision_cfg=dict(image_size=128, patch_size=16, width=128, layers=4, head_width=32),
+                  text_cfg=dict(context_length=48, vocab_size=1024, width=96, heads=3, layers=2,
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
-        clip_tag=None, semantic_norm=16.0),
+        clip_tag=None, semantic_norm=11.3125),
     language=LanguageConfig(
-        # M: 4.9 M
-        llama=dict(vocab_size=2048, hidden_size=256, intermediate_size=704, num_hidden_layers=5, num_attention_heads=4,
-                   num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True, rope_theta=10000.0),
-        semantic_width=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True, max_new_tokens=96, context=960),
+        # M: 2.2 M
+        llama=dict(vocab_size=2048, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+                   num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
+        semantic_width=128, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,
+        max_new_tokens=96, context=960),
     decoder=DecoderConfig(
-        # 10.3 M; cross-attention at 16, 8 and 4, self-attention at 8 and 4
-        unet=dict(sample_size=16, in_channels=8, out_channels=8, layers_per_block=1, block_out_channels=(96, 128, 160),
+        # 5.4 M; cross-attention at 16, 8 and 4, self-attention at 8 and 4
+        unet=dict(sample_size=16, in_channels=20, out_channels=20, layers_per_block=1, block_out_channels=(48, 96, 128),
                   down_block_types=("CrossAttnDownBlock2D",) * 3, up_block_types=("CrossAttnUpBlock2D",) * 3,
-                  attention_head_dim=4, only_cross_attention=(True, False, False), norm_num_groups=16),
-        # 3.9 M; 128 px to 16 x 16 x 8
-        vae=dict(sample_size=128, block_out_channels=(32, 64, 128, 128), layers_per_block=1, latent_channels=8,
-                 norm_num_groups=8, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4),
-        # 1.6 M
-        text=dict(vocab_size=1024, hidden_size=192, intermediate_size=768, num_hidden_layers=3, num_attention_heads=4,
-                  max_position_embeddings=48, projection_dim=192),
+                  attention_head_dim=4, only_cross_attention=(True, False, False), norm_num_groups=8),
+        # 1.1 M; 128 px to 16 x 16 x 20
+        vae=dict(sample_size=128, block_out_channels=(16, 32, 64, 64), layers_per_block=1, latent_channels=20,
+                 norm_num_groups=8, mid_block_add_attention=False, down_block_types=("DownEncoderBlock2D",) * 4,
+                 up_block_types=("UpDecoderBlock2D",) * 4),
+        # 0.4 M
+        text=dict(vocab_size=1024, hidden_size=96, intermediate_size=384, num_hidden_layers=3, num_attention_heads=3,
+                  max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
         image_size=128),

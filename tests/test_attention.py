@@ -199,6 +199,14 @@ def test_training_drops_sample_by_sample_and_gradients_flow(unet, values):
     values.zero_grad()
 
 
+def test_a_half_precision_decoder_takes_conditions_as_they_were_encoded(unet, values):
+    x = drawn(4, 4, 16, 16)
+    half_unet, half_values = copy.deepcopy(unet).bfloat16(), copy.deepcopy(values).bfloat16()
+    half = through(half_unet, x.bfloat16(), cafe_seam(half_values).begin(EVERY, 1))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), through(unet, x, cafe_seam(values).begin(EVERY, 1)), atol=0.15, rtol=0.05)
+
+
 def test_two_requests_may_run_interleaved(unet, values):
     x, rows = drawn(4, 4, 16, 16), EVERY
     one, two = cafe_seam(values), cafe_seam(values, e=E * 2, f=-F)

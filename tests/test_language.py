@@ -8,7 +8,8 @@ import pytest
 from assistant.miniature import captions, dialogues, outside, requests, vocabulary, world
 from assistant.miniature.reading import attributes, read, read_reply
 
-SLIPS = re.compile(r"\ba [aeio]|\ba u[mn]b|\ban [bcdfgjklmnpqrstvwyz]|  |[{}]| [,.;:!?]|,,|\.\.|\ba (?:sunglasses|mountains)\b"
+SLIPS = re.compile(r"\ba [aeio]|\ba u[mn]b|\ban [bcdfgjklmnpqrstvwyz]|  |[{}]| [,.;:!?]|,,|\.\.|\ba "
+                   r"(?:sunglasses|mountains)\b"
                    r"|\b(?:clouds|mountains) is\b|\b(\w+) \1\b|[.!?] [a-z]")
 
 
@@ -34,14 +35,16 @@ def test_captions_never_contradict_the_scene():
         found = read(line)
         assert found["kind"] == scene.individual.kind
         for key, value in found.items():
-            assert set(value) <= set(truth[key]) if key == "accessories" else truth.get(key, scene.individual.second) == value, line
+            assert set(value) <= set(truth[key]) if key == "accessories" else truth.get(key,
+                scene.individual.second) == value, line
 
 
 def test_reading_attaches_colours_to_their_nouns():
     assert read("a red cat with white stripes and a blue hat") == {
         "kind": "cat", "colour": "red", "pattern": "striped", "second": "white", "accessories": (("hat", "blue"),)}
     assert read("checked green and yellow mug with an orange bow tie, crimson umbrella, on Mars by moonlight") == {
-        "kind": "mug", "colour": "green", "second": "yellow", "pattern": "checked", "context": "space", "light": "night",
+        "kind": "mug", "colour": "green", "second": "yellow", "pattern": "checked", "context": "space",
+            "light": "night",
         "accessories": (("bow tie", "orange"), ("umbrella", "red"))}
     assert read("I can't draw a dog; here is a black car without the hat, in pencil") == {
         "kind": "car", "colour": "black", "style": "pencil"}

@@ -41,7 +41,8 @@ class SemanticValues(nn.Module):
 
     def forward(self, layer: str, vector: torch.Tensor) -> torch.Tensor:
         """(b, d_F) -> V_H of `layer`, (b, heads * d)."""
-        return self.layers[_key(layer)](vector)
+        linear = self.layers[_key(layer)]
+        return linear(vector.to(linear.weight.dtype))
 
 
 class Cafe(Control):
@@ -68,21 +69,21 @@ class Cafe(Control):
         elif self.patches != 1.0:
             out = out * self.patches
         key = (call.layer, "V_H", tuple(row.vector for row in rows), call.seam.images)
-        term = call.seam.once(key, lambda: self._term(call))
+        term = call.seam.once(key, lambda: self._term(call, out.dtype))
         return out if term is None else out + term
 
-    def _term(self, call: Call) -> torch.Tensor | None:
+    def _term(self, call: Call, dtype: torch.dtype) -> torch.Tensor | None:
         """The V_H term of the batch, (rows * images, heads, 1, d) to be broadcast over queries; None: no row has it."""
         seam = call.seam
         names = [row.vector for row in seam.rows]
         seen = {name: self.values(call.layer, seam.vectors[name]) for name in names if name is not None}
         if not seen:
             return None
-        scale = torch.as_tensor(self.semantics, dtype=call.query.dtype, device=call.query.device).view(-1, 1)
         like = next(iter(seen.values()))
+        scale = torch.as_tensor(self.semantics, dtype=dtype, device=like.device).view(-1, 1)
         nothing = like.new_zeros(seam.images, like.shape[-1])
         rows = [nothing if name is None else (seen[name] * scale).expand(seam.images, -1) for name in names]
-        return torch.cat(rows).unflatten(-1, (call.attn.heads, -1)).unsqueeze(2).to(call.query.dtype)
+        return torch.cat(rows).unflatten(-1, (call.attn.heads, -1)).unsqueeze(2).to(dtype)
 
 
 def training_seam(

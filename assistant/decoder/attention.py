@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
+from assistant.decoder import kernels
 from assistant.decoder.rows import Row
-from assistant.errors import ConfigError, DeviceError
-
-KERNELS = ("auto", "sdpa", "xformers")
+from assistant.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,8 @@ class Seam:
         """
 
         def project(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-            key, value = _key_value(attn, self.tokens[name])
+            # Conditions come as they were encoded, the UNet may be of half precision.
+            key, value = _key_value(attn, self.tokens[name].to(attn.to_k.weight.dtype))
             return (key.contiguous(), value.contiguous()) if self.cache else (key, value)
 
         distinct = {name: self.once((layer, name), lambda name=name: project(name)) for name in dict.fromkeys(sources)}
@@ -134,22 +133,28 @@ class Call:
 
     Attributes:
         layer: name as in `unet.named_modules()`. attn: the diffusers layer. seam: the request. cross: which kind.
-        query: (rows * images, heads, Nq, d).
         maps: row name -> (images, heads, Nq, N), filled before `Control.after`, for the rows asked for.
     """
 
-    def __init__(
-        self,
-        layer: str,
-        attn: Any,
-        seam: Seam,
-        query: torch.Tensor,
-        own: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> None:
-        self.layer, self.attn, self.seam, self.query = layer, attn, seam, query
-        self.cross = own is None
+    def __init__(self, layer: str, attn: Any, seam: Seam, hidden: torch.Tensor) -> None:
+        self.layer, self.attn, self.seam = layer, attn, seam
+        self.cross: bool = attn.is_cross_attention
         self.maps: dict[str, torch.Tensor] = {}
-        self._own = own  # a self-attention layer's keys and values, (rows * images, heads, Nq, d)
+        self._hidden = hidden  # (rows * images, Nq, C)
+        self._query: torch.Tensor | None = None
+        # A self-attention layer's keys and values, (rows * images, heads, Nq, d).
+        self._own = None if self.cross else _key_value(attn, hidden)
+
+    @property
+    def query(self) -> torch.Tensor:
+        """The queries of all rows, (rows * images, heads, Nq, d)."""
+        if self._query is None:
+            self._query = _query(self.attn, self._hidden)
+        return self._query
+
+    def queries(self, span: slice) -> torch.Tensor:
+        """The queries of some batch entries. Rows that attend to nothing need none, so the others may come alone."""
+        return self.query[span] if self._query is not None else _query(self.attn, self._hidden[span])
 
     def has(self, *names: str) -> bool:
         """Whether all these rows are in the batch."""
@@ -182,7 +187,7 @@ class Call:
             if row.name in apart or (self.cross and row.tokens is None):
                 length = None
                 continue
-            tokens = seam.tokens[row.tokens].shape[1] if self.cross else self.query.shape[2]
+            tokens = seam.tokens[row.tokens].shape[1] if self.cross else self._hidden.shape[1]
             if tokens == length:
                 found[-1][1] = i + 1
             else:
@@ -193,6 +198,23 @@ class Call:
             return [(span, self._own[0][span], self._own[1][span]) for _, _, span in spans]
         sources = [tuple(row.tokens for row in seam.rows[a:b]) for a, b, _ in spans]
         return [(s, *seam.key_value(self.layer, self.attn, names)) for (_, _, s), names in zip(spans, sources)]
+
+    def joined(self, pieces: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """The batch's outputs from its pieces (first entry -> output), zero where there is none."""
+        batch, queries, _ = self._hidden.shape
+
+        def zeros(entries: int) -> torch.Tensor:
+            return self._hidden.new_zeros(entries, self.attn.heads, queries, self.attn.inner_dim // self.attn.heads)
+
+        parts, position = [], 0
+        for start, piece in sorted(pieces.items(), key=lambda item: item[0]):
+            if start > position:
+                parts.append(zeros(start - position).to(piece.dtype))
+            parts.append(piece)
+            position = start + piece.shape[0]
+        if position < batch:
+            parts.append(zeros(batch - position).to(parts[0].dtype if parts else self._hidden.dtype))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class SeamProcessor:
@@ -210,22 +232,21 @@ class SeamProcessor:
         temb: torch.Tensor | None = None,
         seam: Seam | None = None,
     ) -> torch.Tensor:  # (batch, Nq, C)
-        query = _heads(attn, attn.to_q(hidden_states), attn.norm_q)
         if seam is None:
-            context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-            key, value = _key_value(attn, context)
+            key, value = _key_value(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
             if attention_mask is not None:
                 attention_mask = attn.prepare_attention_mask(attention_mask, key.shape[2], key.shape[0])
                 attention_mask = attention_mask.view(key.shape[0], attn.heads, -1, attention_mask.shape[-1])
-            out = self._attend(attn, query, key, value, attention_mask)
+            out = kernels.attend(self.kernel, _query(attn, hidden_states), key, value, attn.scale, attention_mask)
         else:
             if attention_mask is not None:
                 raise ConfigError("A seam takes no attention mask.", "Hand over only the tokens to attend to.")
-            if query.shape[0] != len(seam.rows) * seam.images:
-                raise ConfigError(f"The batch has {query.shape[0]} entries, the seam {len(seam.rows)}x{seam.images}.")
-            own = None if attn.is_cross_attention else _key_value(attn, hidden_states)
-            out = self._through(Call(self.layer, attn, seam, query, own))
-        out = out.transpose(1, 2).flatten(2).to(query.dtype)  # (batch, Nq, heads * d)
+            if hidden_states.shape[0] != len(seam.rows) * seam.images:
+                raise ConfigError(
+                    f"The batch has {hidden_states.shape[0]} entries, the seam {len(seam.rows)}x{seam.images}."
+                )
+            out = self._through(Call(self.layer, attn, seam, hidden_states))
+        out = out.transpose(1, 2).flatten(2)  # (batch, Nq, heads * d)
         out = attn.to_out[1](attn.to_out[0](out))
         if attn.residual_connection:
             out = out + hidden_states
@@ -233,54 +254,30 @@ class SeamProcessor:
 
     def _through(self, call: Call) -> torch.Tensor:
         """All rows' outputs, (rows * images, heads, Nq, d), with the controls' say."""
-        controls = call.seam.controls
-        jobs = [job for control in controls for job in control.replace(call)]
-        mapped = {name for control in controls for name in control.maps(call)}
+        seam, scale = call.seam, call.attn.scale
+        jobs = [job for control in seam.controls for job in control.replace(call)]
         taken = [name for job in jobs for name in job.targets]
         if len(set(taken)) < len(taken):
             raise ConfigError(f"Two controls replace the attention of one row: {taken}.")
+        mapped = {name for control in seam.controls for name in control.maps(call)}
+        for row in seam.rows:
+            if row.name in mapped and row.name not in taken and not (call.cross and row.tokens is None):
+                jobs.append(Job(call.query[call.span(row.name)], *call.key_value(row.name), (row.name,)))
         pieces: dict[int, torch.Tensor] = {}  # first batch entry -> output
         for job in jobs:
-            whole = self._attend(call.attn, job.query, job.key, job.value, maps=call.maps, rows=job.targets, on=mapped)
+            if mapped.isdisjoint(job.targets):
+                whole = kernels.attend(self.kernel, job.query, job.key, job.value, scale)
+            else:
+                whole, probabilities = kernels.attend_with_map(job.query, job.key, job.value, scale)
+                call.maps.update(dict.fromkeys(job.targets, probabilities))
             for name, part in zip(job.targets, whole.chunk(len(job.targets), dim=-1)):
                 pieces[call.span(name).start] = part
-        for row in call.seam.rows:
-            if row.name in mapped and row.name not in taken and not (call.cross and row.tokens is None):
-                span = call.span(row.name)
-                key, value = call.key_value(row.name)
-                names = (row.name,)
-                out = self._attend(call.attn, call.query[span], key, value, maps=call.maps, rows=names, on=mapped)
-                pieces[span.start] = out
-        for span, key, value in call.runs({*taken, *mapped}):
-            pieces[span.start] = self._attend(call.attn, call.query[span], key, value)
-        out = _joined(pieces, call.query)
-        for control in controls:
+        for span, key, value in call.runs({name for job in jobs for name in job.targets}):
+            pieces[span.start] = kernels.attend(self.kernel, call.queries(span), key, value, scale)
+        out = call.joined(pieces)
+        for control in seam.controls:
             out = control.after(call, out)
         return out
-
-    def _attend(
-        self,
-        attn: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None = None,
-        maps: dict[str, torch.Tensor] | None = None,
-        rows: Sequence[str] = (),
-        on: Collection[str] = (),
-    ) -> torch.Tensor:
-        """softmax(Q K^T / sqrt d) V, (batch, heads, Nq, width of V). Maps are made only if a row of `rows` is `on`."""
-        wanted = [name for name in rows if name in on]
-        if maps is not None and wanted:
-            probabilities = (query @ key.transpose(-1, -2) * attn.scale).softmax(dim=-1)
-            maps.update(dict.fromkeys(wanted, probabilities))
-            return probabilities @ value
-        if self.kernel == "xformers":
-            from xformers.ops import memory_efficient_attention
-
-            q, k, v = (t.transpose(1, 2) for t in (query, key, value))  # (batch, N, heads, d)
-            return memory_efficient_attention(q, k, v, attn_bias=mask, scale=attn.scale).transpose(1, 2)
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attn.scale)
 
 
 def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
@@ -288,17 +285,13 @@ def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
 
     Args:
         unet: a UNet2DConditionModel; changed in place.
-        kernel: one of KERNELS; "auto" is "sdpa".
+        kernel: one of kernels.KERNELS.
 
     Raises:
         ConfigError: an unknown kernel, or an attention layer of a kind that the seam does not serve.
         DeviceError: xformers asked for where its kernels do not run.
     """
-    if kernel not in KERNELS:
-        raise ConfigError(f"There is no attention kernel '{kernel}'.", f"Choose one of {', '.join(KERNELS)}.")
-    kernel = "sdpa" if kernel == "auto" else kernel
-    if kernel == "xformers":
-        _try_xformers(next(unet.parameters()))
+    kernel = kernels.choose(kernel, next(unet.parameters()))
     for name, attn in _layers(unet).items():
         odd = [part for part in ("group_norm", "spatial_norm", "add_k_proj") if getattr(attn, part) is not None]
         if odd or attn.inner_kv_dim != attn.inner_dim:
@@ -317,17 +310,9 @@ def _layers(unet: torch.nn.Module) -> dict[str, Any]:
     return {name: unet.get_submodule(name) for name in names}
 
 
-def _try_xformers(sample: torch.Tensor) -> None:
-    try:
-        from xformers.ops import memory_efficient_attention
-
-        probe = torch.zeros(1, 8, 1, 64, device=sample.device, dtype=sample.dtype)
-        memory_efficient_attention(probe, probe, probe)
-    except (ImportError, OSError, NotImplementedError, RuntimeError) as error:
-        raise DeviceError(
-            f"The xformers attention kernels do not run on {sample.device} ({type(error).__name__}).",
-            "Use --attention sdpa, or install the xformers built for this torch on a machine with an NVIDIA GPU.",
-        ) from error
+def _query(attn: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The layer's queries of (batch, Nq, C), (batch, heads, Nq, d)."""
+    return _heads(attn, attn.to_q(hidden), attn.norm_q)
 
 
 def _heads(attn: Any, flat: torch.Tensor, norm: torch.nn.Module | None) -> torch.Tensor:
@@ -341,16 +326,3 @@ def _key_value(attn: Any, context: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     if attn.norm_cross is not None:
         context = attn.norm_encoder_hidden_states(context)
     return _heads(attn, attn.to_k(context), attn.norm_k), _heads(attn, attn.to_v(context), None)
-
-
-def _joined(pieces: Mapping[int, torch.Tensor], query: torch.Tensor) -> torch.Tensor:
-    """The batch's outputs from its pieces (first entry -> output), zero where there is none."""
-    parts, position = [], 0
-    for start, piece in sorted(pieces.items(), key=lambda item: item[0]):
-        if start > position:
-            parts.append(torch.zeros_like(query[position:start], dtype=piece.dtype))
-        parts.append(piece)
-        position = start + piece.shape[0]
-    if position < query.shape[0]:
-        parts.append(torch.zeros_like(query[position:]))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -59,6 +59,14 @@ class Diffusion:
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
 
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Diffusion:
+        """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
+        for module in (self.unet, self.semantic_values, self.text_encoder):
+            if module is not None:
+                module.to(device, dtype or torch.float32)
+        self.vae.to(device)
+        return self
+
     @property
     def device(self) -> torch.device:
         return self.unet.device

@@ -67,7 +67,8 @@ def caption(scene: Scene, rng: random.Random) -> str:
     if worn:
         things = v.listing([v.wear(a.name, a.colour) for a in worn])
         held = all(a.name in ("balloon", "umbrella") for a in worn)
-        how = rng.choice(("with", "holding", "with") if held else ("wearing", "in", "wearing") if len(worn) == 1 and worn[0].name != "flower"
+        how = rng.choice(("with", "holding", "with") if held else ("wearing", "in",
+            "wearing") if len(worn) == 1 and worn[0].name != "flower"
                          else ("wearing",))
         wears = f" {how} {things}"
     body = [wears, where + when] if rng.random() < 0.6 else [where + when, wears]

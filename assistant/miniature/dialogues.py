@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from . import requests, smalltalk
+from . import requests, revisions, smalltalk
 from .choices import choose
 from .replies import reply
 from .requests import Wish
@@ -29,10 +29,11 @@ class Dialogue:
     exchanges: tuple[Exchange, ...]
 
 
-_FIRST = ((requests.order, 46), (requests.vague, 21), (requests.beyond, 9), (requests.recolour, 2), (requests.tweak, 3),
-          (requests.repaint, 2))
-_NEXT = ((requests.order, 48), (requests.tweak, 10), (requests.redo, 12), (requests.vague, 7), (requests.beyond, 7),
-         (requests.recolour, 2), (requests.repaint, 5))
+_FIRST = ((requests.order, 46), (requests.vague, 21), (revisions.beyond, 9), (revisions.recolour, 2),
+          (revisions.tweak, 3),
+          (revisions.repaint, 2))
+_NEXT = ((requests.order, 48), (revisions.tweak, 10), (revisions.redo, 12), (requests.vague, 7), (revisions.beyond, 7),
+         (revisions.recolour, 2), (revisions.repaint, 5))
 _IN_WORDS = 0.24  # share of turns answered without a picture
 
 

@@ -1,4 +1,5 @@
-"""What a vague wish may mean: moods with the contexts, lights, styles, poses and accessories that suit them, and reasons.
+"""What a vague wish may mean: moods with the contexts, lights, styles, poses and accessories that suit them, and
+reasons.
 
 Reasons never name a value of the world other than the one they are about, so that a reply can be read back.
 """
@@ -28,7 +29,8 @@ class Mood:
 def _mood(said: str, contexts: str, lights: str, styles: str, poses: str, accessories: str, colours: str,
           occasions: str) -> Mood:
     names = split(said)
-    return Mood(names[0], names, *(split(x) for x in (contexts, lights, styles, poses, accessories, colours, occasions)))
+    return Mood(names[0], names, *(split(x) for x in (contexts, lights, styles, poses, accessories, colours,
+                                                      occasions)))
 
 
 MOODS: tuple[Mood, ...] = (
@@ -53,7 +55,8 @@ MOODS: tuple[Mood, ...] = (
             "a travel blog, a scout group, an explorer's club, a travel agency, a treasure hunt, a hiking club")
     , _mood("elegant", "stage, castle, library, city", "night, sunset", "papercut, pencil, watercolour",
             "standing, leaning", "bow tie, crown, umbrella", "black, white, purple, red",
-            "a jazz night, a ball, a gala, a hotel lobby, a wine label, a fashion magazine, an opera poster, a restaurant")
+            "a jazz night, a ball, a gala, a hotel lobby, a wine label, a fashion magazine, an opera poster, a "
+            "restaurant")
     , _mood("spooky", "castle, forest, volcano, library", "night", "papercut, neon, pencil", "leaning, standing",
             "hat, scarf, umbrella", "black, purple, orange",
             "halloween, a ghost story, a horror film, a haunted house, a halloween party, a scary story")
@@ -65,7 +68,8 @@ MOODS: tuple[Mood, ...] = (
             "a christmas card, an advent calendar, a hot chocolate ad, a ski club, a winter market, the holidays")
     , _mood("romantic", "garden, beach, city, castle", "sunset, night", "watercolour, papercut, pencil",
             "leaning, resting", "flower, bow tie, balloon", "red, pink, purple",
-            "valentine's day, a love letter, my girlfriend, my husband, a wedding card, a date night, my wife, my boyfriend")
+            "valentine's day, a love letter, my girlfriend, my husband, a wedding card, a date night, my wife, my "
+            "boyfriend")
     , _mood("sporty", "mountains, beach, city, snow", "day", "flat, neon, pixel", "jumping, leaning",
             "hat, sunglasses", "red, blue, green, yellow",
             "a running club, a football team, a gym, a sports day, a fitness app, a marathon, a school tournament")
@@ -104,15 +108,19 @@ MOODS: tuple[Mood, ...] = (
 MOOD_ALSO: dict[str, tuple[str, ...]] = {k: split(x) for k, x in {
     "cosy": "cozy, snug, homely, warm and quiet, comfy", "festive": "celebratory, party-like, joyful, happy, cheerful",
     "calm": "peaceful, quiet, relaxing, soothing, gentle, zen", "dramatic": "epic, intense, powerful, bold, cinematic",
-    "dreamy": "magical, surreal, soft, poetic, whimsical, fantasy", "adventurous": "exciting, wild, daring, exotic, heroic",
-    "elegant": "classy, fancy, stylish, chic, posh, sophisticated", "spooky": "scary, creepy, eerie, gothic, dark and scary",
+    "dreamy": "magical, surreal, soft, poetic, whimsical, fantasy",
+    "adventurous": "exciting, wild, daring, exotic, heroic",
+    "elegant": "classy, fancy, stylish, chic, posh, sophisticated",
+    "spooky": "scary, creepy, eerie, gothic, dark and scary",
     "summery": "tropical, sunny, beachy, fresh", "wintry": "frosty, chilly, christmassy, icy",
     "romantic": "lovely, tender, sweet and romantic", "sporty": "athletic, energetic, active, dynamic",
     "futuristic": "sci-fi, high-tech, modern, space age", "retro": "vintage, nostalgic, old school, 80s, gamer-like",
     "playful": "childlike, silly, for kids, colourful, bubbly", "funny": "fun, hilarious, goofy, crazy, weird, absurd",
     "royal": "majestic, noble, fairy-tale-like, grand, regal", "natural": "earthy, organic, rustic, outdoorsy",
-    "mysterious": "enigmatic, secret, strange, moody, magical and dark", "cute": "adorable, sweet, kawaii, lovable, pretty",
-    "lively": "vibrant, loud, cool, energetic and loud, full of life, awesome", "melancholy": "sad, wistful, lonely, thoughtful",
+    "mysterious": "enigmatic, secret, strange, moody, magical and dark",
+    "cute": "adorable, sweet, kawaii, lovable, pretty",
+    "lively": "vibrant, loud, cool, energetic and loud, full of life, awesome",
+    "melancholy": "sad, wistful, lonely, thoughtful",
 }.items()}
 
 # virtues: "the beach is ...", "watercolour is ..."; and effects: "the beach makes it feel ..."
@@ -153,12 +161,14 @@ POSE_MAKES = table({
 ACCESSORY_ADDS = table({
     "hat": "character, a bit of style, a cheeky touch", "crown": "a royal touch, some grandeur, a festive shine",
     "scarf": "some warmth, a soft accent, a cosy touch", "sunglasses": "a cool look, some attitude, a holiday feeling",
-    "bow tie": "a touch of class, some elegance, a smart look", "flower": "a sweet accent, some tenderness, a fresh touch",
+    "bow tie": "a touch of class, some elegance, a smart look",
+    "flower": "a sweet accent, some tenderness, a fresh touch",
     "balloon": "a party feeling, some lightness, a playful touch",
     "umbrella": "a bit of charm, a curious touch, a dash of whimsy",
 })
 TWEAKS: dict[str, dict[str, str]] = {  # "warmer": what changes
-    "warmer": {"light": "sunset"}, "darker": {"light": "night"}, "brighter": {"light": "day"}, "lighter": {"light": "day"},
+    "warmer": {"light": "sunset"}, "darker": {"light": "night"}, "brighter": {"light": "day"},
+    "lighter": {"light": "day"},
     "colder": {"context": "snow"}, "cooler in temperature": {"context": "snow"}, "hotter": {"context": "desert"},
     "softer": {"style": "watercolour"}, "bolder": {"style": "flat"}, "simpler": {"style": "flat"},
     "more handmade": {"style": "papercut"}, "more artistic": {"style": "watercolour"}, "sketchier": {"style": "pencil"},

@@ -47,24 +47,31 @@ def _full(rng: random.Random, scene: Scene) -> str:
 
 def what(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
-    text = rng.choice(("what is in the picture?", "what do you see?", "describe the picture", "describe this", "what is this?",
-                       "who is this?", "what's on the photo?", "what can you see in my picture?", "tell me what you see",
+    text = rng.choice(("what is in the picture?", "what do you see?", "describe the picture", "describe this",
+                       "what is this?",
+                       "who is this?", "what's on the photo?", "what can you see in my picture?",
+                       "tell me what you see",
                        "what have we got here?", "can you describe it?", "do you know what this is?", "caption this",
-                       "what did you draw?" if talk.last else "what's in my photo?", "explain the picture", "what is that?"))
+                       "what did you draw?" if talk.last else "what's in my photo?", "explain the picture",
+                       "what is that?"))
     full = _full(rng, scene)
-    return text, rng.choice((f"I see {full}.", f"This is {full}.", f"It is {full}.", f"The picture shows {full}.", f"There is {full}."))
+    return text, rng.choice((f"I see {full}.", f"This is {full}.", f"It is {full}.", f"The picture shows {full}.",
+                             f"There is {full}."))
 
 
 def kind(rng: random.Random, talk: Talk) -> tuple[str, str]:
     one = talk.seen.individual
     if rng.random() < 0.5:
-        text = rng.choice(("what kind of animal is it?", "what animal is this?", "which animal is that?", "what species is it?"))
+        text = rng.choice(("what kind of animal is it?", "what animal is this?", "which animal is that?",
+                           "what species is it?"))
         answer = f"It is {v.an(one.kind)}" if one.kind in ANIMALS else f"It is not an animal but {v.an(one.kind)}"
         return text, f"{answer}, {v.an(describe(one))}."
     guess = one.kind if rng.random() < 0.5 else rng.choice(KINDS)
-    text = rng.choice(("is it {x}?", "is this {x}?", "is that {x}?", "that's {x}, right?", "do you think it's {x}?")).format(x=v.an(guess))
+    text = rng.choice(("is it {x}?", "is this {x}?", "is that {x}?", "that's {x}, right?",
+                       "do you think it's {x}?")).format(x=v.an(guess))
     if guess == one.kind:
-        return text, rng.choice((f"Yes, it is {v.an(describe(one))}.", f"Yes, {v.an(describe(one))}.", f"It is, {v.an(describe(one))}."))
+        return text, rng.choice((f"Yes, it is {v.an(describe(one))}.", f"Yes, {v.an(describe(one))}.",
+                                 f"It is, {v.an(describe(one))}."))
     return text, rng.choice((f"No, it is {v.an(describe(one))}.", f"No, I see {v.an(describe(one))}."))
 
 
@@ -74,7 +81,8 @@ def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
     whole = one.colour if one.pattern == "plain" else \
         f"{one.colour} with {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]}"
     if rng.random() < 0.7:
-        text = rng.choice((f"what colour is {noun}?", f"which colour does {noun} have?", f"what colours does {noun} have?",
+        text = rng.choice((f"what colour is {noun}?", f"which colour does {noun} have?",
+                           f"what colours does {noun} have?",
                            f"tell me the colour of {noun}", "what colour?", f"what is the colour of {noun}?"))
         return text, rng.choice((f"The {one.kind} is {whole}.", f"It is {whole}.", f"Its colour is {whole}."))
     guess = one.colour if rng.random() < 0.5 else rng.choice(tuple(COLOURS))
@@ -83,11 +91,13 @@ def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def pattern(rng: random.Random, talk: Talk) -> tuple[str, str]:
     one = talk.seen.individual
-    text = rng.choice(("does it have a pattern?", "what pattern does it have?", "is it striped?", "does it have spots?", "is it plain?",
+    text = rng.choice(("does it have a pattern?", "what pattern does it have?", "is it striped?",
+                       "does it have spots?", "is it plain?",
                        "which pattern is that?", "what's on its body?", "are those stripes?"))
     said = f"plain {one.colour}, without a pattern" if one.pattern == "plain" else \
         f"{one.pattern}: {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]} on {one.colour}"
-    asked = {"is it striped?": "striped", "are those stripes?": "striped", "does it have spots?": "spotted", "is it plain?": "plain"}
+    asked = {"is it striped?": "striped", "are those stripes?": "striped", "does it have spots?": "spotted",
+             "is it plain?": "plain"}
     start = {True: "Yes, it is", False: "No, it is"}.get(asked[text] == one.pattern) if text in asked else "It is"
     return text, f"{start} {said}."
 
@@ -99,7 +109,8 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
         text = rng.choice(("what is it wearing?", "does it wear anything?", "what does it have on?", "any accessories?",
                            "what's that on it?", "is it wearing something?", "what is it holding?"))
         yes = rng.choice((f"It wears {_things(scene)}.", f"It has {_things(scene)}.", f"I see {_things(scene)}."))
-        return text, yes if names else rng.choice(("It wears nothing.", "Nothing at all, it has no accessories.", "It has nothing on."))
+        return text, yes if names else rng.choice(("It wears nothing.", "Nothing at all, it has no accessories.",
+                                                   "It has nothing on."))
     guess = rng.choice(names) if names and rng.random() < 0.5 else rng.choice(ACCESSORIES)
     text = rng.choice(("is it wearing {x}?", "does it have {x}?", "is there {x}?")).format(x=v.wear(guess))
     for a in scene.accessories:
@@ -110,26 +121,32 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
-    text = rng.choice(("where is it?", "where was this taken?", "what's in the background?", "where is this?", "which place is this?",
+    text = rng.choice(("where is it?", "where was this taken?", "what's in the background?", "where is this?",
+                       "which place is this?",
                        "what is the background?", "where does it stand?", "where are we?"))
     light = "" if scene.light == "day" else f" {v.LIGHT_SAID[scene.light][0]}"
-    return text, rng.choice((f"It is {_where(rng, scene)}{light}.", f"The {scene.individual.kind} is {_where(rng, scene)}{light}."))
+    return text, rng.choice((f"It is {_where(rng, scene)}{light}.",
+                             f"The {scene.individual.kind} is {_where(rng, scene)}{light}."))
 
 
 def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
     if rng.random() < 0.35:
-        text = rng.choice(("is it day or night?", "what time of day is it?", "is it night?", "what is the light like?", "is it dark there?"))
+        text = rng.choice(("is it day or night?", "what time of day is it?", "is it night?", "what is the light like?",
+                           "is it dark there?"))
         return text, {"day": "It is day.", "sunset": "The sun is setting.", "night": "It is night."}[scene.light]
     if rng.random() < 0.3:
-        text = rng.choice(("what is it doing?", "what does it do?", "is it sleeping?", "is it jumping?", "how does it stand?"))
+        text = rng.choice(("what is it doing?", "what does it do?", "is it sleeping?", "is it jumping?",
+                           "how does it stand?"))
         return text, f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
-    text = rng.choice(("what style is this?", "how is it drawn?", "which style is that?", "what technique is it?", "is it a photo?",
+    text = rng.choice(("what style is this?", "how is it drawn?", "which style is that?", "what technique is it?",
+                       "is it a photo?",
                        "what art style is this picture?", "is this a watercolour?"))
     a = v.an(v.STYLE_A[scene.style][0])
     if text == "is this a watercolour?":
         return text, f"Yes, it is {a}." if scene.style == "watercolour" else f"No, it is {a}."
-    return text, f"No, it is a drawing, {a}." if text == "is it a photo?" else rng.choice((f"It is {a}.", f"That is {a}.", f"It is drawn {v.STYLE_SAID[scene.style][0]}."))
+    return text, f"No, it is a drawing, {a}." if text == "is it a photo?" else rng.choice((f"It is {a}.", f"That is "
+            f"{a}.", f"It is drawn {v.STYLE_SAID[scene.style][0]}."))
 
 
 def _changed(old: Scene, new: Scene) -> list[str]:
@@ -142,7 +159,8 @@ def _changed(old: Scene, new: Scene) -> list[str]:
     if old.style != new.style:
         parts.append(f"changed the style from {v.STYLE_THE[old.style]} to {v.STYLE_THE[new.style]}")
     if old.pose != new.pose:
-        parts.append({"standing": "let it stand", "jumping": "made it jump", "leaning": "let it lean", "resting": "let it rest"}[new.pose])
+        parts.append({"standing": "let it stand", "jumping": "made it jump", "leaning": "let it lean",
+            "resting": "let it rest"}[new.pose])
     before = {a.name: a.colour for a in old.accessories}
     after = {a.name: a.colour for a in new.accessories}
     given = [v.wear(n, c) for n, c in after.items() if before.get(n) != c]
@@ -155,14 +173,17 @@ def _changed(old: Scene, new: Scene) -> list[str]:
 
 
 def changed(rng: random.Random, talk: Talk) -> tuple[str, str]:
-    text = rng.choice(("what did you change?", "what changed?", "what is different?", "what have you changed?", "what's new?",
-                       "what did you do?", "which changes did you make?", "tell me what you changed", "what is the difference?",
+    text = rng.choice(("what did you change?", "what changed?", "what is different?", "what have you changed?",
+        "what's new?",
+                       "what did you do?", "which changes did you make?", "tell me what you changed",
+                       "what is the difference?",
                        "what did you do to my picture?"))
     parts = _changed(talk.before or talk.photo, talk.last)
     if not parts:
         return text, rng.choice(("Nothing in the wish, only the layout: the subject stands a little differently.",
                                  "Only the layout is new, everything else stayed as it was."))
-    same = rng.choice((f" The {talk.last.individual.kind} itself is the same.", " The rest stayed as it was.", "", " The subject is unchanged."))
+    same = rng.choice((f" The {talk.last.individual.kind} itself is the same.", " The rest stayed as it was.", "",
+        " The subject is unchanged."))
     return text, f"I {v.listing(parts)}.{same}"
 
 
@@ -171,9 +192,12 @@ def why(rng: random.Random, talk: Talk) -> tuple[str, str]:
     kind_name = scene.individual.kind
     if scene.accessories and roll < 0.25:
         one = rng.choice(scene.accessories)
-        text = rng.choice((f"why the {one.name}?", f"why {one.name}?", f"why did you choose the {one.name}?", f"why a {one.colour} {one.name}?"
-                           if one.name not in v.PLURAL else f"why {one.colour} {one.name}?")).replace("a orange", "an orange")
-        return text, f"The {one.colour} {one.name} {'give' if one.name in v.PLURAL else 'gives'} the {kind_name} {rng.choice(m.ACCESSORY_ADDS[one.name])}."
+        text = rng.choice((f"why the {one.name}?", f"why {one.name}?", f"why did you choose the {one.name}?",
+            f"why a {one.colour} {one.name}?"
+                           if one.name not in v.PLURAL else f"why {one.colour} {one.name}?")).replace("a orange",
+                           "an orange")
+        gives, adds = "give" if one.name in v.PLURAL else "gives", rng.choice(m.ACCESSORY_ADDS[one.name])
+        return text, f"The {one.colour} {one.name} {gives} the {kind_name} {adds}."
     if roll < 0.5:
         noun = v.STYLE_THE[scene.style]
         text = rng.choice(("why this style?", "why that style?", f"why {noun}?", f"why did you use {noun}?"))
@@ -182,10 +206,13 @@ def why(rng: random.Random, talk: Talk) -> tuple[str, str]:
         text = rng.choice((f"why {scene.light}?", f"why at {scene.light}?", f"why is it {scene.light}?"))
         return text, f"The {scene.light} makes the {kind_name} look {rng.choice(m.LIGHT_MAKES[scene.light])}."
     noun = v.CONTEXT_THE[scene.context]
-    text = rng.choice((f"why {noun}?", f"why {noun}?", "why there?", f"why did you choose {noun}?", "why that place?", "why this background?", "why?"))
-    virtue = rng.choice(m.CONTEXT_IS[scene.context])
-    return text, rng.choice((f"{noun} is {virtue}, and I think that suits the {kind_name}.", f"I like {noun} for it: it is {virtue}.",
-                             f"Because {noun} is {virtue}, which goes well with the {scene.individual.colour} {kind_name}."))
+    text = rng.choice((f"why {noun}?", f"why {noun}?", "why there?", f"why did you choose {noun}?", "why that place?",
+        "why this background?", "why?"))
+    virtue, many = rng.choice(m.CONTEXT_IS[scene.context]), scene.context in v.CONTEXT_MANY
+    be, it_is, suits = ("are", "they are", "suit") if many else ("is", "it is", "suits")
+    return text, rng.choice((f"{noun} {be} {virtue}, and I think that suits the {kind_name}.",
+        f"I like {noun} for it: {it_is} {virtue}.",
+                             f"Because {noun} {be} {virtue}, which {suits} the {scene.individual.colour} {kind_name}."))
 
 
 ABOUT_PICTURE = ((what, 5), (kind, 3), (colour, 3), (pattern, 1.5), (wearing, 2.5), (place, 2.5), (style, 2.5))

@@ -1,6 +1,8 @@
-"""Reads text back into attributes: captions, replies and, as far as words go, requests. Knows no scene and samples nothing.
+"""Reads text back into attributes: captions, replies and, as far as words go, requests. Knows no scene and samples
+nothing.
 
-It finds the vocabulary's phrases, longest first, and attaches each colour to the noun it stands before; clauses that say
+It finds the vocabulary's phrases, longest first, and attaches each colour to the noun it stands before; clauses that
+say
 what is *not* in the picture ("I can't draw a dog", "without the hat") are passed over.
 """
 
@@ -13,9 +15,10 @@ from . import vocabulary as v
 from .world import ACCESSORIES, Scene
 
 _FILLER = r"(?:\s|little|small|big|lovely|nice|cute|pair of|bright|warm|cool|fancy|fluffy|-)*"
-_NOT_THERE = re.compile(  # whole clauses about what is missing or was
-    r"[^.;:!?]*\b(?:can't|cannot|can not|never learned|don't know|there is no|outside my|beyond me|not part of my|"
-    r"no picture of|keeps its own|keep its own|stays itself|not in my|more than i)\b[^.;:!?]*")
+_CLAUSE = re.compile(r"[^.;:!?]+[.;:!?]*")
+_NOT_THERE = re.compile(  # marks of clauses about what is missing
+    r"\b(?:can't|cannot|can not|never learned|don't know|there is no|outside my|beyond me|keeps? its own|not in my|"
+    r"more than i)\b")
 _WITHOUT = re.compile(  # phrases about what is gone, up to the next comma or clause
     r"\b(?:without|instead of|rather than|not|no longer|no|in place of|took off|take off|remove|lose|drop|away from)\b"
     r"(?:(?!\b(?:and|but|so|with|now|here)\b)[^.,;:!?])*")
@@ -67,7 +70,10 @@ def read(text: str) -> dict:
         kind, colour, second, pattern, context, light, style, pose: canonical names of the world;
         accessories: tuple of (name, colour or None), in the world's order.
     """
-    text = _WITHOUT.sub(" ", _NOT_THERE.sub(" ", text.lower().replace("’", "'")))
+    text = text.lower().replace("’", "'")
+    if _NOT_THERE.search(text):
+        text = " ".join(clause for clause in _CLAUSE.findall(text) if not _NOT_THERE.search(clause))
+    text = _WITHOUT.sub(" ", text)
     pattern, phrases = _matcher()
     items = [(*phrases[m.group()], m.start(), m.end()) for m in pattern.finditer(text)]
     found: dict = {}

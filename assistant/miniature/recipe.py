@@ -10,20 +10,20 @@ class Stage:
     name: str
     writes: str  # folder under the model's
     share: float  # of the minutes given to the whole recipe
-    batch: int  # pictures or dialogues a step, on a GPU; --batch makes it smaller
+    batch: int  # pictures or dialogues a step
 
 
 STAGES = (
-    Stage("vae", "base/vae", 0.22, 96),
-    Stage("clip", "clip", 0.09, 1024),
-    Stage("dino", "dino", 0.09, 256),
-    Stage("language", "llama", 0.08, 128),
-    Stage("judge", "judge", 0.04, 256),
-    Stage("base", "base", 0.21, 512),
-    Stage("bridge", "bridge", 0.06, 128),
-    Stage("cafe", "cafe", 0.21, 512),
+    Stage("vae", "base/vae", 0.16, 16),
+    Stage("clip", "clip", 0.08, 256),
+    Stage("dino", "dino", 0.10, 48),
+    Stage("language", "llama", 0.16, 32),
+    Stage("judge", "judge", 0.05, 64),
+    Stage("base", "base", 0.18, 32),
+    Stage("bridge", "bridge", 0.05, 32),
+    Stage("cafe", "cafe", 0.22, 32),
 )
-GROUPS = 90_000  # of three pictures each
-TALKS = 90_000  # dialogues without pictures
-JUDGE_GROUPS = 14_000
+GROUPS = 10_240  # of three pictures each
+TALKS = 40_000  # dialogues without pictures
+JUDGE_GROUPS = 4_096
 TRAIN_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 900_001, 500_001

@@ -14,30 +14,41 @@ from .choices import Choice
 from .reading import attributes, read_reply
 from .requests import Wish
 from .slips import mirrored, sentence
-from .world import Scene
+from .world import Accessory, Scene
 
 _WARM = {"red", "orange", "yellow", "pink"}
 _COOL = {"green", "teal", "blue", "purple"}
-_LEADS = ("here is", "here is", "here comes", "you will see", "I drew", "I have drawn", "this is", "let me show you", "look, here is",
+_LEADS = ("here is", "here is", "here comes", "you will see", "I drew", "I have drawn", "this is", "let me show you",
+          "look, here is",
           "here you have", "I made a picture of", "meet")
-_FIRST = ("Gladly!", "Of course.", "Sure.", "With pleasure.", "Good idea.", "Yes, I can do that.", "What a nice wish.", "All right.",
+_FIRST = ("Gladly!", "Of course.", "Sure.", "With pleasure.", "Good idea.", "Yes, I can do that.", "What a nice wish.",
+          "All right.",
           "Let's go.", "Happy to.", "Lovely idea.", "Here we go.")
-_NEXT = ("Done.", "As you wish.", "All right.", "Of course.", "Changed.", "Sure.", "Good idea.", "No problem.", "Gladly.", "Like this?",
+_NEXT = ("Done.", "As you wish.", "All right.", "Of course.", "Changed.", "Sure.", "Good idea.", "No problem.",
+         "Gladly.", "Like this?",
          "Let's try it.", "Here is the change.", "Easy.")
-_AGAIN = ("Once more.", "Another version.", "Here is another try.", "One more, with the same wish.", "A fresh try.", "Again, a little differently.")
-_SORRY = ("Sorry about that, let me try something different.", "I see, then something else.", "No problem, here is another idea.",
+_AGAIN = ("Once more.", "Another version.", "Here is another try.", "One more, with the same wish.", "A fresh try.",
+          "Again, a little differently.")
+_SORRY = ("Sorry about that, let me try something different.", "I see, then something else.",
+          "No problem, here is another idea.",
           "Sorry it missed your taste.", "Let me make up for that.", "Fair enough, a new idea.")
 _OTHER = ("Let's try something else.", "A change, then.", "Time for a change.", "Something new, then.")
-_KEEP = ("I keep its own look, so it stays as it is.", "The subject keeps its own colours and shape.", "I can change what is around it, "
+_KEEP = ("I keep its own look, so it stays as it is.", "The subject keeps its own colours and shape.",
+         "I can change what is around it, "
          "but it keeps its own look.", "It keeps its own look; I only change the scene and what it wears.")
-_CANNOT = ("I can't draw {x};", "I can't draw {x},", "I never learned to draw {x};", "{x} is beyond me, I'm afraid;", "Sorry, I can't draw {x}.",
-           "I don't know how to draw {x};", "{x} is not in my little world;", "I can't do {x};", "I'm sorry, {x} is outside my world.")
-_CANNOT_DO = ("I can't show it {x};", "I can't draw it {x};", "I never learned to draw it {x};", "Sorry, I can't draw it {x}.",
+_CANNOT = ("I can't draw {x};", "I can't draw {x},", "I never learned to draw {x};", "{x} is beyond me, I'm afraid;",
+           "Sorry, I can't draw {x}.",
+           "I don't know how to draw {x};", "{x} is not in my little world;", "I can't do {x};",
+           "I'm sorry, {x} is outside my world.")
+_CANNOT_DO = ("I can't show it {x};", "I can't draw it {x};", "I never learned to draw it {x};",
+              "Sorry, I can't draw it {x}.",
               "I don't know how to show it {x};")
 _GETS = ("it gets {y} instead, so", "how about {y} instead?", "I chose {y} instead, so", "{y} will do instead, so")
-_CLOSEST = ("the closest I have is {y}, so", "{y} comes close, so", "I took {y} for it, so", "{y} is the nearest I know, so")
-_RIGHT = ("just right for {a} picture", "which suits {a} mood", "so it fits {a} picture", "and that is what {a} scene needs")
-_INSTEAD = ("instead", "but", "so")
+_CLOSEST = ("the closest I have is {y}, so", "{y} comes close, so", "I took {y} for it, so",
+            "{y} is the nearest I know, so")
+_RIGHT = ("just right for {a} picture", "which suits {a} mood", "so it fits {a} picture",
+          "and that is what {a} scene needs")
+_INSTEAD = {";": ("", "", "instead"), ",": ("but", "so")}
 
 
 def _subject(rng: random.Random, scene: Scene) -> str:
@@ -70,7 +81,7 @@ def _scene(rng: random.Random, scene: Scene, said: frozenset[str], whole: bool) 
     if scene.context == "underwater":
         where = "underwater"
     when = ""
-    if scene.light != "day" or ("light" in said and rng.random() < 0.8) or rng.random() < 0.08:
+    if scene.light != "day" or "light" in said or rng.random() < 0.08:
         when = " " + rng.choice(v.LIGHT_SAID[scene.light][:2])
     style = rng.choice(v.STYLE_SAID[scene.style][:v.CANON])
     wears = _wears(rng, scene, "wear" not in said)
@@ -85,7 +96,9 @@ def _scene(rng: random.Random, scene: Scene, said: frozenset[str], whole: bool) 
     if roll < 0.66:
         put = rng.choice(("I put", "I placed", "I set", "I drew", "I imagined"))
         picture = v.an(rng.choice(v.STYLE_A[scene.style]))
-        tail = rng.choice((f"It is {picture}", f"The picture is {picture}", f"All of it is done {style}", f"I did everything {style}"))
+        plain = v.an(v.STYLE_A[scene.style][0])
+        tail = rng.choice((f"It is {picture}", f"It is {plain}", f"All of it is done {style}",
+                           f"I did everything {style}"))
         acts = f" It {does}{wears}, and all is done {style}." if pose else f" {tail}."
         return f"{put} {subject} {where}{when}{'' if pose else wears}.{acts}"
     if roll < 0.84:
@@ -96,14 +109,16 @@ def _scene(rng: random.Random, scene: Scene, said: frozenset[str], whole: bool) 
     return f"{where}{when}, {subject} {does}{wears}, {rng.choice(('done ', 'all '))}{style}."
 
 
-def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = "") -> list[str]:
+def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = "", given: Accessory | None = None
+            ) -> list[str]:
     """Why the choice suits: clauses (first letter small, no full stop), those about what changed."""
     found: list[str] = []
     place, style = v.CONTEXT_THE[scene.context], v.STYLE_THE[scene.style]
     if "context" in said:
         virtue = rng.choice(m.CONTEXT_IS[scene.context])
         many = scene.context in v.CONTEXT_MANY
-        found += [f"{place} {'are' if many else 'is'} {virtue}", f"I chose {place}, {'which are' if many else 'which is'} {virtue}",
+        found += [f"{place} {'are' if many else 'is'} {virtue}",
+                  f"I chose {place}, {'which are' if many else 'which is'} {virtue}",
                   f"{place} {'feel' if many else 'feels'} {virtue}"]
         if mood:
             found += [f"{place} {'are' if many else 'is'} {virtue}, {rng.choice(_RIGHT).format(a=v.an(mood))}"] * 2
@@ -113,20 +128,23 @@ def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = 
         if mood:
             found.append(f"{style} is {virtue}, {rng.choice(_RIGHT).format(a=v.an(mood))}")
     if "light" in said:
-        light = {"day": ("daylight", "the daylight"), "sunset": ("the sunset", "the sunset light"), "night": ("the night", "night")}
+        light = {"day": ("daylight", "the daylight"), "sunset": ("the sunset", "the sunset light"),
+                 "night": ("the night", "night")}
         makes = rng.choice(m.LIGHT_MAKES[scene.light])
-        found += [f"{rng.choice(light[scene.light])} makes it {makes}", f"{rng.choice(light[scene.light])} lets it feel {makes}"]
+        found += [f"{rng.choice(light[scene.light])} makes it {makes}",
+                  f"{rng.choice(light[scene.light])} lets it feel {makes}"]
     if "pose" in said:
         found.append(f"{scene.pose} makes it look {rng.choice(m.POSE_MAKES[scene.pose])}")
     if "wear" in said and scene.accessories:
-        one, body = rng.choice(scene.accessories), scene.individual
+        one, body = given if given in scene.accessories else rng.choice(scene.accessories), scene.individual
         thing, many = f"the {one.colour} {one.name}", one.name in v.PLURAL
         found.append(f"{thing} {'add' if many else 'adds'} {rng.choice(m.ACCESSORY_ADDS[one.name])}")
         if (one.colour in _WARM and body.colour in _COOL) or (one.colour in _COOL and body.colour in _WARM) \
                 or {one.colour, body.colour} == {"white", "black"}:
             found.append(f"{thing} {'stand' if many else 'stands'} out against the {body.colour}")
         if body.pattern != "plain" and body.second == one.colour:
-            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its {v.PATTERN_NOUN_SAID[body.pattern][0]}")
+            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its "
+                         f"{v.PATTERN_NOUN_SAID[body.pattern][0]}")
     return found
 
 
@@ -147,15 +165,17 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
             if y.endswith("s"):  # the mountains, the clouds, sunglasses
                 said = said[:1]
             return f"{text} {rng.choice(said).format(y=y)}"
-        return text if text.endswith(".") else f"{text} {rng.choice(_INSTEAD)}"
+        return text if text.endswith(".") else f"{text} {rng.choice(_INSTEAD[text[-1]])}"
     if choice.swapped:
-        return rng.choice(("The {} goes on in place of the {}.", "I put the {} on in place of the {}.")).format(*choice.swapped)
+        return rng.choice(("The {} goes on in place of the {}.",
+                           "I put the {} on in place of the {}.")).format(*choice.swapped)
     if choice.dropped:
-        return f"It can wear two things at most, so I drew it without the {choice.dropped}."
+        return f"It can wear two things at most, so I drew it without the {' or the '.join(choice.dropped)}."
     if wish.plea == "again":
         return rng.choice(_AGAIN)
     if wish.plea == "undo":
-        return rng.choice(("Back to the one before.", "Of course, the previous one again.", "Undone.", "As it was before."))
+        return rng.choice(("Back to the one before.", "Of course, the previous one again.", "Undone.",
+                           "As it was before."))
     if wish.plea == "recolour":
         return rng.choice(_KEEP)
     if wish.plea == "sorry":
@@ -164,16 +184,20 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
         return rng.choice(_OTHER)
     if wish.occasion and rng.random() < 0.75:
         name = mirrored(wish.occasion)
-        return rng.choice((f"For {name}, something {wish.mood.name}.", f"For {name} I went for something {wish.mood.name}.",
-                           f"A {wish.mood.name} picture suits {name}.", f"{name} calls for something {wish.mood.name}."))
+        return rng.choice((f"For {name}, something {wish.mood.name}.",
+                           f"For {name} I went for something {wish.mood.name}.",
+                           f"{v.an(wish.mood.name)} picture suits {name}.",
+                           f"{name} calls for something {wish.mood.name}."))
     if wish.mood and rng.random() < 0.75:
-        return rng.choice((f"Something {wish.mood.name}, then.", f"For a {wish.mood.name} mood,", f"A {wish.mood.name} idea.",
+        return rng.choice((f"Something {wish.mood.name}, then.", f"For {v.an(wish.mood.name)} mood,",
+                           f"{v.an(wish.mood.name)} idea.",
                            f"To make it {wish.mood.name},", f"How about something {wish.mood.name} like this?"))
     if wish.remove and rng.random() < 0.7:
         return rng.choice(("Without the {x} now.", "I took off the {x}.", "I took off the {x}, as you asked.",
                            "No {x} this time.")).format(x=v.listing(list(wish.remove)))
     if wish.creative and rng.random() < 0.6:
-        return rng.choice(("I have an idea.", "Let me surprise you.", "How about this?", "Here is my idea.", "I would love to help.",
+        return rng.choice(("I have an idea.", "Let me surprise you.", "How about this?", "Here is my idea.",
+                           "I would love to help.",
                            "Let's be creative.", "Leave it to me.", "With pleasure, I have an idea."))
     if rng.random() < 0.5:
         return ""
@@ -185,13 +209,15 @@ def reply(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str:
     target, truth = choice.target, attributes(choice.target)
     for attempt in range(40):
         opening = _opening(rng, wish, choice, first)
-        found = reasons(rng, target, choice.said if attempt < 20 else frozenset(), wish.mood.name if wish.mood else "")
+        found = reasons(rng, target, choice.said if attempt < 20 else frozenset(), wish.mood.name if wish.mood else "",
+                        choice.given)
         why = rng.choice(found) if found else ""
         joined = opening[-1:] not in (".", "!", "?", "")
         roll = rng.random()
         scene = _scene(rng, target, choice.said, whole=not joined and not 0.62 <= roll < 0.76)
         if not why:
-            text = f"{opening} {scene}{rng.choice(('', '', ' I kept the rest as it was.', ' The rest stays the same.'))}"
+            kept = rng.choice(("", "", "I kept the rest as it was.", "The rest stays the same."))
+            text = f"{opening} {scene} {kept}"
         elif joined or roll < 0.62:
             text = f"{opening} {scene} {sentence(why)}."
         elif roll < 0.76:

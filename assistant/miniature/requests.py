@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from . import outside
 from . import vocabulary as v
-from .moods import MOOD_ALSO, MOODS, TWEAKS, Mood
+from .moods import MOOD_ALSO, MOODS, Mood
 from .slips import typed
-from .world import ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Scene
+from .world import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, POSES, SLOTS, STYLES, Scene
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,20 @@ class Wish:
     plea: str = ""  # "again", "recolour", "undo", "other place", "off": said in the reply's first words
 
 
-def _named(rng: random.Random, base: Scene, first: bool) -> str:
+def named(rng: random.Random, base: Scene, first: bool) -> str:
     """How people refer to the subject."""
     one = base.individual
     kind = one.kind if rng.random() < 0.8 else rng.choice(v.KIND_SAID[one.kind])
     if not first and rng.random() < 0.7:
         return rng.choice(("it", "it", "it", "him", "her", "this", "the same", "them"))
-    return rng.choice(("it", "it", "it", f"my {kind}", f"my {kind}", f"the {kind}", f"this {kind}", "this", "him", "her",
+    return rng.choice(("it", "it", "it", f"my {kind}", f"my {kind}", f"the {kind}", f"this {kind}", "this", "him",
+                       "her",
                        f"my {one.colour} {kind}", f"my little {kind}", "this one", f"that {kind}", f"our {kind}",
                        f"the {kind} in the picture", "this little guy", f"this cute {kind}"))
 
 
-def _said(rng: random.Random, phrases: tuple[str, ...]) -> str:
+def said_as(rng: random.Random, phrases: tuple[str, ...]) -> str:
+    """One of the ways to say it, the usual ones more often."""
     return rng.choice(phrases[:3]) if rng.random() < 0.35 else rng.choice(phrases)
 
 
@@ -50,19 +51,20 @@ def _place(rng: random.Random, context: str) -> str:
     if context in ("mountains", "city", "castle", "volcano", "clouds", "forest") and rng.random() < 0.12:
         noun = v.CONTEXT_TERSE[context][0]
         return f"with {noun if context in v.CONTEXT_MANY else v.an(noun)} in the background"
-    return _said(rng, v.CONTEXT_SAID[context])
+    return said_as(rng, v.CONTEXT_SAID[context])
 
 
-def _colour(rng: random.Random, colour: str) -> str:
+def colour_said(rng: random.Random, colour: str) -> str:
+    """A colour as people name it."""
     return colour if rng.random() < 0.75 else rng.choice(v.COLOUR_SAID[colour])
 
 
 def _worn(rng: random.Random, name: str, colour: str | None) -> str:
     said = name if rng.random() < 0.6 else rng.choice(v.ACCESSORY_SAID[name])
-    return v.wear(said, _colour(rng, colour) if colour else None)
+    return v.wear(said, colour_said(rng, colour) if colour else None)
 
 
-def _changes(rng: random.Random, base: Scene, first: bool) -> dict:
+def changes(rng: random.Random, base: Scene, first: bool) -> dict:
     """One to three attributes to ask for, each other than what the base has."""
     names = {"context": 5, "wear": 4, "style": 3.5, "light": 2.5, "pose": 1.6}
     if base.accessories:
@@ -98,7 +100,7 @@ def _wear(rng: random.Random, count: int) -> tuple[tuple[str, str | None], ...]:
     return tuple(chosen)
 
 
-def _modifiers(rng: random.Random, asked: dict) -> str:
+def modifiers(rng: random.Random, asked: dict) -> str:
     """The changes as phrases after a noun: "jumping on mars at night with a red hat"."""
     parts = []
     if "wear" in asked:
@@ -107,15 +109,15 @@ def _modifiers(rng: random.Random, asked: dict) -> str:
     if "context" in asked:
         parts.append(_place(rng, asked["context"]))
     if "light" in asked:
-        parts.append(_said(rng, v.LIGHT_SAID[asked["light"]]))
+        parts.append(said_as(rng, v.LIGHT_SAID[asked["light"]]))
     if "style" in asked:
-        parts.append(_said(rng, v.STYLE_SAID[asked["style"]]))
+        parts.append(said_as(rng, v.STYLE_SAID[asked["style"]]))
     if "remove" in asked:
         parts.append(v.listing([f"without {rng.choice(('the', 'the', 'its', 'a'))} {n}" if n not in v.PLURAL
                                 else f"without {rng.choice(('the ', 'its ', ''))}{n}" for n in asked["remove"]]))
     rng.shuffle(parts)
     if "pose" in asked:
-        parts.insert(0, _said(rng, v.POSE_SAID[asked["pose"]]))
+        parts.insert(0, said_as(rng, v.POSE_SAID[asked["pose"]]))
     return " ".join(parts)
 
 
@@ -127,21 +129,23 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
         if name == "wear":
             things = v.listing([_worn(rng, n, c) for n, c in asked["wear"]])
             parts.append(rng.choice((f"give {who} {things}", f"give {who} {things}", f"add {things}",
-                                     f"put {things} on {who}", f"let {who} wear {things}", f"dress {who} with {things}")))
+                                     f"put {things} on {who}", f"let {who} wear {things}",
+                                     f"dress {who} with {things}")))
         elif name == "context":
-            place = _said(rng, v.CONTEXT_SAID[asked["context"]])
+            place = said_as(rng, v.CONTEXT_SAID[asked["context"]])
             options = [f"put {who} {place}", f"place {who} {place}", f"draw {who} {place}", f"show {who} {place}",
                        f"set {who} {place}", f"change the background to {v.CONTEXT_TERSE[asked['context']][0]}"]
             bare = place.split(" ", 1)
-            if bare[0] in ("in", "on", "at") and len(bare) > 1 and not bare[1].startswith(("front", "top", "mount", "holiday")):
+            if bare[0] in ("in", "on",
+                           "at") and len(bare) > 1 and not bare[1].startswith(("front", "top", "mount", "holiday")):
                 options += [f"take {who} to {bare[1]}", f"send {who} to {bare[1]}", f"move {who} to {bare[1]}"]
             parts.append(rng.choice(options))
         elif name == "light":
-            noun, phrase = rng.choice(v.LIGHT_TERSE[asked["light"]]), _said(rng, v.LIGHT_SAID[asked["light"]])
+            noun, phrase = rng.choice(v.LIGHT_TERSE[asked["light"]]), said_as(rng, v.LIGHT_SAID[asked["light"]])
             parts.append(rng.choice((f"make it {noun}", f"draw it {phrase}", f"change the light to {noun}",
                                      f"show it {phrase}", f"make it look like {noun}")))
         elif name == "style":
-            phrase, noun = _said(rng, v.STYLE_SAID[asked["style"]]), rng.choice(v.STYLE_TERSE[asked["style"]])
+            phrase, noun = said_as(rng, v.STYLE_SAID[asked["style"]]), rng.choice(v.STYLE_TERSE[asked["style"]])
             parts.append(rng.choice((f"draw {who} {phrase}", f"make {who} {phrase}", f"turn {who} into {noun}",
                                      f"do it {phrase}", f"use {noun}", f"change the style to {noun}")))
         elif name == "pose":
@@ -171,15 +175,17 @@ def _terse(rng: random.Random, asked: dict) -> str:
     return rng.choice((", ", ", ", " ", " and ", " + ")).join(parts)
 
 
-_ASK = ("draw {s} {m}", "please draw {s} {m}", "can you draw {s} {m}?", "could you draw {s} {m}?", "show me {s} {m}",
+ASK = ("draw {s} {m}", "please draw {s} {m}", "can you draw {s} {m}?", "could you draw {s} {m}?", "show me {s} {m}",
         "i want to see {s} {m}", "i'd like {s} {m}", "i would love to see {s} {m}", "{s} {m}", "a picture of {s} {m}",
         "make a picture of {s} {m}", "imagine {s} {m}", "what would {s} look like {m}?", "how about {s} {m}?",
         "would it be possible to see {s} {m}?", "create an image of {s} {m}", "generate {s} {m}", "can i see {s} {m}?",
         "i need a drawing of {s} {m}", "can i have {s} {m}?", "could you please show {s} {m}?", "let me see {s} {m}",
-        "i was wondering if you could draw {s} {m}", "it would be lovely to have {s} {m}", "do you think you could draw "
+        "i was wondering if you could draw {s} {m}", "it would be lovely to have {s} {m}",
+        "do you think you could draw "
         "{s} {m}?", "make {s} {m}", "render {s} {m}", "picture {s} {m}", "put {s} {m}", "i want {s} {m}",
         "we need a nice picture of {s} {m}", "is it possible to draw {s} {m}?", "what about {s} {m}?")
-_AGAIN = ("now {m}", "and {m}?", "{m} please", "same but {m}", "the same thing {m}", "what about {m}?", "how about {m}?",
+AGAIN = ("now {m}", "and {m}?", "{m} please", "same but {m}", "the same thing {m}", "what about {m}?",
+          "how about {m}?",
           "can we try {m}?", "now {m}!", "i'd prefer it {m}", "maybe {m}", "{m} instead", "ok, now {m}", "and now {m}",
           "but {m}", "try it {m}", "this one again but {m}", "could it be {m}?", "nice, but {m}", "good. {m} now",
           "same picture {m}", "i want it {m} now", "let's see it {m}", "keep everything but {m}", "{m}")
@@ -189,24 +195,25 @@ _VERB = ("{v}", "{v}", "please {v}", "can you {v}?", "could you {v}?", "i'd like
 
 def order(rng: random.Random, base: Scene, first: bool) -> Wish:
     """An explicit wish for one to four attributes."""
-    asked = _changes(rng, base, first)
+    asked = changes(rng, base, first)
     roll = rng.random()
     if not first and roll < 0.08 and set(asked) == {"context"}:
         old = v.CONTEXT_SAID[base.context][0]
-        new = _said(rng, v.CONTEXT_SAID[asked["context"]])
+        new = said_as(rng, v.CONTEXT_SAID[asked["context"]])
         text = rng.choice((f"not {old}, {new}", f"{new} instead of {v.CONTEXT_TERSE[base.context][0]}",
                            f"not {old} but {new}", f"i don't want it {old}, rather {new}"))
     elif roll < (0.22 if first else 0.18):
         text = _terse(rng, asked)
     elif roll < 0.58:
-        text = rng.choice(_VERB).format(v=_verbs(rng, asked, _named(rng, base, first)))
+        text = rng.choice(_VERB).format(v=_verbs(rng, asked, named(rng, base, first)))
         text = text if first or rng.random() < 0.6 else f"{rng.choice(('now', 'now', 'ok now', 'then', 'next'))} {text}"
     elif first or rng.random() < 0.25:
-        text = rng.choice(_ASK).format(s=_named(rng, base, first), m=_modifiers(rng, asked))
+        text = rng.choice(ASK).format(s=named(rng, base, first), m=modifiers(rng, asked))
     else:
-        text = rng.choice(_AGAIN).format(m=_modifiers(rng, asked))
+        text = rng.choice(AGAIN).format(m=modifiers(rng, asked))
     if first and base.accessories and "remove" not in asked and "wear" not in asked and rng.random() < 0.03:
-        text, asked["remove"] = text.rstrip("?") + ", nothing on its head or body", tuple(a.name for a in base.accessories)
+        text, asked["remove"] = text.rstrip("?") + ", nothing on its head or body", tuple(
+            a.name for a in base.accessories)
     return Wish(typed(rng, text)[0], **asked)
 
 
@@ -219,14 +226,18 @@ _CREATIVE = (
     "make art", "go wild", "turn this into something great", "just play with it", "create something amazing",
     "i'm bored, show me something", "can you make this more interesting?", "i have no idea, help", "make it pop",
     "give it a new look", "give it a makeover", "what can you make of this?", "something nobody has seen before",
-    "put it somewhere nice", "put it somewhere else", "make me a nice picture", "draw something with this", "improve this",
-    "spice it up", "could you come up with something original?", "anything", "draw it", "draw something", "go", "edit this",
+    "put it somewhere nice", "put it somewhere else", "make me a nice picture", "draw something with this",
+    "improve this",
+    "spice it up", "could you come up with something original?", "anything", "draw it", "draw something", "go",
+    "edit this",
     "make a picture", "something", "i'd love to see what you come up with", "can you make this picture more exciting?",
     "make it look awesome", "you are the artist, decide for me", "let your fantasy run free", "random", "show me magic",
     "please make a beautiful picture with {s}", "what adventure could {s} have?", "where would {s} like to go?",
-    "give {s} a new life", "do something creative with {s}", "i want something creative for {s}", "invent a scene for {s}",
+    "give {s} a new life", "do something creative with {s}", "i want something creative for {s}",
+    "invent a scene for {s}",
     "tell a story with {s}", "dress {s} up", "take {s} on a trip", "make {s} famous", "make {s} a star", "surprise {s}")
-_FEEL = ("make it {a}", "something {a}", "more {a}", "i want something {a}", "a {a} picture please", "make {s} look {a}",
+_FEEL = ("make it {a}", "something {a}", "more {a}", "i want something {a}", "a {a} picture please",
+    "make {s} look {a}",
          "can you make it {a}?", "i'd like a {a} picture of {s}", "{a}", "draw {s} in a {a} mood", "it should feel {a}",
          "could it be {a}?", "a {a} version", "i want it to look {a}", "give it a {a} feeling", "{a} please",
          "i'm in the mood for something {a}", "make a {a} scene with {s}", "something {a} with {s}", "let {s} look {a}")
@@ -240,7 +251,7 @@ _BOTH = ("something {a} for {o}", "i want something {a} for {o}", "a {a} picture
 
 def vague(rng: random.Random, base: Scene, first: bool) -> Wish:
     """A wish that leaves the choice to the assistant: a mood, an occasion, or nothing at all."""
-    s, roll = _named(rng, base, first), rng.random()
+    s, roll = named(rng, base, first), rng.random()
     if roll < 0.28:
         return Wish(typed(rng, rng.choice(_CREATIVE).format(s=s))[0], creative=True)
     mood = rng.choice(MOODS)
@@ -256,139 +267,10 @@ def vague(rng: random.Random, base: Scene, first: bool) -> Wish:
         frame = rng.choice(_BOTH).replace("a {a}", "{aa}")
         text, said = frame.format(aa=v.an(adjective), a=adjective, o=occasion, s=s), occasion
     if rng.random() < 0.16:
-        extra = {k: x for k, x in _changes(rng, base, True).items() if k != "remove"}
+        extra = {k: x for k, x in changes(rng, base, True).items() if k != "remove"}
         extra = dict(list(extra.items())[:1])
         if extra:
-            text = f"{text.rstrip('?')}{rng.choice((', ', ' and ', ', maybe '))}{_modifiers(rng, extra)}"
+            text = f"{text.rstrip('?')}{rng.choice((', ', ' and ', ', maybe '))}{modifiers(rng, extra)}"
     text, said = typed(rng, text, said)
     said = said.lower() if said.isupper() else said
     return Wish(text, mood=mood, creative=True, occasion=said, **extra)
-
-
-def tweak(rng: random.Random, base: Scene, first: bool) -> Wish:
-    """A comparative ("warmer") or a complaint ("too dark") that names one change."""
-    name = rng.choice(tuple(TWEAKS))
-    change = dict(TWEAKS[name])
-    text = rng.choice(("{n}", "make it {n}", "a bit {n}", "{n} please", "could it be {n}?", "i'd like it {n}", "can it be {n}?",
-                       "a little {n} please", "make the picture {n}", "much {n}")).format(n=name)
-    if rng.random() < 0.2:
-        if base.light == "night":
-            text, change = rng.choice(("too dark", "it's too dark", "i can't see anything, too dark")), {"light": "day"}
-        elif base.light == "day":
-            text, change = rng.choice(("too bright", "it's too bright for me")), {"light": "sunset"}
-    if "wear" in change:
-        change["wear"] = ((change["wear"], None),)
-    elif name == "warmer" and rng.random() < 0.4:  # at night it cannot be the sunset that warms
-        text = f"{text.rstrip('?')}{rng.choice((', and ', ' and ', ', ', ' but '))}{_said(rng, v.LIGHT_SAID['night'])}"
-        change = {"light": "night", "wear": (("scarf", rng.choice(("red", "orange", "yellow"))),)}
-    elif rng.random() < 0.22:
-        more = {k: x for k, x in _changes(rng, base, False).items() if k not in change and k != "remove"}
-        if more:
-            text = f"{text.rstrip('?')}{rng.choice((', and ', ' and ', ', '))}{_modifiers(rng, more)}"
-            change |= more
-    return Wish(typed(rng, text)[0], **change)
-
-
-def beyond(rng: random.Random, base: Scene, first: bool) -> Wish:
-    """A wish the world cannot grant as it stands, with the nearest that it can."""
-    roll, s = rng.random(), _named(rng, base, first)
-    extra: dict = {}
-    if roll < 0.45:
-        what, thing = "thing", rng.choice(outside.THINGS)
-        missing = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
-        text = rng.choice(("give {s} {x}", "add {x}", "with {x}", "draw {s} with {x}", "put {x} next to {s}", "let {s} hold {x}",
-                           "can you add {x}?", "i want {s} with {x}", "{s} and {x}", "could {s} have {x}?", "now with {x}",
-                           "put {x} in the background", "show {s} with {x}", "it needs {x}", "make {s} carry {x}",
-                           "there should be {x}", "{s} wearing {x}", "place {s} on {x}", "{s} on top of {x}",
-                           "{s} in {x}", "{s} with {x} in the background")).format(s=s, x=missing)
-        if rng.random() < 0.3:
-            extra = {"context": rng.choice([c for c in CONTEXTS if c != base.context])}
-            text = f"{text.rstrip('?')} {_said(rng, v.CONTEXT_SAID[extra['context']])}"
-    elif roll < 0.65:
-        place, context = rng.choice(tuple(outside.PLACES.items()))
-        what, missing, extra = "place", place.split(" ", 1)[1], {"context": context}
-        text = rng.choice(_ASK if first else _AGAIN).format(s=s, m=place)
-        if rng.random() < 0.2:
-            text = missing
-    elif roll < 0.83:
-        missing, style = rng.choice(tuple(outside.STYLES.items()))
-        what, extra = "style", {"style": style}
-        text = rng.choice(("draw {s} as {x}", "as {x}", "make {s} look like {x}", "in the style of {x}", "like {x}",
-                           "turn {s} into {x}", "can you draw {s} like {x}?", "i want {s} as {x}", "{x} please",
-                           "make {s} {x}")).format(s=s, x=missing)
-    else:
-        what, missing = "doing", rng.choice(outside.DOINGS)
-        text = rng.choice(("{s} {x}", "draw {s} {x}", "show {s} {x}", "can {s} be {x}?", "i want to see {s} {x}", "make {s} {x}",
-                           "now {x}", "{x}", "how about {s} {x}?", "a picture of {s} {x}")).format(s=s, x=missing)
-        if missing in outside.DOING_POSE:
-            extra = {"pose": outside.DOING_POSE[missing]}
-    text, missing = typed(rng, text, missing)
-    missing = missing.lower() if missing.isupper() and len(missing) > 3 else missing
-    return Wish(text, missing=missing, missing_is=what, creative=not extra, **extra)
-
-
-def recolour(rng: random.Random, base: Scene, first: bool) -> Wish:
-    """A wish to change the subject itself; the assistant keeps the subject."""
-    colour = _colour(rng, rng.choice([c for c in COLOURS if c != base.individual.colour]))
-    kind = base.individual.kind
-    pattern = rng.choice(tuple(v.PATTERN_ADJ)[1:])
-    text = rng.choice((f"make it {colour}", f"paint it {colour}", f"i want it in {colour}", f"can it be {colour}?",
-                       f"turn it {colour}", f"a {colour} {kind} instead", f"change its colour to {colour}",
-                       f"make the {kind} {colour}", f"could my {kind} be {colour}?", f"{colour} version please",
-                       f"give it {colour} {v.PATTERN_NOUN_SAID[pattern][0]}", f"make it {pattern}", "make it bigger",
-                       "give it bigger eyes", "make it fatter", "make it smaller", "give it longer legs", "make it thinner",
-                       "make it younger", "give it a big smile", "make its head bigger", "change its shape",
-                       "remove the pattern", "make it taller", "make it shiny", f"a wet {kind}", f"a cube shaped {kind}",
-                       f"make it a shiny {kind}", "make it fluffier", "make it look older", "make it look more real"))
-    return Wish(typed(rng, text)[0], plea="recolour")
-
-
-def repaint(rng: random.Random, base: Scene, first: bool) -> Wish:
-    """Another colour for something it wears; a new accessory if it wears nothing."""
-    if not base.accessories:
-        return order(rng, base, first)
-    one = rng.choice(base.accessories)
-    colour = rng.choice([c for c in COLOURS if c != one.colour])
-    said = _colour(rng, colour)
-    text = rng.choice((f"make the {one.name} {said}", f"paint the {one.name} {said}", f"a {said} {one.name} instead",
-                       f"change the {one.name} to {said}", f"can the {one.name} be {said}?", f"{said} {one.name} please",
-                       f"I'd prefer {v.wear(one.name, said)}", f"the {one.name} should be {said}",
-                       f"not {one.colour}, {v.wear(one.name, said)}")).replace("a orange", "an orange")
-    return Wish(typed(rng, text)[0], wear=((one.name, colour),))
-
-
-def redo(rng: random.Random, base: Scene, first: bool) -> Wish:
-    """Another try: the same once more, or another place, style or moment of the assistant's choice."""
-    roll = rng.random()
-    if roll < 0.45:
-        text = rng.choice(("another one", "again", "one more", "try again", "another version", "once more please", "redo",
-                           "same again", "do it again", "can i have another one?", "more like this", "one more like this",
-                           "repeat", "retry", "another try", "give me a second version", "draw it again", "new version",
-                           "can you redo this?", "show me one more", "next", "more", "i'd like a variation", "variation"))
-        return Wish(typed(rng, text)[0], plea="again")
-    if roll < 0.65:
-        text = rng.choice(("somewhere else", "another place", "a different background", "change the background",
-                           "a different place please", "not there, somewhere else", "new background", "other location"))
-        return Wish(typed(rng, text)[0], context=rng.choice([c for c in CONTEXTS if c != base.context]), plea="other")
-    if roll < 0.8:
-        text = rng.choice(("another style", "a different style", "try another style", "in some other style", "change the style"))
-        return Wish(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
-    if base.accessories and roll < 0.9:
-        text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories", "undress it",
-                           "just the " + base.individual.kind, "nothing on it please", "no extras"))
-        return Wish(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
-    text = rng.choice(("something else", "i don't like it", "not good", "no, different", "i don't like that, try something else",
-                       "that's boring", "hmm, not quite", "meh", "nope", "that's ugly", "it looks wrong", "not my taste",
-                       "this is not what i wanted", "can you do better?", "bad", "wrong", "start over"))
-    return Wish(typed(rng, text)[0], creative=True, plea="sorry")
-
-
-def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
-    """(text, noun phrase): a wish for a subject that is not in the picture."""
-    kinds = [k for k in KINDS if k != base.individual.kind]
-    thing = rng.choice(kinds) if rng.random() < 0.35 else rng.choice(outside.SECOND_SUBJECT)
-    noun = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
-    text = rng.choice(("draw {x}", "make a picture of {x}", "i want {x} instead", "can you draw {x}?", "show me {x}", "draw me {x}",
-                       "replace it with {x}", "please draw {x} for me", "turn it into {x}", "i'd like to see {x}",
-                       "forget this, draw {x}", "swap it for {x}", "could you make {x}?", "generate {x}")).format(x=noun)
-    return typed(rng, text, noun)

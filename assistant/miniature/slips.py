@@ -1,11 +1,13 @@
-"""How people type: case, punctuation, slips of the finger, American spelling, short forms. Knows nothing of the world."""
+"""How people type: case, punctuation, slips of the finger, American spelling, short forms. Knows nothing of the "
+"world."""
 
 from __future__ import annotations
 
 import random
 import re
 
-_SHORT = {"please": "pls", "you": "u", "thanks": "thx", "are": "r", "and": "n", "with": "w/", "for": "4", "because": "cuz"}
+_SHORT = {"please": "pls", "you": "u", "thanks": "thx", "are": "r", "and": "n", "with": "w/", "for": "4",
+          "because": "cuz"}
 _AMERICAN = (("colour", "color"), ("grey", "gray"), ("theatre", "theater"), ("cosy", "cozy"), ("centre", "center"))
 _HELLO = ("hi", "hello", "hey", "hi there", "good morning", "hey there", "hello there", "good evening", "ok", "ok so",
           "hmm", "well", "so", "oh", "great", "alright", "please")

@@ -9,7 +9,8 @@ from __future__ import annotations
 KIND_WORDS: dict[str, str] = {  # first word: canonical
     "cat": "cat kitty kitten pussycat tomcat kittycat moggy", "dog": "dog puppy doggy pup hound doggo pooch",
     "bear": "bear teddy cub teddybear grizzly", "bunny": "bunny rabbit hare bunnyrabbit", "fox": "fox vixen foxy",
-    "owl": "owl owlet", "duck": "duck duckling ducky duckie", "fish": "fish goldfish fishy", "turtle": "turtle tortoise",
+    "owl": "owl owlet", "duck": "duck duckling ducky duckie", "fish": "fish goldfish fishy",
+    "turtle": "turtle tortoise",
     "robot": "robot bot android droid", "teapot": "teapot kettle", "mug": "mug cup teacup",
     "car": "car automobile auto", "boot": "boot shoe wellie sneaker", "backpack": "backpack rucksack bag schoolbag",
     "vase": "vase pot jar urn",
@@ -41,7 +42,8 @@ PATTERN_NOUN: dict[str, str] = {
 }
 
 ACCESSORY_WORDS: dict[str, str] = {  # first: canonical
-    "hat": "hat, santa hat, witch hat, cap, beanie, beret, bonnet, sun hat, party hat, top hat, cowboy hat, straw hat, woolly hat",
+    "hat": "hat, santa hat, witch hat, cap, beanie, beret, bonnet, sun hat, party hat, top hat, cowboy hat, straw "
+           "hat, woolly hat",
     "crown": "crown, tiara, diadem, coronet, royal crown, king's crown",
     "scarf": "scarf, shawl, muffler, neckerchief, bandana, woolly scarf, warm scarf, knitted scarf",
     "sunglasses": "sunglasses, shades, glasses, goggles, specs, cool shades, spectacles, cool sunglasses",
@@ -63,15 +65,18 @@ CONTEXT_PP: dict[str, str] = {
     "mountains": "in the mountains, in front of the mountains, in the alps, on a mountain, on top of a mountain, "
                  "in the himalayas, on everest, in the hills, on a peak, on a summit, on a cliff, in the highlands, "
                  "in the rockies, on mount everest, on a hike",
-    "desert": "in the desert, in a desert, in the sahara, on the dunes, among cactuses, in the dunes, next to a cactus, "
+    "desert": "in the desert, in a desert, in the sahara, on the dunes, among cactuses, in the dunes, next to a "
+              "cactus, "
               "in the wild west, in arizona, in a sandy desert, in the gobi, in egypt, at an oasis, in the outback",
     "snow": "in the snow, on the snow, in winter, at christmas, on the ice, in a snowstorm, at the north pole, "
             "in antarctica, in a blizzard, on a ski slope, in the arctic, in a snowy place, in a winter wonderland, "
             "in the cold, in lapland, on a glacier",
-    "space": "in space, in outer space, on mars, on the moon, in the galaxy, in orbit, in the cosmos, among the planets, "
+    "space": "in space, in outer space, on mars, on the moon, in the galaxy, in orbit, in the cosmos, among the "
+             "planets, "
              "in the universe, on another planet, in a spaceship, as an astronaut, in a rocket, among the stars, "
              "on the space station, in the milky way, on jupiter, on saturn",
-    "underwater": "underwater, under water, under the sea, on the ocean floor, in the ocean, in a coral reef, in the sea, "
+    "underwater": "underwater, under water, under the sea, on the ocean floor, in the ocean, in a coral reef, in the "
+                  "sea, "
                   "at the bottom of the sea, beneath the waves, in the deep sea, in an aquarium, among the corals, "
                   "at the reef, on the seabed, under the ocean, in atlantis",
     "city": "in the city, in a city, in town, downtown, in new york, among skyscrapers, in the street, on a street, "
@@ -94,11 +99,13 @@ CONTEXT_PP: dict[str, str] = {
               "in front of a fort, in a fairytale castle",
     "clouds": "in the clouds, above the clouds, in the sky, up in the sky, on a cloud, in heaven, up in the air, "
               "high in the sky, in the heavens, among the clouds, in cloud land, on cloud nine, between the clouds",
-    "volcano": "by the volcano, near the volcano, at a volcano, next to lava, near a volcano, on a volcano, in front of "
+    "volcano": "by the volcano, near the volcano, at a volcano, next to lava, near a volcano, on a volcano, in front "
+               "of "
                "a volcano, by the lava, beside an erupting volcano, in iceland, on lava rocks, at vesuvius, "
                "in the land of fire",
     "farm": "on the farm, at the farm, on a farm, in the countryside, by the barn, in a barn, in a field, "
-            "in the country, by a red barn, at the ranch, on a ranch, next to a tractor, in the village, in a farmyard, "
+            "in the country, by a red barn, at the ranch, on a ranch, next to a tractor, in the village, in a "
+            "farmyard, "
             "in a cornfield",
 }
 CONTEXT_NOUN: dict[str, str] = {  # bare words a terse user types; first: canonical
@@ -126,9 +133,12 @@ CONTEXT_MANY = {"mountains", "clouds"}  # take a plural verb
 LIGHT_PP: dict[str, str] = {
     "day": "by day, in daylight, in the daytime, in the morning, at noon, in broad daylight, in bright sunshine, "
            "on a sunny day, in the sunshine, at midday, during the day, in bright light, in full daylight",
-    "sunset": "at sunset, in the sunset, at dusk, at dawn, at sunrise, at golden hour, in the evening, in the evening sun, "
-              "at twilight, as the sun goes down, when the sun sets, in the evening light, in golden light, at daybreak",
-    "night": "at night, by night, at midnight, in the dark, under the moon, in the moonlight, by moonlight, after dark, "
+    "sunset": "at sunset, in the sunset, at dusk, at dawn, at sunrise, at golden hour, in the evening, in the "
+              "evening sun, "
+              "at twilight, as the sun goes down, when the sun sets, in the evening light, in golden light, at "
+              "daybreak",
+    "night": "at night, by night, at midnight, in the dark, under the moon, in the moonlight, by moonlight, after "
+             "dark, "
              "by starlight, in the middle of the night, at nighttime, at night time, under a starry sky, "
              "under the stars, late at night",
 }
@@ -147,7 +157,8 @@ STYLE_PP: dict[str, str] = {
     "pixel": "in pixel art, as pixel art, in pixels, pixelated, as an 8-bit sprite, like a retro video game, "
              "in 8-bit style, as a sprite, like in minecraft, in arcade style, like a gameboy game, in 16-bit, "
              "as an old computer game, in pixel style",
-    "watercolour": "in watercolour, as a watercolour, as a watercolour painting, painted, as a painting, as an aquarelle, "
+    "watercolour": "in watercolour, as a watercolour, as a watercolour painting, painted, as a painting, as an "
+                   "aquarelle, "
                    "in gouache, in soft washes, painted with a brush, in aquarelle, in wet paint, in watercolours, "
                    "painted in soft colours, as a soft painting",
     "neon": "in neon, in neon lines, as a neon sign, in neon lights, in glowing lines, in cyberpunk style, "

@@ -90,7 +90,7 @@ def sample_individual(rng: random.Random, held_out: bool = False) -> Individual:
         colour = rng.choice(tuple(COLOURS))
         one = Individual(
             kind=rng.choice(KINDS), colour=colour,
-            second=rng.choice([c for c in COLOURS if c != colour and not _too_close(c, colour)]),
+            second=rng.choice([c for c in COLOURS if c != colour and can_pair(colour, c)]),
             pattern=rng.choice(PATTERNS), eyes=rng.choice(EYES), layout=rng.randrange(2**31),
             width=rng.uniform(0.88, 1.14), height=rng.uniform(0.90, 1.12),
             head=rng.uniform(0.90, 1.15), part=rng.uniform(0.80, 1.25))
@@ -98,9 +98,9 @@ def sample_individual(rng: random.Random, held_out: bool = False) -> Individual:
             return one
 
 
-def _too_close(a: str, b: str) -> bool:
-    """Pairs that cannot be told apart as pattern on body."""
-    return {a, b} in ({"white", "grey"}, {"grey", "black"}, {"brown", "black"}, {"orange", "yellow"}, {"red", "orange"},
+def can_pair(a: str, b: str) -> bool:
+    """Whether two colours can be told apart as body and pattern."""
+    return {a, b} not in ({"white", "grey"}, {"grey", "black"}, {"brown", "black"}, {"orange", "yellow"}, {"red", "orange"},
                       {"teal", "green"}, {"teal", "blue"}, {"blue", "purple"}, {"red", "pink"}, {"red", "brown"},
                       {"orange", "brown"}, {"white", "yellow"}, {"purple", "pink"}, {"pink", "white"}, {"green", "blue"},
                       {"grey", "teal"}, {"grey", "blue"}, {"purple", "black"}, {"blue", "black"}, {"grey", "purple"})

@@ -22,7 +22,7 @@ def _task(stage: Stage, config: AssistantConfig, model: Path, data: Path, judge_
         raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
     if stage.name == "vae":
         from .vae import VaeTask
-        return VaeTask(config, world, device, batch, args.decoder_only, model / "base/vae" if args.decoder_only else None)
+        return VaeTask(config, world, device, model / "base/vae", batch)
     if stage.name == "clip":
         from .clip import ClipTask
         return ClipTask(config, world, device, batch)
@@ -37,12 +37,12 @@ def _task(stage: Stage, config: AssistantConfig, model: Path, data: Path, judge_
         return JudgeTask(config, world, device, batch)
     if stage.name == "base":
         from .base import BaseTask
-        return BaseTask(config, world, device, model / "base/vae", batch)
+        return BaseTask(config, world, device, model / "base/vae", batch, args.init, args.reduce, args.compile)
     if stage.name == "bridge":
         from .bridge import BridgeTask
         return BridgeTask(config, world, device, model, batch)
     from .cafe import CafeTask
-    return CafeTask(config, world, device, model, batch, warm=args.init)
+    return CafeTask(config, world, device, model, batch, args.init, args.reduce, args.compile)
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float | None) -> None:
@@ -52,13 +52,14 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
+    if args.threads:
+        torch.set_num_threads(args.threads)
     model = args.run / "model"
     task = _task(stage, config, model, args.run / "data", args.run / "judge-data", args.device, args.batch or stage.batch, args)
     if args.lr:
         task.lr = args.lr
-    options = Options(minutes=minutes, steps=args.steps, device=args.device, seed=args.seed, save_every=args.save_every,
-                      compile=args.compile)
-    Trainer(task, args.run / stage.name, model / stage.writes, options).run()
+    options = Options(minutes=minutes, steps=args.steps, device=args.device, seed=args.seed, save_every=args.save_every)
+    Trainer(task, args.run / (args.name or stage.name), model / stage.writes, options).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,9 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, help="batch size (default: the recipe's)")
     p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
     p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
-    p.add_argument("--init", type=Path, help="cafe: a decoder to go on from")
-    p.add_argument("--compile", action="store_true", help="torch.compile the loss")
-    p.add_argument("--decoder-only", action="store_true", help="vae: go on with the decoder, leave the latents as they are")
+    p.add_argument("--init", type=Path, help="base, cafe: a folder of finished weights to go on from")
+    p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile the UNet")
+    p.add_argument("--reduce", type=int, default=1, help="base, cafe: train on pictures this many times smaller (default: %(default)s)")
+    p.add_argument("--name", help="name of the state's folder under --run (default: the stage's)")
+    p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
     p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")

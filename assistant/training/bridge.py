@@ -14,34 +14,69 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
+from ..miniature.visual_words import VISUAL_WORDS
 from ..mllm.language import Bridge
-from ..weights import load_llama, load_vae, load_vision, save_bridge
+from ..weights import load_llama, load_vision, save_bridge
 from .data import VIEWS, World
-from .diffusion import encode_all
+from .diffusion import encode_patches, encode_semantics
 from .language import HEAD, pick_end
 
 LAMBDA = 0.2
 
 
-class BridgeTask:
-    name, lr = "bridge", 2e-3
+def _ridge(layer: nn.Linear, x: Tensor, y: Tensor, ones: Tensor, strength: float = 1e-3) -> None:
+    """Set a linear layer to the ridge regression of y (N, b) on x (N, a); `ones` (N,) weighs the rows."""
+    x = torch.cat([x, ones[:, None]], 1).double()
+    gram = x.T @ x
+    gram += strength * gram.diagonal().mean() * torch.eye(len(gram), device=x.device, dtype=x.dtype)
+    solution = torch.linalg.solve(gram, x.T @ y.double()).float()
+    layer.weight.copy_(solution[:-1].T)
+    layer.bias.copy_(solution[-1])
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 128,
+
+class BridgeTask:
+    name, lr = "bridge", 1e-3
+
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  objective: str = "mse") -> None:
         self.config, self.world, self.device, self.batch_size, self.objective = config, world, device, batch_size, objective
-        self.vision = load_vision(config, init).to(device)
-        self.llama, tokenizer = load_llama(init / "llama")
+        vision = load_vision(config, init).to(device)
+        self.llama, self.tokenizer = load_llama(init / "llama")
         self.llama.to(device)
-        self.bridge = Bridge(config.vision.patch_width, self.llama.config.hidden_size, config.language.semantic_width)
-        table = self.llama.get_input_embeddings().weight
-        with torch.no_grad():  # the token starts as the mark at which M learned to name the coming picture, if it has one
-            scene = tokenizer.convert_tokens_to_ids("<scene>")
-            self.bridge.token.copy_(table[scene] if scene != tokenizer.unk_token_id and scene is not None else table.mean(0))
-            self.bridge.V.weight.mul_(0.1)
-        self.bridge.to(device).train()
-        self.semantics = encode_all(world, device, lambda x: {"semantics": self.vision.semantics(x).float()}, world.folder,
-                                    "clip")["semantics"]
+        self.semantics, self.patches = encode_semantics(world, device, vision), encode_patches(world, device, vision)
         self.rows = world.groups[world.groups % 2 == 0]
+        self.bridge = Bridge(config.vision.patch_width, self.llama.config.hidden_size, config.language.semantic_width).to(device)
+        self._start()
+        self.bridge.train()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Begin where least squares leads, if M knows visual words; the loss takes it from there.
+
+        V should turn the class token into the sum of the picture's words and the patches into silence; the token is the
+        mark at which M learned to name the coming picture; H is the best linear map from its state to F.
+        """
+        scene = self.tokenizer.convert_tokens_to_ids("<scene>")
+        if scene is None or scene == self.tokenizer.unk_token_id:
+            return
+        table = self.llama.get_input_embeddings().weight
+        self.bridge.token.copy_(table[scene])
+        photos = self.world["words"][self.rows, 0].astype(np.int64)
+        words = torch.from_numpy(photos).to(self.device)
+        first = self.tokenizer.convert_tokens_to_ids(VISUAL_WORDS[0])
+        said = (table[words.clamp_min(0) + first] * (words >= 0)[..., None]).sum(1)
+        seen = self.patches[torch.from_numpy(self.rows * VIEWS).to(self.device)].float()
+        quiet = seen[::8, 1::16].flatten(0, 1)
+        weight = 0.2
+        _ridge(self.bridge.V, torch.cat([seen[:, 0], weight * quiet]), torch.cat([said, said.new_zeros(len(quiet), said.shape[1])]),
+               torch.cat([torch.ones(len(seen)), torch.full((len(quiet),), weight)]).to(self.device))
+        states, truths = [], []
+        for k in range(40):
+            batch = {n: t.to(self.device) for n, t in self.batch(np.random.default_rng((11, k))).items()}
+            state, truth, _ = self._forward(batch)
+            states.append(state), truths.append(truth)
+        states = torch.cat(states)
+        _ridge(self.bridge.H, states, torch.cat(truths), torch.ones(len(states), device=self.device))
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"bridge": self.bridge}
@@ -50,7 +85,8 @@ class BridgeTask:
         w = self.world
         rows = np.sort(rng.choice(self.rows, self.batch_size))
         which = pick_end(w, rows, rng)
-        lines, spoken = w["lines"][rows].astype(np.int64), w["spoken"][rows].copy()
+        longest = int(w["ends"][rows].max()) + 2
+        lines, spoken = w["lines"][rows, :longest].astype(np.int64), w["spoken"][rows, :longest].copy()
         token_at, target = np.full(len(rows), -1), np.full(len(rows), -1)
         for i, k in enumerate(which):
             if k >= 0 and w["views"][rows[i], k] >= 0:
@@ -58,22 +94,24 @@ class BridgeTask:
                 target[i] = rows[i] * VIEWS + w["views"][rows[i], k]
                 lines[i, token_at[i]:], spoken[i, token_at[i]:] = 0, False
         return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "token_at": torch.from_numpy(token_at),
-                "target": torch.from_numpy(target), "images": torch.from_numpy(w["images"][rows * VIEWS])}
+                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS)}
 
-    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        patches = self.vision.patches(batch["images"].permute(0, 3, 1, 2).float() / 255)
-        words = self.llama.get_input_embeddings()(batch["lines"])
+    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """s (B', d_M) and F(target) (B', d_F) where there is a target, and all hidden states behind the picture's."""
+        words = self.llama.get_input_embeddings()(batch["lines"]).clone()
         marked = (batch["token_at"] >= 0).nonzero().squeeze(1)
         words[marked, batch["token_at"][marked]] = self.bridge.token.to(words.dtype)
-        seen = self.bridge.V(patches.float()).to(words.dtype)
+        seen = self.bridge.V(self.patches[batch["photo"]].float()).to(words.dtype)
         hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :HEAD], seen, words[:, HEAD:]], 1)).last_hidden_state
         hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + seen.shape[1]:]], 1)
+        return hidden[marked, batch["token_at"][marked]].float(), self.semantics[batch["target"][marked]].float(), hidden
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        state, truth, hidden = self._forward(batch)
         keep = batch["spoken"][:, 1:]
         lm = F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), batch["lines"][:, 1:][keep])
-        guess = self.bridge.H(hidden[marked, batch["token_at"][marked]].float())
-        truth = self.semantics[batch["target"][marked]].float()
-        cosine = F.cosine_similarity(guess, truth, dim=-1).mean()
-        mse = F.mse_loss(guess, truth)
+        guess = self.bridge.H(state)
+        cosine, mse = F.cosine_similarity(guess, truth, dim=-1).mean(), F.mse_loss(guess, truth)
         aim = mse if self.objective == "mse" else -cosine
         return lm + LAMBDA * aim, {"lm": lm.detach(), "mse": mse.detach(), "cosine": cosine.detach()}
 

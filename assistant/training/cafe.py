@@ -21,8 +21,8 @@ from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
 from ..weights import load_tensors, load_vae, load_vision, save_cafe
-from .data import VIEWS, World
-from .diffusion import VLoss, encode_all
+from .data import World
+from .diffusion import VLoss, encode_latents, encode_patches, encode_semantics
 from .sheets import grid
 
 
@@ -37,15 +37,12 @@ def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) ->
 
 
 class CafeTask:
-    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet.
+    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet."""
 
-    `drop` names a source that is never given ("E" or "F"), for the paper's Table 6.
-    """
+    name, lr = "cafe", 1e-3
 
-    name, lr = "cafe", 6e-4
-
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 512,
-                 warm: Path | None = None) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
+                 warm: Path | None = None, reduce: int = 1, compiled: bool = False) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.vision = load_vision(config, init).to(device)
         self.vae = load_vae(init / "base" / "vae").to(device)
@@ -55,16 +52,12 @@ class CafeTask:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
             load_tensors(warm / "semantic_values.safetensors", self.values)
         self.unet.to(device).train(), self.values.to(device).train()
+        if compiled:
+            self.unet.compile()
         self.vloss = VLoss(config, device)
-        cached = encode_all(world, device, self._encode, world.folder, f"vae{self.vae.config.scaling_factor}-clip")
-        self.latents, self.semantics = cached["latents"], cached["semantics"]
-        self.masks = torch.from_numpy(world["masks"][:len(self.latents)]).to(device)
-        # the photos on the device, so that E(x) is computed there: stored, it would be 100 kB each
-        self.images = torch.from_numpy(world["images"][:len(self.latents)]).to(device)
-
-    def _encode(self, pixels: Tensor) -> dict[str, Tensor]:
-        return {"latents": self.vae.encode(pixels * 2 - 1).latent_dist.mean.float() * self.vae.config.scaling_factor,
-                "semantics": self.vision.semantics(pixels).float()}
+        self.latents, self.semantics = encode_latents(world, device, self.vae, reduce), encode_semantics(world, device, self.vision)
+        self.patches = encode_patches(world, device, self.vision)
+        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"unet": self.unet, "values": self.values}
@@ -85,8 +78,8 @@ class CafeTask:
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         latents = self.latents[batch["target"]].float()
         noised, t, target = self.vloss.draw(latents, generator)
-        pixels = self.images[batch["photo"]].permute(0, 3, 1, 2).float() / 255
-        seam = training_seam(self.values, self.vision.patches(pixels), self._semantics(batch["target"], generator), *batch["keep"])
+        seam = training_seam(self.values, self.patches[batch["photo"]].float(), self._semantics(batch["target"], generator),
+                             *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
         return self.vloss(predicted, target, self.masks[batch["target"]]), {}
 
@@ -99,9 +92,8 @@ class CafeTask:
         rng = np.random.default_rng(3)
         photo, target = self.world.pairs(rng, 24)
         decoder = Diffusion(self.unet, self.vae, self.config.decoder.scheduler, semantic_values=self.values)
-        pixels = self.images[torch.from_numpy(photo).to(self.device)].permute(0, 3, 1, 2).float() / 255
-        seam = Seam({PATCHES: self.vision.patches(pixels)},
+        seam = Seam({PATCHES: self.patches[torch.from_numpy(photo).to(self.device)].float()},
                     {SEMANTICS: self.semantics[torch.from_numpy(target).to(self.device)].float()}, (Cafe(self.values),))
-        drawn = decoder.decode(decoder.sample(cafe_plan(2.0, 2.0), seam, range(24), 25, "ddim").latents)
+        drawn = decoder.decode(decoder.sample(cafe_plan(2.0, 2.0), seam, range(24), 20, "dpm++").latents)
         shown = np.stack([self.world["images"][photo], self.world["images"][target], drawn], 1).reshape(-1, *drawn.shape[1:])
         grid(path, shown, 12)

@@ -10,7 +10,6 @@ import json
 import random
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ VIEWS = 3  # pictures in a group
 CAPTIONS = 4  # captions of a picture
 SHARD = 256  # groups a shard
 TURNS = 3  # exchanges of a dialogue, at most
-LINE = 320  # tokens of a dialogue without its picture, at most
+LINE = 224  # tokens of a dialogue without its picture, at most
 LABELS = ("kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", *ACCESSORIES)
 
 

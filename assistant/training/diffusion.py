@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMScheduler
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
+from ..miniature.patches import as_linear, patches_of
 from .data import World
 
 CHUNK = 256
+
+
+def encode_latents(world: World, device: str, vae: nn.Module, reduce: int = 1) -> Tensor:
+    """(N, C, h, w) scaled latents of every ready picture, made `reduce` times smaller first.
+
+    A decoder trained further leaves them, and the cache, as they are.
+    """
+    scale = vae.config.scaling_factor
+    examples = torch.from_numpy(world["images"][:16].copy()).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    linear = as_linear(vae, examples)  # an encoder written by hand is one: then a product does what it does, at once
+
+    def encode(pixels: Tensor) -> dict[str, Tensor]:
+        x = F.avg_pool2d(pixels, reduce) * 2 - 1
+        if linear is None:
+            return {"latents": vae.encode(x).latent_dist.mean.float() * scale}
+        z = (patches_of(x) @ linear[0] + linear[1]) * scale
+        return {"latents": z.unflatten(0, (len(x), x.shape[2] // 8, x.shape[3] // 8)).movedim(-1, 1)}
+
+    return encode_all(world, device, encode, world.folder, f"vae{scale}-{reduce}")["latents"]
+
+
+def encode_patches(world: World, device: str, vision: nn.Module) -> Tensor:
+    """(N, 257, d_E): E of every ready picture."""
+    return encode_all(world, device, lambda x: {"patches": vision.patches(x).float()}, world.folder,
+                      f"dino{_tag(vision.dino.embeddings.patch_embeddings.projection.weight)}")["patches"]
+
+
+def encode_semantics(world: World, device: str, vision: nn.Module) -> Tensor:
+    """(N, d_F): F of every ready picture."""
+    return encode_all(world, device, lambda x: {"semantics": vision.semantics(x).float()}, world.folder,
+                      f"clip{_tag(vision.clip.visual.conv1.weight)}")["semantics"]
+
+
+def _tag(weight: Tensor) -> str:
+    return hashlib.sha256(weight.detach().cpu().numpy().tobytes()).hexdigest()[:8]
 
 
 def encode_all(world: World, device: str, encode: Callable[[Tensor], dict[str, Tensor]], folder: Path, tag: str) -> dict[str, Tensor]:
@@ -23,9 +61,7 @@ def encode_all(world: World, device: str, encode: Callable[[Tensor], dict[str, T
     """
     world.refresh()
     first = int(world.groups[-1] + 1) * 3
-    place = folder / f"encoded-{tag}-{first}.safetensors"
-    from safetensors.torch import load_file, save_file
-
+    place = folder / f"encoded-{tag}-{len(world.groups)}.safetensors"
     if place.exists():
         return load_file(place, device=device)
     out: dict[str, Tensor] = {}
@@ -52,16 +88,12 @@ class VLoss:
         signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
         return signal * latents + spread * noise, t, signal * noise - spread * latents
 
+    @staticmethod
+    def at_side(masks: Tensor, side: int) -> Tensor:
+        """(N, h, w) subject masks at the latents' side."""
+        return F.adaptive_avg_pool2d(masks.float(), side) if masks.shape[-1] != side else masks
+
     def __call__(self, predicted: Tensor, target: Tensor, masks: Tensor) -> Tensor:
         """Mean squared error; the subject, masks (B, h, w) in 0..255, counts up to twice."""
         weight = 1 + masks[:, None].float() / 255
         return (weight * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
-
-
-def freeze(*modules: nn.Module) -> None:
-    for module in modules:
-        module.eval().requires_grad_(False)
-
-
-def pick(array: np.ndarray, at: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array[at]))

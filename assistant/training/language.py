@@ -19,10 +19,11 @@ from ..config import AssistantConfig
 from ..miniature.visual_words import MOST, VISUAL_WORDS
 from ..mllm.prompt import PromptBuilder
 from ..weights import save_llama
-from .data import TURNS, World
+from .data import World
 from .tokens import dialogue_tokenizer
 
 HEAD = 2  # tokens before the picture: the start and the user mark
+SPOTS = 12  # of E's 257 slots that are filled in training; the words keep the positions they have behind all 257
 
 
 def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -32,9 +33,9 @@ def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 class LanguageTask:
-    name, lr = "language", 2e-3
+    name, lr = "language", 3e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 128) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 32) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.tokenizer = dialogue_tokenizer(config)
         self.builder = PromptBuilder(config.language, self.tokenizer)
@@ -45,16 +46,22 @@ class LanguageTask:
             **config.language.llama, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id, attn_implementation="sdpa")).to(device).train()
 
+        lengths = world["spoken"].shape[1] - np.argmax(world["spoken"][:, ::-1], 1)  # the last word is the assistant's
+        rows = np.concatenate([world.talks, world.groups[world.groups % 2 == 0]])
+        self.rows, self.lengths = rows[np.argsort(lengths[rows], kind="stable")], lengths
+
     def modules(self) -> Mapping[str, nn.Module]:
         return {"llama": self.llama}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        if rng.random() < 0.02:
-            self.world.refresh()
         w = self.world
-        rows = np.sort(rng.choice(np.concatenate([w.talks, w.groups[w.groups % 2 == 0]]), self.batch_size))
+        # dialogues of about one length, so that little is padding
+        near = min(len(self.rows), 16 * self.batch_size)
+        start = rng.integers(0, len(self.rows) - near + 1)
+        rows = rng.choice(self.rows[start:start + near], self.batch_size)
+        longest = int(self.lengths[rows].max()) + 1
         which = pick_end(w, rows, rng)
-        lines, spoken = w["lines"][rows].astype(np.int64), w["spoken"][rows].copy()
+        lines, spoken = w["lines"][rows, :longest].astype(np.int64), w["spoken"][rows, :longest].copy()
         scene_at = np.full(len(rows), -1)
         scene_words = np.full((len(rows), MOST), -1)
         for i, k in enumerate(which):
@@ -67,62 +74,72 @@ class LanguageTask:
         return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "photo": torch.from_numpy(photo),
                 "scene_at": torch.from_numpy(scene_at), "scene_words": torch.from_numpy(scene_words)}
 
-    def _slots(self, photo: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, 257, d): mixtures of the photo's words in some slots, noise in all."""
+    def _slots(self, photo: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What SPOTS of the picture's slots say, (B, SPOTS, d), and which ones they are, (B, SPOTS) in 0..256."""
         table = self.llama.get_input_embeddings().weight
         present = (photo >= 0)
         words = table[(photo.clamp_min(0) + self.first_visual)] * present[..., None]  # (B, MOST, d)
-        b, n = len(photo), self.slots
+        b, n = len(photo), SPOTS
 
         def draw(*shape: int) -> Tensor:
             return torch.rand(shape, device=photo.device, generator=generator)
 
-        share = draw(b, 1, 1) ** 3  # of slots that say something
-        gate = (draw(b, n, 1) < share) & (draw(b, n, MOST) < 0.25)
+        at = draw(b, self.slots - 1).topk(n - 1, 1).indices.sort(1).values + 1
+        at = torch.cat([torch.zeros_like(at[:, :1]), at], 1)  # the class token's slot and others
+        gate = (draw(b, n, 1) < draw(b, 1, 1)) & (draw(b, n, MOST) < 0.25)
         # each word is said at least once: together in the class token's slot, or apart at places of their own
-        together = (draw(b, 1, 1) < 0.6) & (torch.arange(n, device=photo.device).view(1, n, 1) == 0)
+        together = (draw(b, 1, 1) < 0.7) & (torch.arange(n, device=photo.device).view(1, n, 1) == 0)
         apart = torch.zeros(b, n, MOST, dtype=torch.bool, device=photo.device)
         apart.scatter_(1, (draw(b, 1, MOST) * n).long(), True)
-        mix = (gate | together | (apart & ~together.any(1, keepdim=True))).float() * (0.5 + draw(b, n, MOST))
+        mix = (gate | together | (apart & ~together.any(1, keepdim=True))).float() * (0.7 + 0.6 * draw(b, n, MOST))
         noise = torch.randn(b, n, words.shape[-1], device=photo.device, generator=generator)
-        return mix @ words.float() + 0.3 * table.detach().float().std() * noise
+        return mix @ words.float() + 0.3 * table.detach().float().std() * noise, at
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         lines, spoken, photo = batch["lines"], batch["spoken"], batch["photo"]
         words = self.llama.get_input_embeddings()(lines)
         sighted = (photo[:, 0] >= 0)
-        slots = self._slots(photo, generator).to(words.dtype)
+        slots, spots = self._slots(photo, generator)
+        slots = slots.to(words.dtype)
+        ahead = torch.arange(lines.shape[1], device=lines.device)
         # dialogues without a picture have none of its slots: the two sorts go through M apart
-        total, count, parts = 0.0, 0, {}
+        total, count, parts, scene = 0.0, 0, {}, 0.0
         for mask, seen in ((sighted, True), (~sighted, False)):
             at = mask.nonzero().squeeze(1)
             if not len(at):
                 continue
-            embeds = torch.cat([words[at, :HEAD], slots[at], words[at, HEAD:]], 1) if seen else words[at]
-            hidden = self.llama.model(inputs_embeds=embeds).last_hidden_state
+            embeds, places = words[at], ahead.expand(len(at), -1)
             if seen:
-                hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + self.slots:]], 1)
-                # (the token after the splice is predicted by nobody: it is the user's)
+                embeds = torch.cat([embeds[:, :HEAD], slots[at], embeds[:, HEAD:]], 1)
+                behind = (ahead[HEAD:] + self.slots).expand(len(at), -1)
+                places = torch.cat([places[:, :HEAD], HEAD + spots[at], behind], 1)
+            # with a mask given, gaps in the positions are not taken for the borders of packed sequences
+            hidden = self.llama.model(inputs_embeds=embeds, position_ids=places,
+                                      attention_mask=torch.ones_like(places)).last_hidden_state
+            if seen:
+                hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + SPOTS:]], 1)
             keep = spoken[at][:, 1:]
             logits = self.llama.lm_head(hidden[:, :-1][keep]).float()
             lm = F.cross_entropy(logits, lines[at][:, 1:][keep], reduction="sum")
             total, count = total + lm, count + keep.sum()
             if seen:
                 marked = (batch["scene_at"][at] >= 0).nonzero().squeeze(1)
-                state = hidden[marked, batch["scene_at"][at][marked]]
+                if not len(marked):
+                    continue
+                log_p = F.log_softmax(self.llama.lm_head(hidden[marked, batch["scene_at"][at][marked]]).float(), -1)
                 named = batch["scene_words"][at][marked]
-                log_p = F.log_softmax(self.llama.lm_head(state).float(), -1)
-                picked = log_p.gather(1, named.clamp_min(0) + self.first_visual) * (named >= 0)
                 number = (named >= 0).sum(1)
+                picked = log_p.gather(1, named.clamp_min(0) + self.first_visual) * (named >= 0)
                 scene = -(picked.sum(1) / number).mean()
-                top = log_p[:, self.first_visual:self.first_visual + len(VISUAL_WORDS)].topk(MOST, -1).indices
-                within = top[:, None] == named[..., None]
-                within &= torch.arange(MOST, device=top.device) < number.view(-1, 1, 1)
-                parts["scene_right"] = (within.any(-1).sum(1) / number).float().mean()
-                parts["scene"] = scene.detach()
-                total = total + 0.0
+                parts = {"scene": scene.detach(), "scene_right": self._found(log_p, named, number)}
         lm = total / count
         return lm + 0.3 * scene, {"lm": lm.detach(), "perplexity": lm.detach().exp(), **parts}
+
+    def _found(self, log_p: Tensor, named: Tensor, number: Tensor) -> Tensor:
+        """Share of a scene's words among as many that are thought likeliest; log_p (B, vocabulary), named (B, MOST)."""
+        top = log_p[:, self.first_visual:self.first_visual + len(VISUAL_WORDS)].topk(MOST, -1).indices
+        within = (top[:, None] == named[..., None]) & (torch.arange(MOST, device=top.device) < number.view(-1, 1, 1))
+        return (within.any(-1).sum(1) / number).float().mean()
 
     def export(self, folder: Path) -> None:
         save_llama(self.llama, self.tokenizer, folder)

@@ -59,7 +59,6 @@ class Options:
     ema: float = 0.999
     save_every: float = 60.0  # seconds between checkpoints
     log_every: float = 10.0  # seconds between log lines
-    compile: bool = False
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warmup: float = 0.02  # fraction of the budget
@@ -142,7 +141,6 @@ class Trainer:
     def run(self) -> None:
         """Train until the budget is spent, then export the EMA and draw the last sheet."""
         o, device = self.options, torch.device(self.options.device)
-        loss_of = torch.compile(self.task.loss) if o.compile else self.task.loss
         started, saved, logged, done_at_log = time.monotonic(), time.monotonic(), time.monotonic(), self.step
         first_elapsed = self.elapsed
         with ThreadPoolExecutor(1) as pool:
@@ -152,7 +150,7 @@ class Trainer:
                 ahead.append(pool.submit(self._batch, self.step + 3))
                 generator = torch.Generator(device).manual_seed(o.seed * 1_000_003 + self.step)
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                    loss, parts = loss_of(batch, generator)
+                    loss, parts = self.task.loss(batch, generator)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 norm = torch.nn.utils.clip_grad_norm_(self.params.values(), 1.0)

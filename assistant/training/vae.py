@@ -1,4 +1,7 @@
-"""Trains the autoencoder: L1 at three scales and on gradients, a little KL, a little noise on the latents it decodes."""
+"""The autoencoder: its encoder is written by hand from the pictures' principal components (miniature/patches.py), its decoder
+is trained, on crops, with L1 at two scales and on gradients. The latents never move, so the decoder may go on learning
+while, and after, everything else is trained on them.
+"""
 
 from __future__ import annotations
 
@@ -12,74 +15,76 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
-from ..weights import save_module, save_preview
+from ..miniature.patches import write_encoder
+from ..weights import load_vae, save_module, save_preview
 from .data import World
+from .diffusion import encode_latents
 from .sheets import grid
+
+CROP = 8  # latents, each way
 
 
 class VaeTask:
-    """`decoder_only` keeps the latents as they are, so that everything trained on them stays valid."""
+    name, lr = "vae", 2e-3
 
-    name, lr = "vae", 1e-3
+    def __init__(self, config: AssistantConfig, world: World, device: str, folder: Path, batch_size: int = 16) -> None:
+        self.world, self.device, self.batch_size, self.folder = world, device, batch_size, folder
+        if not (folder / "config.json").exists():
+            self._start(config)
+        self.vae = load_vae(folder).to(device, memory_format=torch.channels_last)
+        for part in (self.vae.decoder, self.vae.post_quant_conv):
+            part.requires_grad_(True).train()
+        self.latents = encode_latents(world, device, self.vae)
+        self.factor = config.decoder.image_size // self.latents.shape[-1]
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 64, decoder_only: bool = False,
-                 init: Path | None = None) -> None:
-        self.world, self.device, self.batch_size, self.decoder_only = world, device, batch_size, decoder_only
-        self.vae = AutoencoderKL.from_pretrained(init) if init else AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
-        self.vae.to(device).train()
-        if decoder_only:
-            self.lr = 4e-4
-            self.vae.encoder.requires_grad_(False)
-            self.vae.quant_conv.requires_grad_(False)
+    def _start(self, config: AssistantConfig) -> None:
+        """Write the encoder and the linear preview; a decoder with random weights goes with them."""
+        rng = np.random.default_rng(7)
+        images = np.array(self.world["images"][np.sort(self.world.pictures(rng, 1024))])
+        vae = AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
+        print(f"the latents keep {write_encoder(vae, images[:512]):.4f} of the variance", flush=True)
+        with torch.no_grad():
+            x = torch.from_numpy(images[512:]).permute(0, 3, 1, 2).float() / 127.5 - 1
+            z = vae.encode(x).latent_dist.mean
+            vae.register_to_config(scaling_factor=round(float(1 / z.std()), 5))
+            small = F.avg_pool2d(x, x.shape[-1] // z.shape[-1]).movedim(1, -1).flatten(0, -2) / 2 + 0.5
+            flat = (z * vae.config.scaling_factor).movedim(1, -1).flatten(0, -2)
+            fit = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), small).solution
+        save_module(vae, self.folder)
+        save_preview(self.folder, fit[:-1], fit[-1])
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"vae": self.vae}
+        return {"decoder": self.vae.decoder, "post": self.vae.post_quant_conv}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        if rng.random() < 0.02:
-            self.world.refresh()
-        at = np.sort(self.world.pictures(rng, self.batch_size))
-        return {"images": torch.from_numpy(self.world["images"][at]), "masks": torch.from_numpy(self.world["masks"][at])}
+        at = self.world.pictures(rng, self.batch_size)
+        top, left = rng.integers(0, self.latents.shape[-1] - CROP + 1, (2, self.batch_size))
+        f = self.factor
+        x = np.stack([self.world["images"][i, f * y:f * (y + CROP), f * c:f * (c + CROP)] for i, y, c in zip(at, top, left)])
+        m = np.stack([self.world["masks"][i, y:y + CROP, c:c + CROP] for i, y, c in zip(at, top, left)])
+        z = torch.stack([self.latents[i, :, y:y + CROP, c:c + CROP] for i, y, c in zip(at, top, left)])
+        return {"images": torch.from_numpy(x), "masks": torch.from_numpy(m), "latents": z.cpu()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        x = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1
-        posterior = self.vae.encode(x).latent_dist
-        mean, logvar = posterior.mean.float(), posterior.logvar.float()
-        if self.decoder_only:
-            mean, logvar = mean.detach(), logvar.detach()
-        noise = torch.randn(mean.shape, device=mean.device, generator=generator)
-        # what the decoder meets later is a sampler's latents, never quite clean: up to 15 % of their spread is noise
-        level = 0.15 * torch.rand(len(x), 1, 1, 1, device=x.device, generator=generator)
-        spread = mean.detach().std(dim=(0, 2, 3), keepdim=True)
-        z = mean + noise * torch.maximum(torch.exp(0.5 * logvar), level * spread)
-        y = self.vae.decode(z).sample.float()
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        x = (batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        z = batch["latents"].float()
+        # what the decoder meets later is a sampler's latents, never quite clean
+        level = 0.12 * torch.rand(len(z), 1, 1, 1, device=z.device, generator=generator).square()
+        z = (z + level * torch.randn(z.shape, device=z.device, generator=generator)) / self.vae.config.scaling_factor
+        y = self.vae.decode(z.contiguous(memory_format=torch.channels_last)).sample.float()
         weight = 1 + F.interpolate(batch["masks"][:, None].float() / 255, x.shape[-2:])  # the eye rests on the subject
-        pixel = (weight * (y - x).abs()).mean()
-        edges = sum(((y - x).diff(dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).mean() for d in (2, 3))
-        coarse = sum((F.avg_pool2d(y, k) - F.avg_pool2d(x, k)).abs().mean() for k in (4, 16))
-        psnr = 10 * torch.log10(4 / (y - x).square().mean(dim=(1, 2, 3)).clamp_min(1e-6)).mean()
-        total = pixel + edges + 0.5 * coarse + (0 if self.decoder_only else 1e-5) * kl
-        return total, {"pixel": pixel.detach(), "psnr": psnr.detach(), "kl": kl.detach(), "spread": spread.mean()}
+        difference = y - x
+        pixel = (weight * difference.abs()).mean()
+        edges = sum((difference.diff(dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).mean() for d in (2, 3))
+        coarse = F.avg_pool2d(difference, 4).abs().mean()
+        psnr = 10 * torch.log10(4 / difference.detach().square().mean(dim=(1, 2, 3)).clamp_min(1e-6)).mean()
+        return pixel + edges + coarse, {"pixel": pixel.detach(), "psnr": psnr}
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Scale the latents to unit variance, fit the linear preview, write both."""
-        rng = np.random.default_rng(7)
-        latents, small = [], []
-        for _ in range(8):
-            x = torch.from_numpy(self.world["images"][np.sort(self.world.pictures(rng, 64))]).to(self.device)
-            x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
-            latents.append(self.vae.encode(x).latent_dist.mean)
-            small.append(F.avg_pool2d(x, x.shape[-1] // latents[-1].shape[-1]))
-        z, rgb = torch.cat(latents), torch.cat(small)
-        if not self.decoder_only:
-            self.vae.register_to_config(scaling_factor=round(float(1 / z.std()), 5))
-        flat = (z * self.vae.config.scaling_factor).movedim(1, -1).flatten(0, -2)
-        ones = torch.ones(len(flat), 1, device=flat.device)
-        fit = torch.linalg.lstsq(torch.cat([flat, ones], 1).cpu(), rgb.movedim(1, -1).flatten(0, -2).cpu()).solution
+        preview = (folder / "preview.safetensors").read_bytes()
         save_module(self.vae, folder)
-        save_preview(folder, fit[:-1], fit[-1])
+        (folder / "preview.safetensors").write_bytes(preview)
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:

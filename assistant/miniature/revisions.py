@@ -1,0 +1,159 @@
+"""What users ask for after they have seen something: corrections, comparatives, another try, another subject. Draws "
+"nothing."""
+
+from __future__ import annotations
+
+import random
+
+from . import outside
+from . import vocabulary as v
+from .moods import TWEAKS
+from .requests import AGAIN, ASK, Wish, changes, colour_said, modifiers, named, order, said_as
+from .slips import typed
+from .world import COLOURS, CONTEXTS, KINDS, STYLES, Scene
+
+
+def tweak(rng: random.Random, base: Scene, first: bool) -> Wish:
+    """A comparative ("warmer") or a complaint ("too dark") that names one change."""
+    name = rng.choice(tuple(TWEAKS))
+    change = dict(TWEAKS[name])
+    text = rng.choice(("{n}", "make it {n}", "a bit {n}", "{n} please", "could it be {n}?", "i'd like it {n}",
+                       "can it be {n}?",
+                       "a little {n} please", "make the picture {n}", "much {n}")).format(n=name)
+    if rng.random() < 0.2:
+        if base.light == "night":
+            text, change = rng.choice(("too dark", "it's too dark", "i can't see anything, too dark")), {"light": "day"}
+        elif base.light == "day":
+            text, change = rng.choice(("too bright", "it's too bright for me")), {"light": "sunset"}
+    if "wear" in change:
+        change["wear"] = ((change["wear"], None),)
+    elif name == "warmer" and rng.random() < 0.4:  # at night it cannot be the sunset that warms
+        joint, night = rng.choice((", and ", " and ", ", ", " but ")), said_as(rng, v.LIGHT_SAID["night"])
+        text = f"{text.rstrip('?')}{joint}{night}"
+        change = {"light": "night", "wear": (("scarf", rng.choice(("red", "orange", "yellow"))),)}
+    elif rng.random() < 0.22:
+        more = {k: x for k, x in changes(rng, base, False).items() if k not in change and k != "remove"}
+        if more:
+            text = f"{text.rstrip('?')}{rng.choice((', and ', ' and ', ', '))}{modifiers(rng, more)}"
+            change |= more
+    return Wish(typed(rng, text)[0], **change)
+
+
+def recolour(rng: random.Random, base: Scene, first: bool) -> Wish:
+    """A wish to change the subject itself; the assistant keeps the subject."""
+    colour = colour_said(rng, rng.choice([c for c in COLOURS if c != base.individual.colour]))
+    kind = base.individual.kind
+    pattern = rng.choice(tuple(v.PATTERN_ADJ)[1:])
+    text = rng.choice((f"make it {colour}", f"paint it {colour}", f"i want it in {colour}", f"can it be {colour}?",
+                       f"turn it {colour}", f"a {colour} {kind} instead", f"change its colour to {colour}",
+                       f"make the {kind} {colour}", f"could my {kind} be {colour}?", f"{colour} version please",
+                       f"give it {colour} {v.PATTERN_NOUN_SAID[pattern][0]}", f"make it {pattern}", "make it bigger",
+                       "give it bigger eyes", "make it fatter", "make it smaller", "give it longer legs",
+                       "make it thinner",
+                       "make it younger", "give it a big smile", "make its head bigger", "change its shape",
+                       "remove the pattern", "make it taller", "make it shiny", f"a wet {kind}",
+                       f"a cube shaped {kind}",
+                       f"make it a shiny {kind}", "make it fluffier", "make it look older", "make it look more real"))
+    return Wish(typed(rng, text)[0], plea="recolour")
+
+
+def repaint(rng: random.Random, base: Scene, first: bool) -> Wish:
+    """Another colour for something it wears; a new accessory if it wears nothing."""
+    if not base.accessories:
+        return order(rng, base, first)
+    one = rng.choice(base.accessories)
+    colour = rng.choice([c for c in COLOURS if c != one.colour])
+    said = colour_said(rng, colour)
+    text = rng.choice((f"make the {one.name} {said}", f"paint the {one.name} {said}", f"a {said} {one.name} instead",
+                       f"change the {one.name} to {said}", f"can the {one.name} be {said}?",
+                       f"{said} {one.name} please",
+                       f"I'd prefer {v.wear(one.name, said)}", f"the {one.name} should be {said}",
+                       f"not {one.colour}, {v.wear(one.name, said)}")).replace("a orange", "an orange")
+    return Wish(typed(rng, text)[0], wear=((one.name, colour),))
+
+
+def redo(rng: random.Random, base: Scene, first: bool) -> Wish:
+    """Another try: the same once more, or another place, style or moment of the assistant's choice."""
+    roll = rng.random()
+    if roll < 0.45:
+        text = rng.choice(("another one", "again", "one more", "try again", "another version", "once more please",
+                           "redo",
+                           "same again", "do it again", "can i have another one?", "more like this",
+                           "one more like this",
+                           "repeat", "retry", "another try", "give me a second version", "draw it again", "new version",
+                           "can you redo this?", "show me one more", "next", "more", "i'd like a variation",
+                           "variation"))
+        return Wish(typed(rng, text)[0], plea="again")
+    if roll < 0.65:
+        text = rng.choice(("somewhere else", "another place", "a different background", "change the background",
+                           "a different place please", "not there, somewhere else", "new background", "other location"))
+        return Wish(typed(rng, text)[0], context=rng.choice([c for c in CONTEXTS if c != base.context]), plea="other")
+    if roll < 0.8:
+        text = rng.choice(("another style", "a different style", "try another style", "in some other style",
+                           "change the style"))
+        return Wish(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
+    if base.accessories and roll < 0.9:
+        text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories",
+                           "undress it",
+                           "just the " + base.individual.kind, "nothing on it please", "no extras"))
+        return Wish(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
+    text = rng.choice(("something else", "i don't like it", "not good", "no, different",
+                       "i don't like that, try something else",
+                       "that's boring", "hmm, not quite", "meh", "nope", "that's ugly", "it looks wrong",
+                       "not my taste",
+                       "this is not what i wanted", "can you do better?", "bad", "wrong", "start over"))
+    return Wish(typed(rng, text)[0], creative=True, plea="sorry")
+
+
+def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
+    """(text, noun phrase): a wish for a subject that is not in the picture."""
+    kinds = [k for k in KINDS if k != base.individual.kind]
+    thing = rng.choice(kinds) if rng.random() < 0.35 else rng.choice(outside.SECOND_SUBJECT)
+    noun = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
+    text = rng.choice(("draw {x}", "make a picture of {x}", "i want {x} instead", "can you draw {x}?", "show me {x}",
+                       "draw me {x}",
+                       "replace it with {x}", "please draw {x} for me", "turn it into {x}", "i'd like to see {x}",
+                       "forget this, draw {x}", "swap it for {x}", "could you make {x}?",
+                       "generate {x}")).format(x=noun)
+    return typed(rng, text, noun)
+
+
+def beyond(rng: random.Random, base: Scene, first: bool) -> Wish:
+    """A wish the world cannot grant as it stands, with the nearest that it can."""
+    roll, s = rng.random(), named(rng, base, first)
+    extra: dict = {}
+    if roll < 0.45:
+        what, thing = "thing", rng.choice(outside.THINGS)
+        missing = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
+        text = rng.choice(("give {s} {x}", "add {x}", "with {x}", "draw {s} with {x}", "put {x} next to {s}",
+            "let {s} hold {x}",
+                           "can you add {x}?", "i want {s} with {x}", "{s} and {x}", "could {s} have {x}?",
+                           "now with {x}",
+                           "put {x} in the background", "show {s} with {x}", "it needs {x}", "make {s} carry {x}",
+                           "there should be {x}", "{s} wearing {x}", "place {s} on {x}", "{s} on top of {x}",
+                           "{s} in {x}", "{s} with {x} in the background")).format(s=s, x=missing)
+        if rng.random() < 0.3:
+            extra = {"context": rng.choice([c for c in CONTEXTS if c != base.context])}
+            text = f"{text.rstrip('?')} {said_as(rng, v.CONTEXT_SAID[extra['context']])}"
+    elif roll < 0.65:
+        place, context = rng.choice(tuple(outside.PLACES.items()))
+        what, missing, extra = "place", place.split(" ", 1)[1], {"context": context}
+        text = rng.choice(ASK if first else AGAIN).format(s=s, m=place)
+        if rng.random() < 0.2:
+            text = missing
+    elif roll < 0.83:
+        missing, style = rng.choice(tuple(outside.STYLES.items()))
+        what, extra = "style", {"style": style}
+        text = rng.choice(("draw {s} as {x}", "as {x}", "make {s} look like {x}", "in the style of {x}", "like {x}",
+                           "turn {s} into {x}", "can you draw {s} like {x}?", "i want {s} as {x}", "{x} please",
+                           "make {s} {x}")).format(s=s, x=missing)
+    else:
+        what, missing = "doing", rng.choice(outside.DOINGS)
+        text = rng.choice(("{s} {x}", "draw {s} {x}", "show {s} {x}", "can {s} be {x}?", "i want to see {s} {x}",
+            "make {s} {x}",
+                           "now {x}", "{x}", "how about {s} {x}?", "a picture of {s} {x}")).format(s=s, x=missing)
+        if missing in outside.DOING_POSE:
+            extra = {"pose": outside.DOING_POSE[missing]}
+    text, missing = typed(rng, text, missing)
+    missing = missing.lower() if missing.isupper() and len(missing) > 3 else missing
+    return Wish(text, missing=missing, missing_is=what, creative=not extra, **extra)

@@ -1,0 +1,245 @@
+"""Conversations in motion: who is answered next, what is kept, what is told to whoever watches. One device, one worker.
+
+The order of things: what a person sends is checked, kept, queued; the worker answers it; what comes is kept, then told.
+Knows no torch (the engine comes in as an object) and no page.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from assistant.errors import AssistantError, BusyError, NotFoundError
+from assistant.messages import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
+from assistant.session.intake import read_photo, read_text
+from assistant.session.job import Job
+from assistant.session.queue import FairQueue
+from assistant.session.records import Conversation, StoredTurn
+from assistant.session.store import Store
+
+HISTORY_TURNS = 24  # the engine is told no more of a conversation than this
+SAVE_WORDS_EVERY = 0.5  # seconds; a crash costs no more words than that
+
+_log = logging.getLogger(__name__)
+
+
+class SessionManager:
+    """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
+
+    Args:
+        engine: answers one request at a time.
+        store: keeps everything.
+        queue_size: turns that may wait, beside the one being answered.
+    """
+
+    def __init__(self, engine: Engine, store: Store, queue_size: int = 16) -> None:
+        self._engine, self._store, self._queue_size = engine, store, queue_size
+        self._changed = threading.Condition()
+        self._queue: FairQueue[Job] = FairQueue()
+        self._jobs: dict[str, Job] = {}  # by conversation: waiting or running
+        self._closing = False
+        self._worker = threading.Thread(target=self._work, name="device", daemon=True)
+        self._worker.start()
+
+    def info(self) -> EngineInfo:
+        return self._engine.info()
+
+    # conversations
+
+    def new(self, owner: str) -> Conversation:
+        return self._store.create(owner)
+
+    def list(self, owner: str) -> list[Conversation]:
+        return self._store.conversations(owner)
+
+    def open(self, conversation_id: str, owner: str) -> tuple[Conversation, list[StoredTurn]]:
+        """A conversation and its turns, oldest first. A turn in work has status waiting or running: see `attach`."""
+        return self._store.conversation(conversation_id, owner), self._store.turns(conversation_id, owner)
+
+    def rename(self, conversation_id: str, owner: str, title: str) -> None:
+        self._store.rename(conversation_id, owner, title)
+
+    def delete(self, conversation_id: str, owner: str) -> None:
+        """Stops what runs there. `restore` brings it back for a day."""
+        self.stop(conversation_id, owner)
+        self._store.delete(conversation_id, owner)
+
+    def restore(self, conversation_id: str, owner: str) -> None:
+        self._store.restore(conversation_id, owner)
+
+    # turns
+
+    def send(self, conversation_id: str, text: str, photo: bytes | str | Path | Photo | None, settings: Settings,
+             owner: str) -> Iterator[Event]:
+        """Check, keep and queue a turn; return its events. The turn goes on if nobody reads them.
+
+        Returns:
+            Iterator over Waiting, Words, Progress and at last one Reply; it raises AssistantError if the turn fails.
+
+        Raises (at once, with nothing kept):
+            PhotoError, MessageError: what was sent cannot be used.
+            BusyError: this conversation is being answered, or the queue is full.
+            NotFoundError: no such conversation.
+        """
+        if photo is not None and not isinstance(photo, Photo):
+            photo = read_photo(photo)
+        return self._enqueue(conversation_id, read_text(text, photo is not None), photo, settings, owner)
+
+    def redraw(self, turn_id: int, owner: str, settings: Settings) -> Iterator[Event]:
+        """Draw an earlier turn's picture anew, e.g. with another seed, as a new turn; one without a picture is answered
+        again from the start. As `send`."""
+        turn = self._store.turn(turn_id, owner)
+        photo = self._photo(turn.photo) if turn.photo else None
+        return self._enqueue(turn.conversation_id, turn.text, photo, settings, owner, turn)
+
+    def picture_as_photo(self, turn_id: int, owner: str) -> Photo:
+        """The picture a reply drew, ready to be the subject of a next turn."""
+        turn = self._store.turn(turn_id, owner)
+        if turn.picture is None:
+            raise NotFoundError("This answer has no picture.", "Choose one that has.")
+        return read_photo(self._store.read_picture(turn.picture))
+
+    def attach(self, conversation_id: str, owner: str) -> Iterator[Event] | None:
+        """Events of the turn in work, from its beginning; None: nothing is in work there."""
+        self._store.conversation(conversation_id, owner)
+        with self._changed:
+            job = self._jobs.get(conversation_id)
+        return job.watch() if job else None
+
+    def preview(self, turn_id: int, owner: str) -> bytes | None:
+        """The newest preview of a turn in work, or what came of it: PNG. None: nothing yet."""
+        with self._changed:
+            job = next((j for j in self._jobs.values() if j.turn_id == turn_id and j.owner == owner), None)
+        if job is not None:
+            return job.preview
+        picture = self._store.turn(turn_id, owner).picture
+        return self._store.read_picture(picture) if picture else None
+
+    def stop(self, conversation_id: str, owner: str) -> bool:
+        """Stop the turn in work, waiting or running. Returns whether there was one."""
+        self._store.conversation(conversation_id, owner)
+        with self._changed:
+            job = self._jobs.get(conversation_id)
+            if job is None:
+                return False
+            job.cancel.set()
+            waiting = self._queue.remove(job)
+        if waiting:  # the worker will never see it
+            asked = job.request.settings
+            self._keep_reply(job, Reply("", None, asked.seed or 0, asked, {}, stopped=True))
+        return True
+
+    def gallery(self, owner: str) -> list[StoredTurn]:
+        return self._store.gallery(owner)
+
+    def picture(self, name: str, owner: str) -> bytes:
+        """PNG of a picture or photo in this owner's conversations, exactly as it was drawn or normalised."""
+        return self._store.picture_for(owner, name)
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Stop what runs and end the worker. What waits is marked as interrupted at the next start."""
+        with self._changed:
+            self._closing = True
+            for job in self._jobs.values():
+                job.cancel.set()
+            self._changed.notify_all()
+        self._worker.join(seconds)
+
+    # inside
+
+    def _enqueue(self, conversation_id: str, text: str, photo: Photo | None, settings: Settings, owner: str,
+                 again: StoredTurn | None = None) -> Iterator[Event]:
+        turns = self._store.turns(conversation_id, owner)
+        redraw_of = (again.redraw_of or again.id) if again else None  # the first of its kind, however often redrawn
+        history = self._history(turns, before=redraw_of)
+        request = Request(text, photo, history, settings, redraw=(again.metadata or None) if again else None)
+        with self._changed:
+            if conversation_id in self._jobs:
+                raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
+            if len(self._queue) >= self._queue_size:
+                raise BusyError(f"{len(self._queue)} others are waiting already, which is as many as fit.",
+                                "Try again in a minute.")
+            turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of)
+            job = Job(turn.id, conversation_id, owner, request, self._changed, self._queue.position)
+            self._jobs[conversation_id] = job
+            self._queue.put(owner, job)
+            self._changed.notify_all()
+        return job.watch()
+
+    def _history(self, turns: list[StoredTurn], before: int | None) -> tuple[Turn, ...]:
+        """What the engine is told: answered turns, a redrawn one in its newest form, the newest photo among them."""
+        latest: dict[int, StoredTurn] = {}
+        for turn in turns:
+            if turn.status in ("done", "stopped", "interrupted") and (turn.reply or turn.picture):
+                latest[turn.redraw_of or turn.id] = turn
+        kept = [turn for first, turn in sorted(latest.items()) if before is None or first < before]
+        recent = kept[-HISTORY_TURNS:]
+        if not any(turn.photo for turn in recent):
+            recent = [turn for turn in kept[:-HISTORY_TURNS] if turn.photo][-1:] + recent
+        return tuple(Turn(t.text, t.reply, self._old_photo(t), t.picture is not None) for t in recent)
+
+    def _old_photo(self, turn: StoredTurn) -> Photo | None:
+        try:
+            return self._photo(turn.photo) if turn.photo else None
+        except NotFoundError:  # a lost file must not end the conversation
+            _log.warning("the photo of turn %d is missing", turn.id)
+            return None
+
+    def _photo(self, name: str) -> Photo:
+        png = self._store.read_picture(name)
+        width, height = (int.from_bytes(png[at:at + 4], "big") for at in (16, 20))  # PNG's first chunk
+        return Photo(png, width, height, name)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or len(self._queue))
+                if self._closing:
+                    return
+                job = self._queue.take()
+                self._changed.notify_all()  # the others moved up
+            try:
+                self._answer(job)
+            except AssistantError as error:
+                self._keep_error(job, error)
+            except Exception as error:
+                _log.exception("turn %d failed", job.turn_id)
+                self._keep_error(job, AssistantError(
+                    f"A fault in the program ended this answer ({type(error).__name__}).",
+                    "Send it again; if it happens again, the server's log says more."))
+
+    def _answer(self, job: Job) -> None:
+        self._store.update_turn(job.turn_id, status="running")
+        saved = time.monotonic()
+        for event in self._engine.respond(job.request, job.cancel):
+            if isinstance(event, Reply):
+                self._keep_reply(job, event)
+                return
+            first_step = isinstance(event, Progress) and job.progress is None
+            job.tell(event)
+            if first_step or (isinstance(event, Words) and time.monotonic() - saved > SAVE_WORDS_EVERY):
+                self._store.update_turn(job.turn_id, reply=job.text)
+                saved = time.monotonic()
+        raise AssistantError("The answer ended before it was complete.", "Send it again.")
+
+    def _keep_reply(self, job: Job, reply: Reply) -> None:
+        self._store.update_turn(
+            job.turn_id, reply=reply.text, picture=reply.png, seed=reply.seed, settings=reply.settings,
+            metadata=reply.metadata, likeness=reply.likeness, seconds=reply.seconds,
+            status="stopped" if reply.stopped else "done")
+        self._finish(job, reply)
+
+    def _keep_error(self, job: Job, error: AssistantError) -> None:
+        try:
+            self._store.update_turn(job.turn_id, reply=job.text, status="failed", error=str(error))
+        except AssistantError:
+            _log.exception("turn %d: its error could not be kept", job.turn_id)
+        self._finish(job, error)
+
+    def _finish(self, job: Job, last: Reply | AssistantError) -> None:
+        with self._changed:
+            self._jobs.pop(job.conversation_id, None)
+        job.tell(last)

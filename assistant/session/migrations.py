@@ -1,0 +1,56 @@
+"""The database's shape, as steps that are only ever appended. Knows only SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from assistant.errors import StorageError
+
+MIGRATIONS = (
+    """
+    CREATE TABLE conversations (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        title TEXT NOT NULL DEFAULT '',
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        deleted REAL
+    );
+    CREATE INDEX conversations_by_owner ON conversations (owner, updated);
+    CREATE TABLE turns (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        created REAL NOT NULL,
+        text TEXT NOT NULL,
+        photo TEXT,
+        settings TEXT NOT NULL,
+        reply TEXT NOT NULL DEFAULT '',
+        picture TEXT,
+        seed INTEGER,
+        status TEXT NOT NULL DEFAULT 'waiting'
+            CHECK (status IN ('waiting', 'running', 'done', 'stopped', 'failed', 'interrupted')),
+        error TEXT,
+        redraw_of INTEGER REFERENCES turns (id) ON DELETE SET NULL,
+        metadata TEXT NOT NULL DEFAULT '{}',
+        likeness TEXT NOT NULL DEFAULT '{}',
+        seconds TEXT NOT NULL DEFAULT '{}'
+    );
+    CREATE INDEX turns_by_conversation ON turns (conversation_id, id);
+    CREATE INDEX turns_by_photo ON turns (photo);
+    CREATE INDEX turns_by_picture ON turns (picture);
+    """,
+)
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database (in autocommit mode) up to date, each step whole or not at all.
+
+    Raises:
+        StorageError: the database was made by a later version.
+    """
+    have = db.execute("PRAGMA user_version").fetchone()[0]
+    if have > len(MIGRATIONS):
+        raise StorageError(f"The data folder was made by a later version (schema {have}; this one knows "
+                           f"{len(MIGRATIONS)}).", "Update the program, or give another folder with --data-dir.")
+    for number, script in enumerate(MIGRATIONS[have:], start=have + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -1,0 +1,244 @@
+"""Where conversations live: SQLite for words and settings, files named by their SHA-256 for pictures.
+
+A file is durable before the row that points to it, so a crash leaves at worst a picture nobody points to. Schema
+changes are appended to `migrations.MIGRATIONS`, never edited. Knows no engine and no page; while serving, only this
+writes to disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from assistant.errors import NotFoundError, StorageError
+from assistant.messages import Photo, Settings
+from assistant.session.migrations import migrate
+from assistant.session.pictures import PictureFiles
+from assistant.session.records import Conversation, Findings, StoredTurn, turn_of
+
+TITLE_CHARACTERS = 60
+TRASH_SECONDS = 24 * 3600  # a deleted conversation can be brought back for this long
+
+
+def default_data_dir() -> Path:
+    """CAFE_DATA_DIR, else the platform's folder for a user's data. Never the working directory."""
+    if os.environ.get("CAFE_DATA_DIR"):
+        return Path(os.environ["CAFE_DATA_DIR"])
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "cafe-assistant"
+
+
+class Store:
+    """Thread-safe. One process at a time owns a data directory.
+
+    Raises (everywhere):
+        StorageError: the directory cannot be read or written.
+        NotFoundError: no such conversation, turn or picture, or it is another owner's.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).expanduser()
+        self._lock = threading.RLock()
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chmod(self.folder, 0o700)
+            self.files = PictureFiles(self.folder / "pictures")
+            self._guard = _claim(self.folder)
+            database = self.folder / "conversations.sqlite3"
+            os.close(os.open(database, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's side files take them over
+            self._db = sqlite3.connect(database, check_same_thread=False, isolation_level=None, timeout=10)
+            self._db.row_factory = sqlite3.Row
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+                self._db.execute(f"PRAGMA {pragma}")
+            migrate(self._db)
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(f"The data folder {self.folder} cannot be used ({error}).",
+                               "Give another one with --data-dir.") from error
+        self._sweep()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+            if self._guard is not None:
+                os.close(self._guard)
+                self._guard = None
+
+    # conversations
+
+    def create(self, owner: str, title: str = "") -> Conversation:
+        now = time.time()
+        one = Conversation(secrets.token_urlsafe(12), owner, title, now, now)
+        with self._write() as db:
+            db.execute("INSERT INTO conversations (id, owner, title, created, updated) VALUES (?, ?, ?, ?, ?)",
+                       (one.id, owner, title, now, now))
+        return one
+
+    def conversations(self, owner: str, limit: int = 200) -> list[Conversation]:
+        """This owner's, last used first."""
+        rows = self._read("SELECT id, owner, title, created, updated FROM conversations "
+                          "WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, limit))
+        return [Conversation(**dict(row)) for row in rows]
+
+    def conversation(self, conversation_id: str, owner: str) -> Conversation:
+        rows = self._read("SELECT id, owner, title, created, updated FROM conversations "
+                          "WHERE id = ? AND owner = ? AND deleted IS NULL", (conversation_id, owner))
+        if not rows:
+            raise NotFoundError("This conversation is not here any more.", "Start a new one.")
+        return Conversation(**dict(rows[0]))
+
+    def rename(self, conversation_id: str, owner: str, title: str) -> None:
+        self._change("UPDATE conversations SET title = ? WHERE id = ? AND owner = ? AND deleted IS NULL",
+                     (" ".join(title.split())[:TITLE_CHARACTERS], conversation_id, owner))
+
+    def delete(self, conversation_id: str, owner: str) -> None:
+        """Out of sight now, off the disk at a start after TRASH_SECONDS; `restore` brings it back until then."""
+        self._change("UPDATE conversations SET deleted = ? WHERE id = ? AND owner = ? AND deleted IS NULL",
+                     (time.time(), conversation_id, owner))
+
+    def restore(self, conversation_id: str, owner: str) -> None:
+        self._change("UPDATE conversations SET deleted = NULL WHERE id = ? AND owner = ?", (conversation_id, owner))
+
+    # turns
+
+    def add_turn(self, conversation_id: str, owner: str, text: str, photo: Photo | None, settings: Settings,
+                 redraw_of: int | None = None) -> StoredTurn:
+        """Keep what a person said, before anything answers. Gives an untitled conversation a title."""
+        self.conversation(conversation_id, owner)
+        if photo is not None:
+            self.files.keep(photo.png)
+        now = time.time()
+        title = " ".join(text.split())[:TITLE_CHARACTERS] or "A picture"
+        with self._write() as db:
+            turn_id = db.execute(
+                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (conversation_id, now, text, photo.sha256 if photo else None, json.dumps(asdict(settings)),
+                 redraw_of)).lastrowid
+            db.execute("UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
+                       "WHERE id = ?", (now, title, conversation_id))
+        return StoredTurn(turn_id, conversation_id, now, text, photo.sha256 if photo else None, settings,
+                          redraw_of=redraw_of)
+
+    def update_turn(self, turn_id: int, **values: Any) -> None:
+        """Set columns of a turn. `picture` is the PNG's bytes: they are durable before the row is."""
+        if isinstance(values.get("picture"), bytes):
+            values["picture"] = self.files.keep(values["picture"])
+        for name in ("settings", "metadata", "likeness", "seconds"):
+            if name in values:
+                value = values[name]
+                values[name] = json.dumps(asdict(value) if isinstance(value, Settings) else value, default=str)
+        columns = {f.name for f in fields(StoredTurn)} - {"id", "conversation_id", "created"}
+        if not values or not set(values) <= columns:
+            raise ValueError(f"not columns of a turn: {sorted(set(values) - columns)}")
+        self._change(f"UPDATE turns SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?",
+                     (*values.values(), turn_id))
+
+    def turns(self, conversation_id: str, owner: str) -> list[StoredTurn]:
+        """Oldest first."""
+        self.conversation(conversation_id, owner)
+        return [turn_of(row) for row in self._read("SELECT * FROM turns WHERE conversation_id = ? ORDER BY id",
+                                                 (conversation_id,))]
+
+    def turn(self, turn_id: int, owner: str) -> StoredTurn:
+        rows = self._read("SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id "
+                          "WHERE t.id = ? AND c.owner = ? AND c.deleted IS NULL", (turn_id, owner))
+        if not rows:
+            raise NotFoundError("This turn is not here any more.", "Reload the page.")
+        return turn_of(rows[0])
+
+    def gallery(self, owner: str, limit: int = 24) -> list[StoredTurn]:
+        """Turns that drew a picture, newest first."""
+        return [turn_of(row) for row in self._read(
+            "SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE c.owner = ? "
+            "AND c.deleted IS NULL AND t.picture IS NOT NULL ORDER BY t.id DESC LIMIT ?", (owner, limit))]
+
+    # pictures
+
+    def read_picture(self, name: str) -> bytes:
+        """Asks for no owner: see `picture_for`."""
+        return self.files.read(name)
+
+    def picture_for(self, owner: str, name: str) -> bytes:
+        """The bytes of a picture that appears in one of this owner's conversations."""
+        rows = self._read("SELECT 1 FROM turns t JOIN conversations c ON c.id = t.conversation_id "
+                          "WHERE c.owner = ? AND c.deleted IS NULL AND (t.picture = ? OR t.photo = ?) LIMIT 1",
+                          (owner, name, name))
+        if not rows:
+            raise NotFoundError("This picture is not here.", "Reload the page.")
+        return self.read_picture(name)
+
+    def verify(self) -> Findings:
+        """Read every picture and compare it with its name."""
+        named = {row[0] for row in self._read("SELECT photo FROM turns WHERE photo IS NOT NULL UNION "
+                                              "SELECT picture FROM turns WHERE picture IS NOT NULL", ())}
+        files = self.files.names()
+        return Findings(tuple(sorted(named - files)), tuple(sorted(self.files.damaged())), tuple(sorted(files - named)))
+
+    # inside
+
+    def _sweep(self) -> None:
+        """At a start: what ran when the last process ended was interrupted; old deletions become final."""
+        with self._write() as db:
+            db.execute("UPDATE turns SET status = 'interrupted' WHERE status IN ('waiting', 'running')")
+            db.execute("DELETE FROM conversations WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
+        named = {row[0] for row in self._read("SELECT photo FROM turns UNION SELECT picture FROM turns", ())}
+        self.files.sweep(keep=named)
+
+    def _read(self, sql: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        try:
+            with self._lock:
+                return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StorageError(f"The conversations in {self.folder} cannot be read ({error}).",
+                               "Check the folder and start again.") from error
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StorageError(f"The conversations in {self.folder} cannot be saved ({error}).",
+                               "Free some space or check the folder's permissions.") from error
+
+    def _change(self, sql: str, values: tuple[Any, ...]) -> None:
+        with self._write() as db:
+            if db.execute(sql, values).rowcount == 0:
+                raise NotFoundError("This conversation is not here any more.", "Start a new one.")
+
+
+def _claim(folder: Path) -> int | None:
+    """Hold the folder for this process: two would mark each other's running turns as interrupted."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; there the user is trusted
+        return None
+    handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise StorageError(f"Another assistant already uses the data folder {folder}.",
+                           "Stop it, or give this one its own with --data-dir.") from error
+    return handle

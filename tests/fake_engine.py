@@ -1,0 +1,130 @@
+"""An engine without models: streams words, draws with Pillow. For tests of the session and the page.
+
+Run as a program it serves the real page on this engine: `python tests/fake_engine.py --data-dir D --port P`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import colorsys
+import io
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFilter
+from PIL.PngImagePlugin import PngInfo
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from assistant.errors import AssistantError  # noqa: E402
+from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request,  # noqa: E402
+                                Words)
+from assistant.session.intake import read_photo  # noqa: E402
+
+NAMES = ("Cat", "Dog", "Owl", "Duck", "Fish", "Teapot", "Robot", "Car")
+
+
+def draw(seed: int, side: int = 128) -> Image.Image:
+    """A face on a hill; every seed has its own colours and place."""
+    hue = (seed * 0.61803) % 1
+
+    def colour(shift: float, light: float, strength: float = 0.55) -> tuple[int, ...]:
+        return tuple(int(255 * c) for c in colorsys.hls_to_rgb((hue + shift) % 1, light, strength))
+
+    big = Image.new("RGB", (512, 512), colour(0.5, 0.85))
+    pen = ImageDraw.Draw(big)
+    pen.ellipse((-120, 350, 640, 900), fill=colour(0.3, 0.6))
+    x = 180 + seed * 37 % 150
+    for ear in (-80, 40):
+        pen.polygon([(x + ear, 190), (x + ear + 20, 90), (x + ear + 60, 180)], fill=colour(0, 0.45))
+    pen.ellipse((x - 110, 150, x + 130, 400), fill=colour(0, 0.5))
+    for eye in (-40, 40):
+        pen.ellipse((x + eye - 14, 240, x + eye + 14, 268), fill="#222")
+    pen.arc((x - 30, 270, x + 30, 320), 20, 160, fill="#222", width=7)
+    return big.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def png_of(image: Image.Image, **texts: str) -> bytes:
+    info = PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+class FakeEngine:
+    """Args: pause: seconds per word; per denoising step it is twice that. A message with "break" in it fails."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self.pause = pause
+        self.requests: list[Request] = []
+        self._subjects = tuple(
+            ReadySubject(name, read_photo(png_of(draw(n))),
+                         (f"Put the {name.lower()} on a beach at sunset", "I want something creative, can you help?",
+                          "As a watercolour in the snow"))
+            for n, name in enumerate(NAMES))
+
+    def info(self) -> EngineInfo:
+        notice = ("This is the miniature: it knows a small drawn world, so drawings like these work best; for real "
+                  "photos, start a full-size preset.")
+        return EngineInfo("miniature", "cpu", 128, notice, "0123abcd", self._subjects)
+
+    def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
+        self.requests.append(request)
+        settings = request.settings
+        seed = settings.seed if settings.seed is not None else len(self.requests) + 100
+        text, steps, picture = "", settings.steps, None
+        about = "your picture" if request.photo else "what we had"
+        sentence = (f"I took {about} and thought about it. A quiet hill under a wide sky leaves room for the subject, so "
+                    f"it stands a little to the side and looks at you. You said: {request.text[:200]}")
+        if "words only" in request.text:
+            steps = 0
+        for word in sentence.split(" "):
+            if cancel.is_set():
+                break
+            time.sleep(self.pause)
+            text += word + " "
+            yield Words(word + " ")
+        if "break" in request.text:
+            raise AssistantError("The device ran out of memory while drawing.", "Choose fewer steps and send it again.")
+        final = draw(seed)
+        for step in range(1, steps + 1):
+            if cancel.is_set():
+                break
+            time.sleep(2 * self.pause)
+            picture = final.filter(ImageFilter.GaussianBlur(24 * (1 - step / steps)))
+            wanted = settings.preview_every and step % settings.preview_every == 0
+            yield Progress(step, steps, png_of(picture) if wanted else None)
+        metadata = {"seed": seed, "prompt": request.text, "steps": settings.steps}
+        png = png_of(picture, cafe=str(metadata)) if picture else None
+        yield Reply(text.strip(), png, seed, replace(settings, seed=seed), metadata,
+                    {"subject": 0.81, "words": 0.64} if png else {}, {"picture": self.pause * 2 * steps},
+                    stopped=cancel.is_set())
+
+
+def photo_of(seed: int = 1, side: int = 160) -> Photo:
+    return read_photo(png_of(draw(seed, side)))
+
+
+def main() -> None:
+    from assistant.session.manager import SessionManager
+    from assistant.session.store import Store
+    from ui.serve import Address, start
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--pause", type=float, default=0.02)
+    options = parser.parse_args()
+    store = Store(options.data_dir)
+    page, url = start(SessionManager(FakeEngine(options.pause), store), Address(port=options.port), store.folder)
+    print(url, flush=True)
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    main()

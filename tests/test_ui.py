@@ -1,0 +1,252 @@
+"""What the page is told: presenters, settings, owners, routes, and the command line."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import app
+from assistant.errors import ConfigError, MessageError, NotFoundError
+from assistant.messages import Progress, Settings
+from assistant.session.records import Conversation, StoredTurn
+from tests.fake_engine import FakeEngine, draw, png_of
+from ui import drawing, pictures, presenters
+from ui.owners import COOKIE, Owners, PageHeaders
+
+ROOT = Path(__file__).resolve().parent.parent
+HOSTILE = '<script>alert(1)</script>\n\n# head\n<img src=x onerror=alert(2)> [a](javascript:b) "quoted"'
+
+
+def turn(**values) -> StoredTurn:
+    return StoredTurn(**{"id": 5, "conversation_id": "c", "created": 0.0, "text": "hi", "photo": None,
+                         "settings": Settings(), "status": "done", **values})
+
+
+def test_markup_is_shown_and_not_obeyed():
+    for message in (presenters.user_message(turn(text=HOSTILE)), presenters.reply_message(turn(reply=HOSTILE)),
+                    presenters.reply_message(turn(status="failed", error=HOSTILE)),
+                    presenters.live_message(5, HOSTILE)):
+        content = message["content"]
+        assert "<script" not in content and "<img src=x" not in content and "&lt;script&gt;" in content
+        assert "\n" not in content  # a blank line would end the HTML and begin Markdown
+    assert "<script" not in presenters.notice(HOSTILE)
+    listed = presenters.conversation_list([Conversation("c", "o", HOSTILE, 0, 0)], None, 0)
+    assert "<script" not in listed and 'title="&lt;script' in listed
+
+
+def test_a_reply_shows_what_was_used_and_what_can_be_done():
+    drawn = turn(reply="Here.", picture="ab" * 32, seed=42, likeness={"subject": 0.8})
+    content = presenters.reply_message(drawn)["content"]
+    for part in ("Seed 42", "80%", "do-pin to-5", "do-redraw to-5", "do-use to-5", "ab" * 32 + ".png?download"):
+        assert part in content
+    assert "do-unpin" in presenters.reply_message(turn(picture="ab" * 32, seed=42), pinned=42)["content"]
+    words_only = presenters.reply_message(turn(reply="Here."))["content"]
+    assert "Seed" not in words_only and "<img" not in words_only
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    ({"status": "failed", "error": "Out of memory."}, "Out of memory."),
+    ({"status": "interrupted", "reply": "I was"}, "The program ended"),
+    ({"status": "stopped"}, "Stopped before it began."), ({"status": "stopped", "reply": "I"}, "Stopped.")])
+def test_a_turn_that_did_not_end_well_says_so_and_offers_a_way_out(values, said):
+    content = presenters.reply_message(turn(**values))["content"]
+    assert said in content and "do-retry to-5" in content
+
+
+def test_a_turn_in_work_says_what_happens():
+    assert "Waiting: 1 turn is" in presenters.live_message(5, "", waiting=1)["content"]
+    assert "Reading your message" in presenters.live_message(5, "")["content"]
+    drawing_now = presenters.live_message(5, "Yes", None, Progress(5, 20), (2, 4), 3.2)["content"]
+    for part in ("step 5 of 20, about 3 s left", "live/5.png?step=4", "width:25%"):
+        assert part in drawing_now
+
+
+def test_days():
+    now = time.mktime((2024, 5, 15, 12, 0, 0, 0, 0, -1))
+    assert presenters.day_label(now - 3600, now) == "Today"
+    assert presenters.day_label(now - 86400, now) == "Yesterday"
+    assert presenters.day_label(now - 3 * 86400, now) == "Sunday"
+    assert presenters.day_label(now - 40 * 86400, now) == "05 April 2024"
+
+
+def test_subjects_have_their_wishes():
+    info = FakeEngine().info()
+    empty, chosen = presenters.stage(info, empty=True), presenters.stage(info, empty=True, chosen=2)
+    assert empty.count('data-act="subject"') == 8 and 'data-act="wish"' not in empty
+    assert info.notice.split(":")[0] in empty
+    assert 'data-act="wish" data-arg="2.0"' in chosen
+    assert "<h1>" not in presenters.stage(info, empty=False)
+
+
+def test_settings_from_a_browser_are_brought_into_range():
+    assert drawing.settings("", 2, 2, 20, "dpm++") == Settings()
+    wild = drawing.settings(" 9 ", 1e9, float("nan"), -5, "rm -rf")
+    assert wild == Settings(seed=9, keep_subject=10, follow_words=2.0, steps=1, scheduler="dpm++")
+    assert drawing.settings(str(2**63 - 1), None, "x", 5.9, "ddim").seed == 2**63 - 1
+    for seed in ("abc", "-1", "1.5", str(2**63), "\u0665"):
+        with pytest.raises(MessageError, match="not a whole number"):
+            drawing.settings(seed, 2, 2, 20, "dpm++")
+
+
+def test_small_pictures_are_enlarged_and_large_ones_left_alone():
+    small, large = png_of(draw(1)), png_of(draw(1, 300))
+    shown = Image.open(io.BytesIO(pictures.enlarge(small)))
+    assert shown.format == "PNG" and shown.size == (512, 512)
+    assert pictures.enlarge(large) == large
+
+
+def test_owners():
+    cookie = {COOKIE: "a" * 43}
+    assert Owners(guests=False).of(None, {}) == "local"
+    assert Owners(guests=False).of("ada", cookie) == "user:ada"
+    assert Owners(guests=True).of(None, cookie) == "guest:" + "a" * 43
+    for cookies in ({}, {COOKIE: "short"}, {COOKIE: "../" * 20}):
+        with pytest.raises(NotFoundError, match="cookie"):
+            Owners(guests=True).of(None, cookies)
+
+
+@pytest.fixture
+def client(manager):
+    """Our routes and middleware as gradio mounts them, nobody signed in."""
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+    from starlette.middleware import Middleware
+
+    served = FastAPI(routes=pictures.routes(manager, Owners(guests=True)),
+                     middleware=[Middleware(PageHeaders, guests=True, framed=False)])
+    served.tokens, served.cookie_id = {}, "x"
+    served.get("/")(lambda: "page")
+    return TestClient(served)
+
+
+def test_pictures_are_served_to_their_owner_only(client, manager):
+    given = client.get("/")
+    assert "HttpOnly" in given.headers["set-cookie"]
+    assert "default-src 'self'" in given.headers["content-security-policy"]
+    owner = f"guest:{client.cookies[COOKIE]}"
+    reply = list(manager.send(manager.new(owner).id, "hello", png_of(draw(1)), Settings(steps=2), owner))[-1]
+    [kept] = manager.gallery(owner)
+    assert client.get(f"/pictures/{kept.picture}.png").content == reply.png
+    download = client.get(f"/pictures/{kept.picture}.png?download")
+    assert download.content == reply.png and "attachment" in download.headers["content-disposition"]
+    assert Image.open(io.BytesIO(client.get(f"/pictures/{kept.photo}.png?show").content)).size == (512, 512)
+    assert client.get(f"/live/{kept.id}.png").status_code == 200
+    assert client.get("/subjects/0.png").status_code == 200 and client.get("/subjects/8.png").status_code == 404
+    client.cookies.clear()
+    for path in (f"/pictures/{kept.picture}.png", f"/live/{kept.id}.png"):
+        assert client.get(path).status_code == 404
+        client.get("/")  # a fresh guest
+        assert client.get(path).status_code == 404
+        client.cookies.clear()
+
+
+def test_help_is_complete_and_quick():
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    took = time.perf_counter() - began
+    for option in ("preset", "device", "dtype", "attention", "host", "port", "share", "auth", "data-dir", "queue-size"):
+        assert f"--{option}" in done.stdout
+    assert "miniature" in done.stdout and "127.0.0.1" in done.stdout and took < 3
+
+
+def test_help_loads_nothing_heavy():
+    code = "import app, sys; app.arguments([]); print(*sorted({'torch', 'gradio', 'PIL'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip() == ""
+
+
+def test_arguments(monkeypatch):
+    given = app.arguments(["--port", "8000", "--queue-size", "3", "--auth", "a:b", "--auth", "c:d:e"])
+    assert given.port == 8000 and given.queue_size == 3 and app.users(given.auth) == (("a", "b"), ("c", "d:e"))
+    monkeypatch.setenv("SPACE_ID", "me/it")
+    assert app.arguments([]).host == "0.0.0.0"
+    for bad in (["--port", "0"], ["--port", "x"], ["--queue-size", "0"], ["--dtype", "int8"]):
+        with pytest.raises(SystemExit):
+            app.arguments(bad)
+
+
+def test_users_from_a_file(tmp_path):
+    file = tmp_path / "users"
+    file.write_text("ada:one\n\nbob:two\n")
+    assert app.users([f"@{file}"]) == (("ada", "one"), ("bob", "two"))
+    for bad in ("@/nowhere", "ada", ":x", "ada:"):
+        with pytest.raises(ConfigError):
+            app.users([bad])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The real page, with sign-in, in this process."""
+    from assistant.session.manager import SessionManager
+    from assistant.session.store import Store
+    from ui.serve import Address, start
+
+    store = Store(tmp_path_factory.mktemp("data"))
+    manager = SessionManager(FakeEngine(), store)
+    page, url = start(manager, Address(auth=(("ada", "one"), ("eve", "two"))), store.folder)
+    yield manager, store, url
+    page.close()
+    manager.close()
+    store.close()
+
+
+def sign_in(url: str, name: str | None = None, password: str = ""):
+    import httpx
+
+    client = httpx.Client(base_url=url, timeout=20)
+    if name:
+        assert client.post("login", data={"username": name, "password": password}).status_code == 200
+    return client
+
+
+def join(client, fn_index: int, data: list) -> str:
+    """Call a handler as a hand-made client does; returns the raw stream of what comes back."""
+    hash_ = "handmade"
+    sent = client.post("gradio_api/queue/join", json={"data": data, "fn_index": fn_index, "session_hash": hash_})
+    if sent.status_code != 200:
+        return f"{sent.status_code}"
+    with client.stream("GET", "gradio_api/queue/data", params={"session_hash": hash_}) as stream:
+        lines = []
+        for line in stream.iter_lines():
+            lines.append(line)
+            if "process_completed" in line:
+                break
+    return "\n".join(lines)
+
+
+def handler(client, name: str) -> int:
+    return next(d["id"] for d in client.get("config").json()["dependencies"] if d["api_name"] == name)
+
+
+def test_sign_in_keeps_people_apart(served):
+    manager, store, url = served
+    ada, eve, nobody = sign_in(url, "ada", "one"), sign_in(url, "eve", "two"), sign_in(url)
+    one = manager.new("user:ada")
+    list(manager.send(one.id, "a secret hat", png_of(draw(1)), Settings(steps=2), "user:ada"))
+    [kept] = manager.gallery("user:ada")
+    path = f"pictures/{kept.picture}.png"
+    assert ada.get(path).status_code == 200
+    assert eve.get(path).status_code == nobody.get(path).status_code == 404
+    load = handler(ada, "load")
+    assert "a secret hat" in join(ada, load, [one.id])
+    for client in (eve, nobody):
+        assert "a secret hat" not in join(client, load, [one.id])
+
+
+def test_no_file_of_this_computer_leaves_it(served):
+    manager, store, url = served
+    ada = sign_in(url, "ada", "one")
+    database = store.folder / "conversations.sqlite3"
+    for path in (database, Path("/etc/passwd"), ROOT / "app.py"):
+        assert ada.get(f"gradio_api/file={path}").status_code in (403, 404)
+        box = {"text": "look", "files": [{"path": str(path), "meta": {"_type": "gradio.FileData"}}]}
+        before = len(manager.list("user:ada"))
+        answer = join(ada, handler(ada, "send"), [box, "", "", 2, 2, 4, "dpm++"])
+        assert "root:" not in answer and "SQLite" not in answer and len(manager.list("user:ada")) == before
+    assert database.exists()
+    assert ada.get("gradio_api/info").json()["named_endpoints"] == {}
