@@ -79,8 +79,8 @@ class FakeEngine:
         seed = settings.seed if settings.seed is not None else len(self.requests) + 100
         text, steps, picture = "", settings.steps, None
         about = "your picture" if request.photo else "what we had"
-        sentence = (f"I took {about} and thought about it. A quiet hill under a wide sky leaves room for the subject, so "
-                    f"it stands a little to the side and looks at you. You said: {request.text[:200]}")
+        sentence = (f"I took {about} and thought about it. A quiet hill under a wide sky leaves room for the subject, "
+                    f"so it stands a little to the side and looks at you. You said: {request.text[:200]}")
         if "words only" in request.text:
             steps = 0
         for word in sentence.split(" "):

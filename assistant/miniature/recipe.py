@@ -15,9 +15,9 @@ class Stage:
 
 STAGES = (
     Stage("vae", "base/vae", 0.16, 16),
-    Stage("clip", "clip", 0.08, 256),
-    Stage("dino", "dino", 0.10, 48),
-    Stage("language", "llama", 0.16, 32),
+    Stage("clip", "clip", 0.08, 192),
+    Stage("dino", "dino", 0.12, 32),
+    Stage("language", "llama", 0.14, 32),
     Stage("judge", "judge", 0.05, 64),
     Stage("base", "base", 0.18, 32),
     Stage("bridge", "bridge", 0.05, 32),

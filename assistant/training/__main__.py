@@ -25,10 +25,10 @@ def _task(stage: Stage, config: AssistantConfig, model: Path, data: Path, judge_
         return VaeTask(config, world, device, model / "base/vae", batch)
     if stage.name == "clip":
         from .clip import ClipTask
-        return ClipTask(config, world, device, batch)
+        return ClipTask(config, world, device, batch, args.compile)
     if stage.name == "dino":
         from .dino import DinoTask
-        return DinoTask(config, world, device, batch)
+        return DinoTask(config, world, device, batch, args.compile)
     if stage.name == "language":
         from .language import LanguageTask
         return LanguageTask(config, world, device, batch)
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
     p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
     p.add_argument("--init", type=Path, help="base, cafe: a folder of finished weights to go on from")
-    p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile the UNet")
+    p.add_argument("--compile", action="store_true", help="clip, dino, base, cafe: torch.compile what is trained")
     p.add_argument("--reduce", type=int, default=1, help="base, cafe: train on pictures this many times smaller (default: %(default)s)")
     p.add_argument("--name", help="name of the state's folder under --run (default: the stage's)")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")

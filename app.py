@@ -1,0 +1,114 @@
+"""Arguments -> preset -> assistant -> page -> launch."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line. Only the standard library is imported, so that --help is instant."""
+    on_spaces = bool(os.environ.get("SPACE_ID"))
+    parser = argparse.ArgumentParser(
+        prog="app.py", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="CAFE, a customization assistant: a photo and words in, an explanation and a picture out.")
+    add = parser.add_argument
+    add("--preset", default=os.environ.get("CAFE_PRESET", "miniature"), metavar="NAME",
+        help="which models answer: miniature ships with the code and runs on any computer; the others need their own "
+             "weights (python -m assistant doctor says which can run here)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"),
+        help="numbers the models are held in; auto: float32 on a CPU, half precision on a GPU")
+    add("--attention", default="auto", choices=("auto", "sdpa", "xformers"), help="attention kernel")
+    add("--host", default="0.0.0.0" if on_spaces else "127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets others in the network in")
+    add("--port", type=_port, default=None, help="port to listen on; default: the first free one from 7860")
+    add("--share", action="store_true", help="also offer the page at a public gradio.live address (needs the internet)")
+    add("--auth", action="append", default=[], metavar="USER:PASSWORD",
+        help="require a sign-in; repeat for more users, or @FILE with one USER:PASSWORD a line")
+    add("--data-dir", type=Path, default=None, metavar="FOLDER",
+        help="where conversations and pictures are kept; default: CAFE_DATA_DIR, else the platform's folder for "
+             "user data")
+    add("--queue-size", type=_queue, default=16, metavar="N", help="turns that may wait; more are turned away, kindly")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until interrupted. Returns the exit status."""
+    options = arguments(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    print(f"Loading the {options.preset} preset ...", flush=True)
+    try:
+        import spaces  # noqa: F401  # Hugging Face's ZeroGPU wants to be imported before torch; absent elsewhere
+    except ImportError:
+        pass
+    from assistant.errors import AssistantError
+    try:
+        from assistant import pipeline
+        from assistant.session.manager import SessionManager
+        from assistant.session.store import Store, default_data_dir
+        from ui.serve import Address, start
+
+        address = Address(options.host, options.port, options.share, users(options.auth),
+                          framed=bool(os.environ.get("SPACE_ID")))
+        store = Store(options.data_dir or default_data_dir())
+        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention)
+        manager = SessionManager(engine, store, options.queue_size)
+        page, url = start(manager, address, store.folder)
+    except AssistantError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    info = engine.info()
+    print(f"CAFE ({info.preset} on {info.device}) is at {url}  -  conversations in {store.folder}  -  Ctrl+C ends it",
+          flush=True)
+    try:
+        page.block_thread()  # returns on Ctrl+C
+    finally:
+        manager.close()
+        store.close()
+    return 0
+
+
+def users(given: list[str]) -> tuple[tuple[str, str], ...]:
+    """USER:PASSWORD, or @FILE with such lines, to pairs.
+
+    Raises:
+        ConfigError: not of that form, or no such file.
+    """
+    from assistant.errors import ConfigError
+
+    lines: list[str] = []
+    for value in given:
+        if value.startswith("@"):
+            try:
+                lines += [line.strip() for line in Path(value[1:]).read_text("utf-8").splitlines() if line.strip()]
+            except OSError as error:
+                raise ConfigError(f"The file of users {value[1:]} cannot be read ({error.strerror}).",
+                                  "Give --auth @FILE with one USER:PASSWORD a line.") from error
+        else:
+            lines.append(value)
+    pairs = [tuple(line.split(":", 1)) for line in lines]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ConfigError("--auth takes USER:PASSWORD, both not empty.", "For example --auth ada:correct-horse.")
+    return tuple(pairs)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
+    return int(text)
+
+
+def _queue(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of turns from 1 to 1000")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

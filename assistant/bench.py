@@ -1,0 +1,123 @@
+"""How fast the assistant is on this machine, and what a CAFE step costs beside stock diffusers at an equal UNet, in one run.
+
+A speed is a ratio to a peer in the same run: both are timed in turns, so that a busy machine is busy for both.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import threading
+import time
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from .conditioning import Conditioning
+from .control.cafe import Cafe
+from .decoder import sampling
+from .decoder.attention import Seam
+from .decoder.rows import Plan, cafe_plan
+from .messages import Progress, Reply, Request, Settings, Words
+from .pipeline import Assistant, load
+
+
+def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, float]:
+    """Seconds to the first word, words a second, seconds for the picture, of one vague request."""
+    photo = assistant.subjects[seed % len(assistant.subjects)].photo
+    started = time.perf_counter()
+    first = last = 0.0
+    reply: Reply | None = None
+    request = Request("I want something creative for this one, can you help?", photo,
+                      settings=Settings(seed=seed, steps=steps, preview_every=0))
+    for event in assistant.respond(request, threading.Event()):
+        now = time.perf_counter() - started
+        if isinstance(event, Words):
+            first, last = first or now, now
+        elif isinstance(event, Progress):
+            pass
+        else:
+            reply = event
+    count = len(reply.text.split())
+    return first, max(1, count - 1) / max(1e-9, last - first), reply.seconds.get("picture", float("nan"))
+
+
+def _cafe_step(assistant: Assistant, plan: Plan):
+    """One guided step as the sampler runs it, K and V kept."""
+    photo = assistant.see(assistant.subjects[0].photo)
+    decoder = assistant.decoder
+    condition = Conditioning(patches=photo.patches.to(decoder.unet.dtype), semantics=photo.semantics.to(decoder.unet.dtype))
+    seam = Seam(condition.tokens(), condition.vectors(), (Cafe(decoder.semantic_values),))
+    rows = plan.alive(0, 20)
+    side = decoder.unet.config.sample_size
+    batch = sampling.draw_noise([0], (decoder.unet.config.in_channels, side, side), decoder.device).repeat(len(rows), 1, 1, 1)
+
+    @torch.no_grad()
+    def step() -> None:
+        seam.begin(rows, 1, 0, 20)
+        decoder.unet(batch.to(decoder.unet.dtype), torch.tensor(500, device=decoder.device), None, cross_attention_kwargs={"seam": seam})
+        _wait(decoder.device)
+
+    return step
+
+
+def _stock_step(assistant: Assistant, tokens: int):
+    """One guided step of stock diffusers text-to-image: the same UNet, stock processors, `tokens` text tokens, two rows."""
+    decoder = assistant.decoder
+    unet = UNet2DConditionModel.from_config(decoder.unet.config).to(decoder.device, decoder.unet.dtype).eval()
+    side, width = unet.config.sample_size, unet.config.cross_attention_dim
+    batch = sampling.draw_noise([0, 1], (unet.config.in_channels, side, side), decoder.device).to(unet.dtype)
+    states = torch.randn(2, tokens, width, generator=torch.Generator().manual_seed(0)).to(decoder.device, unet.dtype)
+
+    @torch.no_grad()
+    def step() -> None:
+        unet(batch, torch.tensor(500, device=decoder.device), states)
+        _wait(decoder.device)
+
+    return step
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _in_turns(steps: dict, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step function, timed in turns."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step(), step()
+    for _ in range(rounds):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - started)
+    return times
+
+
+def run(preset: str, device: str, steps: int, repeat: int) -> None:
+    """Print the table."""
+    assistant = load(preset, device)
+    info = assistant.info()
+    print(f"preset {info.preset}, weights {info.weights}, {info.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    _reply(assistant, steps, 0)
+    replies = [_reply(assistant, steps, seed) for seed in range(1, repeat + 1)]
+    first, pace, picture = (statistics.median(column) for column in zip(*replies))
+    print(f"time to first word        {first * 1000:8.0f} ms")
+    print(f"words                     {pace:8.0f} /s")
+    print(f"picture, {steps:3d} steps        {picture:8.2f} s")
+    length = assistant.config.decoder.text["max_position_embeddings"]
+    functions = {"stock": _stock_step(assistant, length), "cafe": _cafe_step(assistant, cafe_plan(2.0, 2.0)),
+                 "cafe, two strengths": _cafe_step(assistant, cafe_plan(2.0, 3.0))}
+    times = _in_turns(functions, 8 * repeat)
+    stock = times["stock"]
+    print(f"stock text-to-image step  {statistics.median(stock) * 1000:8.1f} ms   (2 rows, {length} tokens)")
+    for name in list(functions)[1:]:
+        ratio = statistics.median(a / b for a, b in zip(times[name], stock))
+        print(f"{name + ' step':<26}{statistics.median(times[name]) * 1000:8.1f} ms   {ratio:.2f} x stock")
+    if assistant.decoder.device.type == "cuda":
+        print(f"peak memory               {torch.cuda.max_memory_allocated() / 2**30:8.2f} GiB on the GPU")
+    else:
+        unit = 2**30 if sys.platform == "darwin" else 2**20
+        print(f"peak memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:8.2f} GiB")

@@ -1,0 +1,268 @@
+"""What the page does when somebody does something. Handlers take values and return components' new values.
+
+The browser is trusted with nothing but words, uploads and names of things; every name is checked against the owner by
+the session. Watching is one generator (`watch`) for every way a turn can have started, a reload included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from assistant.errors import AssistantError, MessageError, NotFoundError
+from assistant.messages import Settings
+from assistant.session.manager import SessionManager
+from ui import drawing, presenters
+from ui.live import live_messages
+from ui.owners import Owners
+
+MAX_WINDOWS = 4096  # remembered browser windows
+
+Updates = dict[Any, Any]  # component: its new value
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components that handlers write to."""
+
+    chat: gr.Chatbot
+    box: gr.MultimodalTextbox
+    conversation: gr.Textbox  # id of the conversation in view, "" for a new one
+    pulse: gr.Textbox  # changes when there may be something to watch
+    stage: gr.HTML
+    notice: gr.HTML
+    list: gr.HTML
+    gallery: gr.HTML
+    seed: gr.Textbox
+
+
+class Desk:
+    """Handlers of one page, for all its visitors.
+
+    Args:
+        subject_files: the ready subjects as files, for the box to show when one is chosen.
+        scratch, uploads: see `page.build`.
+    """
+
+    def __init__(self, manager: SessionManager, owners: Owners, parts: Parts, subject_files: list[str],
+                 scratch: Path, uploads: Path) -> None:
+        self.manager, self.owners, self.parts = manager, owners, parts
+        self.subject_files, self.scratch, self.uploads = subject_files, scratch, uploads
+        self._watching: OrderedDict[str, str] = OrderedDict()  # browser session: the pulse of the watch that may write
+        self._acts: dict[str, Callable[..., Updates]] = {
+            "new": self._new, "open": self._open, "delete": self._delete, "restore": self._restore,
+            "subject": self._subject, "wish": self._wish, "redraw": self._redraw, "retry": self._redraw,
+            "pin": self._pin, "unpin": self._unpin, "use": self._use}
+
+    # events of gradio
+
+    def load(self, address: str, request: gr.Request) -> Updates:
+        """The page was opened or reloaded; `address` is the conversation its address names."""
+        try:
+            owner = self._owner(request)
+            if address:
+                try:
+                    return self._view(owner, address)
+                except NotFoundError as error:
+                    return self._view(owner, "", error)
+            return self._view(owner, "")
+        except AssistantError as error:
+            return self._tell(error)
+
+    def send(self, request: gr.Request, message: dict[str, Any] | None, conversation: str, *values: Any) -> Updates:
+        """The box was sent. On an error everything typed stays where it is."""
+        self._only(request)
+        message = message or {}
+        files = message.get("files") or []
+        try:
+            owner = self._owner(request)
+            photo = Path(files[-1]) if files else None
+            updates = self._send(owner, conversation, message.get("text") or "", photo, drawing.settings(*values))
+        except AssistantError as error:
+            return self._tell(error)
+        for file in files:  # the store has its own copy
+            if self.uploads in Path(file).resolve().parents:
+                Path(file).unlink(missing_ok=True)
+        return {**updates, self.parts.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
+
+    def act(self, event: gr.EventData, request: gr.Request, conversation: str, message: dict[str, Any] | None,
+            *values: Any) -> Updates:
+        """Something with data-act was pressed."""
+        self._only(request)
+        act = self._acts.get(str(event._data.get("act") if isinstance(event._data, dict) else ""))
+        if act is None:
+            return self._tell("")
+        try:
+            return act(owner=self._owner(request), argument=str(event._data.get("arg") or ""),
+                       conversation=conversation, message=message or {}, values=values)
+        except AssistantError as error:
+            return self._tell(error)
+
+    def stop(self, conversation: str, request: gr.Request) -> Updates:
+        try:
+            self.manager.stop(conversation, self._owner(request))
+        except AssistantError as error:
+            return {self.parts.notice: presenters.notice(error)}
+        return {self.parts.notice: ""}
+
+    def watch(self, conversation: str, seed: Any, pulse: str, request: gr.Request) -> Iterator[Updates]:
+        """Follow the turn in work, if there is one, to its end; then show what has become of it.
+
+        A later action in the same window ends it. (Gradio's own `cancels` misses a watch that has just begun.)
+        """
+        self._only(request, pulse)
+        under = None
+        try:
+            owner = self._owner(request)
+            events = self.manager.attach(conversation, owner) if conversation else None
+            if events is not None:
+                turns = self.manager.open(conversation, owner)[1]
+                before = presenters.conversation_messages(turns[:-1], _pinned(seed))
+                before.append(presenters.user_message(turns[-1]))
+                for live, under in live_messages(turns[-1].id, events):
+                    if self._watching.get(request.session_hash) != pulse:
+                        return
+                    yield {self.parts.chat: [*before, live]}
+        except AssistantError:
+            pass  # the turn carries its sentence
+        if self._watching.get(request.session_hash) != pulse:
+            return
+        try:  # also if there was none: it may have ended since the page was drawn
+            view = self._view(owner, conversation, pinned=_pinned(seed), under=under)
+            for kept in (self.parts.pulse, self.parts.conversation, self.parts.stage, self.parts.notice):
+                view.pop(kept)
+            yield view
+        except AssistantError as error:
+            yield {self.parts.notice: presenters.notice(error)}
+
+    # acts
+
+    def _new(self, owner: str, **_: Any) -> Updates:
+        return self._view(owner, "")
+
+    def _open(self, owner: str, argument: str, **_: Any) -> Updates:
+        return self._view(owner, argument)
+
+    def _delete(self, owner: str, argument: str, conversation: str, **_: Any) -> Updates:
+        gone = self.manager.open(argument, owner)[0]
+        self.manager.delete(argument, owner)
+        view = self._view(owner, "" if argument == conversation else conversation)
+        return {**view, self.parts.notice: presenters.deleted_notice(gone)}
+
+    def _restore(self, owner: str, argument: str, **_: Any) -> Updates:
+        self.manager.restore(argument, owner)
+        return self._view(owner, argument)
+
+    def _subject(self, owner: str, argument: str, conversation: str, message: dict[str, Any], **_: Any) -> Updates:
+        number, _wish = self._ready(argument)
+        empty = not conversation
+        return {**self._tell(""), self.parts.stage: presenters.stage(self.manager.info(), empty, number),
+                self.parts.box: _boxed(message, self.subject_files[number])}
+
+    def _wish(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
+        number, wish = self._ready(argument)
+        subject = self.manager.info().subjects[number]
+        updates = self._send(owner, conversation, subject.wishes[wish], subject.photo, drawing.settings(*values))
+        return {**updates, self.parts.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
+
+    def _redraw(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
+        settings = drawing.settings(*values)
+        self.manager.redraw(_number(argument), owner, settings)
+        return self._view(owner, conversation, pinned=settings.seed)
+
+    def _pin(self, owner: str, argument: str, conversation: str, **_: Any) -> Updates:
+        seed = next((t.seed for t in self.manager.open(conversation, owner)[1] if str(t.id) == argument), None)
+        view = self._view(owner, conversation, pinned=seed)
+        return {**view, self.parts.seed: "" if seed is None else str(seed)}
+
+    def _unpin(self, owner: str, conversation: str, **_: Any) -> Updates:
+        return {**self._view(owner, conversation), self.parts.seed: ""}
+
+    def _use(self, owner: str, argument: str, message: dict[str, Any], **_: Any) -> Updates:
+        photo = self.manager.picture_as_photo(_number(argument), owner)
+        file = self.scratch / f"picture-{photo.sha256[:16]}.png"
+        file.write_bytes(photo.png)
+        return {**self._tell(""), self.parts.box: _boxed(message, str(file))}
+
+    # inside
+
+    def _only(self, request: gr.Request, pulse: str = "") -> None:
+        """From now on only the watch of this pulse writes to this window. The hash guards no secret, just the view."""
+        self._watching[request.session_hash] = pulse
+        self._watching.move_to_end(request.session_hash)
+        while len(self._watching) > MAX_WINDOWS:
+            self._watching.popitem(last=False)
+
+    def _owner(self, request: gr.Request) -> str:
+        return self.owners.of(request.username, request.cookies)
+
+    def _send(self, owner: str, conversation: str, text: str, photo: Any, settings: Settings) -> Updates:
+        where = conversation or self.manager.new(owner).id
+        try:
+            self.manager.send(where, text, photo, settings, owner)
+        except AssistantError:
+            if not conversation:
+                self.manager.delete(where, owner)
+            raise
+        return self._view(owner, where, pinned=settings.seed)
+
+    def _tell(self, error: AssistantError | str) -> Updates:
+        return {self.parts.notice: presenters.notice(error), self.parts.pulse: _pulse()}
+
+    def _view(self, owner: str, conversation: str, error: AssistantError | str = "", pinned: int | None = None,
+              under: str | None = None) -> Updates:
+        """Everything that shows a conversation, or the empty page."""
+        turns = self.manager.open(conversation, owner)[1] if conversation else []
+        busy = bool(turns) and turns[-1].status in ("waiting", "running")
+        messages = presenters.conversation_messages(turns[:-1] if busy else turns, pinned)
+        if under and not busy:
+            messages[-1] = presenters.reply_message(turns[-1], pinned, under)
+        if busy:
+            messages += [presenters.user_message(turns[-1]), presenters.live_message(turns[-1].id, turns[-1].reply)]
+        return {
+            self.parts.chat: messages,
+            self.parts.conversation: conversation,
+            self.parts.stage: presenters.stage(self.manager.info(), empty=not turns),
+            self.parts.notice: presenters.notice(error),
+            self.parts.list: presenters.conversation_list(self.manager.list(owner), conversation, time.time()),
+            self.parts.gallery: presenters.gallery(self.manager.gallery(owner)),
+            self.parts.box: gr.update(submit_btn=not busy, stop_btn=busy),
+            self.parts.pulse: _pulse(),
+        }
+
+    def _ready(self, argument: str) -> tuple[int, int]:
+        """ "3.1" is wish 1 of ready subject 3; "3" is the subject."""
+        first, _, second = argument.partition(".")
+        number, wish = _number(first), _number(second or "0")
+        subjects = self.manager.info().subjects
+        if number >= len(subjects) or (second and wish >= len(subjects[number].wishes)):
+            raise NotFoundError("This ready subject is not here any more.", "Reload the page.")
+        return number, wish
+
+
+def _boxed(message: dict[str, Any], file: str) -> Any:
+    """The box with a picture, and the words that are in it already."""
+    return gr.update(value={"text": message.get("text") or "", "files": [file]})
+
+
+def _pulse() -> str:
+    return str(time.monotonic_ns())
+
+
+def _pinned(seed: Any) -> int | None:
+    try:
+        return drawing.read_seed(seed)
+    except MessageError:
+        return None
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 15:
+        raise NotFoundError("This is not here any more.", "Reload the page.")
+    return int(text)

@@ -1,0 +1,70 @@
+"""The panel "Drawing": how the next pictures are drawn. Every control shows its default and can be put back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gradio as gr
+
+from assistant.errors import MessageError
+from assistant.messages import SCHEDULERS, Settings
+
+TITLE = "Drawing"
+MAX_SEED = 2**63 - 1  # what a generator and the database hold
+SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC"}
+
+
+def build() -> list[gr.components.Component]:
+    """Lay the panel out in the current context. Returns its inputs, in the order `settings` takes their values."""
+    default = Settings()
+    gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
+    seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
+                      placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds
+    keep = gr.Slider(0, 10, default.keep_subject, step=0.1, label="Keep the subject", buttons=[],
+                     info=f"Higher stays closer to your picture. Usually {default.keep_subject:g}.", elem_id="keep")
+    follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[],
+                       info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")
+    steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
+                      info=f"More takes longer and is a little finer. Usually {default.steps}.")
+    sampler = gr.Dropdown([(SAMPLERS[name], name) for name in SCHEDULERS], value=default.scheduler, label="Sampler",
+                          info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
+    inputs = [seed, keep, follow, steps, sampler]
+    reset = gr.Button("Put everything back", size="sm", elem_id="reset")
+    reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler],
+                outputs=inputs, queue=False, api_visibility="private")
+    return inputs
+
+
+def settings(seed: Any, keep_subject: Any, follow_words: Any, steps: Any, sampler: Any) -> Settings:
+    """Values as a browser sends them, brought into range: a hand-made request cannot ask for a million steps.
+
+    Raises:
+        MessageError: the seed is no number.
+    """
+    default = Settings()
+    return Settings(
+        seed=read_seed(seed),
+        steps=int(_within(steps, 1, 100, default.steps)),
+        scheduler=sampler if sampler in SCHEDULERS else default.scheduler,
+        keep_subject=_within(keep_subject, 0, 10, default.keep_subject),
+        follow_words=_within(follow_words, 0, 10, default.follow_words))
+
+
+def read_seed(value: Any) -> int | None:
+    """Empty is None. Raises MessageError: not a whole number from 0 to MAX_SEED."""
+    text = str(value if value is not None else "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > MAX_SEED:
+        raise MessageError(f"The seed \"{text[:24]}\" is not a whole number from 0 to {MAX_SEED}.",
+                           "Change it under Drawing, or empty it for a new one each time.")
+    return int(text)
+
+
+def _within(value: Any, low: float, high: float, default: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return default
+    return min(max(number, low), high) if math.isfinite(number) else default

@@ -1,0 +1,88 @@
+"""The page's layout, and which handler each event goes to. What handlers do is in `chat`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from assistant.session.intake import MAX_CHARACTERS
+from assistant.session.manager import SessionManager
+from ui import drawing, presenters
+from ui.chat import Desk, Parts
+from ui.owners import Owners
+
+PANELS = (drawing,)  # right column, one module each: TITLE, build() -> inputs
+HERE = Path(__file__).parent
+_PICTURES = ["image", ".heic", ".heif", ".avif"]  # others are refused by the session, with a sentence
+
+# One listener for every button that the presenters write, wherever it appears.
+_COURIER = """
+document.addEventListener('click', (event) => {
+  const act = window.cafe.read(event.target);
+  if (act) trigger('click', act);
+});
+"""
+
+
+def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        scratch: a private, temporary folder for pictures that are put into the box.
+        uploads: where gradio keeps what is uploaded.
+    """
+    info = manager.info()
+    files = []
+    for number, subject in enumerate(info.subjects):
+        file = scratch / f"subject-{number}.png"
+        file.write_bytes(subject.photo.png)
+        files.append(str(file))
+
+    with gr.Blocks(title="CAFE", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
+        gr.HTML(presenters.header(info), elem_id="top")
+        with gr.Row(elem_id="desk"):
+            with gr.Column(elem_id="left", scale=0, min_width=0):
+                gr.HTML('<button type="button" class="new" data-act="new">New conversation</button>')
+                conversations = gr.HTML(elem_id="conversations")
+                gallery = gr.HTML(elem_id="gallery")
+            with gr.Column(elem_id="middle", min_width=0):
+                chat = gr.Chatbot(elem_id="chat", show_label=False, label="Conversation", buttons=[], container=False,
+                                  latex_delimiters=[], sanitize_html=True, allow_tags=False, height="100%",
+                                  feedback_options=None, group_consecutive_messages=False)
+                stage = gr.HTML(presenters.stage(info, empty=True), elem_id="stage")
+                notice = gr.HTML(elem_id="notice")
+                box = gr.MultimodalTextbox(elem_id="box", show_label=False, label="Message", file_types=_PICTURES,
+                                           file_count="single", sources=["upload"], lines=1, max_lines=8,
+                                           placeholder="Say anything", autofocus=True,
+                                           max_plain_text_length=MAX_CHARACTERS)
+                gr.HTML('<div id="status" role="status" aria-live="polite"></div>')
+            with gr.Column(elem_id="right", scale=0, min_width=0), gr.Tabs(elem_id="panels"):
+                inputs = []
+                for panel in PANELS:
+                    with gr.Tab(panel.TITLE):
+                        inputs += panel.build()
+            gr.HTML('<div id="scrim" data-ui="close"></div>')
+        courier = gr.HTML("", js_on_load=_COURIER, elem_id="courier")
+        conversation = gr.Textbox(visible="hidden", elem_id="conversation")
+        pulse = gr.Textbox(visible="hidden", elem_id="pulse")
+
+        parts = Parts(chat, box, conversation, pulse, stage, notice, conversations, gallery, inputs[0])
+        desk = Desk(manager, owners, parts, files, scratch, uploads)
+        _wire(page, desk, parts, courier, inputs)
+    return page
+
+
+def _wire(page: gr.Blocks, desk: Desk, parts: Parts, courier: gr.HTML, inputs: list) -> None:
+    """Handlers return at once; only `watch` lasts, and whatever changes the view starts it anew, by the pulse."""
+    shown = [parts.chat, parts.box, parts.conversation, parts.pulse, parts.stage, parts.notice, parts.list,
+             parts.gallery, parts.seed]
+    common = dict(api_visibility="private", show_progress="hidden")
+    parts.pulse.change(desk.watch, [parts.conversation, parts.seed, parts.pulse], shown, trigger_mode="multiple",
+                       js="(...values) => { window.cafe.idle(); return values; }", **common)
+    parts.conversation.change(None, inputs=[parts.conversation], js="(id) => { window.cafe.address(id); }", **common)
+    parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, **common)
+    parts.box.stop(desk.stop, [parts.conversation], [parts.notice], **common)
+    courier.click(desk.act, [parts.conversation, parts.box, *inputs], shown,
+                  trigger_mode="multiple", **common)
+    page.load(desk.load, [parts.conversation], shown, js="() => window.cafe.here()", **common)

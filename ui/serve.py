@@ -1,0 +1,67 @@
+"""Put the page on the network: who may reach it, what it may hand out, where uploads lie. Knows gradio's switches."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from assistant.errors import ConfigError
+from assistant.session.manager import SessionManager
+from ui import page, pictures, theme
+from ui.owners import Owners, PageHeaders
+
+MAX_UPLOAD = "40mb"
+WATCHERS = 64  # open pages that may follow a turn at the same time
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the page is offered."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: the first free one from 7860
+    share: bool = False
+    auth: tuple[tuple[str, str], ...] = ()  # (user, password)
+    framed: bool = False  # inside another site, over HTTPS (Hugging Face Spaces)
+
+    @property
+    def public(self) -> bool:
+        """Whether other people may reach the page."""
+        return self.share or self.framed or self.host not in ("127.0.0.1", "localhost", "::1")
+
+
+def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr.Blocks, str]:
+    """Launch without waiting. Returns the page and its URL; `page.block_thread()` waits, `page.close()` ends it.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    scratch = tempfile.TemporaryDirectory(prefix="cafe-page-")  # 0700; gone when the program ends
+    uploads, ours = Path(scratch.name, "uploads"), Path(scratch.name, "ours")
+    uploads.mkdir()
+    ours.mkdir()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # read by each component when it is made
+    owners = Owners(guests=address.public and not address.auth)
+    blocks = page.build(manager, owners, ours, uploads)
+    blocks.scratch = scratch  # lives as long as the page
+    blocks.queue(max_size=256, default_concurrency_limit=WATCHERS, api_open=False)
+    headers = Middleware(PageHeaders, guests=owners.guests, framed=address.framed)
+    try:
+        _, local, shared = blocks.launch(
+            server_name=address.host, server_port=address.port, share=address.share, auth=list(address.auth) or None,
+            prevent_thread_lock=True, quiet=True, show_error=False, max_file_size=MAX_UPLOAD, max_threads=2 * WATCHERS,
+            blocked_paths=[str(data_dir)], ssr_mode=False, enable_monitoring=False, mcp_server=False, footer_links=[],
+            theme=theme.theme(), css=theme.variables() + (page.HERE / "style.css").read_text("utf-8"),
+            head=f"<script>{(page.HERE / 'page.js').read_text('utf-8')}</script>",
+            app_kwargs={"routes": pictures.routes(manager, owners), "middleware": [headers], "docs_url": None,
+                        "redoc_url": None, "openapi_url": None})
+    except OSError as error:
+        scratch.cleanup()
+        raise ConfigError(f"The page cannot be offered at {address.host}, port {address.port or '7860 to 7959'}: "
+                          f"it is taken or not allowed.", "Choose another --port or --host.") from error
+    return blocks, shared or local
