@@ -14,9 +14,9 @@ MINIATURE = AssistantConfig(
         # E: 0.5 M; 16 x 16 patches + class token = 257 tokens, as in the paper
         dino=dict(image_size=128, patch_size=8, hidden_size=96, num_hidden_layers=4, num_attention_heads=3, mlp_ratio=4),
         dino_mean=(0.5, 0.5, 0.5), dino_std=(0.25, 0.25, 0.25),
-        # F: 0.9 M vision + 0.4 M text
+        # F: a residual network, which learns more from few pictures than a transformer
         clip=dict(embed_dim=128,
-                  vision_cfg=dict(image_size=128, patch_size=16, width=128, layers=4, head_width=32),
+                  vision_cfg=dict(image_size=128, layers=(1, 1, 1, 1), width=24, head_width=64),
                   text_cfg=dict(context_length=48, vocab_size=1024, width=96, heads=3, layers=2,
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
         clip_tag=None, semantic_norm=11.3125),

@@ -1,4 +1,4 @@
-"""The page in a real browser, on an engine without models: upload, two turns, Stop, reload."""
+"""The page in a real browser: upload, two turns, Stop, reload; on an engine without models, and once on the miniature."""
 
 from __future__ import annotations
 
@@ -43,15 +43,14 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def serve(*program: str):
+    """Start a server on a free port, wait until it answers, yield its address, end it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "tests/fake_engine.py", "--port", str(port), "--pause", "0.01",
-                               "--data-dir", str(tmp_path_factory.mktemp("data"))], cwd=ROOT)
+    server = subprocess.Popen([sys.executable, *program, "--port", str(port)], cwd=ROOT)
     url = f"http://127.0.0.1:{port}/"
-    for _ in range(240):
+    for _ in range(480):
         try:
             urlopen(url, timeout=5).close()
             break
@@ -61,6 +60,11 @@ def address(tmp_path_factory):
     yield url
     server.terminate()
     server.wait(10)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    yield from serve("tests/fake_engine.py", "--pause", "0.01", "--data-dir", str(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture
@@ -198,3 +202,32 @@ def test_nothing_is_wider_than_the_window(browser, address, size):
         page.keyboard.press("Escape")
         expect(page.get_by_role("button", name="New conversation")).not_to_be_in_viewport()
     page.close()
+
+
+def test_the_miniature_answers_in_the_browser(browser, tmp_path):
+    """The program itself: a held-out individual uploaded, two turns, Stop in one, reload."""
+    from assistant.evaluation.sheet import held_out_photo
+
+    photo = tmp_path / "mine.png"
+    photo.write_bytes(held_out_photo(1, 128)[1].png)
+    for address in serve("app.py", "--data-dir", str(tmp_path / "data")):
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(60 * SECOND)
+        page.goto(address)
+        page.locator("#stage .tile").nth(7).wait_for()
+        page.locator("#box input[type=file]").set_input_files(photo)
+        page.locator("#box .thumbnail-item").wait_for()
+        say(page, "on the beach with a red hat")
+        expect(replies(page)).to_contain_text("beach", timeout=60 * SECOND)
+        expect(page.locator("#chat .acts")).to_have_count(1, timeout=60 * SECOND)
+        page.wait_for_timeout(300)
+        assert loaded(page, "#chat .picture img, #chat .photo img")
+        page.locator("#steps input[type=number]").fill("100")
+        say(page, "now at night")
+        expect(page.locator("#chat .doing")).to_contain_text("of 100", timeout=60 * SECOND)
+        page.locator("#box .stop-button").click()
+        expect(replies(page).nth(1)).to_contain_text("Stopped.")
+        page.reload()
+        expect(replies(page)).to_have_count(2)
+        expect(page.locator("#chat .user-row .say").nth(1)).to_have_text("now at night")
+        page.close()

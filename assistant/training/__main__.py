@@ -13,36 +13,38 @@ from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, 
 from ..presets import preset
 
 
-def _task(stage: Stage, config: AssistantConfig, model: Path, data: Path, judge_data: Path, device: str, batch: int,
-          args: argparse.Namespace):
+def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     from .data import World
 
-    world = World(judge_data if stage.name == "judge" else data, config)
+    model, device, batch = args.run / "model", args.device, args.batch or stage.batch
+    data = args.run / ("judge-data" if stage.task == "judge" else "data")
+    world = World(data, config)
     if not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
-    if stage.name == "vae":
+    if stage.task == "vae":
         from .vae import VaeTask
         return VaeTask(config, world, device, model / "base/vae", batch)
-    if stage.name == "clip":
+    if stage.task == "clip":
         from .clip import ClipTask
-        return ClipTask(config, world, device, batch, args.compile)
-    if stage.name == "dino":
+        return ClipTask(config, world, device, batch)
+    if stage.task == "dino":
         from .dino import DinoTask
-        return DinoTask(config, world, device, batch, args.compile)
-    if stage.name == "language":
+        return DinoTask(config, world, device, batch)
+    if stage.task == "language":
         from .language import LanguageTask
         return LanguageTask(config, world, device, batch)
-    if stage.name == "judge":
+    if stage.task == "judge":
         from .judge import JudgeTask
         return JudgeTask(config, world, device, batch)
-    if stage.name == "base":
-        from .base import BaseTask
-        return BaseTask(config, world, device, model / "base/vae", batch, args.init, args.reduce, args.compile)
-    if stage.name == "bridge":
+    if stage.task == "bridge":
         from .bridge import BridgeTask
         return BridgeTask(config, world, device, model, batch)
+    warm = args.init or (model / stage.writes if stage.goes_on else None)
+    if stage.task == "base":
+        from .base import BaseTask
+        return BaseTask(config, world, device, model / "base/vae", batch, warm, stage.reduce, args.compile)
     from .cafe import CafeTask
-    return CafeTask(config, world, device, model, batch, args.init, args.reduce, args.compile)
+    return CafeTask(config, world, device, model, batch, warm, stage.reduce, args.compile)
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float | None) -> None:
@@ -54,12 +56,11 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
     torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
     if args.threads:
         torch.set_num_threads(args.threads)
-    model = args.run / "model"
-    task = _task(stage, config, model, args.run / "data", args.run / "judge-data", args.device, args.batch or stage.batch, args)
+    task = _task(stage, config, args)
     if args.lr:
         task.lr = args.lr
     options = Options(minutes=minutes, steps=args.steps, device=args.device, seed=args.seed, save_every=args.save_every)
-    Trainer(task, args.run / (args.name or stage.name), model / stage.writes, options).run()
+    Trainer(task, args.run / stage.name, args.run / "model" / stage.writes, options).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
     p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
     p.add_argument("--init", type=Path, help="base, cafe: a folder of finished weights to go on from")
-    p.add_argument("--compile", action="store_true", help="clip, dino, base, cafe: torch.compile what is trained")
-    p.add_argument("--reduce", type=int, default=1, help="base, cafe: train on pictures this many times smaller (default: %(default)s)")
-    p.add_argument("--name", help="name of the state's folder under --run (default: the stage's)")
+    p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
@@ -114,10 +113,13 @@ def main() -> None:
     elif args.stage in ("draw", "draw-judge"):
         _draw(args, config, args.stage == "draw-judge")
     elif args.stage == "install":
+        from ..miniature.ready import write_ready_subjects
         from ..weights import CHECKPOINTS, write_manifest
 
-        shutil.copytree(args.run / "model", CHECKPOINTS / config.folder, dirs_exist_ok=True)
-        write_manifest(CHECKPOINTS / config.folder)
+        folder = CHECKPOINTS / config.folder
+        shutil.copytree(args.run / "model", folder, dirs_exist_ok=True)
+        write_ready_subjects(folder / "subjects", config.decoder.image_size)
+        write_manifest(folder)
     else:
         total = args.minutes if args.minutes is not None else 240.0
         for stage in STAGES:

@@ -16,21 +16,17 @@ from torch import Tensor, nn
 from ..config import AssistantConfig
 from ..weights import build_clip, save_clip
 from .data import CAPTIONS, World
-from .dino import CLASSES, attribute_loss, begin_from_pixels
+from .dino import CLASSES, attribute_loss
 
 
 class ClipTask:
     name, lr = "clip", 1e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 192, compiled: bool = False) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 192) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.clip = build_clip(config.vision.clip)
-        visual = self.clip.visual
-        begin_from_pixels(visual.conv1, visual.positional_embedding, self._pixels(torch.from_numpy(world["images"][:128].copy())))
         self.clip.to(device).train()
         self.names = nn.Linear(config.language.semantic_width, sum(CLASSES)).to(device)
-        if compiled:
-            visual.compile()
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"clip": self.clip, "names": self.names}

@@ -1,0 +1,64 @@
+"""A sheet of answers to vague requests on held-out individuals: reference above result, seeds in order, none chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..messages import Photo, Reply, Request, Settings
+from ..miniature.reading import attributes, read_reply
+from ..miniature.renderer import render
+from ..miniature.world import Scene, sample_individual, sample_scene
+from ..pipeline import Assistant
+
+WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
+          "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
+
+
+def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
+    """An individual that was never trained on, in a scene of its own."""
+    rng = random.Random(f"sheet/{seed}")
+    scene = sample_scene(rng, sample_individual(rng, held_out=True), None)
+    buffer = io.BytesIO()
+    render(scene, size).image.save(buffer, "PNG")
+    png = buffer.getvalue()
+    return scene, Photo(png, size, size, hashlib.sha256(png).hexdigest())
+
+
+def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 16, steps: int = 20) -> dict[str, float]:
+    """Write `out` (PNG) and `out`.json with every request, reply and ground truth; returns how often the words were right.
+
+    Words are right when the reply names the photo's own kind, colour or pattern; what it draws is for the eye, or the judge.
+    """
+    size = assistant.config.decoder.image_size
+    gap, rows = 4, -(-count // columns)
+    sheet = Image.new("RGB", (columns * (size + gap) - gap, rows * (2 * size + 3 * gap) - 2 * gap), "white")
+    lines, right = [], {"kind": [], "colour": [], "pattern": []}
+    for seed in range(count):
+        scene, photo = held_out_photo(seed, size)
+        wish = WISHES[seed % len(WISHES)]
+        *_, reply = assistant.respond(Request(wish, photo, settings=Settings(seed=seed, steps=steps, preview_every=0)), threading.Event())
+        assert isinstance(reply, Reply)
+        x, y = seed % columns * (size + gap), seed // columns * (2 * size + 3 * gap)
+        sheet.paste(Image.open(io.BytesIO(photo.png)), (x, y))
+        if reply.png:
+            sheet.paste(Image.open(io.BytesIO(reply.png)), (x, y + size + gap))
+        said, truth = read_reply(reply.text), attributes(scene)
+        for name, hits in right.items():
+            hits.append(said.get(name) == truth.get(name))
+        lines.append({"seed": seed, "wish": wish, "reply": reply.text, "drew": reply.png is not None, "photo": _plain(truth), "said": _plain(said)})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out)
+    out.with_suffix(".json").write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {**{k: float(np.mean(v)) for k, v in right.items()}, "drew": float(np.mean([line["drew"] for line in lines]))}
+
+
+def _plain(values: dict) -> dict:
+    return {k: [list(a) for a in v] if k == "accessories" else v for k, v in values.items()}

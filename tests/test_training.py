@@ -1,0 +1,113 @@
+"""The one loop: what is killed at any moment resumes where its last checkpoint was, and nothing is half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from assistant.errors import WeightsError
+from assistant.training.loop import Options, Trainer
+
+
+class Line:
+    """Fits a line: the smallest task there is."""
+
+    name, batch_size, lr = "line", 8, 0.05
+
+    def __init__(self, width: int = 3) -> None:
+        self.net = nn.Linear(width, 1)
+        with torch.no_grad():
+            self.net.weight.zero_(), self.net.bias.zero_()
+        self.exported = False
+
+    def modules(self):
+        return {"net": self.net}
+
+    def batch(self, rng: np.random.Generator):
+        x = torch.from_numpy(rng.normal(size=(8, self.net.in_features)).astype(np.float32))
+        return {"x": x, "y": x.sum(1, keepdim=True)}
+
+    def loss(self, batch, generator):
+        noise = 0.01 * torch.randn(batch["y"].shape, generator=generator)
+        return (self.net(batch["x"]) - batch["y"] + noise).square().mean(), {}
+
+    def export(self, folder: Path) -> None:
+        self.exported = True
+
+    def sheet(self, path: Path) -> None:
+        pass
+
+
+def test_learns_and_exports(tmp_path: Path) -> None:
+    task = Line()
+    Trainer(task, tmp_path / "a", tmp_path / "out", Options(steps=200, ema=0.9)).run()
+    assert task.exported and torch.allclose(task.net.weight, torch.ones(1, 3), atol=0.1)
+
+
+def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
+    whole = Line()
+    Trainer(whole, tmp_path / "whole", tmp_path / "out", Options(steps=40)).run()
+    first = Trainer(Line(), tmp_path / "broken", tmp_path / "out", Options(steps=40))
+    real, first.progress = first.progress, lambda: first.step / 40 if first.step < 17 else 1.0  # stopped after 17 steps
+    first.run()
+    first.progress = real
+    again = Line()
+    resumed = Trainer(again, tmp_path / "broken", tmp_path / "out", Options(steps=40))
+    assert resumed.step == 17
+    resumed.run()
+    assert torch.allclose(whole.net.weight, again.net.weight, atol=1e-6)
+
+
+def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    Trainer(Line(), tmp_path, tmp_path / "out", Options(steps=2)).save()
+    state = tmp_path / "state" / "state.safetensors"
+    assert state.exists()
+
+    class Other(Line):
+        def modules(self):
+            return {"another": self.net}
+
+    with pytest.raises(WeightsError):
+        Trainer(Other(), tmp_path, tmp_path / "out", Options(steps=2))
+
+
+_CHILD = """
+import sys, time
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.test_training import Line
+from assistant.training.loop import Options, Trainer
+task = Line()
+loss = task.loss
+task.loss = lambda *a: (time.sleep(0.002), loss(*a))[1]
+Trainer(task, Path(sys.argv[1]), Path(sys.argv[1]) / "out", Options(steps=100000, save_every=0.05, log_every=0.1)).run()
+"""
+
+
+@pytest.mark.parametrize("wait", [0.13, 0.4, 0.77])
+def test_sigkill_loses_at_most_one_interval(tmp_path: Path, wait: float) -> None:
+    root = str(Path(__file__).resolve().parents[1])
+    child = subprocess.Popen([sys.executable, "-c", _CHILD.format(root=root), str(tmp_path)], cwd=root,
+                             env={**os.environ, "OMP_NUM_THREADS": "1"})
+    log = tmp_path / "log.jsonl"
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(wait)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    reached = json.loads(log.read_text().splitlines()[-1])
+    trainer = Trainer(Line(), tmp_path, tmp_path / "out", Options(steps=100000))
+    # at 2 ms a step and a save every 50 ms, an interval is some 25 steps; the log line may be older than the checkpoint
+    assert trainer.step > 0 and reached["step"] - trainer.step < 200
+    assert np.isfinite(float(sum(p.sum() for p in trainer.params.values())))
