@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 
 import torch
+from diffusers.utils import logging as diffusers_logging
 from PIL import Image
+from transformers.utils import logging as transformers_logging
 
 from . import weights
 from .errors import DeviceError, WeightsError
@@ -66,6 +68,8 @@ def build(name: str, device: str, dtype: str, attention: str) -> Assistant:
         missing = ", ".join(f"{part} ({hub})" for part, hub in config.sources.items())
         raise WeightsError(f"The preset {name!r} needs weights that do not ship with the code: {missing}, and CAFE's own layers, "
                            "which were never published.", "Run the miniature: python app.py --preset miniature")
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     folder = weights.CHECKPOINTS / config.folder
     where, kind = pick_device(device), pick_dtype(dtype, pick_device(device))
     short = weights.verify(folder)

@@ -16,7 +16,7 @@ MINIATURE = AssistantConfig(
         dino_mean=(0.5, 0.5, 0.5), dino_std=(0.25, 0.25, 0.25),
         # F: a residual network, which learns more from few pictures than a transformer
         clip=dict(embed_dim=128,
-                  vision_cfg=dict(image_size=128, layers=(1, 1, 1, 1), width=24, head_width=64),
+                  vision_cfg=dict(image_size=64, layers=(1, 1, 1, 1), width=24, head_width=64),
                   text_cfg=dict(context_length=48, vocab_size=1024, width=96, heads=3, layers=2,
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
         clip_tag=None, semantic_norm=11.3125),

@@ -50,7 +50,7 @@ def build_clip(config: str | Mapping[str, Any]) -> nn.Module:
 def save_module(module: nn.Module, folder: Path) -> None:
     """Write a diffusers or transformers module in half precision, in its own layout, sharded."""
     shutil.rmtree(folder, ignore_errors=True)
-    copy.deepcopy(module).to("cpu", torch.float16).save_pretrained(folder, max_shard_size=SHARD, safe_serialization=True)
+    copy.deepcopy(module).cpu().half().save_pretrained(folder, max_shard_size=SHARD, safe_serialization=True)
 
 
 def save_clip(clip: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
@@ -151,7 +151,7 @@ def load_preview(folder: Path) -> tuple[Tensor, Tensor]:
         return file.get_tensor("matrix").float(), file.get_tensor("bias").float()
 
 
-def _half_open(folder: Path, cls: Any, **extra: Any) -> nn.Module:
+def _frozen(folder: Path, cls: Any, **extra: Any) -> nn.Module:
     """A frozen stock module from its own layout, in float32."""
     with _reading(f"{cls.__name__} in {folder.name!r}"):
         key = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
@@ -167,13 +167,13 @@ def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
 def load_vision(config: AssistantConfig, folder: Path) -> Vision:
     from transformers import Dinov2Model
 
-    return Vision(config.vision, _half_open(folder / "dino", Dinov2Model), load_clip(config, folder / "clip"))
+    return Vision(config.vision, _frozen(folder / "dino", Dinov2Model), load_clip(config, folder / "clip"))
 
 
 def load_llama(folder: Path) -> tuple[nn.Module, Any]:
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    return _half_open(folder, LlamaForCausalLM), AutoTokenizer.from_pretrained(folder)
+    return _frozen(folder, LlamaForCausalLM), AutoTokenizer.from_pretrained(folder)
 
 
 def load_language(config: AssistantConfig, folder: Path) -> LanguageModel:
@@ -187,7 +187,7 @@ def load_language(config: AssistantConfig, folder: Path) -> LanguageModel:
 def load_vae(folder: Path) -> nn.Module:
     from diffusers import AutoencoderKL
 
-    return _half_open(folder, AutoencoderKL)
+    return _frozen(folder, AutoencoderKL)
 
 
 def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Diffusion:
@@ -196,8 +196,8 @@ def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Di
     from transformers import CLIPTextModel, CLIPTokenizer
 
     base = folder / "base"
-    return Diffusion(_half_open(base / "unet", UNet2DConditionModel), load_vae(base / "vae"), config.decoder.scheduler,
-                     _half_open(base / "text_encoder", CLIPTextModel), CLIPTokenizer.from_pretrained(base / "tokenizer"),
+    return Diffusion(_frozen(base / "unet", UNet2DConditionModel), load_vae(base / "vae"), config.decoder.scheduler,
+                     _frozen(base / "text_encoder", CLIPTextModel), CLIPTokenizer.from_pretrained(base / "tokenizer"),
                      preview=load_preview(base / "vae"), kernel=kernel)
 
 
@@ -205,7 +205,7 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Di
     """CAFE's decoder G; it shares the autoencoder of the base model."""
     from diffusers import UNet2DConditionModel
 
-    unet = _half_open(folder / "cafe", UNet2DConditionModel)
+    unet = _frozen(folder / "cafe", UNet2DConditionModel)
     values = SemanticValues.of(unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
     return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,

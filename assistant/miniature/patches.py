@@ -56,7 +56,8 @@ def write_encoder(vae: AutoencoderKL, images: np.ndarray) -> float:
     eight = _blocks(four @ a.T)
     b, spread = principal(eight.flatten(0, 2), count)
     kept = float(spread.square().sum() / (x.square().mean() * 192))
-    b = b / spread[:, None].sqrt()  # half-way to equal spread: a sampler sees the faint components, but the strong lead
+    # their own spreads are left to them, so that an error in the latents weighs what it weighs in the picture, and a sampler
+    # settles the strong components, which are the coarse ones, first
     b = b / (eight.flatten(0, 2) @ b.T).std()
 
     encoder.conv_in.weight[:3, :, 1, 1] = torch.eye(3)

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
+from ..mllm.vision import resize
 from ..weights import build_clip, save_clip
 from .data import CAPTIONS, World
 from .dino import CLASSES, attribute_loss
 
 
 class ClipTask:
-    name, lr = "clip", 1e-3
+    name, lr = "clip", 2e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 192) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
@@ -40,9 +41,11 @@ class ClipTask:
                 "labels": torch.from_numpy(self.world["labels"][at])}
 
     def _pixels(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 -> normalised (B, 3, h, w) at the tower's own size."""
         mean, std = (images.new_tensor(v, dtype=torch.float32).view(1, 3, 1, 1)
                      for v in (self.clip.visual.image_mean, self.clip.visual.image_std))
-        return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        size = self.clip.visual.image_size
+        return (resize(images.permute(0, 3, 1, 2).float() / 255, size[0] if isinstance(size, (tuple, list)) else size) - mean) / std
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         seen = F.normalize(self.clip.encode_image(self._pixels(batch["images"])).float(), dim=-1)
@@ -51,7 +54,7 @@ class ClipTask:
         logits = self.clip.logit_scale.exp().clamp(max=100) * seen @ read.T
         own = torch.arange(len(logits), device=logits.device)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-        return loss + names, {"kind": named[0], "colour": named[1], "context": named[4], "style": named[6], "worn": named[9:].mean(),
+        return loss + 4 * names, {"kind": named[0], "colour": named[1], "context": named[4], "style": named[6], "worn": named[9:].mean(),
                               "right": (logits.argmax(1) == own).float().mean(), "scale": self.clip.logit_scale.detach().exp()}
 
     def export(self, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 Two pictures of one individual attract each other (InfoNCE); linear heads name the picture's attributes, mark the subject and
 paint each patch. The heads are thrown away. Most of the training sees VISIBLE patches of a picture, the subject's first,
-which is two to three times as fast; the last quarter sees them all.
+which is two to three times as fast; the last part sees them all.
 """
 
 from __future__ import annotations
@@ -90,10 +90,14 @@ def begin_local(dino: Dinov2Model, generator: torch.Generator) -> None:
         output.weight.copy_(u * s.sqrt())
 
 
+# how much each attribute counts: shapes are learned far more slowly than colours
+WEIGHTS = (10, 2, 1, 3, 2, 1, 1, 1, 0.2, *(0.5,) * len(ACCESSORIES))
+
+
 def attribute_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over all attributes, and each one's accuracy; logits (B, sum(CLASSES)), labels (B, 17)."""
+    """Weighted mean cross-entropy over all attributes, and each one's accuracy; logits (B, sum(CLASSES)), labels (B, 17)."""
     parts = logits.float().split(CLASSES, dim=1)
-    loss = sum(F.cross_entropy(p, labels[:, i].long()) for i, p in enumerate(parts)) / len(parts)
+    loss = sum(w * F.cross_entropy(p, labels[:, i].long()) for i, (w, p) in enumerate(zip(WEIGHTS, parts))) / sum(WEIGHTS)
     return loss, torch.stack([(p.argmax(1) == labels[:, i]).float().mean() for i, p in enumerate(parts)]).detach()
 
 
