@@ -58,7 +58,8 @@ def test_stock_libraries_open_the_weights() -> None:
     ours = weights.load_clip(MINIATURE, FOLDER / "clip")
     with torch.no_grad():
         assert torch.allclose(clip.eval().encode_text(tokens), ours.encode_text(tokens), atol=1e-5)
-        assert torch.allclose(clip.encode_image(torch.zeros(1, 3, 128, 128)), ours.encode_image(torch.zeros(1, 3, 128, 128)), atol=1e-5)
+        blank = torch.zeros(1, 3, 64, 64)
+        assert torch.allclose(clip.encode_image(blank), ours.encode_image(blank), atol=1e-5)
 
 
 def test_no_control_equals_the_stock_pipeline() -> None:

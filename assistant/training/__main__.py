@@ -39,7 +39,8 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     if stage.task == "bridge":
         from .bridge import BridgeTask
         return BridgeTask(config, world, device, model, batch)
-    warm = args.init or (model / stage.writes if stage.goes_on else None)
+    before = model / stage.writes
+    warm = args.init or (before if stage.goes_on and any(before.glob("**/diffusion_pytorch_model*")) else None)
     if stage.task == "base":
         from .base import BaseTask
         return BaseTask(config, world, device, model / "base/vae", batch, warm, stage.reduce, args.compile)

@@ -76,14 +76,16 @@ def encode_all(world: World, device: str, encode: Callable[[Tensor], dict[str, T
 
 
 class VLoss:
-    """Eq. 3's noise-prediction loss in its v form, v = sqrt(abar) eps - sqrt(1 - abar) x0, over all timesteps alike."""
+    """Eq. 3's noise-prediction loss in its v form, v = sqrt(abar) eps - sqrt(1 - abar) x0, over all timesteps."""
 
     def __init__(self, config: AssistantConfig, device: str) -> None:
         self.abar = DDIMScheduler(**config.decoder.scheduler).alphas_cumprod.to(device)
 
     def draw(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> noised latents, timesteps (B,), target v."""
-        t = torch.randint(len(self.abar), (len(latents),), device=latents.device, generator=generator)
+        # more of the high noise levels, where the conditions decide: what they mean is the slowest thing to learn
+        where = torch.rand(len(latents), device=latents.device, generator=generator) ** 0.6
+        t = (where * len(self.abar)).long().clamp_max(len(self.abar) - 1)
         noise = torch.randn(latents.shape, device=latents.device, generator=generator)
         signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
         return signal * latents + spread * noise, t, signal * noise - spread * latents
