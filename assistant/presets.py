@@ -41,8 +41,8 @@ MINIATURE = AssistantConfig(
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
         image_size=128),
-    notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It will do its best with a real "
-           "photo, but sees it as a drawing; photos need a full-size preset.",
+    notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, so its pictures are "
+           "still rough. A real photo it sees as a drawing; photos need a full-size preset.",
     folder="miniature")
 
 FULL = AssistantConfig(

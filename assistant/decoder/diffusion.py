@@ -62,8 +62,11 @@ class Diffusion:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Diffusion:
         """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
         for module in (self.unet, self.semantic_values, self.text_encoder):
-            if module is not None:
-                module.to(device, dtype or torch.float32)
+            if module is None:
+                continue
+            module.to(device)
+            if dtype is not None and next(module.parameters()).dtype != dtype:
+                module.to(dtype)
         self.vae.to(device)
         return self
 
