@@ -65,7 +65,9 @@ def _cafe_step(assistant: Assistant, plan: Plan):
 def _stock_step(assistant: Assistant, tokens: int):
     """One guided step of stock diffusers text-to-image: the same UNet, stock processors, `tokens` text tokens, two rows."""
     decoder = assistant.decoder
-    unet = UNet2DConditionModel.from_config(decoder.unet.config).to(decoder.device, decoder.unet.dtype).eval()
+    unet = UNet2DConditionModel.from_config(decoder.unet.config).to(decoder.device).eval()
+    if unet.dtype != decoder.unet.dtype:
+        unet.to(decoder.unet.dtype)
     side, width = unet.config.sample_size, unet.config.cross_attention_dim
     batch = sampling.draw_noise([0, 1], (unet.config.in_channels, side, side), decoder.device).to(unet.dtype)
     states = torch.randn(2, tokens, width, generator=torch.Generator().manual_seed(0)).to(decoder.device, unet.dtype)
