@@ -27,9 +27,9 @@ MINIATURE = AssistantConfig(
         semantic_width=128, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,
         max_new_tokens=96, context=960),
     decoder=DecoderConfig(
-        # 5.4 M; cross-attention at 16, 8 and 4, self-attention at 8 and 4
+        # 5.4 M; cross-attention at 16 (on the way down), 8 and 4, self-attention at 8 and 4
         unet=dict(sample_size=16, in_channels=20, out_channels=20, layers_per_block=1, block_out_channels=(48, 96, 128),
-                  down_block_types=("CrossAttnDownBlock2D",) * 3, up_block_types=("CrossAttnUpBlock2D",) * 3,
+                  down_block_types=("CrossAttnDownBlock2D",) * 3, up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
                   attention_head_dim=4, only_cross_attention=(True, False, False), norm_num_groups=8),
         # 1.1 M; 128 px to 16 x 16 x 20
         vae=dict(sample_size=128, block_out_channels=(16, 32, 64, 64), layers_per_block=1, latent_channels=20,

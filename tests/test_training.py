@@ -17,6 +17,7 @@ from torch import nn
 
 from assistant.errors import WeightsError
 from assistant.training.loop import Options, Trainer
+from assistant.training.muon import Muon, orthogonal
 
 
 class Line:
@@ -111,3 +112,52 @@ def test_sigkill_loses_at_most_one_interval(tmp_path: Path, wait: float) -> None
     # at 2 ms a step and a save every 50 ms, an interval is some 25 steps; the log line may be older than the checkpoint
     assert trainer.step > 0 and reached["step"] - trainer.step < 200
     assert np.isfinite(sum(float(p.detach().sum()) for p in trainer.params.values()))
+
+
+def test_muon_makes_its_updates_near_orthogonal() -> None:
+    drawn = torch.randn(24, 60, generator=torch.Generator().manual_seed(0))
+    for matrix in (drawn, drawn.T):
+        values = torch.linalg.svdvals(orthogonal(matrix))
+        assert values.min() > 0.6 and values.max() < 1.3
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        assert torch.nn.functional.cosine_similarity(orthogonal(matrix).flatten(), (u @ v).flatten(), 0) > 0.95
+
+
+def test_muon_trains_kernels(tmp_path: Path) -> None:
+    class Kernel(Line):
+        matrices, lr = {"net.weight"}, 0.2
+
+    task = Kernel()
+    trainer = Trainer(task, tmp_path / "a", tmp_path / "out", Options(steps=200, ema=0.9))
+    assert [type(o) for o in trainer.optimizers] == [torch.optim.AdamW, Muon]
+    trainer.run()
+    assert torch.allclose(task.net.weight, torch.ones(1, 3), atol=0.1)
+
+
+_PROCESS = """
+import sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+import torch
+from tests.test_training import Line
+from assistant.training.loop import Options, Trainer
+torch.distributed.init_process_group("gloo")
+task, folder = Line(), Path(sys.argv[1])
+trainer = Trainer(task, folder, folder / "out", Options(steps=20, log_every=0))
+trainer.finish = lambda: None  # it puts the EMA in
+trainer.run()
+(folder / f"{{trainer.rank}}.txt").write_text(str(task.net.weight.tolist()))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_share_gradients_and_one_writes(tmp_path: Path) -> None:
+    root = str(Path(__file__).resolve().parents[1])
+    script = tmp_path / "process.py"
+    script.write_text(_PROCESS.format(root=root))
+    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(tmp_path)],
+                   check=True, capture_output=True, cwd=root, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert logged == sorted(set(logged)), "only one process keeps the log"
+    assert Trainer(Line(), tmp_path, tmp_path / "out", Options(steps=20)).step == 20
+    assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text() != str([[0.0] * 3])

@@ -16,18 +16,17 @@ class Stage:
     goes_on: bool = False  # starts from what the stage before it wrote
 
 
-# Half the side trains four times as many pictures a second, and a UNet carries over: composition first, detail last.
+# The base model and CAFE's decoder share a UNet for most of their training and part at the end.
 STAGES = (
     Stage("vae", "vae", "base/vae", 0.12, 16),
     Stage("dino", "dino", "dino", 0.11, 32),
-    Stage("clip", "clip", "clip", 0.06, 192),
+    Stage("clip", "clip", "clip", 0.10, 64),
     Stage("language", "language", "llama", 0.14, 32),
     Stage("judge", "judge", "judge", 0.04, 64),
-    Stage("base-half", "base", "base", 0.08, 64, reduce=2),
-    Stage("base", "base", "base", 0.08, 32, goes_on=True),
-    Stage("bridge", "bridge", "bridge", 0.05, 32),
-    Stage("cafe-half", "cafe", "cafe", 0.08, 64, reduce=2),
-    Stage("cafe", "cafe", "cafe", 0.24, 32, goes_on=True),
+    Stage("bridge", "bridge", "bridge", 0.06, 32),
+    Stage("trunk", "trunk", ".", 0.35, 32),
+    Stage("base", "base", "base", 0.05, 32, goes_on=True),
+    Stage("cafe", "cafe", "cafe", 0.10, 32, goes_on=True),
 )
 GROUPS = 10_240  # of three pictures each
 TALKS = 40_000  # dialogues without pictures

@@ -39,8 +39,11 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     if stage.task == "bridge":
         from .bridge import BridgeTask
         return BridgeTask(config, world, device, model, batch)
+    if stage.task == "trunk":
+        from .trunk import TrunkTask
+        return TrunkTask(config, world, device, model, batch)
     before = model / stage.writes
-    warm = args.init or (before if stage.goes_on and any(before.glob("**/diffusion_pytorch_model*")) else None)
+    warm = args.init or (before if stage.goes_on and any((before / "unet" if stage.task == "base" else before).glob("diffusion_pytorch_model*")) else None)
     if stage.task == "base":
         from .base import BaseTask
         return BaseTask(config, world, device, model / "base/vae", batch, warm, stage.reduce, args.compile)
@@ -54,6 +57,8 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
     from .loop import Options, Trainer
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by `accelerate launch` or `torchrun`
+        torch.distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
     torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
     if args.threads:
         torch.set_num_threads(args.threads)

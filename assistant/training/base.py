@@ -20,7 +20,7 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
 from ..weights import load_vae, save_module
 from .data import CAPTIONS, World
-from .diffusion import VLoss, encode_latents
+from .diffusion import LAYOUT, Layout, VLoss, encode_latents, inner_matrices
 from .sheets import grid
 from .tokens import caption_tokenizer
 
@@ -51,6 +51,8 @@ class BaseTask:
         self.text.to(device).train(), self.unet.to(device).train()
         if compiled:
             self.unet.compile()
+        self.layout = Layout(self.unet).to(device)
+        self.matrices = inner_matrices("unet", self.unet)
         self.vloss = VLoss(config, device)
         self.latents = encode_latents(world, device, self.vae, reduce)
         self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
@@ -58,21 +60,23 @@ class BaseTask:
         self.empty = np.asarray(empty, np.int16)
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"unet": self.unet, "text": self.text}
+        return {"unet": self.unet, "text": self.text, "layout": self.layout}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         at = self.world.pictures(rng, self.batch_size)
         texts = self.world["captions"][at, rng.integers(0, CAPTIONS, len(at))].copy()
         texts[rng.random(len(at)) < 0.1] = self.empty
-        return {"at": torch.from_numpy(at), "texts": torch.from_numpy(texts.astype(np.int64))}
+        return {"at": torch.from_numpy(at), "texts": torch.from_numpy(texts.astype(np.int64)),
+                "labels": torch.from_numpy(self.world["labels"][at])}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         latents = self.latents[batch["at"]].float()
         noised, t, target = self.vloss.draw(latents, generator)
         states = self.text(input_ids=batch["texts"]).last_hidden_state
         predicted = self.unet(noised, t, states, return_dict=False)[0]
-        loss = self.vloss(predicted, target, self.masks[batch["at"]])
-        return loss, {}
+        masks = self.masks[batch["at"]]
+        v, (layout, kind) = self.vloss(predicted, target, masks), self.layout(masks, batch["labels"])
+        return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:
         """A StableDiffusionPipeline folder."""

@@ -22,7 +22,7 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
 from ..weights import load_tensors, load_vae, load_vision, save_cafe
 from .data import World
-from .diffusion import VLoss, encode_latents, encode_patches, encode_semantics
+from .diffusion import LAYOUT, Layout, VLoss, encode_latents, encode_patches, encode_semantics, inner_matrices
 from .sheets import grid
 
 
@@ -37,37 +37,45 @@ def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) ->
 
 
 class CafeTask:
-    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet."""
+    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet, `unet` one
+    that is being trained elsewhere too."""
 
     name, lr = "cafe", 1e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
-                 warm: Path | None = None, reduce: int = 1, compiled: bool = False) -> None:
+                 warm: Path | None = None, reduce: int = 1, compiled: bool = False,
+                 unet: UNet2DConditionModel | None = None) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.vision = load_vision(config, init).to(device)
         self.vae = load_vae(init / "base" / "vae").to(device)
-        self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width,
-                                                   config.language.semantic_width)
+        if unet is not None:
+            attention.install(unet, "sdpa")
+            self.unet, self.values = unet, SemanticValues.of(unet, config.language.semantic_width)
+        else:
+            self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width,
+                                                       config.language.semantic_width)
         if warm:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
             load_tensors(warm / "semantic_values.safetensors", self.values)
         self.unet.to(device).train(), self.values.to(device).train()
         if compiled:
             self.unet.compile()
+        self.layout = Layout(self.unet).to(device)
+        self.matrices = inner_matrices("unet", self.unet)
         self.vloss = VLoss(config, device)
         self.latents, self.semantics = encode_latents(world, device, self.vae, reduce), encode_semantics(world, device, self.vision)
         self.patches = encode_patches(world, device, self.vision)
         self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"unet": self.unet, "values": self.values}
+        return {"unet": self.unet, "values": self.values, "layout": self.layout}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         photo, target = self.world.pairs(rng, self.batch_size)
         same = rng.random(len(photo)) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
         keep = (rng.random((2, len(photo))) >= 0.1).astype(np.float32)
         return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
-                "keep": torch.from_numpy(keep)}
+                "keep": torch.from_numpy(keep), "labels": torch.from_numpy(self.world["labels"][target])}
 
     def _semantics(self, at: Tensor, generator: torch.Generator) -> Tensor:
         """F(target), shaken a little: H(s) and mixtures of F never lie exactly where F does."""
@@ -81,7 +89,9 @@ class CafeTask:
         seam = training_seam(self.values, self.patches[batch["photo"]].float(), self._semantics(batch["target"], generator),
                              *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
-        return self.vloss(predicted, target, self.masks[batch["target"]]), {}
+        masks = self.masks[batch["target"]]
+        v, (layout, kind) = self.vloss(predicted, target, masks), self.layout(masks, batch["labels"])
+        return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:
         save_cafe(self.unet, self.values, folder)

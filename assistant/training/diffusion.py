@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from ..config import AssistantConfig
 from ..miniature.patches import as_linear, patches_of
 from .data import World
+from .dino import CLASSES, attribute_loss
 
 CHUNK = 256
+LAYOUT = 0.1  # how much the layout's loss counts beside v's
 
 
 def encode_latents(world: World, device: str, vae: nn.Module, reduce: int = 1) -> Tensor:
@@ -99,3 +101,33 @@ class VLoss:
         """Mean squared error; the subject, masks (B, h, w) in 0..255, counts up to twice."""
         weight = 1 + masks[:, None].float() / 255
         return (weight * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
+
+
+class Layout(nn.Module):
+    """A head on the UNet's last hidden grid that says where the subject is and what it is, thrown away afterwards.
+
+    The noise drowns what conditions mean; this asks for it directly, as representation alignment does (Yu et al., 2024),
+    with the drawn world's own truth in place of another network's features.
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        widths = unet.config.block_out_channels
+        self.head = nn.Conv2d(widths[1], 1 + sum(CLASSES), 1)
+        self.grid: Tensor | None = None
+        unet.up_blocks[-2].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple, out: Tensor) -> None:
+        self.grid = out
+
+    def forward(self, masks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the UNet's last call: masks (B, h, w) in 0..255, labels (B, 17) -> loss, share of kinds named rightly."""
+        found, share = self.head(self.grid), masks.float() / 255
+        of, y, x = (share > 0.5).nonzero(as_tuple=True)
+        names, right = attribute_loss(found[of, 1:, y, x], labels[of])
+        return names + F.binary_cross_entropy_with_logits(found[:, 0].float(), share), right[0]
+
+
+def inner_matrices(prefix: str, unet: nn.Module) -> set[str]:
+    """Names of a UNet's kernels and matrices between its first and its last convolution, for Muon."""
+    return {f"{prefix}.{n}" for n, p in unet.named_parameters() if p.ndim >= 2 and not n.startswith(("conv_in", "conv_out"))}

@@ -19,10 +19,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from .muon import Muon
 
 
 class Task(Protocol):
@@ -77,9 +79,14 @@ class Trainer:
         self.params = {f"{m}.{n}": p for m, module in task.modules().items() for n, p in module.named_parameters()
                        if p.requires_grad}
         self.ema = {n: p.detach().clone() for n, p in self.params.items()}
-        self.optimizer = torch.optim.AdamW(self.params.values(), lr=task.lr, betas=options.betas,
-                                           weight_decay=options.weight_decay, fused=True)
+        inner = getattr(task, "matrices", set())  # names of what Muon takes; AdamW takes the rest
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(
+            [p for n, p in self.params.items() if n not in inner], lr=task.lr, betas=options.betas,
+            weight_decay=options.weight_decay, fused=True)]
+        if inner:
+            self.optimizers.append(Muon([self.params[n] for n in inner], task.lr, weight_decay=options.weight_decay))
         self.step, self.elapsed = 0, 0.0
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self._resume()
 
     def _resume(self) -> None:
@@ -98,8 +105,12 @@ class Trainer:
                 p.copy_(tensors[f"param.{name}"])
                 self.ema[name].copy_(tensors[f"ema.{name}"])
                 if self.step:
-                    self.optimizer.state[p] = {"step": torch.tensor(float(self.step), device=p.device),
-                                               "exp_avg": tensors[f"m.{name}"].clone(), "exp_avg_sq": tensors[f"v.{name}"].clone()}
+                    self._optimizer(p).state[p] = {
+                        "step": torch.tensor(float(self.step), device=p.device), "exp_avg": tensors[f"m.{name}"].clone(),
+                        "exp_avg_sq": tensors[f"v.{name}"].clone()}
+
+    def _optimizer(self, p: nn.Parameter) -> torch.optim.Optimizer:
+        return next(o for o in self.optimizers if any(p is q for g in o.param_groups for q in g["params"]))
 
     def save(self) -> None:
         """Write the whole state; the old one is replaced only once the new one is on disk."""
@@ -109,7 +120,7 @@ class Trainer:
         tensors = {}
         for name, p in self.params.items():
             tensors[f"param.{name}"], tensors[f"ema.{name}"] = p.detach(), self.ema[name]
-            state = self.optimizer.state.get(p, {})
+            state = self._optimizer(p).state.get(p, {})
             tensors[f"m.{name}"] = state.get("exp_avg", torch.zeros_like(p))
             tensors[f"v.{name}"] = state.get("exp_avg_sq", torch.zeros_like(p))
         save_file({k: t.contiguous() for k, t in tensors.items()}, new / "state.safetensors")
@@ -135,7 +146,7 @@ class Trainer:
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warm) / (1 - warm))))
 
     def _batch(self, step: int) -> dict[str, Tensor]:
-        batch = self.task.batch(np.random.default_rng((self.options.seed, step)))
+        batch = self.task.batch(np.random.default_rng((self.options.seed, step, self.rank)))
         return {k: t.pin_memory() if self.options.device != "cpu" else t for k, t in batch.items()}
 
     def run(self) -> None:
@@ -148,24 +159,30 @@ class Trainer:
             while self.progress() < 1:
                 batch = {k: t.to(device, non_blocking=True) for k, t in ahead.pop(0).result().items()}
                 ahead.append(pool.submit(self._batch, self.step + 3))
-                generator = torch.Generator(device).manual_seed(o.seed * 1_000_003 + self.step)
+                generator = torch.Generator(device).manual_seed((o.seed + 97 * self.rank) * 1_000_003 + self.step)
                 self.task.whole = self.progress() > 0.85  # a task may look at it: the last part is the whole thing
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     loss, parts = self.task.loss(batch, generator)
-                self.optimizer.zero_grad(set_to_none=True)
+                for optimizer in self.optimizers:
+                    optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                if self.world > 1:
+                    self._share()
                 norm = torch.nn.utils.clip_grad_norm_(self.params.values(), 1.0)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.task.lr * self._rate()
-                self.optimizer.step()
+                for optimizer in self.optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = self.task.lr * self._rate()
+                    optimizer.step()
                 self.step += 1
                 keep = min(o.ema, (1 + self.step) / (10 + self.step))
                 with torch.no_grad():
                     torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.params.values()], 1 - keep)
                 now = time.monotonic()
-                self.elapsed = first_elapsed + now - started
+                self.elapsed = self._agreed(first_elapsed + now - started)
+                if self.rank:
+                    continue
                 if now - logged > o.log_every or self.progress() >= 1:
-                    rate = (self.step - done_at_log) * self.task.batch_size / (now - logged)
+                    rate = (self.step - done_at_log) * self.task.batch_size * self.world / (now - logged)
                     self._log(loss=loss, norm=norm, samples_per_s=rate, **parts)
                     logged, done_at_log = now, self.step
                 if now - saved > o.save_every:
@@ -173,8 +190,25 @@ class Trainer:
                     saved = time.monotonic()
             for waiting in ahead:
                 waiting.cancel()
-        self.save()
-        self.finish()
+        if self.rank == 0:
+            self.save()
+            self.finish()
+
+    def _share(self) -> None:
+        """Average the gradients over the processes; each drew a batch of its own."""
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.params.values()]
+        flat = torch.cat([g.flatten() for g in grads])
+        dist.all_reduce(flat)
+        for p, mean in zip(self.params.values(), (flat / self.world).split([g.numel() for g in grads])):
+            p.grad = mean.view_as(p)
+
+    def _agreed(self, elapsed: float) -> float:
+        """The first process's clock, so that all of them stop at the same step."""
+        if self.world == 1:
+            return elapsed
+        clock = torch.tensor([elapsed], dtype=torch.float64, device=self.options.device)
+        dist.broadcast(clock, 0)
+        return float(clock)
 
     def finish(self) -> None:
         """Put the EMA into the modules, export them and draw the sheet."""
