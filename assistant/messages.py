@@ -29,7 +29,7 @@ class Settings:
     keep_subject: float = 2.0  # guidance strength of E(x), 0 to 10
     follow_words: float = 2.0  # guidance strength of H(s) or F(w), 0 to 10
     preview_every: int = 4  # steps between previews; 0: none
-    temperature: float = 0.7  # of the reply's words; 0: greedy
+    temperature: float = 0.4  # of the reply's words; 0: greedy
 
 
 @dataclass(frozen=True)

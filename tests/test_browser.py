@@ -20,6 +20,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 expect = sync_api.expect
 ROOT = Path(__file__).resolve().parent.parent
 SECOND = 1000  # milliseconds
+expect.set_options(timeout=30 * SECOND)  # a busy machine is no fault of the page
 LEFT = "signal is aborted|Connection errored out"  # what gradio logs when a page with an open stream is left
 
 
@@ -72,7 +73,7 @@ def page(browser, address):
     """A fresh visitor. A test fails if the page throws, or asks any other host for anything."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(15 * SECOND)
+    page.set_default_timeout(30 * SECOND)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text)

@@ -56,9 +56,8 @@ def write_encoder(vae: AutoencoderKL, images: np.ndarray) -> float:
     eight = _blocks(four @ a.T)
     b, spread = principal(eight.flatten(0, 2), count)
     kept = float(spread.square().sum() / (x.square().mean() * 192))
-    # their own spreads are left to them, so that an error in the latents weighs what it weighs in the picture, and a sampler
-    # settles the strong components, which are the coarse ones, first
     b = b / (eight.flatten(0, 2) @ b.T).std()
+    found = eight.flatten(0, 2) @ b.T
 
     encoder.conv_in.weight[:3, :, 1, 1] = torch.eye(3)
     _down(encoder.down_blocks[0].downsamplers[0].conv, torch.eye(12))
@@ -81,7 +80,12 @@ def write_encoder(vae: AutoencoderKL, images: np.ndarray) -> float:
             last.bias[g * each + 2 * mine + r] = REFERENCE if r % 2 == 0 else -REFERENCE
     _down(last, matrix)
     encoder.conv_out.bias[:count], encoder.conv_out.bias[count:] = -SHIFT, -30.0
-    vae.quant_conv.weight[:, :, 0, 0] = torch.eye(2 * count)
+    # Half of the differences in spread, as powers go, are left to them: with all of them a sampler settles the coarse
+    # components in its first two or three steps, grain and all; with none the finest count as much as the coarsest.
+    gain = torch.ones(2 * count)
+    gain[:count] = found.std(0).rsqrt()
+    vae.quant_conv.weight[:, :, 0, 0] = gain.diag()
+    vae.quant_conv.bias[:count] = -gain[:count] * found.mean(0)
     return kept
 
 

@@ -12,7 +12,6 @@ class Stage:
     writes: str  # folder under the model's
     share: float  # of the minutes given to the whole recipe
     batch: int  # pictures or dialogues a step
-    reduce: int = 1  # pictures are made this many times smaller
     goes_on: bool = False  # starts from what the stage before it wrote
 
 

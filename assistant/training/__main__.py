@@ -46,9 +46,9 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     warm = args.init or (before if stage.goes_on and any((before / "unet" if stage.task == "base" else before).glob("diffusion_pytorch_model*")) else None)
     if stage.task == "base":
         from .base import BaseTask
-        return BaseTask(config, world, device, model / "base/vae", batch, warm, stage.reduce, args.compile)
+        return BaseTask(config, world, device, model / "base/vae", batch, warm, args.compile)
     from .cafe import CafeTask
-    return CafeTask(config, world, device, model, batch, warm, stage.reduce, args.compile)
+    return CafeTask(config, world, device, model, batch, warm, args.compile)
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float | None) -> None:

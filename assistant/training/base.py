@@ -1,7 +1,4 @@
-"""Trains the base text-to-image model: a UNet2DConditionModel and its CLIPTextModel together, on latents and captions.
-
-`reduce=2` trains on pictures of half the side, about four times as many a second; the same UNet goes on at full size.
-"""
+"""Trains the base text-to-image model: a UNet2DConditionModel and its CLIPTextModel together, on latents and captions."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class BaseTask:
     name, lr = "base", 1e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, vae: Path, batch_size: int = 32,
-                 warm: Path | None = None, reduce: int = 1, compiled: bool = False) -> None:
+                 warm: Path | None = None, compiled: bool = False) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.tokenizer = caption_tokenizer(config)
         self.vae = load_vae(vae).to(device)
@@ -53,8 +50,8 @@ class BaseTask:
             self.unet.compile()
         self.layout = Layout(self.unet).to(device)
         self.matrices = inner_matrices("unet", self.unet)
-        self.vloss = VLoss(config, device)
-        self.latents = encode_latents(world, device, self.vae, reduce)
+        self.latents = encode_latents(world, device, self.vae)
+        self.vloss = VLoss(config, device, self.latents)
         self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
         empty = self.tokenizer("", padding="max_length", max_length=self.tokenizer.model_max_length)["input_ids"]
         self.empty = np.asarray(empty, np.int16)

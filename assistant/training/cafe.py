@@ -43,7 +43,7 @@ class CafeTask:
     name, lr = "cafe", 1e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
-                 warm: Path | None = None, reduce: int = 1, compiled: bool = False,
+                 warm: Path | None = None, compiled: bool = False,
                  unet: UNet2DConditionModel | None = None) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.vision = load_vision(config, init).to(device)
@@ -62,8 +62,8 @@ class CafeTask:
             self.unet.compile()
         self.layout = Layout(self.unet).to(device)
         self.matrices = inner_matrices("unet", self.unet)
-        self.vloss = VLoss(config, device)
-        self.latents, self.semantics = encode_latents(world, device, self.vae, reduce), encode_semantics(world, device, self.vision)
+        self.latents, self.semantics = encode_latents(world, device, self.vae), encode_semantics(world, device, self.vision)
+        self.vloss = VLoss(config, device, self.latents)
         self.patches = encode_patches(world, device, self.vision)
         self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
 

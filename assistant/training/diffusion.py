@@ -21,8 +21,8 @@ CHUNK = 256
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 
 
-def encode_latents(world: World, device: str, vae: nn.Module, reduce: int = 1) -> Tensor:
-    """(N, C, h, w) scaled latents of every ready picture, made `reduce` times smaller first.
+def encode_latents(world: World, device: str, vae: nn.Module) -> Tensor:
+    """(N, C, h, w) scaled latents of every ready picture.
 
     A decoder trained further leaves them, and the cache, as they are.
     """
@@ -31,13 +31,13 @@ def encode_latents(world: World, device: str, vae: nn.Module, reduce: int = 1) -
     linear = as_linear(vae, examples)  # an encoder written by hand is one: then a product does what it does, at once
 
     def encode(pixels: Tensor) -> dict[str, Tensor]:
-        x = F.avg_pool2d(pixels, reduce) * 2 - 1
+        x = pixels * 2 - 1
         if linear is None:
             return {"latents": vae.encode(x).latent_dist.mean.float() * scale}
         z = (patches_of(x) @ linear[0] + linear[1]) * scale
         return {"latents": z.unflatten(0, (len(x), x.shape[2] // 8, x.shape[3] // 8)).movedim(-1, 1)}
 
-    return encode_all(world, device, encode, world.folder, f"vae{scale}-{reduce}")["latents"]
+    return encode_all(world, device, encode, world.folder, f"vae{scale}")["latents"]
 
 
 def encode_patches(world: World, device: str, vision: nn.Module) -> Tensor:
@@ -78,10 +78,16 @@ def encode_all(world: World, device: str, encode: Callable[[Tensor], dict[str, T
 
 
 class VLoss:
-    """Eq. 3's noise-prediction loss in its v form, v = sqrt(abar) eps - sqrt(1 - abar) x0, over all timesteps."""
+    """Eq. 3's noise-prediction loss in its v form, v = sqrt(abar) eps - sqrt(1 - abar) x0, over all timesteps.
 
-    def __init__(self, config: AssistantConfig, device: str) -> None:
+    A channel counts by the variance of the latents (N, C, h, w) in it, nearly what an error in it weighs in the picture:
+    most channels hold fine detail that cannot be foreseen, and would drown the few that hold shapes and colours.
+    """
+
+    def __init__(self, config: AssistantConfig, device: str, latents: Tensor) -> None:
         self.abar = DDIMScheduler(**config.decoder.scheduler).alphas_cumprod.to(device)
+        spread = latents[::10].float().var((0, 2, 3))
+        self.channels = (spread / spread.mean()).view(-1, 1, 1)
 
     def draw(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> noised latents, timesteps (B,), target v."""
@@ -100,7 +106,7 @@ class VLoss:
     def __call__(self, predicted: Tensor, target: Tensor, masks: Tensor) -> Tensor:
         """Mean squared error; the subject, masks (B, h, w) in 0..255, counts up to twice."""
         weight = 1 + masks[:, None].float() / 255
-        return (weight * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
+        return (weight * self.channels * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
 
 
 class Layout(nn.Module):

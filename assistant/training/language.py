@@ -45,6 +45,7 @@ class LanguageTask:
         self.llama = LlamaForCausalLM(LlamaConfig(
             **config.language.llama, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id, attn_implementation="sdpa")).to(device).train()
+        self.matrices = {f"llama.{n}" for n, p in self.llama.named_parameters() if p.ndim == 2 and ".layers." in n}
 
         lengths = world["spoken"].shape[1] - np.argmax(world["spoken"][:, ::-1], 1)  # the last word is the assistant's
         rows = np.concatenate([world.talks, world.groups[world.groups % 2 == 0]])

@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # the quintic of the original
 
 
 def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
-    """(m, n) -> the same singular vectors with singular values near 1, by Newton-Schulz iteration."""
+    """(m, n) -> the same singular vectors with singular values near 1, by Newton-Schulz iteration.
+
+    All iterates are polynomials of one Gram matrix, so that they are carried out on it: the long side is met only twice.
+    """
     wide = update.shape[0] <= update.shape[1]
     x = update if wide else update.T
     x = x / (x.norm() + 1e-7)
+    gram = x @ x.T
+    product = one = torch.eye(len(gram), dtype=x.dtype, device=x.device)
     for _ in range(steps):
-        gram = x @ x.T
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+        factor = _A * one + _B * gram + _C * gram @ gram
+        product, gram = factor @ product, factor @ gram @ factor
+    x = product @ x
     return x if wide else x.T
 
 
@@ -33,15 +40,25 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step on the gradients as they are."""
+        """One step on the gradients as they are. Several processes with equal gradients share the work."""
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+            params = [p for p in group["params"] if p.grad is not None]
+            # the largest first, in turns, so that each process has as much to do
+            order = sorted(range(len(params)), key=lambda i: -params[i].numel())
+            owner = {i: turn % world for turn, i in enumerate(order)}
+            updates = []
+            for i, p in enumerate(params):
                 state = self.state[p]
                 if not state:
                     state["exp_avg"] = torch.zeros_like(p)
                 mean = state["exp_avg"].lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonal(p.grad.lerp(mean, group["momentum"]).flatten(1))
+                update = p.grad.lerp(mean, group["momentum"]).flatten(1)
+                updates.append(orthogonal(update) if owner[i] == rank else torch.zeros_like(update))
+            if world > 1:
+                flat = torch.cat([u.flatten() for u in updates])
+                dist.all_reduce(flat)
+                updates = [part.view_as(u) for part, u in zip(flat.split([u.numel() for u in updates]), updates)]
+            for p, update in zip(params, updates):
                 size = 0.2 * max(update.shape) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(p), alpha=-group["lr"] * size)

@@ -1,7 +1,8 @@
 """Trains the base model and CAFE's decoder together on one UNet, before each goes on alone.
 
-Half of each step draws from words (base.py), half from E(x) and F(target) (cafe.py). What a cat in the snow looks like is
-learned once for both; text states and E(x) have one width, so that even keys and values are shared until they part.
+A quarter of each step draws from words (base.py), the rest from E(x) and F(target) (cafe.py), which is harder. What a cat in
+the snow looks like is learned once for both; text states and E(x) have one width, so that even keys and values are shared
+until they part.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class TrunkTask:
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
         self.batch_size = batch_size
-        self.base = BaseTask(config, world, device, init / "base/vae", batch_size // 2)
-        self.cafe = CafeTask(config, world, device, init, batch_size // 2, unet=self.base.unet)
+        self.base = BaseTask(config, world, device, init / "base/vae", batch_size // 4)
+        self.cafe = CafeTask(config, world, device, init, batch_size - batch_size // 4, unet=self.base.unet)
         self.cafe.layout, self.matrices = self.base.layout, self.base.matrices
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -39,7 +40,7 @@ class TrunkTask:
         for of, task in (("base", self.base), ("cafe", self.cafe)):
             own = {k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")}
             loss, said = task.loss(own, generator)
-            total, parts = total + loss / 2, {**parts, **{f"{of}_{k}": v for k, v in said.items()}}
+            total, parts = total + loss * task.batch_size / self.batch_size, {**parts, **{f"{of}_{k}": v for k, v in said.items()}}
         return total, parts
 
     def export(self, folder: Path) -> None:
