@@ -41,7 +41,7 @@ def write_ready_subjects(folder: Path, size: int) -> None:
         rng = random.Random(f"ready/{number}")
         who = _cast(rng, kind, colour, pattern)
         scene = replace(sample_scene(rng, who, None), context=context, style=style, light="day", pose="standing",
-                        accessories=(), scale=0.68, x=0.5, flip=False)
+                        accessories=(), scale=0.65, x=0.5)
         name = f"{number}-{kind}.png"
         render(scene, size).image.save(folder / name)
         listing.append({"file": name, "name": describe(who), "wishes": list(wishes)})

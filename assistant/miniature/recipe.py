@@ -17,15 +17,15 @@ class Stage:
 
 # The base model and CAFE's decoder share a UNet for most of their training and part at the end.
 STAGES = (
-    Stage("vae", "vae", "base/vae", 0.12, 16),
-    Stage("dino", "dino", "dino", 0.11, 32),
-    Stage("clip", "clip", "clip", 0.10, 64),
-    Stage("language", "language", "llama", 0.14, 32),
-    Stage("judge", "judge", "judge", 0.04, 64),
+    Stage("vae", "vae", "base/vae", 0.06, 16),
+    Stage("dino", "dino", "dino", 0.17, 32),
+    Stage("clip", "clip", "clip", 0.13, 64),
+    Stage("language", "language", "llama", 0.15, 32),
+    Stage("judge", "judge", "judge", 0.03, 64),
     Stage("bridge", "bridge", "bridge", 0.06, 32),
-    Stage("trunk", "trunk", ".", 0.35, 32),
-    Stage("base", "base", "base", 0.05, 32, goes_on=True),
-    Stage("cafe", "cafe", "cafe", 0.10, 32, goes_on=True),
+    Stage("trunk", "trunk", ".", 0.34, 32),
+    Stage("base", "base", "base", 0.02, 32, goes_on=True),
+    Stage("cafe", "cafe", "cafe", 0.04, 32, goes_on=True),
 )
 GROUPS = 10_240  # of three pictures each
 TALKS = 40_000  # dialogues without pictures

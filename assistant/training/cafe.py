@@ -36,11 +36,15 @@ def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) ->
     return unet, SemanticValues.of(unet, semantic_width)
 
 
+SEEN = 128  # patches of E(x) that a training step attends to, beside the class token; the last part of it sees all
+
+
 class CafeTask:
     """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet, `unet` one
     that is being trained elsewhere too."""
 
     name, lr = "cafe", 1e-3
+    whole = False  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  warm: Path | None = None, compiled: bool = False,
@@ -74,8 +78,10 @@ class CafeTask:
         photo, target = self.world.pairs(rng, self.batch_size)
         same = rng.random(len(photo)) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
         keep = (rng.random((2, len(photo))) >= 0.1).astype(np.float32)
+        patches = self.config.vision.patch_tokens
+        seen = np.concatenate([[0], 1 + rng.permutation(patches - 1)[:patches if self.whole else SEEN]])
         return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
-                "keep": torch.from_numpy(keep), "labels": torch.from_numpy(self.world["labels"][target])}
+                "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep), "labels": torch.from_numpy(self.world["labels"][target])}
 
     def _semantics(self, at: Tensor, generator: torch.Generator) -> Tensor:
         """F(target), shaken a little: H(s) and mixtures of F never lie exactly where F does."""
@@ -86,8 +92,8 @@ class CafeTask:
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         latents = self.latents[batch["target"]].float()
         noised, t, target = self.vloss.draw(latents, generator)
-        seam = training_seam(self.values, self.patches[batch["photo"]].float(), self._semantics(batch["target"], generator),
-                             *batch["keep"])
+        patches = self.patches[batch["photo"]][:, batch["seen"]].float()
+        seam = training_seam(self.values, patches, self._semantics(batch["target"], generator), *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
         masks = self.masks[batch["target"]]
         v, (layout, kind) = self.vloss(predicted, target, masks), self.layout(masks, batch["labels"])

@@ -129,6 +129,7 @@ class Layout(nn.Module):
     def forward(self, masks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Of the UNet's last call: masks (B, h, w) in 0..255, labels (B, 17) -> loss, share of kinds named rightly."""
         found, share = self.head(self.grid), masks.float() / 255
+        self.grid = None  # with its graph; a UNet that holds one cannot be copied
         of, y, x = (share > 0.5).nonzero(as_tuple=True)
         names, right = attribute_loss(found[of, 1:, y, x], labels[of])
         return names + F.binary_cross_entropy_with_logits(found[:, 0].float(), share), right[0]

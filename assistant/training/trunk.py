@@ -21,7 +21,8 @@ from .data import World
 
 
 class TrunkTask:
-    name, lr = "trunk", 1e-3
+    name, lr = "trunk", 3e-3
+    whole = False  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
         self.batch_size = batch_size
@@ -33,6 +34,7 @@ class TrunkTask:
         return {**self.base.modules(), **self.cafe.modules()}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        self.cafe.whole = self.whole
         return {f"{of}.{k}": t for of, task in (("base", self.base), ("cafe", self.cafe)) for k, t in task.batch(rng).items()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
