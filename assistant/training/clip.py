@@ -60,7 +60,8 @@ class ClipTask:
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         seen = F.normalize(self.clip.encode_image(self._pixels(batch["images"])).float(), dim=-1)
-        names, named = attribute_loss(self.names(seen * self.config.vision.semantic_norm), batch["labels"], WEIGHTS)
+        said = self.names(seen * self.config.vision.semantic_norm)
+        names, named = attribute_loss(said, batch["labels"], WEIGHTS)
         share = F.adaptive_avg_pool2d(batch["masks"].float() / 255, self.stage.shape[-1])
         of, y, x = (share > 0.4).nonzero(as_tuple=True)
         local, found = attribute_loss(self.local(self.stage[of, :, y, x]), batch["labels"][of], WEIGHTS)
@@ -69,8 +70,9 @@ class ClipTask:
         own = torch.arange(len(logits), device=logits.device)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
         return loss + 8 * names + 8 * local, {
-            "kind": named[0], "local_kind": found[0], "colour": named[1], "context": named[4], "style": named[6], "worn": self._worn(self.names(seen * self.config.vision.semantic_norm), batch["labels"]),
-            "right": (logits.argmax(1) == own).float().mean(), "scale": self.clip.logit_scale.detach().exp()}
+            "kind": named[0], "local_kind": found[0], "colour": named[1], "context": named[4], "style": named[6],
+            "worn": self._worn(said.detach(), batch["labels"]), "right": (logits.argmax(1) == own).float().mean(),
+            "scale": self.clip.logit_scale.detach().exp()}
 
     @staticmethod
     def _worn(logits: Tensor, labels: Tensor) -> Tensor:

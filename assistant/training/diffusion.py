@@ -92,7 +92,7 @@ class VLoss:
     def draw(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> noised latents, timesteps (B,), target v."""
         # more of the high noise levels, where the conditions decide: what they mean is the slowest thing to learn
-        where = torch.rand(len(latents), device=latents.device, generator=generator) ** 0.6
+        where = torch.rand(len(latents), device=latents.device, generator=generator) ** 0.4
         t = (where * len(self.abar)).long().clamp_max(len(self.abar) - 1)
         noise = torch.randn(latents.shape, device=latents.device, generator=generator)
         signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
