@@ -63,8 +63,10 @@ class DecoderConfig:
     text: Mapping[str, Any]  # transformers.CLIPTextConfig of the base model
     scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
     image_size: int
+    noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:
+        _require(0.0 <= self.noise <= 1.0, f"The starting noise is {self.noise}; it can be 0 to 1.", "Choose a value in between.")
         down = 2 ** (len(self.vae["block_out_channels"]) - 1)
         _require(self.image_size == down * self.unet["sample_size"],
                  f"{self.image_size} px over {down} is not the UNet's sample size {self.unet['sample_size']}.",

@@ -157,7 +157,7 @@ class Assistant:
                                  condition.semantics is not None)
                 seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
                 events.put(self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step,
-                                               settings.preview_every, Either()))
+                                               settings.preview_every, Either(), self.config.decoder.noise))
             except BaseException as error:  # handed over to the caller's thread, whole
                 events.put(error)
 

@@ -131,13 +131,18 @@ class Diffusion:
         on_step: sampling.OnStep | None = None,
         preview_every: int = 0,
         cancel: sampling.Flag | None = None,
+        noise: float = 1.0,
     ) -> sampling.Denoised:
-        """Draw one image's latents per seed, at the size the UNet was made for. See `sampling.denoise`."""
+        """Draw one image's latents per seed, at the size the UNet was made for. See `sampling.denoise`.
+
+        Args:
+            noise: multiplies the starting noise, 0 to 1; 1 is what the scheduler expects.
+        """
         side = self.unet.config.sample_size
         height, width = (side, side) if isinstance(side, int) else side
-        noise = sampling.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
+        start = noise * sampling.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
         made = sampling.make_scheduler(scheduler, self.scheduler_config)
-        return sampling.denoise(self.unet, plan, made, noise, steps, seam, on_step, preview_every, cancel)
+        return sampling.denoise(self.unet, plan, made, start, steps, seam, on_step, preview_every, cancel)
 
     @property
     def _shift(self) -> float:

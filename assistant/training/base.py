@@ -31,6 +31,7 @@ PROMPTS = ("a red cat on the beach", "a blue dog with white stripes in space, pi
 
 class BaseTask:
     name, lr = "base", 1e-3
+    done = 1.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, vae: Path, batch_size: int = 32,
                  warm: Path | None = None, compiled: bool = False) -> None:
@@ -68,7 +69,7 @@ class BaseTask:
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         latents = self.latents[batch["at"]].float()
-        noised, t, target = self.vloss.draw(latents, generator)
+        noised, t, target = self.vloss.draw(latents, generator, self.done)
         states = self.text(input_ids=batch["texts"]).last_hidden_state
         predicted = self.unet(noised, t, states, return_dict=False)[0]
         masks = self.masks[batch["at"]]

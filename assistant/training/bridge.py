@@ -18,20 +18,11 @@ from ..miniature.visual_words import VISUAL_WORDS
 from ..mllm.language import Bridge
 from ..weights import load_llama, load_vision, save_bridge
 from .data import VIEWS, World
-from .diffusion import encode_patches, encode_semantics
+from .diffusion import encode_patches, encode_semantics, expected, ridge
 from .language import HEAD, pick_end
 
 LAMBDA = 0.2
-
-
-def _ridge(layer: nn.Linear, x: Tensor, y: Tensor, ones: Tensor, strength: float = 1e-3) -> None:
-    """Set a linear layer to the ridge regression of y (N, b) on x (N, a); `ones` (N,) weighs the rows."""
-    x = torch.cat([x, ones[:, None]], 1).double()
-    gram = x.T @ x
-    gram += strength * gram.diagonal().mean() * torch.eye(len(gram), device=x.device, dtype=x.dtype)
-    solution = torch.linalg.solve(gram, x.T @ y.double()).float()
-    layer.weight.copy_(solution[:-1].T)
-    layer.bias.copy_(solution[-1])
+FITTED = 200  # batches on which H is fitted at the end
 
 
 class BridgeTask:
@@ -43,7 +34,7 @@ class BridgeTask:
         vision = load_vision(config, init).to(device)
         self.llama, self.tokenizer = load_llama(init / "llama")
         self.llama.to(device)
-        self.semantics, self.patches = encode_semantics(world, device, vision), encode_patches(world, device, vision)
+        self.semantics, self.patches = expected(world, encode_semantics(world, device, vision)), encode_patches(world, device, vision)
         self.rows = world.groups[world.groups % 2 == 0]
         self.bridge = Bridge(config.vision.patch_width, self.llama.config.hidden_size, config.language.semantic_width).to(device)
         self._start()
@@ -68,15 +59,20 @@ class BridgeTask:
         seen = self.patches[torch.from_numpy(self.rows * VIEWS).to(self.device)].float()
         quiet = seen[::8, 1::16].flatten(0, 1)
         weight = 0.2
-        _ridge(self.bridge.V, torch.cat([seen[:, 0], weight * quiet]), torch.cat([said, said.new_zeros(len(quiet), said.shape[1])]),
+        ridge(self.bridge.V, torch.cat([seen[:, 0], weight * quiet]), torch.cat([said, said.new_zeros(len(quiet), said.shape[1])]),
                torch.cat([torch.ones(len(seen)), torch.full((len(quiet),), weight)]).to(self.device))
+        self._fit(40)
+
+    @torch.no_grad()
+    def _fit(self, batches: int) -> None:
+        """Set H to the best linear map from M's state to F."""
         states, truths = [], []
-        for k in range(40):
+        for k in range(batches):
             batch = {n: t.to(self.device) for n, t in self.batch(np.random.default_rng((11, k))).items()}
             state, truth, _ = self._forward(batch)
             states.append(state), truths.append(truth)
         states = torch.cat(states)
-        _ridge(self.bridge.H, states, torch.cat(truths), torch.ones(len(states), device=self.device))
+        ridge(self.bridge.H, states, torch.cat(truths), torch.ones(len(states), device=self.device))
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"bridge": self.bridge}
@@ -116,6 +112,8 @@ class BridgeTask:
         return lm + LAMBDA * aim, {"lm": lm.detach(), "mse": mse.detach(), "cosine": cosine.detach()}
 
     def export(self, folder: Path) -> None:
+        """With H fitted once more: it is linear and M frozen, so that its best value need not be crept up to."""
+        self._fit(FITTED)
         save_bridge(self.bridge, folder)
 
     def sheet(self, path: Path) -> None:

@@ -22,7 +22,7 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
 from ..weights import load_tensors, load_vae, load_vision, save_cafe
 from .data import World
-from .diffusion import LAYOUT, Layout, VLoss, encode_latents, encode_patches, encode_semantics, inner_matrices
+from .diffusion import LAYOUT, Layout, VLoss, encode_latents, encode_patches, encode_semantics, expected, inner_matrices
 from .sheets import grid
 
 
@@ -36,7 +36,8 @@ def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) ->
     return unet, SemanticValues.of(unet, semantic_width)
 
 
-SEEN = 128  # patches of E(x) that a training step attends to, beside the class token; the last part of it sees all
+SEEN = 128  # patches of E(x) that a training step attends to, beside the class token
+WHOLE = 0.85  # from here on all of them
 
 
 class CafeTask:
@@ -44,7 +45,7 @@ class CafeTask:
     that is being trained elsewhere too."""
 
     name, lr = "cafe", 1e-3
-    whole = False  # the training loop sets it
+    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  warm: Path | None = None, compiled: bool = False,
@@ -67,6 +68,7 @@ class CafeTask:
         self.layout = Layout(self.unet).to(device)
         self.matrices = inner_matrices("unet", self.unet)
         self.latents, self.semantics = encode_latents(world, device, self.vae), encode_semantics(world, device, self.vision)
+        self.expected = expected(world, self.semantics)
         self.vloss = VLoss(config, device, self.latents)
         self.patches = encode_patches(world, device, self.vision)
         self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
@@ -79,19 +81,21 @@ class CafeTask:
         same = rng.random(len(photo)) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
         keep = (rng.random((2, len(photo))) >= 0.1).astype(np.float32)
         patches = self.config.vision.patch_tokens
-        seen = np.concatenate([[0], 1 + rng.permutation(patches - 1)[:patches if self.whole else SEEN]])
+        seen = np.concatenate([[0], 1 + rng.permutation(patches - 1)[:SEEN if self.done < WHOLE else patches]])
         return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
                 "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep), "labels": torch.from_numpy(self.world["labels"][target])}
 
     def _semantics(self, at: Tensor, generator: torch.Generator) -> Tensor:
-        """F(target), shaken a little: H(s) and mixtures of F never lie exactly where F does."""
-        f = self.semantics[at].float()
+        """F(target), or half the time its mean given the target's attributes, which is what H(s) comes near to; shaken a
+        little: H(s) and mixtures of F never lie exactly where F does."""
+        known = torch.rand(len(at), 1, device=self.expected.device, generator=generator) < 0.5
+        f = torch.where(known, self.expected[at], self.semantics[at].float())
         level = 0.4 * torch.rand(len(f), 1, device=f.device, generator=generator)
         return self.vision.at_norm(f + level * torch.randn(f.shape, device=f.device, generator=generator))
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         latents = self.latents[batch["target"]].float()
-        noised, t, target = self.vloss.draw(latents, generator)
+        noised, t, target = self.vloss.draw(latents, generator, self.done)
         patches = self.patches[batch["photo"]][:, batch["seen"]].float()
         seam = training_seam(self.values, patches, self._semantics(batch["target"], generator), *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]

@@ -18,6 +18,7 @@ from .data import World
 from .dino import CLASSES, attribute_loss
 
 CHUNK = 256
+EARLY = 0.6  # share of the training that is mostly at high noise
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 
 
@@ -77,6 +78,31 @@ def encode_all(world: World, device: str, encode: Callable[[Tensor], dict[str, T
     return out
 
 
+@torch.no_grad()
+def ridge(layer: nn.Linear, x: Tensor, y: Tensor, ones: Tensor, strength: float = 1e-3) -> None:
+    """Set a linear layer to the ridge regression of y (N, b) on x (N, a); `ones` (N,) weighs the rows."""
+    x = torch.cat([x, ones[:, None]], 1).double()
+    gram = x.T @ x
+    gram += strength * gram.diagonal().mean() * torch.eye(len(gram), device=x.device, dtype=x.dtype)
+    solution = torch.linalg.solve(gram, x.T @ y.double()).float()
+    layer.weight.copy_(solution[:-1].T)
+    layer.bias.copy_(solution[-1])
+
+
+@torch.no_grad()
+def expected(world: World, semantics: Tensor) -> Tensor:
+    """F of every ready picture, (N, d_F) -> its mean given the picture's attributes, by ridge regression on their one-hots.
+
+    What remains of F is this picture's own chance (where exactly a stripe lies), which no words foretell: H's best value in
+    eq. 2 is the same with it and without it, but is known from far fewer pictures without.
+    """
+    labels = torch.from_numpy(world["labels"][:len(semantics)].copy()).to(semantics.device).long()
+    x = torch.cat([F.one_hot(labels[:, i], size).float() for i, size in enumerate(CLASSES)], 1)
+    mean = nn.Linear(x.shape[1], semantics.shape[1]).to(semantics.device)
+    ridge(mean, x, semantics.float(), torch.ones(len(x), device=x.device), 1e-6)
+    return mean(x)
+
+
 class VLoss:
     """Eq. 3's noise-prediction loss in its v form, v = sqrt(abar) eps - sqrt(1 - abar) x0, over all timesteps.
 
@@ -89,10 +115,10 @@ class VLoss:
         spread = latents[::10].float().var((0, 2, 3))
         self.channels = (spread / spread.mean()).view(-1, 1, 1)
 
-    def draw(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, h, w) -> noised latents, timesteps (B,), target v."""
-        # more of the high noise levels, where the conditions decide: what they mean is the slowest thing to learn
-        where = torch.rand(len(latents), device=latents.device, generator=generator) ** 0.4
+    def draw(self, latents: Tensor, generator: torch.Generator, done: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, h, w) -> noised latents, timesteps (B,), target v. `done` is the share of the training behind it."""
+        # high noise first, where the conditions decide: what they mean is the slowest thing to learn
+        where = torch.rand(len(latents), device=latents.device, generator=generator) ** (0.15 if done < EARLY else 0.5)
         t = (where * len(self.abar)).long().clamp_max(len(self.abar) - 1)
         noise = torch.randn(latents.shape, device=latents.device, generator=generator)
         signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))

@@ -28,6 +28,7 @@ CLASSES = (len(KINDS), len(COLOURS), len(COLOURS), len(PATTERNS), len(CONTEXTS),
 
 
 VISIBLE = 112  # patches of 256
+WHOLE = 0.85  # from here on all of them
 
 
 class Heads(nn.Module):
@@ -115,6 +116,7 @@ def attribute_loss(logits: Tensor, labels: Tensor, weights: tuple[float, ...] = 
 
 class DinoTask:
     name, lr = "dino", 1.5e-3
+    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 32) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
@@ -123,7 +125,6 @@ class DinoTask:
                           self._pixels(torch.from_numpy(world["images"][:128].copy())))
         begin_local(self.dino, torch.Generator().manual_seed(0))
         self.dino.to(device).train()
-        self.whole = False  # see all patches; the loop's progress decides
         self.patch = config.vision.dino["patch_size"]
         self.heads = Heads(config.vision.patch_width, self.patch).to(device)
 
@@ -150,7 +151,7 @@ class DinoTask:
         target = x.unflatten(2, (side, p)).unflatten(4, (side, p)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(2)
         share = batch["masks"].flatten(1).float() / 255
         tokens = self.dino.embeddings(x)
-        if not self.whole:
+        if self.done < WHOLE:
             at = batch["seen"]
             tokens = torch.cat([tokens[:, :1], tokens[:, 1:].gather(1, at[..., None].expand(-1, -1, tokens.shape[-1]))], 1)
             share, target = share.gather(1, at), target.gather(1, at[..., None].expand(-1, -1, target.shape[-1]))

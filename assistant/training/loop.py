@@ -160,7 +160,7 @@ class Trainer:
                 batch = {k: t.to(device, non_blocking=True) for k, t in ahead.pop(0).result().items()}
                 ahead.append(pool.submit(self._batch, self.step + 3))
                 generator = torch.Generator(device).manual_seed((o.seed + 97 * self.rank) * 1_000_003 + self.step)
-                self.task.whole = self.progress() > 0.85  # a task may look at it: the last part is the whole thing
+                self.task.done = self.progress()  # a task may look at it: a curriculum, or the last part on the whole thing
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     loss, parts = self.task.loss(batch, generator)
                 for optimizer in self.optimizers:

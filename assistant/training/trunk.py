@@ -22,7 +22,7 @@ from .data import World
 
 class TrunkTask:
     name, lr = "trunk", 3e-3
-    whole = False  # the training loop sets it
+    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
         self.batch_size = batch_size
@@ -34,12 +34,12 @@ class TrunkTask:
         return {**self.base.modules(), **self.cafe.modules()}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        self.cafe.whole = self.whole
         return {f"{of}.{k}": t for of, task in (("base", self.base), ("cafe", self.cafe)) for k, t in task.batch(rng).items()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         total, parts = 0.0, {}
         for of, task in (("base", self.base), ("cafe", self.cafe)):
+            task.done = self.done
             own = {k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")}
             loss, said = task.loss(own, generator)
             total, parts = total + loss * task.batch_size / self.batch_size, {**parts, **{f"{of}_{k}": v for k, v in said.items()}}
