@@ -16,8 +16,13 @@ import torch
 from torch import nn
 
 from assistant.errors import WeightsError
+from assistant.presets import MINIATURE
+from assistant.training.data import World, draw
+from assistant.training.diffusion import VLoss, encode_semantics, expected
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
+from assistant.training.trunk import TrunkTask
+from assistant.weights import CHECKPOINTS, load_vision
 
 
 class Line:
@@ -161,3 +166,38 @@ def test_two_processes_share_gradients_and_one_writes(tmp_path: Path) -> None:
     logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert logged[-1] == 20 and logged == sorted(set(logged)), "only one process keeps the log"
     assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text() != str([[0.0] * 3])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    draw(folder, MINIATURE, groups=6, talks=2, seed=5, workers=1)
+    return World(folder, MINIATURE)
+
+
+def test_the_trunk_trains_and_exports_two_decoders(world: World, tmp_path: Path) -> None:
+    task = TrunkTask(MINIATURE, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=4)
+    task.sheet = lambda path: None  # drawing it takes longer than the rest
+    before = task.base.unet.mid_block.resnets[0].conv1.weight.detach().clone()
+    Trainer(task, tmp_path / "state", tmp_path / "model", Options(steps=2)).run()
+    assert not torch.equal(task.base.unet.mid_block.resnets[0].conv1.weight, before)
+    assert (tmp_path / "model/base/unet/config.json").exists()
+    assert (tmp_path / "model/cafe/semantic_values.safetensors").exists()
+
+
+def test_expected_semantics_forget_what_attributes_do_not_say(world: World) -> None:
+    vision = load_vision(MINIATURE, CHECKPOINTS / MINIATURE.folder)
+    semantics = encode_semantics(world, "cpu", vision)
+    labels = torch.from_numpy(world["labels"][:len(semantics)].copy()).float()
+    said = labels[:, :1] * torch.ones(1, 3)  # says the kind and nothing else
+    torch.testing.assert_close(expected(world, said), said, atol=0.05, rtol=0)
+    noise = torch.randn(len(said), 3, generator=torch.Generator().manual_seed(0))
+    assert expected(world, said + noise).sub(said).square().mean() < noise.square().mean()
+
+
+def test_v_at_the_last_step_is_the_picture_and_early_training_stays_near_it() -> None:
+    latents = torch.randn(512, 20, 4, 4, generator=torch.Generator().manual_seed(1))
+    loss = VLoss(MINIATURE, "cpu", latents)
+    assert loss.abar[-1] == 0  # zero terminal SNR: v = -x0 there
+    drawn = {done: loss.draw(latents, torch.Generator().manual_seed(2), done)[1].float().mean() for done in (0.0, 1.0)}
+    assert drawn[0.0] > 800 > drawn[1.0] > 500

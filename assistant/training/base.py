@@ -53,7 +53,7 @@ class BaseTask:
         self.matrices = inner_matrices("unet", self.unet)
         self.latents = encode_latents(world, device, self.vae)
         self.vloss = VLoss(config, device, self.latents)
-        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
+        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)].copy()).to(device), self.latents.shape[-1])
         empty = self.tokenizer("", padding="max_length", max_length=self.tokenizer.model_max_length)["input_ids"]
         self.empty = np.asarray(empty, np.int16)
 

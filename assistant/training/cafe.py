@@ -41,21 +41,22 @@ WHOLE = 0.85  # from here on all of them
 
 
 class CafeTask:
-    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet, `unet` one
-    that is being trained elsewhere too."""
+    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet, `shared` a
+    UNet that is being trained elsewhere too, with its layout."""
 
     name, lr = "cafe", 1e-3
     done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  warm: Path | None = None, compiled: bool = False,
-                 unet: UNet2DConditionModel | None = None) -> None:
+                 shared: tuple[UNet2DConditionModel, Layout] | None = None) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.vision = load_vision(config, init).to(device)
         self.vae = load_vae(init / "base" / "vae").to(device)
-        if unet is not None:
-            attention.install(unet, "sdpa")
-            self.unet, self.values = unet, SemanticValues.of(unet, config.language.semantic_width)
+        if shared:
+            self.unet = shared[0]
+            attention.install(self.unet, "sdpa")
+            self.values = SemanticValues.of(self.unet, config.language.semantic_width)
         else:
             self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width,
                                                        config.language.semantic_width)
@@ -65,13 +66,13 @@ class CafeTask:
         self.unet.to(device).train(), self.values.to(device).train()
         if compiled:
             self.unet.compile()
-        self.layout = Layout(self.unet).to(device)
+        self.layout = shared[1] if shared else Layout(self.unet).to(device)
         self.matrices = inner_matrices("unet", self.unet)
         self.latents, self.semantics = encode_latents(world, device, self.vae), encode_semantics(world, device, self.vision)
         self.expected = expected(world, self.semantics)
         self.vloss = VLoss(config, device, self.latents)
         self.patches = encode_patches(world, device, self.vision)
-        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)]).to(device), self.latents.shape[-1])
+        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)].copy()).to(device), self.latents.shape[-1])
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"unet": self.unet, "values": self.values, "layout": self.layout}

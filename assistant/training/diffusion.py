@@ -69,7 +69,7 @@ def encode_all(world: World, device: str, encode: Callable[[Tensor], dict[str, T
         return load_file(place, device=device)
     out: dict[str, Tensor] = {}
     for start in range(0, first, CHUNK):
-        x = torch.from_numpy(world["images"][start:start + CHUNK]).to(device)
+        x = torch.from_numpy(world["images"][start:start + CHUNK].copy()).to(device)
         with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=device != "cpu"):
             found = encode(x.permute(0, 3, 1, 2).float() / 255)
         for k, t in found.items():

@@ -27,8 +27,9 @@ class TrunkTask:
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
         self.batch_size = batch_size
         self.base = BaseTask(config, world, device, init / "base/vae", batch_size // 4)
-        self.cafe = CafeTask(config, world, device, init, batch_size - batch_size // 4, unet=self.base.unet)
-        self.cafe.layout, self.matrices = self.base.layout, self.base.matrices
+        self.cafe = CafeTask(config, world, device, init, batch_size - batch_size // 4,
+                             shared=(self.base.unet, self.base.layout))
+        self.matrices = self.base.matrices
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {**self.base.modules(), **self.cafe.modules()}
