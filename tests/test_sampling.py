@@ -1,6 +1,7 @@
 """The denoising loop: stock latents for the same seed, three solvers that agree, previews, cancel, seeds, modules."""
 
 import copy
+import dataclasses
 import threading
 
 import numpy as np
@@ -15,6 +16,7 @@ from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
+from assistant.presets import MINIATURE
 
 NAMES = ("ddim", "dpm++", "unipc")
 CONFIG = {
@@ -212,6 +214,16 @@ def test_a_seed_means_the_same_alone_and_in_company(diffusion):
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
     again = diffusion.sample(text_plan(3.0), seam_for(diffusion), (7, 8), 4).latents
     assert torch.equal(again, together)
+
+
+def test_less_starting_noise_leaves_less_to_the_seed(diffusion):
+    def apart(noise: float) -> float:
+        a, b = diffusion.sample(text_plan(3.0), seam_for(diffusion), (7, 8), 4, noise=noise).latents
+        return float((a - b).square().mean())
+
+    assert apart(1.0) > apart(0.5) > apart(0.0) == 0.0
+    with pytest.raises(ConfigError, match="1.5"):
+        dataclasses.replace(MINIATURE.decoder, noise=1.5)
 
 
 def test_two_streams_keep_latents_and_solvers_of_their_own(diffusion):
