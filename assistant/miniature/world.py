@@ -33,10 +33,11 @@ EYES = ("dots", "round", "big", "sleepy")
 
 # Each place is one stage set, and its hero stands in the middle and faces right, as in a picture book. Whatever neither words
 # nor a photo can say (which side the palm is on, how large the hero is) a decoder would have to guess; a small one that is
-# trained on two cores learns to draw far sooner where there is nothing to guess.
+# trained on two cores learns to draw far sooner where there is little to guess.
 BACKDROP = 8  # seed of the sets
-SIZES = (0.62, 0.68)
-MIDDLES = (0.48, 0.52)
+SIZES = (0.645, 0.655)
+MIDDLES = (0.495, 0.505)
+LAYOUTS = 4  # of each pattern
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Individual:
     second: str
     pattern: str
     eyes: str
-    layout: int  # seed of the pattern's own layout (where stripes, spots, patches lie)
-    width: float  # 0.88 to 1.14: body width
-    height: float  # 0.90 to 1.12: body height
-    head: float  # 0.90 to 1.15: head size (lid, screen, ... of a thing)
-    part: float  # 0.80 to 1.25: ears, tail, spout, handle, laces, ...
+    layout: int  # 0 to LAYOUTS - 1: where its stripes, spots, patches lie
+    width: float  # 0.96 to 1.04: body width
+    height: float  # 0.97 to 1.03: body height
+    head: float  # 0.95 to 1.05: head size (lid, screen, ... of a thing)
+    part: float  # 0.90 to 1.10: ears, tail, spout, handle, laces, ...
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def sample_individual(rng: random.Random, held_out: bool = False) -> Individual:
         one = Individual(
             kind=rng.choice(KINDS), colour=colour,
             second=rng.choice([c for c in COLOURS if c != colour and can_pair(colour, c)]),
-            pattern=rng.choice(PATTERNS), eyes=rng.choice(EYES), layout=rng.randrange(2**31),
-            width=rng.uniform(0.88, 1.14), height=rng.uniform(0.90, 1.12),
-            head=rng.uniform(0.90, 1.15), part=rng.uniform(0.80, 1.25))
+            pattern=rng.choice(PATTERNS), eyes=rng.choice(EYES), layout=rng.randrange(LAYOUTS),
+            width=rng.uniform(0.96, 1.04), height=rng.uniform(0.97, 1.03),
+            head=rng.uniform(0.95, 1.05), part=rng.uniform(0.90, 1.10))
         if individual_held_out(one) == held_out:
             return one
 

@@ -18,7 +18,7 @@ from .data import World
 from .dino import CLASSES, attribute_loss
 
 CHUNK = 256
-EARLY = 0.6  # share of the training that is mostly at high noise
+EARLY = 0.4  # share of the training that is mostly at high noise
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 
 
