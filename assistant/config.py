@@ -46,6 +46,7 @@ class LanguageConfig:
 
     llama: Mapping[str, Any]  # transformers.LlamaConfig
     semantic_width: int  # d_F, H's output
+    semantic_hidden: int = 0  # width of a hidden layer in H; 0, as in the paper: H is one fully connected layer
     user_prefix: str = "[INST] "  # around each user message; Llama-2's chat template
     user_suffix: str = " [/INST] "
     draw_token: str | None = None  # a reply that ends with it comes with a picture; None: every reply to a picture does

@@ -24,7 +24,7 @@ MINIATURE = AssistantConfig(
         # M: 2.2 M
         llama=dict(vocab_size=2048, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
                    num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
-        semantic_width=128, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,
+        semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,
         max_new_tokens=96, context=960),
     decoder=DecoderConfig(
         # 5.4 M; cross-attention at 16 (on the way down), 8 and 4, self-attention at 8 and 4

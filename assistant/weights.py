@@ -178,7 +178,8 @@ def load_llama(folder: Path) -> tuple[nn.Module, Any]:
 
 def load_language(config: AssistantConfig, folder: Path) -> LanguageModel:
     llama, tokenizer = load_llama(folder / "llama")
-    bridge = Bridge(config.vision.patch_width, llama.config.hidden_size, config.language.semantic_width)
+    bridge = Bridge(config.vision.patch_width, llama.config.hidden_size, config.language.semantic_width,
+                    config.language.semantic_hidden)
     load_tensors(folder / "bridge" / "bridge.safetensors", bridge)
     return LanguageModel(config.language, llama, bridge.eval().requires_grad_(False),
                          PromptBuilder(config.language, tokenizer))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from torch import nn
 
 from assistant.errors import WeightsError
 from assistant.presets import MINIATURE
+from assistant.training import bridge
 from assistant.training.data import World, draw
 from assistant.training.diffusion import VLoss, encode_semantics, expected
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.trunk import TrunkTask
-from assistant.weights import CHECKPOINTS, load_vision
+from assistant.weights import CHECKPOINTS, load_tensors, load_vision
 
 
 class Line:
@@ -201,3 +203,27 @@ def test_v_at_the_last_step_is_the_picture_and_early_training_stays_near_it() ->
     assert loss.abar[-1] == 0  # zero terminal SNR: v = -x0 there
     drawn = {done: loss.draw(latents, torch.Generator().manual_seed(2), done)[1].float().mean() for done in (0.0, 1.0)}
     assert drawn[0.0] > 800 > drawn[1.0] > 500
+
+
+@pytest.mark.parametrize("hidden", (0, 64))
+def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                           hidden: int) -> None:
+    monkeypatch.setattr(bridge, "FITTED", (1, 1))
+    monkeypatch.setattr(bridge, "FITTING", 100)
+    config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
+    task = bridge.BridgeTask(config, world, "cpu", CHECKPOINTS / "miniature", batch_size=8)
+    batch = task.batch(np.random.default_rng((11, 0)), whole=True)  # one of those that H is fitted on
+    with torch.no_grad():
+        state, truth, _ = task._forward(batch)
+        task._fit(1)
+        left = (task.bridge.H(state) - truth).square().mean() / truth.var()
+    assert left < 0.3
+
+    shown = [task.batch(np.random.default_rng(k)) for k in range(4)]
+    assert all(len(b["seen"]) == bridge.SEEN + 1 for b in shown)
+    before = task.bridge.V.weight.detach().clone()
+    Trainer(task, tmp_path / "state", tmp_path / "out", Options(steps=2)).run()
+    assert not torch.equal(task.bridge.V.weight, before)
+    again = bridge.Bridge(task.bridge.V.in_features, task.bridge.V.out_features, config.language.semantic_width, hidden)
+    load_tensors(tmp_path / "out" / "bridge.safetensors", again)
+    assert torch.allclose(again.token, task.bridge.token, atol=1e-2)

@@ -20,10 +20,11 @@ from .prompt import Prompt, PromptBuilder
 class Bridge(nn.Module):
     """All that CAFE trains on the language side: V (d_E -> d_M), H (d_M -> d_F) and the learnable token (d_M)."""
 
-    def __init__(self, patch_width: int, hidden: int, semantic_width: int) -> None:
+    def __init__(self, patch_width: int, hidden: int, semantic_width: int, semantic_hidden: int = 0) -> None:
         super().__init__()
         self.V = nn.Linear(patch_width, hidden)
-        self.H = nn.Linear(hidden, semantic_width)
+        self.H = nn.Linear(hidden, semantic_width) if not semantic_hidden else nn.Sequential(
+            nn.Linear(hidden, semantic_hidden), nn.SiLU(), nn.Linear(semantic_hidden, semantic_width))
         self.token = nn.Parameter(torch.zeros(hidden))
 
 
@@ -101,7 +102,7 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def semantics(self, hidden: Tensor) -> Tensor:
         """H(s): (1, d_M) -> (1, d_F), a stand-in for F(target)."""
-        return self.bridge.H(hidden.to(self.bridge.H.weight.dtype))
+        return self.bridge.H(hidden.to(self.bridge.token.dtype))
 
 
 def _pick(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:

@@ -22,11 +22,16 @@ from .diffusion import encode_patches, encode_semantics, expected, ridge
 from .language import HEAD, pick_end
 
 LAMBDA = 0.2
-FITTED = 200  # batches on which H is fitted at the end
+SEEN = 32  # patches of E(x), of 256, that a training step reads beside the class token, at their own positions
+WHOLE = 0.85  # from here on all of them
+FIRST = 0.7  # how often a training step ends at the first reply, which says most of what V has to tell
+FITTED = (40, 200)  # batches on which H is fitted at the start and at the end
+FITTING = 1500  # steps of that, if H has a hidden layer
 
 
 class BridgeTask:
     name, lr = "bridge", 1e-3
+    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  objective: str = "mse") -> None:
@@ -36,7 +41,8 @@ class BridgeTask:
         self.llama.to(device)
         self.semantics, self.patches = expected(world, encode_semantics(world, device, vision)), encode_patches(world, device, vision)
         self.rows = world.groups[world.groups % 2 == 0]
-        self.bridge = Bridge(config.vision.patch_width, self.llama.config.hidden_size, config.language.semantic_width).to(device)
+        self.bridge = Bridge(config.vision.patch_width, self.llama.config.hidden_size, config.language.semantic_width,
+                             config.language.semantic_hidden).to(device)
         self._start()
         self.bridge.train()
 
@@ -45,7 +51,7 @@ class BridgeTask:
         """Begin where least squares leads, if M knows visual words; the loss takes it from there.
 
         V should turn the class token into the sum of the picture's words and the patches into silence; the token is the
-        mark at which M learned to name the coming picture; H is the best linear map from its state to F.
+        mark at which M learned to name the coming picture; H is the best map from its state to F.
         """
         scene = self.tokenizer.convert_tokens_to_ids("<scene>")
         if scene is None or scene == self.tokenizer.unk_token_id:
@@ -61,44 +67,77 @@ class BridgeTask:
         weight = 0.2
         ridge(self.bridge.V, torch.cat([seen[:, 0], weight * quiet]), torch.cat([said, said.new_zeros(len(quiet), said.shape[1])]),
                torch.cat([torch.ones(len(seen)), torch.full((len(quiet),), weight)]).to(self.device))
-        self._fit(40)
+        self._fit(FITTED[0])
 
     @torch.no_grad()
     def _fit(self, batches: int) -> None:
-        """Set H to the best linear map from M's state to F."""
+        """Set H to the best map from M's state to F, found on states that are computed once."""
         states, truths = [], []
         for k in range(batches):
-            batch = {n: t.to(self.device) for n, t in self.batch(np.random.default_rng((11, k))).items()}
+            batch = {n: t.to(self.device) for n, t in self.batch(np.random.default_rng((11, k)), True).items()}
             state, truth, _ = self._forward(batch)
             states.append(state), truths.append(truth)
-        states = torch.cat(states)
-        ridge(self.bridge.H, states, torch.cat(truths), torch.ones(len(states), device=self.device))
+        states, truths = torch.cat(states), torch.cat(truths)
+        if isinstance(self.bridge.H, nn.Linear):
+            ridge(self.bridge.H, states, truths, torch.ones(len(states), device=self.device))
+        else:
+            self._descend(states, truths)
+
+    @torch.enable_grad()
+    def _descend(self, states: Tensor, truths: Tensor) -> None:
+        """Fit an H with a hidden layer by the MSE of eq. 2, on states of zero mean and unit spread."""
+        mean, spread, first = states.mean(0), states.std(0), self.bridge.H[0]
+        with torch.no_grad():  # while it is fitted, the mean and the spread are seen to outside
+            first.bias += first.weight @ mean
+            first.weight *= spread
+        generator = torch.Generator(self.device).manual_seed(11)
+        optimizer = torch.optim.AdamW(self.bridge.H.parameters(), weight_decay=0.3)
+        for step in range(FITTING):
+            optimizer.param_groups[0]["lr"] = 2e-3 * (1 - step / FITTING)
+            at = torch.randint(len(states), (256,), device=self.device, generator=generator)
+            loss = F.mse_loss(self.bridge.H((states[at] - mean) / spread), truths[at])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            first.weight /= spread
+            first.bias -= first.weight @ mean
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"bridge": self.bridge}
 
-    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        w = self.world
+    def batch(self, rng: np.random.Generator, whole: bool = False) -> dict[str, Tensor]:
+        """Dialogues up to the end of one of their replies; with the `whole` picture and any reply, or as training asks."""
+        w, patches = self.world, self.config.vision.patch_tokens
         rows = np.sort(rng.choice(self.rows, self.batch_size))
         which = pick_end(w, rows, rng)
-        longest = int(w["ends"][rows].max()) + 2
+        if not whole and rng.random() < FIRST:
+            which = np.minimum(which, 0)
+        ends = w["ends"][rows, which].astype(np.int64)  # where a dialogue was too long for the set, -1: nothing of it is read
+        longest = int(ends.max()) + 2
         lines, spoken = w["lines"][rows, :longest].astype(np.int64), w["spoken"][rows, :longest].copy()
         token_at, target = np.full(len(rows), -1), np.full(len(rows), -1)
         for i, k in enumerate(which):
             if k >= 0 and w["views"][rows[i], k] >= 0:
-                token_at[i] = w["ends"][rows[i], k] + 1
+                token_at[i] = ends[i] + 1
                 target[i] = rows[i] * VIEWS + w["views"][rows[i], k]
-                lines[i, token_at[i]:], spoken[i, token_at[i]:] = 0, False
+            lines[i, ends[i] + 1:], spoken[i, ends[i] + 1:] = 0, False
+        shown = patches - 1 if whole or self.done >= WHOLE else SEEN
+        seen = np.concatenate([[0], 1 + np.sort(rng.permutation(patches - 1)[:shown])])
         return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "token_at": torch.from_numpy(token_at),
-                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS)}
+                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS), "seen": torch.from_numpy(seen)}
 
     def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """s (B', d_M) and F(target) (B', d_F) where there is a target, and all hidden states behind the picture's."""
         words = self.llama.get_input_embeddings()(batch["lines"]).clone()
         marked = (batch["token_at"] >= 0).nonzero().squeeze(1)
         words[marked, batch["token_at"][marked]] = self.bridge.token.to(words.dtype)
-        seen = self.bridge.V(self.patches[batch["photo"]].float()).to(words.dtype)
-        hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :HEAD], seen, words[:, HEAD:]], 1)).last_hidden_state
+        seen = self.bridge.V(self.patches[batch["photo"]][:, batch["seen"]].float()).to(words.dtype)
+        places = torch.arange(words.shape[1], device=words.device) + self.config.vision.patch_tokens
+        places = torch.cat([places[:HEAD] - self.config.vision.patch_tokens, HEAD + batch["seen"], places[HEAD:]]).expand(len(words), -1)
+        # with a mask given, gaps in the positions are not taken for the borders of packed sequences
+        hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :HEAD], seen, words[:, HEAD:]], 1), position_ids=places,
+                                  attention_mask=torch.ones_like(places)).last_hidden_state
         hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + seen.shape[1]:]], 1)
         return hidden[marked, batch["token_at"][marked]].float(), self.semantics[batch["target"][marked]].float(), hidden
 
@@ -112,8 +151,8 @@ class BridgeTask:
         return lm + LAMBDA * aim, {"lm": lm.detach(), "mse": mse.detach(), "cosine": cosine.detach()}
 
     def export(self, folder: Path) -> None:
-        """With H fitted once more: it is linear and M frozen, so that its best value need not be crept up to."""
-        self._fit(FITTED)
+        """With H fitted once more: M is frozen, so that it need not be computed again for every step of H."""
+        self._fit(FITTED[1])
         save_bridge(self.bridge, folder)
 
     def sheet(self, path: Path) -> None:
