@@ -19,10 +19,11 @@ from torch import nn
 from assistant.errors import WeightsError
 from assistant.presets import MINIATURE
 from assistant.training import bridge
-from assistant.training.data import World, draw
-from assistant.training.diffusion import VLoss, encode_semantics, expected
+from assistant.training.data import VIEWS, World, draw
+from assistant.training.diffusion import VLoss, encode_patches, encode_semantics, expected
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
+from assistant.training.reading import amounts, word_reader
 from assistant.training.trunk import TrunkTask
 from assistant.weights import CHECKPOINTS, load_tensors, load_vision
 
@@ -227,3 +228,13 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path
     again = bridge.Bridge(task.bridge.V.in_features, task.bridge.V.out_features, config.language.semantic_width, hidden)
     load_tensors(tmp_path / "out" / "bridge.safetensors", again)
     assert torch.allclose(again.token, task.bridge.token, atol=1e-2)
+
+
+def test_a_linear_reader_names_what_is_in_a_picture_and_patches_are_quiet(world: World) -> None:
+    patches = encode_patches(world, "cpu", load_vision(MINIATURE, CHECKPOINTS / MINIATURE.folder))
+    truth = amounts(torch.from_numpy(world["labels"][:len(patches)].copy()))
+    for row in world.groups[world.groups % 2 == 0]:  # the photo of a dialogue, by the dialogue's own words
+        assert set(truth[row * VIEWS].nonzero().flatten().tolist()) == {int(w) for w in world["words"][row, 0] if w >= 0}
+    reader = word_reader(world, patches)
+    assert (reader(patches[:, 0].float()) - truth).square().mean() < 0.5 * truth.var(0).mean()
+    assert reader(patches[:, 1:].float()).square().mean() < 0.05

@@ -32,7 +32,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         return DinoTask(config, world, device, batch)
     if stage.task == "language":
         from .language import LanguageTask
-        return LanguageTask(config, world, device, batch)
+        return LanguageTask(config, world, device, model, batch)
     if stage.task == "judge":
         from .judge import JudgeTask
         return JudgeTask(config, world, device, batch)

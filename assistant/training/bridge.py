@@ -20,6 +20,7 @@ from ..weights import load_llama, load_vision, save_bridge
 from .data import VIEWS, World
 from .diffusion import encode_patches, encode_semantics, expected, ridge
 from .language import HEAD, pick_end
+from .reading import word_reader
 
 LAMBDA = 0.2
 SEEN = 32  # patches of E(x), of 256, that a training step reads beside the class token, at their own positions
@@ -50,23 +51,18 @@ class BridgeTask:
     def _start(self) -> None:
         """Begin where least squares leads, if M knows visual words; the loss takes it from there.
 
-        V should turn the class token into the sum of the picture's words and the patches into silence; the token is the
-        mark at which M learned to name the coming picture; H is the best map from its state to F.
+        V should turn the class token into the sum of the picture's words and the patches into silence, and M has learned to
+        read what least squares make of that; the token is the mark at which M learned to name the coming picture; H is the best map from its state to F.
         """
         scene = self.tokenizer.convert_tokens_to_ids("<scene>")
         if scene is None or scene == self.tokenizer.unk_token_id:
             return
         table = self.llama.get_input_embeddings().weight
         self.bridge.token.copy_(table[scene])
-        photos = self.world["words"][self.rows, 0].astype(np.int64)
-        words = torch.from_numpy(photos).to(self.device)
-        first = self.tokenizer.convert_tokens_to_ids(VISUAL_WORDS[0])
-        said = (table[words.clamp_min(0) + first] * (words >= 0)[..., None]).sum(1)
-        seen = self.patches[torch.from_numpy(self.rows * VIEWS).to(self.device)].float()
-        quiet = seen[::8, 1::16].flatten(0, 1)
-        weight = 0.2
-        ridge(self.bridge.V, torch.cat([seen[:, 0], weight * quiet]), torch.cat([said, said.new_zeros(len(quiet), said.shape[1])]),
-               torch.cat([torch.ones(len(seen)), torch.full((len(quiet),), weight)]).to(self.device))
+        reader, first = word_reader(self.world, self.patches), self.tokenizer.convert_tokens_to_ids(VISUAL_WORDS[0])
+        words = table[first:first + len(VISUAL_WORDS)]
+        self.bridge.V.weight.copy_(words.T @ reader.weight)
+        self.bridge.V.bias.copy_(words.T @ reader.bias)
         self._fit(FITTED[0])
 
     @torch.no_grad()

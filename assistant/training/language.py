@@ -1,7 +1,8 @@
 """Trains M from scratch on the world's dialogues, with pictures as slots of visual words (miniature/visual_words.py).
 
-Two things prepare it for CAFE while it still learns: it reads a picture from anywhere between one and all of E's 257 slots,
-and after each drawing reply it names, at the scene mark, the words of the picture to come.
+Three things prepare it for CAFE while it still learns: it reads a picture from anywhere between one and all of E's 257 slots;
+half the time with the errors that a linear reader of E makes (reading.py), so that V need not be better than it can be; and
+after each drawing reply it names, at the scene mark, the words of the picture to come.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ..config import AssistantConfig
 from ..miniature.visual_words import MOST, VISUAL_WORDS
 from ..mllm.prompt import PromptBuilder
-from ..weights import save_llama
+from ..weights import load_vision, save_llama
 from .data import World
+from .diffusion import encode_patches
+from .reading import amounts, word_reader
 from .tokens import dialogue_tokenizer
 
 HEAD = 2  # tokens before the picture: the start and the user mark
-SPOTS = 12  # of E's 257 slots that are filled in training; the words keep the positions they have behind all 257
+SPOTS = 32  # of E's 257 slots that are filled in training; the words keep the positions they have behind all 257
 
 
 def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -33,9 +36,11 @@ def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 class LanguageTask:
+    """`init` is a folder with dino and clip."""
+
     name, lr = "language", 3e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 32) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.tokenizer = dialogue_tokenizer(config)
         self.builder = PromptBuilder(config.language, self.tokenizer)
@@ -45,6 +50,9 @@ class LanguageTask:
         self.llama = LlamaForCausalLM(LlamaConfig(
             **config.language.llama, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id, attn_implementation="sdpa")).to(device).train()
+        self.patches = encode_patches(world, device, load_vision(config, init).to(device))
+        self.reader = word_reader(world, self.patches)
+        self.amounts = amounts(torch.from_numpy(world["labels"][:len(self.patches)].copy())).to(device)
         self.matrices = {f"llama.{n}" for n, p in self.llama.named_parameters() if p.ndim == 2 and ".layers." in n}
 
         lengths = world["spoken"].shape[1] - np.argmax(world["spoken"][:, ::-1], 1)  # the last word is the assistant's
@@ -94,7 +102,16 @@ class LanguageTask:
         apart.scatter_(1, (draw(b, 1, MOST) * n).long(), True)
         mix = (gate | together | (apart & ~together.any(1, keepdim=True))).float() * (0.7 + 0.6 * draw(b, n, MOST))
         noise = torch.randn(b, n, words.shape[-1], device=photo.device, generator=generator)
-        return mix @ words.float() + 0.3 * table.detach().float().std() * noise, at
+        slots = mix @ words.float() + 0.3 * table.detach().float().std() * noise
+
+        # or as a linear reader of E would have it: the words, and what it gets wrong about some other picture
+        other = (draw(b) * len(self.patches)).long()
+        errors = self.reader(self.patches[other[:, None], at].float())
+        errors[:, 0] -= self.amounts[other]
+        errors *= 1 + 0.5 * draw(b, 1, 1)  # it errs more on pictures that E was not trained on
+        read = errors @ table[self.first_visual:self.first_visual + len(VISUAL_WORDS)].float()
+        read = read + (torch.arange(n, device=photo.device) == 0).view(1, n, 1) * words.sum(1, keepdim=True)
+        return torch.where(draw(b, 1, 1) < 0.5, read, slots), at
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         lines, spoken, photo = batch["lines"], batch["spoken"], batch["photo"]
