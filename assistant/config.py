@@ -64,9 +64,13 @@ class DecoderConfig:
     text: Mapping[str, Any]  # transformers.CLIPTextConfig of the base model
     scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
     image_size: int
+    guess_hidden: int = 0  # width of the first guess's hidden layers (decoder/first_guess.py); 0: G starts from noise alone
+    guess_left: float = 0.6  # share of the timesteps that are left to G after a first guess
     noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:
+        _require(0.0 < self.guess_left <= 1.0, f"After a first guess {self.guess_left} of the timesteps are left to G; it can be "
+                 "above 0, to 1.", "Choose a value in between.")
         _require(0.0 <= self.noise <= 1.0, f"The starting noise is {self.noise}; it can be 0 to 1.", "Choose a value in between.")
         down = 2 ** (len(self.vae["block_out_channels"]) - 1)
         _require(self.image_size == down * self.unet["sample_size"],

@@ -156,8 +156,13 @@ class Assistant:
                 plan = cafe_plan(settings.keep_subject, settings.follow_words, condition.patches is not None,
                                  condition.semantics is not None)
                 seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
+                guess = None
+                if self.decoder.first_guess is not None:
+                    guess = self.decoder.first_guess.guided(condition.patches, condition.semantics, settings.keep_subject,
+                                                            settings.follow_words)
+                chosen = self.config.decoder
                 events.put(self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step,
-                                               settings.preview_every, Either(), self.config.decoder.noise))
+                                               settings.preview_every, Either(), chosen.noise, guess, chosen.guess_left))
             except BaseException as error:  # handed over to the caller's thread, whole
                 events.put(error)
 

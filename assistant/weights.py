@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from .config import AssistantConfig
 from .control.cafe import SemanticValues
 from .decoder.diffusion import Diffusion
+from .decoder.first_guess import FirstGuess
 from .errors import WeightsError
 from .mllm.language import Bridge, LanguageModel
 from .mllm.prompt import PromptBuilder
@@ -79,6 +80,11 @@ def save_bridge(bridge: Bridge, folder: Path) -> None:
 def save_cafe(unet: nn.Module, values: SemanticValues, folder: Path) -> None:
     save_module(unet, folder)
     save_tensors(folder / "semantic_values.safetensors", values.state_dict(), {"kind": "CAFE: V_H of every cross-attention"})
+
+
+def save_guess(guess: FirstGuess, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / "first_guess.safetensors", guess.state_dict(), {"kind": "the decoder's first guess"})
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
@@ -209,6 +215,13 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Di
     unet = _frozen(folder / "cafe", UNet2DConditionModel)
     values = SemanticValues.of(unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
+    guess = None
+    if config.decoder.guess_hidden:
+        side = config.decoder.unet["sample_size"]
+        guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess_hidden,
+                           (config.decoder.unet["in_channels"], side, side))
+        load_tensors(folder / "cafe" / "first_guess.safetensors", guess)
+        guess.eval().requires_grad_(False)
     return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,
                      semantic_values=values.eval().requires_grad_(False), preview=load_preview(folder / "base" / "vae"),
-                     kernel=kernel)
+                     kernel=kernel, first_guess=guess)

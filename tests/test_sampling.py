@@ -14,6 +14,7 @@ from assistant.decoder import sampling
 from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
+from assistant.decoder.first_guess import FirstGuess
 from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
 from assistant.presets import MINIATURE
@@ -133,6 +134,33 @@ def test_each_solver_reaches_the_exact_solution_from_pure_noise(name):
         got = denoise(toy, plan, make_scheduler(name, CONFIG), noise, steps, Seam({})).latents
         errors.append((got - exact).abs().max().item())
     assert errors[1] < 0.1 and errors[1] < errors[0] < 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_solver_goes_on_from_a_guess(name):
+    (guess, noise), toy, plan = draw_noise((0, 1), (4, 8, 8)).chunk(2), Gaussian(), cafe_plan(1, 1, patches=False, semantics=False)
+    seen = []
+    done = denoise(toy, plan, make_scheduler(name, CONFIG), noise, 40, Seam({}), lambda i, n, _: seen.append((i, n)),
+                   guess=guess, left=0.4)
+    assert seen[-1] == (40, 40)
+    scheduler = make_scheduler("ddim", CONFIG)
+    scheduler.set_timesteps(100)
+    kept = scheduler.alphas_cumprod[scheduler.timesteps[60]]  # 40 of 100 steps are left
+    noisy = kept.sqrt() * guess + (1 - kept).sqrt() * noise
+    exact = toy.mean + toy.deviation * (noisy - kept.sqrt() * toy.mean) / (kept * toy.deviation**2 + 1 - kept).sqrt()
+    assert (done.latents - exact).abs().max() < 0.1
+    near = denoise(toy, plan, make_scheduler(name, CONFIG), noise, 2, Seam({}), guess=guess, left=0.01).latents
+    assert (near - guess).abs().max() < (done.latents - guess).abs().max()
+
+
+def test_a_guess_without_one_of_its_sources_and_at_any_strength():
+    guess = FirstGuess(6, 5, 16, (4, 2, 2))
+    patches, semantics = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)), torch.ones(2, 5)
+    both, none = guess(patches, semantics), guess(0 * patches, 0 * semantics)
+    subject = guess(patches, 0 * semantics)
+    torch.testing.assert_close(guess.guided(patches, semantics, 2.0, 2.0), both)
+    torch.testing.assert_close(guess.guided(patches, semantics, 0.0, 0.0), none)
+    torch.testing.assert_close(guess.guided(patches, semantics, 4.0, 2.0), none + 2 * (subject - none) + (both - subject))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,6 +21,7 @@ from assistant.presets import MINIATURE
 from assistant.training import bridge
 from assistant.training.data import VIEWS, World, draw
 from assistant.training.diffusion import VLoss, encode_patches, encode_semantics, expected
+from assistant.training.guess import GuessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.reading import amounts, word_reader
@@ -95,6 +96,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests.test_training import Line
+from assistant.training.guess import GuessTask
 from assistant.training.loop import Options, Trainer
 task = Line()
 loss = task.loss
@@ -148,6 +150,7 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 import torch
 from tests.test_training import Line
+from assistant.training.guess import GuessTask
 from assistant.training.loop import Options, Trainer
 torch.distributed.init_process_group("gloo")
 task, folder = Line(), Path(sys.argv[1])
@@ -238,3 +241,13 @@ def test_a_linear_reader_names_what_is_in_a_picture_and_patches_are_quiet(world:
     reader = word_reader(world, patches)
     assert (reader(patches[:, 0].float()) - truth).square().mean() < 0.5 * truth.var(0).mean()
     assert reader(patches[:, 1:].float()).square().mean() < 0.05
+
+
+def test_the_first_guess_trains_and_is_loaded(world: World, tmp_path: Path) -> None:
+    task = GuessTask(MINIATURE, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8)
+    Trainer(task, tmp_path / "state", tmp_path / "cafe", Options(steps=40)).run()
+    again = GuessTask(MINIATURE, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8)
+    before, _ = again.loss(again.batch(np.random.default_rng(0)), torch.Generator().manual_seed(0))
+    load_tensors(tmp_path / "cafe" / "first_guess.safetensors", again.guess)
+    after, _ = again.loss(again.batch(np.random.default_rng(0)), torch.Generator().manual_seed(0))
+    assert after < 0.8 * before

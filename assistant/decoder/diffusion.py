@@ -29,6 +29,7 @@ class Diffusion:
         semantic_values: V_H of CAFE's cross-attention layers, or None; kept here because it moves with the UNet.
         preview: matrix (C, 3) and bias (3,) from scaled latents to RGB in 0..1, or None for no previews.
         kernel: "auto", "sdpa" or "xformers".
+        first_guess: the miniature's `FirstGuess`, or None; kept here for the same reason.
 
     Raises:
         ConfigError: modules that do not fit each other.
@@ -45,6 +46,7 @@ class Diffusion:
         semantic_values: nn.Module | None = None,
         preview: tuple[torch.Tensor, torch.Tensor] | None = None,
         kernel: str = "auto",
+        first_guess: nn.Module | None = None,
     ) -> None:
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
@@ -55,13 +57,13 @@ class Diffusion:
             raise ConfigError(f"The preview must be a matrix ({channels}, 3) and a bias (3,).")
         self.unet, self.vae, self.scheduler_config = unet, vae, dict(scheduler_config)
         self.text_encoder, self.tokenizer, self.semantic_values = text_encoder, tokenizer, semantic_values
-        self.preview = preview
+        self.preview, self.first_guess = preview, first_guess
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Diffusion:
         """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
-        for module in (self.unet, self.semantic_values, self.text_encoder):
+        for module in (self.unet, self.semantic_values, self.text_encoder, self.first_guess):
             if module is None:
                 continue
             module.to(device)
@@ -132,17 +134,20 @@ class Diffusion:
         preview_every: int = 0,
         cancel: sampling.Flag | None = None,
         noise: float = 1.0,
+        guess: torch.Tensor | None = None,
+        left: float = 1.0,
     ) -> sampling.Denoised:
         """Draw one image's latents per seed, at the size the UNet was made for. See `sampling.denoise`.
 
         Args:
             noise: multiplies the starting noise, 0 to 1; 1 is what the scheduler expects.
+            guess, left: a first guess, (len(seeds), C, h, w), and the share of the timesteps that is left after it.
         """
         side = self.unet.config.sample_size
         height, width = (side, side) if isinstance(side, int) else side
         start = noise * sampling.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
         made = sampling.make_scheduler(scheduler, self.scheduler_config)
-        return sampling.denoise(self.unet, plan, made, start, steps, seam, on_step, preview_every, cancel)
+        return sampling.denoise(self.unet, plan, made, start, steps, seam, on_step, preview_every, cancel, guess, left)
 
     @property
     def _shift(self) -> float:

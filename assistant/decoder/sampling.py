@@ -101,6 +101,8 @@ def denoise(
     on_step: OnStep | None = None,
     preview_every: int = 0,
     cancel: Flag | None = None,
+    guess: torch.Tensor | None = None,
+    left: float = 1.0,
 ) -> Denoised:
     """Denoise B images together.
 
@@ -114,13 +116,22 @@ def denoise(
         on_step: called after each step.
         preview_every: every how many steps `on_step` gets the x0 estimate; 0: never. The last step never brings one.
         cancel: read before each step.
+        guess: x0 as it may be, (B, C, h, w): the steps go from it, with `latents` as the noise on it, through the `left` share
+            of the timesteps (SDEdit, Meng et al., 2022); None: from `latents` through all of them.
 
     Raises:
         ConfigError: a number of steps that the scheduler cannot take.
     """
-    if not 1 <= steps <= scheduler.config.num_train_timesteps:
-        raise ConfigError(f"{steps} steps were asked for; 1 to {scheduler.config.num_train_timesteps} can be taken.")
-    _set_timesteps(scheduler, steps)
+    most = scheduler.config.num_train_timesteps
+    if not 1 <= steps <= most:
+        raise ConfigError(f"{steps} steps were asked for; 1 to {most} can be taken.")
+    _set_timesteps(scheduler, steps if guess is None else min(most, round(steps / left)))
+    begin = max(0, len(scheduler.timesteps) - steps)
+    if guess is not None:
+        kept = scheduler.alphas_cumprod[int(scheduler.timesteps[begin])].to(latents)
+        latents = kept.sqrt() * guess + (1.0 - kept).sqrt() * latents
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
     # Solvers of several steps remember their past, so each stream needs its own.
     solvers = {stream.name: copy.deepcopy(scheduler) for stream in plan.streams}
     current = {stream.name: latents.float() for stream in plan.streams}
@@ -130,7 +141,7 @@ def denoise(
         return estimate_x0(scheduler, *last[name]) if name in last else current[name]
 
     main = plan.streams[0].name
-    for step, timestep in enumerate(scheduler.timesteps):
+    for step, timestep in enumerate(scheduler.timesteps[begin:]):
         if cancel is not None and cancel.is_set():
             return Denoised(x0(main), {name: x0(name) for name in current}, stopped=True, steps_done=step)
         rows = plan.alive(step, steps)

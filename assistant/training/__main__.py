@@ -42,6 +42,9 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     if stage.task == "trunk":
         from .trunk import TrunkTask
         return TrunkTask(config, world, device, model, batch)
+    if stage.task == "guess":
+        from .guess import GuessTask
+        return GuessTask(config, world, device, model, batch)
     before = model / stage.writes
     warm = args.init or (before if stage.goes_on and any((before / "unet" if stage.task == "base" else before).glob("diffusion_pytorch_model*")) else None)
     if stage.task == "base":

@@ -22,7 +22,7 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
 from ..weights import load_tensors, load_vae, load_vision, save_cafe
 from .data import World
-from .diffusion import LAYOUT, Layout, VLoss, encode_latents, encode_patches, encode_semantics, expected, inner_matrices
+from .diffusion import LAYOUT, Layout, VLoss, aims, encode_latents, encode_patches, encode_semantics, expected, inner_matrices
 from .sheets import grid
 
 
@@ -86,19 +86,12 @@ class CafeTask:
         return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
                 "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep), "labels": torch.from_numpy(self.world["labels"][target])}
 
-    def _semantics(self, at: Tensor, generator: torch.Generator) -> Tensor:
-        """F(target), or half the time its mean given the target's attributes, which is what H(s) comes near to; shaken a
-        little: H(s) and mixtures of F never lie exactly where F does."""
-        known = torch.rand(len(at), 1, device=self.expected.device, generator=generator) < 0.5
-        f = torch.where(known, self.expected[at], self.semantics[at].float())
-        level = 0.4 * torch.rand(len(f), 1, device=f.device, generator=generator)
-        return self.vision.at_norm(f + level * torch.randn(f.shape, device=f.device, generator=generator))
-
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         latents = self.latents[batch["target"]].float()
         noised, t, target = self.vloss.draw(latents, generator, self.done)
         patches = self.patches[batch["photo"]][:, batch["seen"]].float()
-        seam = training_seam(self.values, patches, self._semantics(batch["target"], generator), *batch["keep"])
+        semantics = aims(self.vision, self.semantics, self.expected, batch["target"], generator)
+        seam = training_seam(self.values, patches, semantics, *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
         masks = self.masks[batch["target"]]
         v, (layout, kind) = self.vloss(predicted, target, masks), self.layout(masks, batch["labels"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..miniature.patches import as_linear, patches_of
+from ..mllm.vision import Vision
 from .data import World
 from .dino import CLASSES, attribute_loss
 
 CHUNK = 256
 EARLY = 0.4  # share of the training that is mostly at high noise
+SUBJECT = 4.0
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 
 
@@ -74,7 +77,9 @@ def encode_all(world: World, device: str, encode: Callable[[Tensor], dict[str, T
             found = encode(x.permute(0, 3, 1, 2).float() / 255)
         for k, t in found.items():
             out.setdefault(k, torch.empty(first, *t.shape[1:], dtype=torch.float16, device=device))[start:start + len(t)] = t.half()
-    save_file({k: t.cpu() for k, t in out.items()}, place)
+    fresh = place.with_suffix(f".{os.getpid()}")
+    save_file({k: t.cpu() for k, t in out.items()}, fresh)
+    os.replace(fresh, place)  # another process may be looking for it
     return out
 
 
@@ -103,17 +108,27 @@ def expected(world: World, semantics: Tensor) -> Tensor:
     return mean(x)
 
 
+def aims(vision: Vision, semantics: Tensor, means: Tensor, at: Tensor, generator: torch.Generator) -> Tensor:
+    """F(target) of the pictures `at`, (B, d_F), or half the time its mean given their attributes (`expected`), which is what
+    H(s) comes near to; shaken a little: H(s) and mixtures of F never lie exactly where F does."""
+    known = torch.rand(len(at), 1, device=means.device, generator=generator) < 0.5
+    f = torch.where(known, means[at], semantics[at].float())
+    level = 0.4 * torch.rand(len(f), 1, device=f.device, generator=generator)
+    return vision.at_norm(f + level * torch.randn(f.shape, device=f.device, generator=generator))
+
+
 class VLoss:
     """Eq. 3's noise-prediction loss in its v form, v = sqrt(abar) eps - sqrt(1 - abar) x0, over all timesteps.
 
-    A channel counts by the variance of the latents (N, C, h, w) in it, nearly what an error in it weighs in the picture:
-    most channels hold fine detail that cannot be foreseen, and would drown the few that hold shapes and colours.
+    A channel counts by the spread of the latents (N, C, h, w) in it. An error in it weighs about as much as their variance in
+    the picture, but counted so, outlines and faces are not learned at all; with all channels alike, what cannot be foreseen
+    drowns shapes and colours.
     """
 
     def __init__(self, config: AssistantConfig, device: str, latents: Tensor) -> None:
         self.abar = DDIMScheduler(**config.decoder.scheduler).alphas_cumprod.to(device)
         spread = latents[::10].float().var((0, 2, 3))
-        self.channels = (spread / spread.mean()).view(-1, 1, 1)
+        self.channels = (spread / spread.mean()).sqrt().view(-1, 1, 1)
 
     def draw(self, latents: Tensor, generator: torch.Generator, done: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> noised latents, timesteps (B,), target v. `done` is the share of the training behind it."""
@@ -130,8 +145,8 @@ class VLoss:
         return F.adaptive_avg_pool2d(masks.float(), side) if masks.shape[-1] != side else masks
 
     def __call__(self, predicted: Tensor, target: Tensor, masks: Tensor) -> Tensor:
-        """Mean squared error; the subject, masks (B, h, w) in 0..255, counts up to twice."""
-        weight = 1 + masks[:, None].float() / 255
+        """Mean squared error; the subject, masks (B, h, w) in 0..255, counts SUBJECT times as much as the rest."""
+        weight = 1 + (SUBJECT - 1) * masks[:, None].float() / 255
         return (weight * self.channels * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
 
 

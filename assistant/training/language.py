@@ -26,7 +26,7 @@ from .reading import amounts, word_reader
 from .tokens import dialogue_tokenizer
 
 HEAD = 2  # tokens before the picture: the start and the user mark
-SPOTS = 32  # of E's 257 slots that are filled in training; the words keep the positions they have behind all 257
+SPOTS = 128  # of E's 257 slots that are filled in training; the words keep the positions they have behind all 257
 
 
 def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
