@@ -14,7 +14,7 @@ from assistant.decoder import sampling
 from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
-from assistant.decoder.first_guess import FirstGuess
+from assistant.decoder.first_guess import GAIN, FirstGuess
 from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
 from assistant.presets import MINIATURE
@@ -158,9 +158,9 @@ def test_a_guess_without_one_of_its_sources_and_at_any_strength():
     patches, semantics = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)), torch.ones(2, 5)
     both, none = guess(patches, semantics), guess(0 * patches, 0 * semantics)
     subject = guess(patches, 0 * semantics)
-    torch.testing.assert_close(guess.guided(patches, semantics, 2.0, 2.0), both)
+    torch.testing.assert_close(guess.guided(patches, semantics, 1 / GAIN, 1 / GAIN), both)
     torch.testing.assert_close(guess.guided(patches, semantics, 0.0, 0.0), none)
-    torch.testing.assert_close(guess.guided(patches, semantics, 4.0, 2.0), none + 2 * (subject - none) + (both - subject))
+    torch.testing.assert_close(guess.guided(patches, semantics, 2 / GAIN, 1 / GAIN), none + 2 * (subject - none) + (both - subject))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-HALF = 0.5
+GAIN = 0.7  # what a guidance strength counts here: a mean needs less of it than a denoiser
 
 
 class FirstGuess(nn.Module):
@@ -40,9 +40,9 @@ class FirstGuess(nn.Module):
     def guided(self, patches: Tensor, semantics: Tensor, keep_subject: float, follow_words: float) -> Tensor:
         """With a strength for each source, combined as `rows.cafe_plan` combines predictions; float32 (B, C, h, w).
 
-        A strength counts HALF here: this is a mean, to which 1 adds nothing, and a decoder is used at 2.
+        A strength of 1 / GAIN is the guess itself; more makes it more vivid.
         """
-        keep, follow = HALF * keep_subject, HALF * follow_words
+        keep, follow = GAIN * keep_subject, GAIN * follow_words
         no_patches, no_words = torch.zeros_like(patches[:, :1]), torch.zeros_like(semantics)
         none, subject, both = self(torch.cat([no_patches, patches[:, :1], patches[:, :1]]),
                                    torch.cat([no_words, no_words, semantics])).float().chunk(3)
