@@ -65,7 +65,7 @@ class DecoderConfig:
     scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
     image_size: int
     guess_hidden: int = 0  # width of the first guess's hidden layers (decoder/first_guess.py); 0: G starts from noise alone
-    guess_left: float = 0.6  # share of the timesteps that are left to G after a first guess
+    guess_left: float = 0.15  # share of the timesteps that are left to G after a first guess
     noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ MINIATURE = AssistantConfig(
                   max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
-        image_size=128, noise=0.5, guess_hidden=768, guess_left=0.15),
+        image_size=128, noise=0.5, guess_hidden=768),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, so its pictures are "
            "still soft. A real photo it sees as a drawing; photos need a full-size preset.",
     folder="miniature")

@@ -13,8 +13,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from assistant.decoder import sampling
 from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
 from assistant.decoder.first_guess import GAIN, FirstGuess
+from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
 from assistant.presets import MINIATURE
@@ -252,6 +252,8 @@ def test_less_starting_noise_leaves_less_to_the_seed(diffusion):
     assert apart(1.0) > apart(0.5) > apart(0.0) == 0.0
     with pytest.raises(ConfigError, match="1.5"):
         dataclasses.replace(MINIATURE.decoder, noise=1.5)
+    with pytest.raises(ConfigError, match="0.0 of the timesteps"):
+        dataclasses.replace(MINIATURE.decoder, guess_left=0.0)
 
 
 def test_two_streams_keep_latents_and_solvers_of_their_own(diffusion):

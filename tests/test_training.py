@@ -96,7 +96,6 @@ import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests.test_training import Line
-from assistant.training.guess import GuessTask
 from assistant.training.loop import Options, Trainer
 task = Line()
 loss = task.loss
@@ -150,7 +149,6 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 import torch
 from tests.test_training import Line
-from assistant.training.guess import GuessTask
 from assistant.training.loop import Options, Trainer
 torch.distributed.init_process_group("gloo")
 task, folder = Line(), Path(sys.argv[1])

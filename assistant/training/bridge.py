@@ -52,7 +52,8 @@ class BridgeTask:
         """Begin where least squares leads, if M knows visual words; the loss takes it from there.
 
         V should turn the class token into the sum of the picture's words and the patches into silence, and M has learned to
-        read what least squares make of that; the token is the mark at which M learned to name the coming picture; H is the best map from its state to F.
+        read what least squares make of that; the token is the mark at which M learned to name the coming picture; H is the
+        best map from its state to F.
         """
         scene = self.tokenizer.convert_tokens_to_ids("<scene>")
         if scene is None or scene == self.tokenizer.unk_token_id:
@@ -129,8 +130,8 @@ class BridgeTask:
         marked = (batch["token_at"] >= 0).nonzero().squeeze(1)
         words[marked, batch["token_at"][marked]] = self.bridge.token.to(words.dtype)
         seen = self.bridge.V(self.patches[batch["photo"]][:, batch["seen"]].float()).to(words.dtype)
-        places = torch.arange(words.shape[1], device=words.device) + self.config.vision.patch_tokens
-        places = torch.cat([places[:HEAD] - self.config.vision.patch_tokens, HEAD + batch["seen"], places[HEAD:]]).expand(len(words), -1)
+        ahead = torch.arange(words.shape[1], device=words.device)
+        places = torch.cat([ahead[:HEAD], HEAD + batch["seen"], self.config.vision.patch_tokens + ahead[HEAD:]]).expand(len(words), -1)
         # with a mask given, gaps in the positions are not taken for the borders of packed sequences
         hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :HEAD], seen, words[:, HEAD:]], 1), position_ids=places,
                                   attention_mask=torch.ones_like(places)).last_hidden_state
