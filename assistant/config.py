@@ -53,6 +53,7 @@ class LanguageConfig:
     lowercase_user: bool = False  # read the user's words in lower case
     max_new_tokens: int = 256
     context: int = 2048  # tokens kept of a conversation, the picture's included
+    picture_side: int | None = None  # M reads E's patches averaged to a grid of this side; None, as in the paper: all of them
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class DecoderConfig:
     text: Mapping[str, Any]  # transformers.CLIPTextConfig of the base model
     scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
     image_size: int
-    guess_hidden: int = 0  # width of the first guess's hidden layers (decoder/first_guess.py); 0: G starts from noise alone
-    guess_left: float = 0.15  # share of the timesteps that are left to G after a first guess
+    guess_hidden: int = 0  # width of the first guess (decoder/first_guess.py); 0: G starts from noise alone
+    guess_left: float = 0.05  # share of the timesteps that are left to G after a first guess
     noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:
@@ -92,6 +93,11 @@ class AssistantConfig:
     notice: str  # the page's one sentence about this size of model
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, str] = field(default_factory=dict)  # part -> hub id, when they do not
+
+    @property
+    def picture_tokens(self) -> int:
+        """Tokens that a picture takes in M's input, the class token's included."""
+        return self.vision.patch_tokens if self.language.picture_side is None else self.language.picture_side**2 + 1
 
     def __post_init__(self) -> None:
         clip = self.vision.clip

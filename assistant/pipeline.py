@@ -107,7 +107,7 @@ class Assistant:
         else:
             text = request.text.strip() or DEFAULT_WISH
             prompt = self.language.builder.build([(t.user, t.reply, t.drew) for t in history], text, seen is not None,
-                                                 self.vision.config.patch_tokens)
+                                                 self.config.picture_tokens)
             chance = torch.Generator("cpu").manual_seed(seed)
             for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, settings.temperature, chance, cancel):
                 seconds.setdefault("first_word", time.monotonic() - started)

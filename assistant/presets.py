@@ -25,7 +25,7 @@ MINIATURE = AssistantConfig(
         llama=dict(vocab_size=2048, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
                    num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
         semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,
-        max_new_tokens=96, context=960),
+        max_new_tokens=96, context=960, picture_side=4),
     decoder=DecoderConfig(
         # 5.4 M; cross-attention at 16 (on the way down), 8 and 4, self-attention at 8 and 4
         unet=dict(sample_size=16, in_channels=20, out_channels=20, layers_per_block=1, block_out_channels=(48, 96, 128),
@@ -40,7 +40,7 @@ MINIATURE = AssistantConfig(
                   max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
-        image_size=128, noise=0.5, guess_hidden=768),
+        image_size=128, noise=0.5, guess_hidden=416),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, so its pictures are "
            "still soft. A real photo it sees as a drawing; photos need a full-size preset.",
     folder="miniature")

@@ -184,8 +184,7 @@ def load_llama(folder: Path) -> tuple[nn.Module, Any]:
 
 def load_language(config: AssistantConfig, folder: Path) -> LanguageModel:
     llama, tokenizer = load_llama(folder / "llama")
-    bridge = Bridge(config.vision.patch_width, llama.config.hidden_size, config.language.semantic_width,
-                    config.language.semantic_hidden)
+    bridge = Bridge(config.language, config.vision.patch_width)
     load_tensors(folder / "bridge" / "bridge.safetensors", bridge)
     return LanguageModel(config.language, llama, bridge.eval().requires_grad_(False),
                          PromptBuilder(config.language, tokenizer))
@@ -215,13 +214,16 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Di
     unet = _frozen(folder / "cafe", UNet2DConditionModel)
     values = SemanticValues.of(unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
-    guess = None
-    if config.decoder.guess_hidden:
-        side = config.decoder.unet["sample_size"]
-        guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess_hidden,
-                           (config.decoder.unet["in_channels"], side, side))
-        load_tensors(folder / "cafe" / "first_guess.safetensors", guess)
-        guess.eval().requires_grad_(False)
+    guess = load_guess(config, folder / "cafe") if config.decoder.guess_hidden else None
     return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,
                      semantic_values=values.eval().requires_grad_(False), preview=load_preview(folder / "base" / "vae"),
                      kernel=kernel, first_guess=guess)
+
+
+def load_guess(config: AssistantConfig, folder: Path) -> FirstGuess:
+    """The decoder's first guess, from `folder`."""
+    side = config.decoder.unet["sample_size"]
+    guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess_hidden,
+                       (config.decoder.unet["in_channels"], side, side))
+    load_tensors(folder / "first_guess.safetensors", guess)
+    return guess.eval().requires_grad_(False)

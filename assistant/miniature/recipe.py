@@ -23,10 +23,10 @@ STAGES = (
     Stage("language", "language", "llama", 0.15, 32),
     Stage("judge", "judge", "judge", 0.03, 64),
     Stage("bridge", "bridge", "bridge", 0.06, 32),
-    Stage("trunk", "trunk", ".", 0.32, 32),
+    Stage("trunk", "trunk", ".", 0.24, 32),
     Stage("base", "base", "base", 0.02, 32, goes_on=True),
     Stage("cafe", "cafe", "cafe", 0.04, 32, goes_on=True),
-    Stage("guess", "guess", "cafe", 0.02, 128),
+    Stage("guess", "guess", "cafe", 0.10, 256),
 )
 GROUPS = 10_240  # of three pictures each
 TALKS = 40_000  # dialogues without pictures

@@ -5,10 +5,12 @@ Knows nothing of pictures but E(x)'s tokens. Sampling is our own loop because `g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache
 
@@ -17,14 +19,24 @@ from ..messages import Cancel
 from .prompt import Prompt, PromptBuilder
 
 
+def pooled(patches: Tensor, side: int | None) -> Tensor:
+    """What M reads of E(x), (B, 1 + n * n, d): the class token and the means of a side x side grid's cells; None: all of it."""
+    if side is None:
+        return patches
+    n = math.isqrt(patches.shape[1] - 1)
+    grid = patches[:, 1:].transpose(1, 2).unflatten(2, (n, n))
+    return torch.cat([patches[:, :1], F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)], 1)
+
+
 class Bridge(nn.Module):
     """All that CAFE trains on the language side: V (d_E -> d_M), H (d_M -> d_F) and the learnable token (d_M)."""
 
-    def __init__(self, patch_width: int, hidden: int, semantic_width: int, semantic_hidden: int = 0) -> None:
+    def __init__(self, config: LanguageConfig, patch_width: int) -> None:
         super().__init__()
+        hidden, inner = config.llama["hidden_size"], config.semantic_hidden
         self.V = nn.Linear(patch_width, hidden)
-        self.H = nn.Linear(hidden, semantic_width) if not semantic_hidden else nn.Sequential(
-            nn.Linear(hidden, semantic_hidden), nn.SiLU(), nn.Linear(semantic_hidden, semantic_width))
+        self.H = nn.Linear(hidden, config.semantic_width) if not inner else nn.Sequential(
+            nn.Linear(hidden, inner), nn.SiLU(), nn.Linear(inner, config.semantic_width))
         self.token = nn.Parameter(torch.zeros(hidden))
 
 
@@ -51,12 +63,12 @@ class LanguageModel(nn.Module):
         self.config, self.llama, self.bridge, self.builder = config, llama, bridge, builder
 
     def embed(self, prompt: Prompt, patches: Tensor | None) -> Tensor:
-        """(1, N, d_M): the prompt's embeddings with V(E(x)), (1, 257, d_M), spliced in at `prompt.picture`."""
+        """(1, N, d_M): the prompt's embeddings with V of E(x), pooled if the preset says so, spliced in at `prompt.picture`."""
         table = self.llama.get_input_embeddings()
         words = table(torch.tensor([prompt.ids], device=table.weight.device))
         if prompt.picture is None or patches is None:
             return words
-        seen = self.bridge.V(patches.to(self.bridge.V.weight.dtype)).to(words.dtype)
+        seen = self.bridge.V(pooled(patches.to(self.bridge.V.weight.dtype), self.config.picture_side)).to(words.dtype)
         return torch.cat([words[:, :prompt.picture], seen, words[:, prompt.picture:]], dim=1)
 
     @torch.no_grad()

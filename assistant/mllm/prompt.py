@@ -62,7 +62,7 @@ class PromptBuilder:
 
         Args:
             history: (user, reply, drew) of earlier turns since the picture came, oldest first.
-            picture_tokens: length of E(x).
+            picture_tokens: how many the picture takes.
         """
         room = self.config.context - self.config.max_new_tokens - 4 - (picture_tokens if picture else 0)
         turns = [(u, [*self.reply(r, d)]) for u, r, d in history]

@@ -18,13 +18,11 @@ from ..miniature.visual_words import VISUAL_WORDS
 from ..mllm.language import Bridge
 from ..weights import load_llama, load_vision, save_bridge
 from .data import VIEWS, World
-from .diffusion import encode_patches, encode_semantics, expected, ridge
+from .diffusion import encode_semantics, expected, read_patches, ridge
 from .language import HEAD, pick_end
 from .reading import word_reader
 
 LAMBDA = 0.2
-SEEN = 32  # patches of E(x), of 256, that a training step reads beside the class token, at their own positions
-WHOLE = 0.85  # from here on all of them
 FIRST = 0.7  # how often a training step ends at the first reply, which says most of what V has to tell
 FITTED = (40, 200)  # batches on which H is fitted at the start and at the end
 FITTING = 1500  # steps of that, if H has a hidden layer
@@ -32,7 +30,6 @@ FITTING = 1500  # steps of that, if H has a hidden layer
 
 class BridgeTask:
     name, lr = "bridge", 1e-3
-    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  objective: str = "mse") -> None:
@@ -40,10 +37,10 @@ class BridgeTask:
         vision = load_vision(config, init).to(device)
         self.llama, self.tokenizer = load_llama(init / "llama")
         self.llama.to(device)
-        self.semantics, self.patches = expected(world, encode_semantics(world, device, vision)), encode_patches(world, device, vision)
+        self.semantics = expected(world, encode_semantics(world, device, vision))
+        self.patches = read_patches(world, device, vision, config.language.picture_side)
         self.rows = world.groups[world.groups % 2 == 0]
-        self.bridge = Bridge(config.vision.patch_width, self.llama.config.hidden_size, config.language.semantic_width,
-                             config.language.semantic_hidden).to(device)
+        self.bridge = Bridge(config.language, config.vision.patch_width).to(device)
         self._start()
         self.bridge.train()
 
@@ -71,7 +68,7 @@ class BridgeTask:
         """Set H to the best map from M's state to F, found on states that are computed once."""
         states, truths = [], []
         for k in range(batches):
-            batch = {n: t.to(self.device) for n, t in self.batch(np.random.default_rng((11, k)), True).items()}
+            batch = {n: t.to(self.device) for n, t in self.batch(np.random.default_rng((11, k)), 0.0).items()}
             state, truth, _ = self._forward(batch)
             states.append(state), truths.append(truth)
         states, truths = torch.cat(states), torch.cat(truths)
@@ -103,12 +100,12 @@ class BridgeTask:
     def modules(self) -> Mapping[str, nn.Module]:
         return {"bridge": self.bridge}
 
-    def batch(self, rng: np.random.Generator, whole: bool = False) -> dict[str, Tensor]:
-        """Dialogues up to the end of one of their replies; with the `whole` picture and any reply, or as training asks."""
-        w, patches = self.world, self.config.vision.patch_tokens
+    def batch(self, rng: np.random.Generator, first: float = FIRST) -> dict[str, Tensor]:
+        """Dialogues up to the end of one of their replies, in a share `first` of the batches the first one's."""
+        w = self.world
         rows = np.sort(rng.choice(self.rows, self.batch_size))
         which = pick_end(w, rows, rng)
-        if not whole and rng.random() < FIRST:
+        if rng.random() < first:
             which = np.minimum(which, 0)
         ends = w["ends"][rows, which].astype(np.int64)  # where a dialogue was too long for the set, -1: nothing of it is read
         longest = int(ends.max()) + 2
@@ -119,22 +116,16 @@ class BridgeTask:
                 token_at[i] = ends[i] + 1
                 target[i] = rows[i] * VIEWS + w["views"][rows[i], k]
             lines[i, ends[i] + 1:], spoken[i, ends[i] + 1:] = 0, False
-        shown = patches - 1 if whole or self.done >= WHOLE else SEEN
-        seen = np.concatenate([[0], 1 + np.sort(rng.permutation(patches - 1)[:shown])])
         return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "token_at": torch.from_numpy(token_at),
-                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS), "seen": torch.from_numpy(seen)}
+                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS)}
 
     def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """s (B', d_M) and F(target) (B', d_F) where there is a target, and all hidden states behind the picture's."""
         words = self.llama.get_input_embeddings()(batch["lines"]).clone()
         marked = (batch["token_at"] >= 0).nonzero().squeeze(1)
         words[marked, batch["token_at"][marked]] = self.bridge.token.to(words.dtype)
-        seen = self.bridge.V(self.patches[batch["photo"]][:, batch["seen"]].float()).to(words.dtype)
-        ahead = torch.arange(words.shape[1], device=words.device)
-        places = torch.cat([ahead[:HEAD], HEAD + batch["seen"], self.config.vision.patch_tokens + ahead[HEAD:]]).expand(len(words), -1)
-        # with a mask given, gaps in the positions are not taken for the borders of packed sequences
-        hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :HEAD], seen, words[:, HEAD:]], 1), position_ids=places,
-                                  attention_mask=torch.ones_like(places)).last_hidden_state
+        seen = self.bridge.V(self.patches[batch["photo"]].float()).to(words.dtype)
+        hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :HEAD], seen, words[:, HEAD:]], 1)).last_hidden_state
         hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + seen.shape[1]:]], 1)
         return hidden[marked, batch["token_at"][marked]].float(), self.semantics[batch["target"][marked]].float(), hidden
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..miniature.patches import as_linear, patches_of
+from ..mllm.language import pooled
 from ..mllm.vision import Vision
 from .data import World
 from .dino import CLASSES, attribute_loss
@@ -48,6 +49,11 @@ def encode_patches(world: World, device: str, vision: nn.Module) -> Tensor:
     """(N, 257, d_E): E of every ready picture."""
     return encode_all(world, device, lambda x: {"patches": vision.patches(x).float()}, world.folder,
                       f"dino{_tag(vision.dino.embeddings.patch_embeddings.projection.weight)}")["patches"]
+
+
+def read_patches(world: World, device: str, vision: nn.Module, side: int | None) -> Tensor:
+    """(N, P, d_E): E of every ready picture as M reads it (`pooled`)."""
+    return torch.cat([pooled(part, side) for part in encode_patches(world, device, vision).split(CHUNK)])
 
 
 def encode_semantics(world: World, device: str, vision: nn.Module) -> Tensor:

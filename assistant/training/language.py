@@ -1,8 +1,8 @@
 """Trains M from scratch on the world's dialogues, with pictures as slots of visual words (miniature/visual_words.py).
 
-Three things prepare it for CAFE while it still learns: it reads a picture from anywhere between one and all of E's 257 slots;
-half the time with the errors that a linear reader of E makes (reading.py), so that V need not be better than it can be; and
-after each drawing reply it names, at the scene mark, the words of the picture to come.
+Two things prepare it for CAFE while it still learns: it reads pictures with the errors that a linear reader of E makes
+(reading.py), so that V need not be better than it can be; and after each drawing reply it names, at the scene mark, the words of
+the picture to come.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..config import AssistantConfig
 from ..miniature.visual_words import MOST, VISUAL_WORDS
+from ..miniature.world import KINDS, PATTERNS
 from ..mllm.prompt import PromptBuilder
 from ..weights import load_vision, save_llama
-from .data import World
-from .diffusion import encode_patches
+from .data import LABELS, World
+from .diffusion import read_patches
 from .reading import amounts, word_reader
 from .tokens import dialogue_tokenizer
 
 HEAD = 2  # tokens before the picture: the start and the user mark
-SPOTS = 128  # of E's 257 slots that are filled in training; the words keep the positions they have behind all 257
 
 
 def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -44,15 +44,20 @@ class LanguageTask:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.tokenizer = dialogue_tokenizer(config)
         self.builder = PromptBuilder(config.language, self.tokenizer)
-        self.slots = config.vision.patch_tokens
+        self.slots = config.picture_tokens
         ids = self.tokenizer.convert_tokens_to_ids
         self.first_visual, self.scene = ids(VISUAL_WORDS[0]), ids("<scene>")
         self.llama = LlamaForCausalLM(LlamaConfig(
             **config.language.llama, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id, attn_implementation="sdpa")).to(device).train()
-        self.patches = encode_patches(world, device, load_vision(config, init).to(device))
+        self.patches = read_patches(world, device, load_vision(config, init).to(device), config.language.picture_side)
         self.reader = word_reader(world, self.patches)
-        self.amounts = amounts(torch.from_numpy(world["labels"][:len(self.patches)].copy())).to(device)
+        labels = torch.from_numpy(world["labels"][:len(self.patches)].copy()).to(device).long()
+        self.amounts = amounts(labels)
+        alike = labels[:, LABELS.index("kind")] * len(PATTERNS) + labels[:, LABELS.index("pattern")]
+        self.order, self.counts = alike.argsort(), alike.bincount(minlength=len(KINDS) * len(PATTERNS))  # pictures by kind and pattern
+        self.starts = (self.counts.cumsum(0) - self.counts).clamp_max(len(labels) - 1)
+        self.first_pattern = VISUAL_WORDS.index(f"<v:pattern={PATTERNS[0]}>")
         self.matrices = {f"llama.{n}" for n, p in self.llama.named_parameters() if p.ndim == 2 and ".layers." in n}
 
         lengths = world["spoken"].shape[1] - np.argmax(world["spoken"][:, ::-1], 1)  # the last word is the assistant's
@@ -83,59 +88,37 @@ class LanguageTask:
         return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "photo": torch.from_numpy(photo),
                 "scene_at": torch.from_numpy(scene_at), "scene_words": torch.from_numpy(scene_words)}
 
-    def _slots(self, photo: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What SPOTS of the picture's slots say, (B, SPOTS, d), and which ones they are, (B, SPOTS) in 0..256."""
-        table = self.llama.get_input_embeddings().weight
-        present = (photo >= 0)
-        words = table[(photo.clamp_min(0) + self.first_visual)] * present[..., None]  # (B, MOST, d)
-        b, n = len(photo), SPOTS
-
-        def draw(*shape: int) -> Tensor:
-            return torch.rand(shape, device=photo.device, generator=generator)
-
-        at = draw(b, self.slots - 1).topk(n - 1, 1).indices.sort(1).values + 1
-        at = torch.cat([torch.zeros_like(at[:, :1]), at], 1)  # the class token's slot and others
-        gate = (draw(b, n, 1) < draw(b, 1, 1)) & (draw(b, n, MOST) < 0.25)
-        # each word is said at least once: together in the class token's slot, or apart at places of their own
-        together = (draw(b, 1, 1) < 0.7) & (torch.arange(n, device=photo.device).view(1, n, 1) == 0)
-        apart = torch.zeros(b, n, MOST, dtype=torch.bool, device=photo.device)
-        apart.scatter_(1, (draw(b, 1, MOST) * n).long(), True)
-        mix = (gate | together | (apart & ~together.any(1, keepdim=True))).float() * (0.7 + 0.6 * draw(b, n, MOST))
-        noise = torch.randn(b, n, words.shape[-1], device=photo.device, generator=generator)
-        slots = mix @ words.float() + 0.3 * table.detach().float().std() * noise
-
-        # or as a linear reader of E would have it: the words, and what it gets wrong about some other picture
-        other = (draw(b) * len(self.patches)).long()
-        errors = self.reader(self.patches[other[:, None], at].float())
+    def _slots(self, photo: Tensor, generator: torch.Generator) -> Tensor:
+        """The picture's slots, (B, slots, d), as a linear reader of E would fill them: its words in the class token's, and everywhere
+        what the reader gets wrong about another picture of that kind and pattern."""
+        table = self.llama.get_input_embeddings().weight[self.first_visual:self.first_visual + len(VISUAL_WORDS)].float()
+        chance = torch.rand(2, len(photo), device=photo.device, generator=generator)
+        alike = (photo[:, 0].clamp_min(0) * len(PATTERNS) + photo[:, 3] - self.first_pattern).clamp_min(0)
+        other = self.order[self.starts[alike] + (chance[0] * self.counts[alike]).long()]
+        errors = self.reader(self.patches[other].float())
         errors[:, 0] -= self.amounts[other]
-        errors *= 1 + 0.5 * draw(b, 1, 1)  # it errs more on pictures that E was not trained on
-        read = errors @ table[self.first_visual:self.first_visual + len(VISUAL_WORDS)].float()
-        read = read + (torch.arange(n, device=photo.device) == 0).view(1, n, 1) * words.sum(1, keepdim=True)
-        return torch.where(draw(b, 1, 1) < 0.5, read, slots), at
+        errors *= 1 + 0.5 * chance[1].view(-1, 1, 1)  # it errs more on pictures that E was not trained on
+        present = torch.zeros(len(photo), len(VISUAL_WORDS) + 1, device=photo.device)  # the last: of no word
+        errors[:, 0] += present.scatter_(1, torch.where(photo >= 0, photo, len(VISUAL_WORDS)), 1.0)[:, :-1]
+        return errors @ table
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         lines, spoken, photo = batch["lines"], batch["spoken"], batch["photo"]
         words = self.llama.get_input_embeddings()(lines)
         sighted = (photo[:, 0] >= 0)
-        slots, spots = self._slots(photo, generator)
-        slots = slots.to(words.dtype)
-        ahead = torch.arange(lines.shape[1], device=lines.device)
+        slots = self._slots(photo, generator).to(words.dtype)
         # dialogues without a picture have none of its slots: the two sorts go through M apart
         total, count, parts, scene = 0.0, 0, {}, 0.0
         for mask, seen in ((sighted, True), (~sighted, False)):
             at = mask.nonzero().squeeze(1)
             if not len(at):
                 continue
-            embeds, places = words[at], ahead.expand(len(at), -1)
+            embeds = words[at]
             if seen:
                 embeds = torch.cat([embeds[:, :HEAD], slots[at], embeds[:, HEAD:]], 1)
-                behind = (ahead[HEAD:] + self.slots).expand(len(at), -1)
-                places = torch.cat([places[:, :HEAD], HEAD + spots[at], behind], 1)
-            # with a mask given, gaps in the positions are not taken for the borders of packed sequences
-            hidden = self.llama.model(inputs_embeds=embeds, position_ids=places,
-                                      attention_mask=torch.ones_like(places)).last_hidden_state
+            hidden = self.llama.model(inputs_embeds=embeds).last_hidden_state
             if seen:
-                hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + SPOTS:]], 1)
+                hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + self.slots:]], 1)
             keep = spoken[at][:, 1:]
             logits = self.llama.lm_head(hidden[:, :-1][keep]).float()
             lm = F.cross_entropy(logits, lines[at][:, 1:][keep], reduction="sum")

@@ -29,10 +29,10 @@ def word_reader(world: World, patches: Tensor) -> nn.Linear:
     """Least squares from E's class token to its picture's words, and from other tokens to none.
 
     Args:
-        patches: E of every ready picture, (N, 257, d_E), as `encode_patches` gives it.
+        patches: E of every ready picture as M reads it, (N, P, d_E), the class token first.
     """
     said = amounts(torch.from_numpy(world["labels"][:len(patches)].copy())).to(patches.device)
-    quiet = patches[::24, 1::16].float().flatten(0, 1)
+    quiet = patches[::8, 1::max(1, patches.shape[1] // 16)].float().flatten(0, 1)
     reader = nn.Linear(patches.shape[2], said.shape[1]).to(patches.device).requires_grad_(False)
     ridge(reader, torch.cat([patches[:, 0].float(), QUIET * quiet]), torch.cat([said, said.new_zeros(len(quiet), said.shape[1])]),
           torch.cat([torch.ones(len(said)), torch.full((len(quiet),), QUIET)]).to(patches.device))
