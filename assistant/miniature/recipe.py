@@ -28,7 +28,7 @@ STAGES = (
     Stage("cafe", "cafe", "cafe", 0.04, 32, goes_on=True),
     Stage("guess", "guess", "cafe", 0.10, 256),
 )
-GROUPS = 10_240  # of three pictures each
+GROUPS = 20_480  # of three pictures each
 TALKS = 40_000  # dialogues without pictures
 JUDGE_GROUPS = 4_096
 TRAIN_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 900_001, 500_001
