@@ -22,6 +22,7 @@ from assistant.conditioning import EMPTY, TEXT
 from assistant.decoder.rows import text_plan
 from assistant.errors import DeviceError, InputError, WeightsError
 from assistant.messages import Progress, Reply, Request, Settings, Turn, Words
+from assistant.mllm.language import pooled
 from assistant.presets import MINIATURE
 
 FOLDER = weights.CHECKPOINTS / "miniature"
@@ -52,7 +53,12 @@ def test_stock_libraries_open_the_weights() -> None:
     assert pipe.unet.config.sample_size == 16 and pipe.tokenizer("a red cat").input_ids[0] == pipe.tokenizer.bos_token_id
     assert LlamaForCausalLM.from_pretrained(FOLDER / "llama").config.vocab_size == 2048
     dino = Dinov2Model.from_pretrained(FOLDER / "dino")
-    assert dino(torch.zeros(1, 3, 128, 128)).last_hidden_state.shape == (1, 257, 96)
+    seen = dino(torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))).last_hidden_state
+    assert seen.shape == (2, 257, 96) and pooled(seen, None) is seen
+    read = pooled(seen, MINIATURE.language.picture_side)  # the class token, then 4 x 4 cells of 4 x 4 patches, row by row
+    assert read.shape == (2, MINIATURE.picture_tokens, 96)
+    torch.testing.assert_close(read[:, 0], seen[:, 0])
+    torch.testing.assert_close(read[:, 2], seen[:, 1:].unflatten(1, (16, 16))[:, :4, 4:8].mean((1, 2)))
     clip = open_clip.create_model(f"local-dir:{FOLDER / 'clip'}", require_pretrained=True)
     tokens = open_clip.get_tokenizer(f"local-dir:{FOLDER / 'clip'}")(["a red cat on the beach"])
     ours = weights.load_clip(MINIATURE, FOLDER / "clip")

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rows import cafe_plan, guide
+
 GAIN = 0.7  # what a guidance strength counts here: a mean needs less of it than a denoiser
 DEPTHS = 5, 6  # layers of the background's half and of the subject's
 
@@ -66,12 +68,11 @@ class FirstGuess(nn.Module):
 
     @torch.no_grad()
     def guided(self, patches: Tensor, semantics: Tensor, keep_subject: float, follow_words: float) -> Tensor:
-        """With a strength for each source, combined as `rows.cafe_plan` combines predictions; float32 (B, C, h, w).
+        """With a strength for each source, by the plan that guides the denoiser; float32 (B, C, h, w).
 
         A strength of 1 / GAIN is the guess itself; more makes it more vivid.
         """
-        keep, follow = GAIN * keep_subject, GAIN * follow_words
-        no_patches, no_words = torch.zeros_like(patches[:, :1]), torch.zeros_like(semantics)
-        none, subject, both = self(torch.cat([no_patches, patches[:, :1], patches[:, :1]]),
-                                   torch.cat([no_words, no_words, semantics])).float().chunk(3)
-        return none + keep * (subject - none) + follow * (both - subject)
+        plan = cafe_plan(GAIN * keep_subject, GAIN * follow_words)
+        guesses = {row.name: self(patches[:, :1] * (row.tokens is not None), semantics * (row.vector is not None)).float()
+                   for row in plan.rows}
+        return guide(plan.streams[0], guesses)

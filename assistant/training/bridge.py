@@ -33,7 +33,7 @@ class BridgeTask:
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  objective: str = "mse") -> None:
-        self.config, self.world, self.device, self.batch_size, self.objective = config, world, device, batch_size, objective
+        self.world, self.device, self.batch_size, self.objective = world, device, batch_size, objective
         vision = load_vision(config, init).to(device)
         self.llama, self.tokenizer = load_llama(init / "llama")
         self.llama.to(device)

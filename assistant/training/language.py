@@ -19,7 +19,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ..config import AssistantConfig
 from ..miniature.visual_words import MOST, VISUAL_WORDS
 from ..miniature.world import KINDS, PATTERNS
-from ..mllm.prompt import PromptBuilder
 from ..weights import load_vision, save_llama
 from .data import LABELS, World
 from .diffusion import read_patches
@@ -41,9 +40,8 @@ class LanguageTask:
     name, lr = "language", 3e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
-        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
+        self.world, self.device, self.batch_size = world, device, batch_size
         self.tokenizer = dialogue_tokenizer(config)
-        self.builder = PromptBuilder(config.language, self.tokenizer)
         self.slots = config.picture_tokens
         ids = self.tokenizer.convert_tokens_to_ids
         self.first_visual, self.scene = ids(VISUAL_WORDS[0]), ids("<scene>")
@@ -89,11 +87,11 @@ class LanguageTask:
                 "scene_at": torch.from_numpy(scene_at), "scene_words": torch.from_numpy(scene_words)}
 
     def _slots(self, photo: Tensor, generator: torch.Generator) -> Tensor:
-        """The picture's slots, (B, slots, d), as a linear reader of E would fill them: its words in the class token's, and everywhere
-        what the reader gets wrong about another picture of that kind and pattern."""
+        """Slots (B, slots, d) of pictures with the words `photo` (B, MOST), -1 after the last, as a linear reader of E would fill
+        them: the words in the class token's, and everywhere what it gets wrong about another picture of that kind and pattern."""
         table = self.llama.get_input_embeddings().weight[self.first_visual:self.first_visual + len(VISUAL_WORDS)].float()
         chance = torch.rand(2, len(photo), device=photo.device, generator=generator)
-        alike = (photo[:, 0].clamp_min(0) * len(PATTERNS) + photo[:, 3] - self.first_pattern).clamp_min(0)
+        alike = photo[:, 0] * len(PATTERNS) + photo[:, 3] - self.first_pattern
         other = self.order[self.starts[alike] + (chance[0] * self.counts[alike]).long()]
         errors = self.reader(self.patches[other].float())
         errors[:, 0] -= self.amounts[other]
@@ -106,7 +104,6 @@ class LanguageTask:
         lines, spoken, photo = batch["lines"], batch["spoken"], batch["photo"]
         words = self.llama.get_input_embeddings()(lines)
         sighted = (photo[:, 0] >= 0)
-        slots = self._slots(photo, generator).to(words.dtype)
         # dialogues without a picture have none of its slots: the two sorts go through M apart
         total, count, parts, scene = 0.0, 0, {}, 0.0
         for mask, seen in ((sighted, True), (~sighted, False)):
@@ -115,7 +112,8 @@ class LanguageTask:
                 continue
             embeds = words[at]
             if seen:
-                embeds = torch.cat([embeds[:, :HEAD], slots[at], embeds[:, HEAD:]], 1)
+                slots = self._slots(photo[at], generator).to(words.dtype)
+                embeds = torch.cat([embeds[:, :HEAD], slots, embeds[:, HEAD:]], 1)
             hidden = self.llama.model(inputs_embeds=embeds).last_hidden_state
             if seen:
                 hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + self.slots:]], 1)
