@@ -37,6 +37,10 @@ class MessageError(InputError):
     """Words that cannot be answered: empty, or over the limit."""
 
 
+class ConceptError(InputError):
+    """A concept, or a file that should hold one, that cannot be used here."""
+
+
 class NotFoundError(InputError):
     """A conversation, picture or concept that is not there (or is not this user's)."""
 

@@ -18,7 +18,8 @@ UNCONDITIONAL = "unconditional"  # e(0,0), or the empty prompt
 CONDITIONAL = "conditional"  # e(E,F), or the prompt
 SUBJECT_ONLY = "subject_only"  # e(E,0)
 SEMANTICS_ONLY = "semantics_only"  # e(0,F)
-FOUNDATION = "foundation"  # Infusion: the prompt as the base model draws it
+FOUNDATION = "foundation"  # Infusion: the prompt as the base model draws it; its stream's name too
+FOUNDATION_UNCONDITIONAL = "foundation_unconditional"  # Infusion: the empty prompt on that stream
 CUSTOMIZED = "customized"  # Infusion: the same with the learned concept
 CONCEPT = "concept"  # DCI: the prompt with the learned concept
 AUXILIARY = "auxiliary"  # DCI: the prompt with an auxiliary noun in the concept's place
@@ -137,3 +138,20 @@ def cafe_plan(keep_subject: float, follow_words: float, patches: bool = True, se
     if semantics:
         return _plan([(none, 1.0 - follow_words), (Row(SEMANTICS_ONLY, vector=SEMANTICS), follow_words)])
     return _plan([(none, 1.0)])
+
+
+def infusion_plan(guidance: float) -> Plan:
+    """Infusion's two streams (Zeng et al., 2024, fig. 4), each guided like plain text-to-image: four rows, or two at g = 1.
+
+    Both start from the same noise, and each needs an unconditional row of its own: their latents part after the first step.
+    The seam's tokens must hold TEXT and EMPTY.
+    """
+
+    def guided(unconditional: str, conditional: str) -> tuple[tuple[str, float], ...]:
+        return tuple((name, weight) for name, weight in ((unconditional, 1.0 - guidance), (conditional, guidance)) if weight != 0.0)
+
+    rows = (Row(UNCONDITIONAL, EMPTY), Row(FOUNDATION_UNCONDITIONAL, EMPTY, stream=FOUNDATION), Row(FOUNDATION, TEXT, stream=FOUNDATION),
+            Row(CUSTOMIZED, TEXT))
+    streams = (Stream(guided(UNCONDITIONAL, CUSTOMIZED)), Stream(guided(FOUNDATION_UNCONDITIONAL, FOUNDATION), FOUNDATION))
+    needed = {name for stream in streams for name, _ in stream.guidance} | {FOUNDATION, CUSTOMIZED}
+    return Plan(tuple(row for row in rows if row.name in needed), streams)

@@ -1,0 +1,1 @@
+"""Learned concepts: the file that holds one, the library that holds many."""

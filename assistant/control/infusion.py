@@ -1,0 +1,75 @@
+"""Infusion (Zeng et al., 2024) as a plug of the seam: two streams of one frozen model, F says where, C says what.
+
+In each cross-attention layer C takes F's map in place of its own, and at the concept's words a learned residual is added to its
+values (eq. 7; several concepts, eq. 9). It knows neither files nor how residuals are learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from assistant.decoder.attention import Call, Control, Job
+from assistant.decoder.rows import CUSTOMIZED, FOUNDATION
+from assistant.errors import ConfigError
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One concept in a prompt.
+
+    Args:
+        residuals: cross-attention layer's name -> (r, heads * d), added to that layer's values. A layer may be left out.
+        where: (1 or images, r, N): how strongly each residual counts at each token of the prompt, of `placed`.
+    """
+
+    residuals: Mapping[str, torch.Tensor]
+    where: torch.Tensor
+
+
+def placed(positions: Sequence[Sequence[int]], length: int, strength: float = 1.0) -> torch.Tensor:
+    """`Use.where` of one prompt, (1, r, length): `strength` at the positions of each of r residuals, 0 elsewhere.
+
+    Raises:
+        ConfigError: a position outside the prompt.
+    """
+    where = torch.zeros(1, len(positions), length)
+    for residual, at in enumerate(positions):
+        if any(not 0 <= p < length for p in at):
+            raise ConfigError(f"A concept stands at the positions {list(at)}, but the prompt has {length} tokens.",
+                              "Shorten the words before it.")
+        where[0, residual, list(at)] = strength
+    return where
+
+
+class Infusion(Control):
+    """Acts where the batch holds a foundation row and a customized row; both must see the same tokens.
+
+    No map is made: one attention with F's queries and keys serves both rows, on their values joined along the features.
+    """
+
+    def __init__(self, uses: Sequence[Use]) -> None:
+        self.uses = tuple(uses)
+
+    def replace(self, call: Call) -> Sequence[Job]:
+        if not call.cross or not call.has(FOUNDATION, CUSTOMIZED):
+            return ()
+        seam = call.seam
+        tokens = {row.name: row.tokens for row in seam.rows}
+        if tokens[FOUNDATION] != tokens[CUSTOMIZED]:
+            raise ConfigError("Infusion's two rows see different prompts.", "Give both the same one.")
+        key, value = call.key_value(FOUNDATION)
+        both = seam.once((call.layer, "infusion", seam.images), lambda: torch.cat([value, value + self._residuals(call, value)], -1))
+        return (Job(call.query[call.span(FOUNDATION)], key, both, (FOUNDATION, CUSTOMIZED)),)
+
+    def _residuals(self, call: Call, value: torch.Tensor) -> torch.Tensor | float:
+        """Eq. 9's sum over concepts, to be added to values (images, heads, N, d)."""
+        total: torch.Tensor | float = 0.0
+        for use in self.uses:
+            if call.layer not in use.residuals:
+                continue
+            split = use.residuals[call.layer].to(value).unflatten(-1, (value.shape[1], value.shape[3]))  # (r, heads, d)
+            total = total + torch.einsum("irn,rhd->ihnd", use.where.to(value), split)
+        return total

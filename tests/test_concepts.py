@@ -1,0 +1,108 @@
+"""The concept file: small, whole, true to what was saved, and refused in one sentence where it cannot be used."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from assistant.concepts.file import Concept, load_concept, residual_bytes, save_concept
+from assistant.errors import ConceptError
+
+SD15 = {f"layer{i}": width for i, width in enumerate((320,) * 2 + (640,) * 2 + (1280,) * 2 + (1280,) + (1280,) * 3 + (640,) * 3 + (320,) * 3)}
+BASE = "0123456789abcdef"
+
+
+def made(widths=SD15, count=1, **changes):
+    generator = torch.Generator().manual_seed(0)
+    return Concept(**{"name": "mug-1", "noun": "mug", "base": BASE, "steps": 300, "recipe": {"lr": 0.01}, "description": "grandma's",
+                      "thumbnail": b"\x89PNG...", "residuals": {k: torch.randn(count, w, generator=generator) for k, w in widths.items()}} | changes)
+
+
+@pytest.mark.parametrize("count", (1, 3))
+@pytest.mark.parametrize("bits, error", ((16, 1e-3), (8, 0.5 / 127 + 1e-3)))
+def test_what_is_saved_comes_back(tmp_path, bits, error, count):
+    concept = made(count=count)
+    save_concept(tmp_path / "a.safetensors", concept, bits)
+    again = load_concept(tmp_path / "a.safetensors", BASE, SD15)
+    for name in ("name", "noun", "base", "steps", "recipe", "description", "thumbnail"):
+        assert getattr(again, name) == getattr(concept, name)
+    assert list(again.residuals) == list(concept.residuals)
+    for layer, t in concept.residuals.items():
+        largest = t.abs().amax(1, keepdim=True)
+        assert again.residuals[layer].shape == t.shape and ((again.residuals[layer] - t).abs() <= error * largest).all()
+
+
+def test_on_stable_diffusion_1_5_it_weighs_what_was_promised(tmp_path):
+    assert sum(SD15.values()) == 12_480 and len(SD15) == 16
+    for bits, most in ((16, 25_000), (8, 13_000)):
+        save_concept(tmp_path / "a.safetensors", made(thumbnail=b""), bits)
+        assert residual_bytes(tmp_path / "a.safetensors") <= most
+        assert (tmp_path / "a.safetensors").stat().st_size <= most + 1_500  # names and metadata
+
+
+def test_a_single_layer_may_be_left_out(tmp_path):
+    some = dict(list(SD15.items())[3:7])
+    save_concept(tmp_path / "a.safetensors", made(some))
+    assert list(load_concept(tmp_path / "a.safetensors", BASE, SD15).residuals) == list(some)
+
+
+def spoiled(path, change):
+    """Rewrite a saved file's tensors and metadata."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["concept"])
+    tensors = load_file(path)
+    change(about, tensors)
+    save_file(tensors, path, {"concept": json.dumps(about)})
+
+
+@pytest.mark.parametrize("change, words", (
+    (lambda about, t: about.update(base="ffff"), "another base"),
+    (lambda about, t: t.update(residuals=t["residuals"][:-1]), "another shape"),
+    (lambda about, t: about["layers"].update(layer0=321), "another shape"),
+    (lambda about, t: about.update(layers={}), "another shape"),
+    (lambda about, t: t["residuals"].__setitem__(5, float("nan")), "not finite"),
+    (lambda about, t: about.pop("noun"), "no concept"),
+    (lambda about, t: about.update(name=7), "no concept"),
+    (lambda about, t: about.update(name="../../etc"), "cannot be a concept's name"),
+    (lambda about, t: about.update(format="lora"), "not known"),
+    (lambda about, t: about.update(residuals=-1), "not known"),
+), ids=("base", "short", "width", "no layers", "nan", "no noun", "name no text", "name a path", "format", "negative"))
+def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path, change, words):
+    path = tmp_path / "a.safetensors"
+    save_concept(path, made())
+    spoiled(path, change)
+    with pytest.raises(ConceptError, match=words) as caught:
+        load_concept(path, BASE, SD15)
+    assert caught.value.remedy
+
+
+def test_pickles_and_rubbish_are_never_opened(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for content in (pickle.dumps({"residuals": 1}), b"", b"PK\x03\x04", b"\xff" * 4096):
+        path.write_bytes(content)
+        with pytest.raises(ConceptError, match="no concept"):
+            load_concept(path)
+    save_concept(path, made())
+    path.write_bytes(path.read_bytes()[:-100])  # a download that broke off
+    with pytest.raises(ConceptError, match="no concept"):
+        load_concept(path)
+    with pytest.raises(ConceptError, match="no concept"):
+        load_concept(tmp_path / "nothing.safetensors")
+    path.write_bytes(bytes(4 * 2**20 + 1))
+    with pytest.raises(ConceptError, match="at most"):
+        load_concept(path)
+
+
+def test_a_concept_that_cannot_be_saved_leaves_the_old_one(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_concept(path, made())
+    before = path.read_bytes()
+    for wrong in (made(name="two words"), made(residuals={}), made(residuals={"a": torch.full((1, 3), float("inf"))}),
+                  made(residuals={"a": torch.ones(1, 3), "b": torch.ones(2, 3)})):
+        with pytest.raises(ConceptError):
+            save_concept(path, wrong)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
