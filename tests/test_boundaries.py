@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages"},
     "decoder": {"conditioning", "config"},
-    "concepts": set(),
+    "concepts": {"control", "decoder", "conditioning"},
     "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights"},
     "bench": {"conditioning", "control", "decoder", "messages", "pipeline"},

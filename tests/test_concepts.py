@@ -6,9 +6,12 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
 
 from assistant.concepts.file import Concept, load_concept, residual_bytes, save_concept
-from assistant.errors import ConceptError
+from assistant.concepts.prompt import token_positions, write
+from assistant.errors import ConceptError, NotFoundError
+from assistant.weights import CHECKPOINTS
 
 SD15 = {f"layer{i}": width for i, width in enumerate((320,) * 2 + (640,) * 2 + (1280,) * 2 + (1280,) + (1280,) * 3 + (640,) * 3 + (320,) * 3)}
 BASE = "0123456789abcdef"
@@ -106,3 +109,29 @@ def test_a_concept_that_cannot_be_saved_leaves_the_old_one(tmp_path):
         with pytest.raises(ConceptError):
             save_concept(path, wrong)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return CLIPTokenizer.from_pretrained(CHECKPOINTS / "miniature/base/tokenizer")
+
+
+def test_a_prompt_is_written_with_class_nouns_and_tokens_are_found_where_they_stand(tokenizer):
+    nouns = {"Mug-1": "mug", "robo": "robotic bear"}
+    done = write("<mug-1> and a <robo> with a <Mug-1>, on the beach", nouns)
+    assert done.text == "mug and a robotic bear with a mug, on the beach"
+    assert [done.text[a:b] for a, b in done.spans["Mug-1"]] == ["mug", "mug"]
+    assert [done.text[a:b] for a, b in done.spans["robo"]] == ["robotic bear"]
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(done.text)["input_ids"])
+    spelled = {name: "".join(tokens[p] for p in token_positions(tokenizer, done.text, at)).replace("</w>", " ").strip()
+               for name, at in done.spans.items()}
+    assert spelled == {"Mug-1": "mug mug", "robo": "robotic bear"}
+    assert write("no concept < here > at all", nouns).text == "no concept < here > at all"
+
+
+def test_a_concept_that_is_not_there_or_beyond_the_limit_is_named(tokenizer):
+    with pytest.raises(NotFoundError, match="no concept <cup>; there are: <mug>"):
+        write("a <cup>", {"mug": "mug"})
+    done = write("very " * 60 + "<mug>", {"mug": "mug"})
+    with pytest.raises(ConceptError, match="'mug' stands beyond the 48 tokens"):
+        token_positions(tokenizer, done.text, done.spans["mug"])

@@ -44,16 +44,36 @@ def placed(positions: Sequence[Sequence[int]], length: int, strength: float = 1.
     return where
 
 
+class Queries(Control):
+    """Keeps F's queries of one call of the UNet, layer by layer, for an `Infusion` in the next: where C learns, gradients go
+    through C alone, and F is computed without them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, torch.Tensor] = {}  # (images, heads, Nq, d)
+
+    def replace(self, call: Call) -> Sequence[Job]:
+        if call.cross and call.has(FOUNDATION):
+            self.kept[call.layer] = call.query[call.span(FOUNDATION)]
+        return ()
+
+
 class Infusion(Control):
     """Acts where the batch holds a foundation row and a customized row; both must see the same tokens.
 
     No map is made: one attention with F's queries and keys serves both rows, on their values joined along the features.
+
+    Args:
+        uses: the concepts.
+        foundation: F's queries, of `Queries`, for a batch without a foundation row.
     """
 
-    def __init__(self, uses: Sequence[Use]) -> None:
-        self.uses = tuple(uses)
+    def __init__(self, uses: Sequence[Use], foundation: Mapping[str, torch.Tensor] | None = None) -> None:
+        self.uses, self.foundation = tuple(uses), foundation
 
     def replace(self, call: Call) -> Sequence[Job]:
+        if call.cross and self.foundation is not None and call.has(CUSTOMIZED):
+            key, value = call.key_value(CUSTOMIZED)
+            return (Job(self.foundation[call.layer], key, value + self._residuals(call, value), (CUSTOMIZED,)),)
         if not call.cross or not call.has(FOUNDATION, CUSTOMIZED):
             return ()
         seam = call.seam

@@ -1,0 +1,191 @@
+"""Learns a concept from a few pictures (Infusion, eq. 7), one step at a time: whoever calls `step` may stop at any of them.
+
+The base model is frozen, only the residuals change. Knows no files, jobs or pages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from assistant.concepts.prompt import residual_positions, token_positions
+from assistant.conditioning import TEXT
+from assistant.control.infusion import Infusion, Queries, Use, placed
+from assistant.decoder.attention import Call, Control, Seam, cross_layers
+from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.rows import CUSTOMIZED, FOUNDATION, Row
+from assistant.decoder.sampling import make_scheduler
+from assistant.errors import ConceptError
+
+TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
+MOST_PICTURES = 8
+OUTSIDE = 0.1  # how much of the loss what is not the subject keeps
+FINEST = 8  # cross-attention grids at least this wide say where the subject is
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a concept is learned; the paper's rate and batch.
+
+    Raises:
+        ConceptError: a value outside its limits.
+    """
+
+    steps: int = 300
+    batch: int = 4
+    lr: float = 0.01
+    residuals: int = 1  # more: truer to the subject, less varied
+    flip: bool = False  # mirrored pictures too; not for writing, or what differs left and right
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("steps", 1, 5000), ("batch", 1, 64), ("lr", 1e-5, 1.0), ("residuals", 1, 8)):
+            value = getattr(self, name)
+            if not low <= value <= high or not math.isfinite(value):
+                raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
+
+
+class Learner:
+    """Learns one concept.
+
+    Args:
+        base: the text-to-image model; nothing of it is changed.
+        pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
+        noun: the class noun, as the base model knows it.
+        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: the base model's own attention to the noun.
+
+    Raises:
+        ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
+    """
+
+    def __init__(self, base: Diffusion, pictures: Tensor, noun: str, recipe: Recipe = Recipe(), masks: Tensor | None = None) -> None:
+        if not 1 <= len(pictures) <= MOST_PICTURES:
+            raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
+        if masks is not None and masks.shape != pictures.shape[:3]:
+            raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
+        self.base, self.noun, self.recipe, self.step_count = base, noun.strip(), recipe, 0
+        article = "an" if self.noun[:1].lower() in tuple("aeiou") else "a"
+        self.prompts = [t.format(a=article, noun=self.noun) for t in TEMPLATES]
+        self.states = base.encode_text(self.prompts)
+        self.where = torch.cat([self._where(p) for p in self.prompts])
+        self.latents = base.encode_image(pictures)
+        scheduler = make_scheduler("ddim", base.scheduler_config)
+        self.abar = scheduler.alphas_cumprod.to(self.latents.device)
+        self.kind = scheduler.config.prediction_type
+        self.masks = self._found() if masks is None else masks.to(self.latents)[:, None]
+        self.masks = F.interpolate(self.masks, self.latents.shape[-2:], mode="area")
+        self.residuals = {name: torch.zeros(recipe.residuals, attn.inner_dim, device=self.latents.device, requires_grad=True)
+                          for name, attn in cross_layers(base.unet).items()}
+        self.optimizer = torch.optim.AdamW(list(self.residuals.values()), lr=recipe.lr, weight_decay=0.0)
+
+    def _where(self, prompt: str) -> Tensor:
+        at = prompt.rindex(self.noun) if self.noun else 0
+        if not self.noun:
+            raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
+        length = self.states.shape[1]
+        own = token_positions(self.base.tokenizer, prompt, [(at, at + len(self.noun))])
+        return placed(residual_positions(own, self.recipe.residuals, length), length)
+
+    @torch.no_grad()
+    def _found(self) -> Tensor:
+        """(P, 1, h, w) in 0..1: the base model's attention to the noun, over layers, heads and a few noise levels."""
+        total, generator = 0.0, torch.Generator("cpu").manual_seed(self.recipe.seed)
+        states, own = self.states[:1].expand(len(self.latents), -1, -1), self.where[0, 0].nonzero().flatten().tolist()
+        for share in (0.3, 0.5, 0.7):
+            t = torch.full((len(self.latents),), int(share * len(self.abar)), device=self.latents.device)
+            noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
+            look = _Looking(own)
+            seam = Seam({TEXT: states}, controls=(look,)).begin((Row(FOUNDATION, TEXT),), len(states))
+            self._predict(self._noised(self.latents, noise, t), t, seam)
+            total = total + sum(F.interpolate(m, self.latents.shape[-2:], mode="bilinear") for m in look.seen)
+        low, high = (getattr(total.flatten(1), f)(1).values.view(-1, 1, 1, 1) for f in ("min", "max"))
+        return (total - low) / (high - low).clamp_min(1e-6)
+
+    def _noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
+        return signal * latents + spread * noise
+
+    def _target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        if self.kind == "epsilon":
+            return noise
+        signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
+        return signal * noise - spread * latents
+
+    def _predict(self, noised: Tensor, t: Tensor, seam: Seam) -> Tensor:
+        unet = self.base.unet
+        return unet(noised.to(unet.dtype), t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0].float()
+
+    def step(self) -> float:
+        """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
+        r, device = self.recipe, self.latents.device
+        g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
+        at = torch.randint(len(self.latents), (r.batch,), generator=g).to(device)
+        said = torch.randint(len(self.prompts), (r.batch,), generator=g)
+        t = torch.randint(len(self.abar), (r.batch,), generator=g).to(device)
+        noise = torch.randn((r.batch, *self.latents.shape[1:]), generator=g).to(device)
+        latents, masks = self.latents[at], self.masks[at]
+        if r.flip:
+            mirrored = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device)
+            latents, masks = (torch.where(mirrored, x.flip(-1), x) for x in (latents, masks))
+        noised, tokens = self._noised(latents, noise, t), {TEXT: self.states[said.to(self.states.device)]}
+        queries = Queries()
+        with torch.no_grad():
+            self._predict(noised, t, Seam(tokens, controls=(queries,), cache=False).begin((Row(FOUNDATION, TEXT),), r.batch))
+        use = Use(self.residuals, self.where[said])
+        seam = Seam(tokens, controls=(Infusion((use,), queries.kept),), cache=False).begin((Row(CUSTOMIZED, TEXT),), r.batch)
+        weight = OUTSIDE + (1 - OUTSIDE) * masks
+        error = (self._predict(noised, t, seam) - self._target(latents, noise, t)).square()
+        loss = (weight * error).sum() / (weight.sum() * error.shape[1])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step_count += 1
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a later `restore` needs to go on as if nothing had happened."""
+        found = {"step": torch.tensor(self.step_count)}
+        for layer, p in self.residuals.items():
+            kept = self.optimizer.state.get(p, {})
+            found |= {f"value.{layer}": p.detach().clone(), **{f"{k}.{layer}": v.clone() for k, v in kept.items()}}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take a `state` of the same recipe up again.
+
+        Raises:
+            ConceptError: it is of another model or recipe.
+        """
+        try:
+            with torch.no_grad():
+                for layer, p in self.residuals.items():
+                    if state[f"value.{layer}"].shape != p.shape:
+                        raise KeyError(layer)
+                    p.copy_(state[f"value.{layer}"])
+                    self.optimizer.state[p] = {k: state[f"{k}.{layer}"].clone() for k in ("step", "exp_avg", "exp_avg_sq")
+                                               if f"{k}.{layer}" in state}
+        except KeyError as error:
+            raise ConceptError("What was learned so far is of another model or recipe.", "Start again.") from error
+        self.step_count = int(state["step"])
+
+
+class _Looking(Control):
+    """Collects attention to some tokens, (images, 1, side, side) a layer."""
+
+    def __init__(self, tokens: Collection[int]) -> None:
+        self.tokens, self.seen = list(tokens), []
+
+    def maps(self, call: Call) -> Collection[str]:
+        return (FOUNDATION,) if call.cross and call.query.shape[2] >= FINEST**2 else ()
+
+    def after(self, call: Call, out: Tensor) -> Tensor:
+        found = call.maps.get(FOUNDATION)
+        if found is not None:
+            side = math.isqrt(found.shape[2])
+            self.seen.append(found[..., self.tokens].sum(-1).mean(1).unflatten(1, (side, side))[:, None])
+        return out
