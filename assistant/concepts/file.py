@@ -44,6 +44,12 @@ def residual_bytes(path: Path) -> int:
         return sum(file.get_tensor(k).nbytes for k in ("residuals", "scales") if k in file.keys())
 
 
+def stored_bits(path: Path) -> int:
+    """8 or 16, as the file was written; of a file that `load_concept` has read."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["concept"])["bits"]
+
+
 def save_concept(path: Path, concept: Concept, bits: int = 16) -> None:
     """Write a concept whole or not at all: to a file beside, synced, then renamed.
 
