@@ -9,7 +9,6 @@ import contextlib
 import copy
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -49,8 +48,9 @@ def build_clip(config: str | Mapping[str, Any]) -> nn.Module:
 
 
 def save_module(module: nn.Module, folder: Path) -> None:
-    """Write a diffusers or transformers module in half precision, in its own layout, sharded."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write a diffusers or transformers module in half precision, in its own layout, sharded; what else is there stays."""
+    for stale in folder.glob("*model*.safetensors*"):  # shards of one that had another number of them
+        stale.unlink()
     copy.deepcopy(module).cpu().half().save_pretrained(folder, max_shard_size=SHARD, safe_serialization=True)
 
 

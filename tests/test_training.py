@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import Dinov2Config, Dinov2Model
 
 from assistant.errors import WeightsError
 from assistant.presets import MINIATURE
 from assistant.training import bridge
 from assistant.training.data import VIEWS, World, draw
 from assistant.training.diffusion import VLoss, encode_patches, encode_semantics, expected
+from assistant.training.dino import begin_local
 from assistant.training.guess import GuessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
@@ -197,6 +199,15 @@ def test_expected_semantics_forget_what_attributes_do_not_say(world: World) -> N
     torch.testing.assert_close(expected(world, said), said, atol=0.05, rtol=0)
     noise = torch.randn(len(said), 3, generator=torch.Generator().manual_seed(0))
     assert expected(world, said + noise).sub(said).square().mean() < noise.square().mean()
+
+
+def test_a_vision_transformer_begins_by_looking_at_what_is_like_itself() -> None:
+    dino = Dinov2Model(Dinov2Config(**MINIATURE.vision.dino))
+    begin_local(dino, torch.Generator().manual_seed(0))
+    for layer in dino.encoder.layer:
+        at = layer.attention
+        looks, passes = at.q_proj.weight.T @ at.k_proj.weight, at.o_proj.weight @ at.v_proj.weight
+        assert looks.trace() > 30 and -60 < passes.trace() < -20  # of width 96; near 0 where weights are random
 
 
 def test_v_at_the_last_step_is_the_picture_and_early_training_stays_near_it() -> None:

@@ -22,7 +22,7 @@ from .data import CAPTIONS, World
 from .dino import CLASSES, attribute_loss
 
 # what is worn is small and mostly absent: counted like the kind, or it is never learned
-WEIGHTS = (4, 2, 1, 2, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
+WEIGHTS = (6, 2, 1, 6, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
 
 
 class ClipTask:
@@ -32,6 +32,8 @@ class ClipTask:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.clip = build_clip(config.vision.clip)
         self.clip.to(device).train()
+        self.matrices = {f"clip.{n}" for n, p in self.clip.named_parameters()
+                         if p.ndim == 4 and n.startswith("visual.layer") or p.ndim == 2 and ".resblocks." in n}
         self.names = nn.Linear(config.language.semantic_width, sum(CLASSES)).to(device)
         self.local = nn.Linear(16 * config.vision.clip["vision_cfg"]["width"], sum(CLASSES)).to(device)
         self.stage: Tensor | None = None

@@ -77,24 +77,23 @@ def begin_local(dino: Dinov2Model, generator: torch.Generator) -> None:
     patches like itself and near it, and values times output start near a negative identity."""
     width = dino.config.hidden_size
     size = width // dino.config.num_attention_heads
-    for name, layer in dino.named_modules():
-        if not (hasattr(layer, "query") and hasattr(layer, "key")):
+    for layer in dino.modules():
+        if not (hasattr(layer, "q_proj") and hasattr(layer, "k_proj")):
             continue
-        output = dino.get_submodule(name.rsplit(".", 1)[0]).output.dense
         for h in range(dino.config.num_attention_heads):
             noise = torch.randn(width, width, generator=generator) / width ** 0.5
             u, s, v = torch.linalg.svd(0.7 * noise + 0.7 * torch.eye(width))
             part = slice(h * size, (h + 1) * size)
-            layer.query.weight[part] = (u[:, :size] * s[:size].sqrt()).T
-            layer.key.weight[part] = s[:size].sqrt()[:, None] * v[:size]
+            layer.q_proj.weight[part] = (u[:, :size] * s[:size].sqrt()).T
+            layer.k_proj.weight[part] = s[:size].sqrt()[:, None] * v[:size]
         noise = torch.randn(width, width, generator=generator) / width ** 0.5
         u, s, v = torch.linalg.svd(0.4 * noise - 0.4 * torch.eye(width))
-        layer.value.weight.copy_(s.sqrt()[:, None] * v)
-        output.weight.copy_(u * s.sqrt())
+        layer.v_proj.weight.copy_(s.sqrt()[:, None] * v)
+        layer.o_proj.weight.copy_(u * s.sqrt())
 
 
-# how much each attribute counts: shapes are learned far more slowly than colours
-WEIGHTS = (10, 2, 1, 3, 2, 1, 1, 1, 0.2, *(0.5,) * len(ACCESSORIES))
+# how much each attribute counts: shapes and patterns are learned far more slowly than colours
+WEIGHTS = (10, 2, 1, 10, 2, 1, 1, 1, 0.2, *(0.5,) * len(ACCESSORIES))
 
 
 def attribute_loss(logits: Tensor, labels: Tensor, weights: tuple[float, ...] = WEIGHTS) -> tuple[Tensor, Tensor]:
@@ -127,6 +126,7 @@ class DinoTask:
         self.dino.to(device).train()
         self.patch = config.vision.dino["patch_size"]
         self.heads = Heads(config.vision.patch_width, self.patch).to(device)
+        self.matrices = {f"dino.{n}" for n, p in self.dino.named_parameters() if p.ndim == 2 and ".layer." in n}
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"dino": self.dino, "heads": self.heads}
