@@ -61,7 +61,7 @@ def ready_subjects(folder: Path) -> tuple[ReadySubject, ...]:
     return tuple(found)
 
 
-def build(name: str, device: str, dtype: str, attention: str) -> Assistant:
+def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None) -> Assistant:
     """See `pipeline.load`."""
     config = find_preset(name)
     if config.folder is None:
@@ -70,7 +70,7 @@ def build(name: str, device: str, dtype: str, attention: str) -> Assistant:
                            "which were never published.", "Run the miniature: python app.py --preset miniature")
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    folder = weights.CHECKPOINTS / config.folder
+    folder = folder or weights.CHECKPOINTS / config.folder
     where, kind = pick_device(device), pick_dtype(dtype, pick_device(device))
     short = weights.verify(folder)
     vision, language = weights.load_vision(config, folder).to(where), weights.load_language(config, folder).to(where)

@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,17 +243,19 @@ def _png(picture: np.ndarray, metadata: dict[str, Any] | None = None) -> bytes:
     return out.getvalue()
 
 
-def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto") -> Assistant:
+def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
+         folder: Path | None = None) -> Assistant:
     """Build a preset's engine from its weights.
 
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
         attention: "auto", "sdpa" or "xformers".
+        folder: other weights of that preset than the ones that ship.
 
     Raises:
         ConfigError, DeviceError, WeightsError: with the remedy.
     """
     from .loading import build
 
-    return build(preset, device, dtype, attention)
+    return build(preset, device, dtype, attention, folder)

@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -18,13 +18,40 @@ def main() -> None:
     sheet.add_argument("--columns", type=int, default=16, help="default: %(default)s")
     sheet.add_argument("--steps", type=int, default=20, help="default: %(default)s")
     sheet.add_argument("--out", type=Path, default=Path("checkpoints/sheet.png"), help="default: %(default)s")
+    whole = commands.add_parser("miniature", help="measure every part, and answers, by the judge; write JSON and Markdown")
+    whole.add_argument("--judge", type=Path, default=Path("checkpoints/miniature/judge"), help="default: %(default)s")
+    for name, count, what in (("answers", 512, "requests answered"), ("base", 512, "captions drawn by the base model"),
+                              ("renders", 512, "drawings for the judge and the autoencoder"), ("retrieval", 256, "to retrieve among")):
+        whole.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default: %(default)s)")
+    whole.add_argument("--steps", type=int, default=20, help="default: %(default)s")
+    whole.add_argument("--out", type=Path, default=Path("checkpoints/evaluation"), help="without suffix (default: %(default)s)")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if args.command == "sheet":
+        _sheet(args)
+    else:
+        _miniature(args)
+
+
+def _sheet(args: argparse.Namespace) -> None:
     from ..pipeline import load
     from .sheet import draw_sheet
 
     found = draw_sheet(load(args.preset), args.count, args.out, args.columns, args.steps)
     print(", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+
+
+def _miniature(args: argparse.Namespace) -> None:
+    from ..pipeline import load
+    from ..weights import CHECKPOINTS, load_base
+    from .judge import load_judge
+    from .miniature import evaluate, write
+
+    judge, assistant = load_judge(args.judge), load("miniature")
+    counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
+    found = evaluate(assistant, load_base(assistant.config, CHECKPOINTS / assistant.config.folder), judge, counts, args.steps,
+                     lambda what: print(f"measuring: {what}", flush=True))
+    print(write(found, args.out, {"weights": assistant.weights, "steps": args.steps, "seeds": "from 0", **counts}))
 
 
 if __name__ == "__main__":

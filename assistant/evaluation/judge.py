@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..errors import WeightsError
 from ..miniature.world import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES
 from ..weights import load_tensors, save_tensors
 
@@ -40,9 +41,13 @@ class Judge(nn.Module):
         self.blocks = nn.Sequential(*(m for a, b in zip(widths, widths[1:]) for m in (Block(a, b, 2), Block(b, b, 1))))
         self.out = nn.Sequential(nn.Linear(2 * widths[-1], 512), nn.SiLU(), nn.Linear(512, sum(SIZES)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 3, 128, 128) in [0, 1] -> (B, 384), what the names are read from."""
         h = self.blocks(torch.nn.functional.silu(self.stem(x * 2 - 1)))
-        return self.out(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1))
+        return torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.features(x))
 
     @torch.no_grad()
     def name(self, x: Tensor) -> Tensor:
@@ -56,6 +61,10 @@ def save_judge(judge: Judge, folder: Path) -> None:
 
 
 def load_judge(folder: Path) -> Judge:
+    """Raises WeightsError if there is none, or it is damaged."""
+    if not (folder / "judge.safetensors").exists():
+        raise WeightsError(f"There is no judge in {folder.name!r} yet.",
+                           "Train one: python -m assistant.training draw-judge, then judge, then install.")
     judge = Judge()
     load_tensors(folder / "judge.safetensors", judge)
     return judge.eval().requires_grad_(False)

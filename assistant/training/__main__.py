@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from ..config import AssistantConfig
@@ -74,8 +75,9 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", "draw", "draw-judge", *(s.name for s in STAGES), "miniature", "install"],
-                   help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/")
+    p.add_argument("stage", choices=["tokenizers", "draw", "draw-judge", *(s.name for s in STAGES), "miniature", "install", "promote"],
+                   help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
+                        "or 'promote' to do so only if the judge finds it better than what is there")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, default=Path("runs/miniature"), help="folder of data, states, logs, sheets (default: %(default)s)")
     p.add_argument("--minutes", type=float, help="training time of the stage, or of the whole recipe (default: 10, or 240)")
@@ -91,7 +93,47 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
     p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw: processes (default: %(default)s)")
+    p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
     return p
+
+
+def _overlay(model: Path, folder: Path) -> None:
+    """Put what a run made over what a folder of weights holds, with its manifest."""
+    from ..weights import write_manifest
+
+    for part in model.rglob("*"):  # shards of a model that had another number of them
+        if part.is_dir() and next(part.glob("diffusion_pytorch_model*"), None):
+            for stale in (folder / part.relative_to(model)).glob("diffusion_pytorch_model*"):
+                stale.unlink()
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    write_manifest(folder)
+
+
+def _install(config: AssistantConfig, model: Path) -> None:
+    from ..miniature.ready import write_ready_subjects
+    from ..weights import CHECKPOINTS
+
+    folder = CHECKPOINTS / config.folder
+    write_ready_subjects(folder / "subjects", config.decoder.image_size)
+    _overlay(model, folder)
+
+
+def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
+    from ..evaluation.judge import load_judge
+    from ..weights import CHECKPOINTS
+    from .promote import judge_candidate
+
+    shipped = CHECKPOINTS / config.folder
+    with tempfile.TemporaryDirectory() as scratch:
+        candidate = Path(scratch) / "candidate"
+        shutil.copytree(shipped, candidate)
+        _overlay(model, candidate)
+        counts = {"answers": cases, "base": cases, "renders": 64, "retrieval": 64}
+        verdict = judge_candidate(config, shipped, candidate, load_judge(shipped / "judge"), counts, 20, lambda what: print(what, flush=True))
+    print("\n".join(verdict.lines))
+    if not verdict.better:
+        raise SystemExit("What ships stays as it is.")
+    _install(config, model)
 
 
 def _tokenizers(config: AssistantConfig) -> None:
@@ -122,13 +164,9 @@ def main() -> None:
     elif args.stage in ("draw", "draw-judge"):
         _draw(args, config, args.stage == "draw-judge")
     elif args.stage == "install":
-        from ..miniature.ready import write_ready_subjects
-        from ..weights import CHECKPOINTS, write_manifest
-
-        folder = CHECKPOINTS / config.folder
-        shutil.copytree(args.run / "model", folder, dirs_exist_ok=True)
-        write_ready_subjects(folder / "subjects", config.decoder.image_size)
-        write_manifest(folder)
+        _install(config, args.run / "model")
+    elif args.stage == "promote":
+        _promote(config, args.run / "model", args.cases)
     else:
         total = args.minutes if args.minutes is not None else 240.0
         for stage in STAGES:

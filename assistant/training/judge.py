@@ -21,6 +21,7 @@ class JudgeTask:
     def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 256) -> None:
         self.world, self.device, self.batch_size = world, device, batch_size
         self.judge = Judge().to(device).train()
+        self.matrices = {f"judge.{n}" for n, p in self.judge.named_parameters() if p.ndim == 4 and n.startswith("blocks")}
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"judge": self.judge}

@@ -1,0 +1,91 @@
+"""The measures and what they are taken on: known answers, held-out cases, and weights promoted for good reason only."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from assistant.errors import WeightsError
+from assistant.evaluation.judge import Judge, load_judge, save_judge
+from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
+from assistant.evaluation.miniature import Tally, Witness, _asked, cases, pixels, scenes
+from assistant.miniature.renderer import render
+from assistant.miniature.world import Accessory, combination_held_out, individual_held_out
+from assistant.training.promote import compare
+
+
+def test_shares_carry_wilsons_interval():
+    half = share([True] * 50 + [False] * 50)
+    assert half["value"] == 0.5 and half["count"] == 100
+    assert half["low"] == pytest.approx(0.4038, abs=1e-3) and half["high"] == pytest.approx(0.5962, abs=1e-3)
+    every = share([True] * 20)
+    assert every["low"] == pytest.approx(0.8389, abs=1e-3) and every["high"] == pytest.approx(1.0)
+    assert share([])["count"] == 0
+    three = mean([1.0, 2.0, 3.0])
+    assert three["value"] == 2.0 and three["high"] - three["low"] == pytest.approx(2 * 1.96 / 3**0.5)
+
+
+def test_distances_of_known_sets():
+    x = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert frechet(x, x) == pytest.approx(0.0, abs=1e-9)
+    assert frechet(x, x + 2.0) == pytest.approx(12.0, abs=1e-6)  # three means moved by 2
+    assert frechet(x, 3 * x) == pytest.approx(12.0, rel=0.03)  # three spreads of 1 and 3
+    assert wasserstein(x, x + 2.0) == pytest.approx(12.0**0.5, abs=1e-6) and wasserstein(x, x) < 1e-4
+    assert fisher(x, x) == 0.0 and fisher(x[:, None], x[:, None] + 2.0) == pytest.approx(6.0)  # half of three fours
+    flat = torch.full((2, 3, 4, 4), 0.5)
+    assert psnr(flat, flat + 0.1).tolist() == pytest.approx([20.0, 20.0], abs=1e-4)
+    assert found(torch.tensor([[1.0, 0.0], [2.0, 1.0]])) == [True, False]
+
+
+def test_what_is_measured_on_was_never_trained_on_and_comes_from_its_seed():
+    some = cases(24)
+    assert some == cases(24) and len({c.words for c in some}) > 12
+    assert all(individual_held_out(c.photo.individual) for c in some)
+    pairs = scenes(24, 2)
+    assert all(individual_held_out(a.individual) and a.individual == b.individual and a != b for a, b in pairs)
+    assert any(combination_held_out(scene) for views in scenes(200) for scene in views)
+
+
+def test_only_what_was_asked_for_counts():
+    case = cases(1)[0]
+    target = replace(case.target, context="beach", style="neon", accessories=(Accessory("hat", "red"),))
+    assert _asked("put it on the beach with a hat", target) == {"context": "beach", "accessories": (("hat", "red"),)}
+    tally = Tally()
+    tally.add({"context": "beach", "accessories": ()}, {"context": "beach", "accessories": (("hat", "red"),)})
+    tally.add({"accessories": (("hat", "blue"),)}, {"accessories": (("hat", "red"),)})
+    shares = tally.shares()
+    assert shares["context"]["value"] == 1.0 and shares["accessory"]["value"] == 0.5 and shares["its colour"]["value"] == 0.0
+    assert tally.overall()["count"] == 4 and "style" not in shares
+
+
+def test_a_judge_reads_back_as_it_was_written_and_its_absence_is_said(tmp_path):
+    with pytest.raises(WeightsError, match="no judge.*draw-judge"):
+        load_judge(tmp_path)
+    judge = Judge().eval()
+    save_judge(judge, tmp_path)
+    x = pixels([render(views[0], 128).image for views in scenes(2)])
+    again = load_judge(tmp_path)
+    torch.testing.assert_close(again(x), judge(x), atol=0.02, rtol=0.05)  # in half precision
+    said = Witness(again).names(x)
+    assert len(said) == 2 and set(said[0]) == {"kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", "accessories"}
+
+
+def _result(value: float, count: int = 400) -> dict:
+    shares = {name: share([True] * round(value * count) + [False] * (count - round(value * count)))
+              for name in ("kind", "colour", "pattern", "context", "style", "accessory", "all")}
+    return {"base": shares, "answers": {of: shares for of in ("picture against the photo", "picture against the request",
+                                                               "picture against the reply", "reply against photo and request")}}
+
+
+def test_weights_are_promoted_only_if_they_are_better_and_no_worse_anywhere():
+    shipped = _result(0.8)
+    assert compare(shipped, _result(0.82)).better
+    assert not compare(shipped, shipped).better and not compare(shipped, _result(0.79)).better
+    lopsided = _result(0.9)
+    lopsided["base"] = {**lopsided["base"], "kind": share([True] * 200 + [False] * 200)}
+    verdict = compare(shipped, lopsided)
+    assert not verdict.better and "base, kind" in verdict.lines[-1]
+    nothing = _result(0.9)
+    nothing["base"] = {"kind": share([])}
+    assert compare(shipped, nothing).better and not any(line.startswith("base") for line in compare(shipped, nothing).lines)
