@@ -52,6 +52,10 @@ def save_module(module: nn.Module, folder: Path) -> None:
     for stale in folder.glob("*model*.safetensors*"):  # shards of one that had another number of them
         stale.unlink()
     copy.deepcopy(module).cpu().half().save_pretrained(folder, max_shard_size=SHARD, safe_serialization=True)
+    config = folder / "config.json"
+    about = json.loads(config.read_text())
+    if about.pop("_name_or_path", None) is not None:  # where it was loaded from is nobody's business
+        config.write_text(json.dumps(about, indent=2) + "\n")
 
 
 def save_clip(clip: nn.Module, config: Mapping[str, Any], folder: Path) -> None:

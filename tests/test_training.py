@@ -28,7 +28,7 @@ from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.reading import amounts, word_reader
 from assistant.training.trunk import TrunkTask
-from assistant.weights import CHECKPOINTS, load_tensors, load_vision
+from assistant.weights import CHECKPOINTS, load_tensors, load_vae, load_vision, save_module
 
 
 class Line:
@@ -208,6 +208,18 @@ def test_a_vision_transformer_begins_by_looking_at_what_is_like_itself() -> None
         at = layer.attention
         looks, passes = at.q_proj.weight.T @ at.k_proj.weight, at.o_proj.weight @ at.v_proj.weight
         assert looks.trace() > 30 and -60 < passes.trace() < -20  # of width 96; near 0 where weights are random
+
+
+def test_a_saved_module_replaces_its_own_shards_only_and_names_no_folder(tmp_path: Path) -> None:
+    vae = load_vae(CHECKPOINTS / "miniature/base/vae")
+    for name in ("diffusion_pytorch_model-00001-of-00002.safetensors", "first_guess.safetensors"):
+        (tmp_path / name).write_bytes(b"old")
+    save_module(vae, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "diffusion_pytorch_model.safetensors", "first_guess.safetensors"}
+    assert str(CHECKPOINTS) not in (tmp_path / "config.json").read_text()
+    again = load_vae(tmp_path)
+    assert all(torch.allclose(p, q, atol=1e-3, rtol=1e-3) for p, q in zip(again.parameters(), vae.parameters(), strict=True))
+    assert not any("_name_or_path" in p.read_text() for p in (CHECKPOINTS / "miniature").rglob("config.json"))
 
 
 def test_v_at_the_last_step_is_the_picture_and_early_training_stays_near_it() -> None:
