@@ -47,10 +47,15 @@ def build_clip(config: str | Mapping[str, Any]) -> nn.Module:
     return model
 
 
+def drop_shards(folder: Path) -> None:
+    """Remove a stock module's weights from its folder: the next may have another number of shards."""
+    for stale in folder.glob("*model*.safetensors*"):
+        stale.unlink()
+
+
 def save_module(module: nn.Module, folder: Path) -> None:
     """Write a diffusers or transformers module in half precision, in its own layout, sharded; what else is there stays."""
-    for stale in folder.glob("*model*.safetensors*"):  # shards of one that had another number of them
-        stale.unlink()
+    drop_shards(folder)
     copy.deepcopy(module).cpu().half().save_pretrained(folder, max_shard_size=SHARD, safe_serialization=True)
     config = folder / "config.json"
     about = json.loads(config.read_text())

@@ -26,10 +26,10 @@ def made(widths=SD15, count=1, **changes):
 @pytest.mark.parametrize("count", (1, 3))
 @pytest.mark.parametrize("bits, error", ((16, 1e-3), (8, 0.5 / 127 + 1e-3)))
 def test_what_is_saved_comes_back(tmp_path, bits, error, count):
-    concept = made(count=count)
-    save_concept(tmp_path / "a.safetensors", concept, bits)
+    concept = made(count=count, bits=bits)
+    save_concept(tmp_path / "a.safetensors", concept)
     again = load_concept(tmp_path / "a.safetensors", BASE, SD15)
-    for name in ("name", "noun", "base", "steps", "recipe", "description", "thumbnail"):
+    for name in ("name", "noun", "base", "steps", "recipe", "description", "thumbnail", "bits"):
         assert getattr(again, name) == getattr(concept, name)
     assert list(again.residuals) == list(concept.residuals)
     for layer, t in concept.residuals.items():
@@ -40,7 +40,7 @@ def test_what_is_saved_comes_back(tmp_path, bits, error, count):
 def test_on_stable_diffusion_1_5_it_weighs_what_was_promised(tmp_path):
     assert sum(SD15.values()) == 12_480 and len(SD15) == 16
     for bits, most in ((16, 25_000), (8, 13_000)):
-        save_concept(tmp_path / "a.safetensors", made(thumbnail=b""), bits)
+        save_concept(tmp_path / "a.safetensors", made(thumbnail=b"", bits=bits))
         assert residual_bytes(tmp_path / "a.safetensors") <= most
         assert (tmp_path / "a.safetensors").stat().st_size <= most + 1_500  # names and metadata
 

@@ -36,6 +36,7 @@ class Concept:
     recipe: Mapping[str, Any] = field(default_factory=dict)  # how it was trained, as plain data
     description: str = ""
     thumbnail: bytes = b""  # PNG
+    bits: int = 16  # how its file keeps the residuals: 16, or 8 with one scale for each layer's each residual
 
 
 def residual_bytes(path: Path) -> int:
@@ -44,17 +45,8 @@ def residual_bytes(path: Path) -> int:
         return sum(file.get_tensor(k).nbytes for k in ("residuals", "scales") if k in file.keys())
 
 
-def stored_bits(path: Path) -> int:
-    """8 or 16, as the file was written; of a file that `load_concept` has read."""
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["concept"])["bits"]
-
-
-def save_concept(path: Path, concept: Concept, bits: int = 16) -> None:
+def save_concept(path: Path, concept: Concept) -> None:
     """Write a concept whole or not at all: to a file beside, synced, then renamed.
-
-    Args:
-        bits: 16, or 8 with one scale for each layer's each residual.
 
     Raises:
         ConceptError: a name that cannot be written in a prompt, no residuals, or numbers that are not finite.
@@ -67,10 +59,10 @@ def save_concept(path: Path, concept: Concept, bits: int = 16) -> None:
     if not all(bool(t.isfinite().all()) for t in flat.values()):
         raise ConceptError(f"The concept {concept.name!r} holds numbers that are not finite.", "Learn it again at a lower rate.")
     about = {"format": FORMAT, "name": concept.name, "noun": concept.noun, "base": concept.base, "steps": concept.steps,
-             "recipe": dict(concept.recipe), "description": concept.description, "residuals": counts.pop(), "bits": bits,
+             "recipe": dict(concept.recipe), "description": concept.description, "residuals": counts.pop(), "bits": concept.bits,
              "layers": {layer: t.shape[1] for layer, t in flat.items()}}
     tensors: dict[str, torch.Tensor] = {}
-    if bits == 16:
+    if concept.bits == 16:
         tensors["residuals"] = torch.cat([t.flatten() for t in flat.values()]).half()
     else:
         scales = torch.cat([t.abs().amax(1) for t in flat.values()]).clamp_min(1e-12).half().float() / 127
@@ -81,10 +73,13 @@ def save_concept(path: Path, concept: Concept, bits: int = 16) -> None:
         tensors["thumbnail"] = torch.frombuffer(bytearray(concept.thumbnail), dtype=torch.uint8)
     fresh = path.with_suffix(f".{os.getpid()}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, fresh, {"concept": json.dumps(about, ensure_ascii=False)})
-    with open(fresh, "rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(fresh, path)
+    try:
+        save_file(tensors, fresh, {"concept": json.dumps(about, ensure_ascii=False)})
+        with open(fresh, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> Concept:
@@ -104,12 +99,12 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["concept"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-        concept, bits, widths = _described(about), about["bits"], {str(k): int(v) for k, v in about["layers"].items()}
+        concept, widths = _described(about), {str(k): int(v) for k, v in about["layers"].items()}
         count = int(about["residuals"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConceptError(f"The file {name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
-    if about["format"] != FORMAT or bits not in (8, 16) or count < 1:
-        raise ConceptError(f"The file {name} is a concept of a kind that is not known here: {about['format']!r}, {bits} bits.", "Update the app.")
+    if about["format"] != FORMAT or concept.bits not in (8, 16) or count < 1:
+        raise ConceptError(f"The file {name} is a concept of a kind that is not known here: {about['format']!r}, {concept.bits} bits.", "Update the app.")
     _check_name(concept.name)
     if base is not None and concept.base != base:
         raise ConceptError(f"The concept {concept.name!r} was learned on another base model ({concept.base[:12]}, here it is {base[:12]}).",
@@ -120,7 +115,7 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
         raise ConceptError(f"The concept {concept.name!r} has another shape than this base model's layers{f': {wrong[0]}' if wrong else ''}.",
                            GET_ANOTHER)
     values = tensors["residuals"].float()
-    if bits == 8:
+    if concept.bits == 8:
         scales = tensors.get("scales")
         if scales is None or scales.shape != (count * len(widths),):
             raise ConceptError(f"The concept {concept.name!r} lacks the scales of its residuals.", GET_ANOTHER)
@@ -137,7 +132,7 @@ def _described(about: Mapping[str, Any]) -> Concept:
     words = {k: about[k] for k in ("name", "noun", "base", "description")}
     if not all(isinstance(v, str) for v in words.values()):
         raise ValueError("text expected")
-    return Concept(**words, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]))
+    return Concept(**words, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]), bits=about["bits"])
 
 
 def _check_name(name: str) -> None:

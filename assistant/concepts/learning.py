@@ -74,9 +74,8 @@ class Learner:
         self.states = base.encode_text(self.prompts)
         self.where = torch.cat([self._where(p) for p in self.prompts])
         self.latents = base.encode_image(pictures)
-        scheduler = make_scheduler("ddim", base.scheduler_config)
-        self.abar = scheduler.alphas_cumprod.to(self.latents.device)
-        self.kind = scheduler.config.prediction_type
+        self.scheduler = make_scheduler("ddim", base.scheduler_config)
+        self.last = self.scheduler.config.num_train_timesteps
         self.masks = self._found() if masks is None else masks.to(self.latents)[:, None]
         self.masks = F.interpolate(self.masks, self.latents.shape[-2:], mode="area")
         self.residuals = {name: torch.zeros(recipe.residuals, attn.inner_dim, device=self.latents.device, requires_grad=True)
@@ -97,24 +96,18 @@ class Learner:
         total, generator = 0.0, torch.Generator("cpu").manual_seed(self.recipe.seed)
         states, own = self.states[:1].expand(len(self.latents), -1, -1), self.where[0, 0].nonzero().flatten().tolist()
         for share in (0.3, 0.5, 0.7):
-            t = torch.full((len(self.latents),), int(share * len(self.abar)), device=self.latents.device)
+            t = torch.full((len(self.latents),), int(share * self.last), device=self.latents.device)
             noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
             look = _Looking(own)
             seam = Seam({TEXT: states}, controls=(look,)).begin((Row(FOUNDATION, TEXT),), len(states))
-            self._predict(self._noised(self.latents, noise, t), t, seam)
+            self._predict(self.scheduler.add_noise(self.latents, noise, t), t, seam)
             total = total + sum(F.interpolate(m, self.latents.shape[-2:], mode="bilinear") for m in look.seen)
         low, high = (getattr(total.flatten(1), f)(1).values.view(-1, 1, 1, 1) for f in ("min", "max"))
         return (total - low) / (high - low).clamp_min(1e-6)
 
-    def _noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
-        return signal * latents + spread * noise
-
     def _target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        if self.kind == "epsilon":
-            return noise
-        signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
-        return signal * noise - spread * latents
+        kind = self.scheduler.config.prediction_type
+        return {"epsilon": noise, "sample": latents}[kind] if kind != "v_prediction" else self.scheduler.get_velocity(latents, noise, t)
 
     def _predict(self, noised: Tensor, t: Tensor, seam: Seam) -> Tensor:
         unet = self.base.unet
@@ -126,13 +119,13 @@ class Learner:
         g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
         at = torch.randint(len(self.latents), (r.batch,), generator=g).to(device)
         said = torch.randint(len(self.prompts), (r.batch,), generator=g)
-        t = torch.randint(len(self.abar), (r.batch,), generator=g).to(device)
+        t = torch.randint(self.last, (r.batch,), generator=g).to(device)
         noise = torch.randn((r.batch, *self.latents.shape[1:]), generator=g).to(device)
         latents, masks = self.latents[at], self.masks[at]
         if r.flip:
             mirrored = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device)
             latents, masks = (torch.where(mirrored, x.flip(-1), x) for x in (latents, masks))
-        noised, tokens = self._noised(latents, noise, t), {TEXT: self.states[said.to(self.states.device)]}
+        noised, tokens = self.scheduler.add_noise(latents, noise, t), {TEXT: self.states[said.to(self.states.device)]}
         queries = Queries()
         with torch.no_grad():
             self._predict(noised, t, Seam(tokens, controls=(queries,), cache=False).begin((Row(FOUNDATION, TEXT),), r.batch))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assistant.concepts.file import NAME_LENGTH, Concept, load_concept, save_concept, stored_bits
+from assistant.concepts.file import NAME_LENGTH, Concept, load_concept, save_concept
 from assistant.errors import ConceptError, NotFoundError, StorageError
 
 BIN = "bin"
@@ -68,24 +68,24 @@ class Library:
         with self._lock:
             return load_concept(self._path(name), self.base, self.layers)
 
-    def add(self, concept: Concept, bits: int = 16) -> None:
+    def add(self, concept: Concept) -> None:
         """Raises ConceptError for a name that is taken, or a concept that cannot be saved."""
         with self._lock:
             self._free(concept.name)
-            save_concept(self._place(concept.name), concept, bits)
+            save_concept(self._place(concept.name), concept)
 
-    def replace(self, concept: Concept, bits: int = 16) -> None:
+    def replace(self, concept: Concept) -> None:
         """Put a concept in the place of the one of its name, if there is one: the file changes whole or not at all."""
         with self._lock:
             found = self._find(concept.name)
-            save_concept(found or self._place(concept.name), concept, bits)
+            save_concept(found or self._place(concept.name), concept)
 
     def rename(self, name: str, to: str) -> None:
         with self._lock:
             path, concept = self._path(name), self.get(name)
             if to.lower() != name.lower():
                 self._free(to)
-            save_concept(self._place(to), replace(concept, name=to), stored_bits(path))
+            save_concept(self._place(to), replace(concept, name=to))
             if not path.samefile(self._place(to)):  # a file system may not tell <Cup> from <cup>
                 path.unlink()
 
@@ -94,15 +94,14 @@ class Library:
         if len(description) > DESCRIPTION_LENGTH:
             raise ConceptError(f"The description has {len(description)} characters; at most {DESCRIPTION_LENGTH} are kept.", "Shorten it.")
         with self._lock:
-            path = self._path(name)
-            save_concept(path, replace(self.get(name), description=description), stored_bits(path))
+            save_concept(self._path(name), replace(self.get(name), description=description))
 
     def duplicate(self, name: str) -> str:
         """A copy under the next free name, which is returned."""
         with self._lock:
-            path, concept = self._path(name), self.get(name)
+            concept = self.get(name)
             fresh = self._next(concept.name)
-            save_concept(self._place(fresh), replace(concept, name=fresh), stored_bits(path))
+            save_concept(self._place(fresh), replace(concept, name=fresh))
             return fresh
 
     def delete(self, name: str) -> None:
@@ -125,7 +124,7 @@ class Library:
                 os.replace(path, self.folder / path.name)
                 return path.stem
             fresh = self._next(path.stem)
-            save_concept(self._place(fresh), replace(load_concept(path, self.base, self.layers), name=fresh), stored_bits(path))
+            save_concept(self._place(fresh), replace(load_concept(path, self.base, self.layers), name=fresh))
             path.unlink()
             return fresh
 
@@ -143,7 +142,7 @@ class Library:
         with self._lock:
             concept = load_concept(file, self.base, self.layers)
             name = concept.name if self._find(concept.name) is None else self._next(concept.name)
-            save_concept(self._place(name), replace(concept, name=name), stored_bits(file))
+            save_concept(self._place(name), replace(concept, name=name))
             return name
 
     def file(self, name: str) -> Path:

@@ -5,11 +5,9 @@ All pictures are of held-out individuals, in any combination of kind, place and 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import random
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,6 @@ from ..conditioning import EMPTY, TEXT
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
-from ..messages import Photo, Reply, Request, Settings
 from ..miniature.captions import caption
 from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
@@ -33,6 +30,7 @@ from ..miniature.world import ACCESSORIES, Scene, sample_individual, sample_scen
 from ..pipeline import Assistant
 from .judge import HEADS, Judge
 from .metrics import found, frechet, mean, psnr, share
+from .sheet import answer, photo_of
 
 BATCH = 32
 SUBJECT = ("kind", "colour", "pattern", "second")
@@ -136,34 +134,29 @@ def _asked(words: str, target: Scene) -> dict:
 
 def judge_itself(witness: Witness, count: int, size: int) -> dict:
     """The judge's own accuracy, on the renders that all else is compared with."""
-    tally, quiet = Tally(), []
+    tally, alarms = Tally(), 0
     shown = [views[0] for views in scenes(count)]
     for part in _chunks(shown):
         for scene, said in zip(part, witness.names(pixels([render(s, size).image for s in part]))):
             truth = attributes(scene)
             tally.add(said, truth)
             worn = {name for name, _ in truth["accessories"]}
-            quiet += [name not in worn for name, _ in said["accessories"]]
-    return {**tally.shares(), "nothing seen that is not worn": _complement(quiet, count)}
-
-
-def _complement(false: list[bool], count: int) -> dict:
-    """Share of pictures' accessory places without a false alarm."""
-    wrong = sum(false)
-    return share([True] * (count * len(ACCESSORIES) - wrong) + [False] * wrong)
+            alarms += sum(name not in worn for name, _ in said["accessories"])
+    quiet = [True] * (count * len(ACCESSORIES) - alarms) + [False] * alarms
+    return {**tally.shares(), "nothing seen that is not worn": share(quiet)}
 
 
 def autoencoder(decoder: Diffusion, witness: Witness, count: int, size: int) -> dict:
-    """Reconstructions: PSNR, and what the judge sees in them that it sees in the originals' truth."""
-    before, after, decibels = Tally(), Tally(), []
+    """Reconstructions: PSNR, and what the judge sees in them; in the originals, `judge_itself` says."""
+    tally, decibels = Tally(), []
     for part in _chunks([views[0] for views in scenes(count)]):
         x = pixels([render(s, size).image for s in part])
         again = decoder.decode(decoder.encode_image((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1)))
         y = torch.from_numpy(again).permute(0, 3, 1, 2).float() / 255
         decibels += psnr(x, y).tolist()
-        for scene, a, b in zip(part, witness.names(x), witness.names(y)):
-            before.add(a, attributes(scene)), after.add(b, attributes(scene))
-    return {"psnr": mean(decibels), "originals": before.shares(), "reconstructions": after.shares()}
+        for scene, said in zip(part, witness.names(y)):
+            tally.add(said, attributes(scene))
+    return {"psnr": mean(decibels), "reconstructions": tally.shares()}
 
 
 @torch.no_grad()
@@ -203,7 +196,7 @@ def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen
     subject, request, words, said_right = Tally(), Tally(), Tally(), Tally()
     features, drew, likeness = [], [], {"subject": [], "words": []}
     for seed, case in enumerate(cases(count)):
-        reply = answer(assistant, case, seed, steps, size)
+        reply = answer(assistant, case.words, photo_of(case.photo, size), seed, steps)
         truth = attributes(case.target)
         asked = {**{k: truth[k] for k in ("kind", "colour")}, **_asked(case.words, case.target)}
         said_right.add(read(reply.text), asked)
@@ -222,18 +215,6 @@ def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen
             "picture against the reply": {**words.shares(), "all": words.overall()},
             "reply against photo and request": {**said_right.shares(), "all": said_right.overall()},
             "likeness": {k: mean(v) for k, v in likeness.items()}}, torch.cat(features)
-
-
-def answer(assistant: Assistant, case: Case, seed: int, steps: int, size: int) -> Reply:
-    """The assistant's reply to one case."""
-    buffer = io.BytesIO()
-    render(case.photo, size).image.save(buffer, "PNG")
-    png = buffer.getvalue()
-    photo = Photo(png, size, size, hashlib.sha256(png).hexdigest())
-    settings = Settings(seed=seed, steps=steps, preview_every=0)
-    *_, reply = assistant.respond(Request(case.words, photo, settings=settings), threading.Event())
-    assert isinstance(reply, Reply)
-    return reply
 
 
 @torch.no_grad()

@@ -22,14 +22,26 @@ WISHES = ("I want something creative for this one, can you help?", "surprise me"
           "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
 
 
+def photo_of(scene: Scene, size: int) -> Photo:
+    """A scene drawn, as a user would hand it over."""
+    buffer = io.BytesIO()
+    render(scene, size).image.save(buffer, "PNG")
+    png = buffer.getvalue()
+    return Photo(png, size, size, hashlib.sha256(png).hexdigest())
+
+
 def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
     """An individual that was never trained on, in a scene of its own."""
     rng = random.Random(f"sheet/{seed}")
     scene = sample_scene(rng, sample_individual(rng, held_out=True), None)
-    buffer = io.BytesIO()
-    render(scene, size).image.save(buffer, "PNG")
-    png = buffer.getvalue()
-    return scene, Photo(png, size, size, hashlib.sha256(png).hexdigest())
+    return scene, photo_of(scene, size)
+
+
+def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int) -> Reply:
+    """The assistant's whole reply to one request."""
+    *_, reply = assistant.respond(Request(words, photo, settings=Settings(seed=seed, steps=steps, preview_every=0)), threading.Event())
+    assert isinstance(reply, Reply)
+    return reply
 
 
 def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 16, steps: int = 20) -> dict[str, float]:
@@ -44,8 +56,7 @@ def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 16, s
     for seed in range(count):
         scene, photo = held_out_photo(seed, size)
         wish = WISHES[seed % len(WISHES)]
-        *_, reply = assistant.respond(Request(wish, photo, settings=Settings(seed=seed, steps=steps, preview_every=0)), threading.Event())
-        assert isinstance(reply, Reply)
+        reply = answer(assistant, wish, photo, seed, steps)
         x, y = seed % columns * (size + gap), seed // columns * (2 * size + 3 * gap)
         sheet.paste(Image.open(io.BytesIO(photo.png)), (x, y))
         if reply.png:

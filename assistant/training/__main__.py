@@ -99,12 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _overlay(model: Path, folder: Path) -> None:
     """Put what a run made over what a folder of weights holds, with its manifest."""
-    from ..weights import write_manifest
+    from ..weights import drop_shards, write_manifest
 
-    for part in model.rglob("*"):  # shards of a model that had another number of them
-        if part.is_dir() and next(part.glob("diffusion_pytorch_model*"), None):
-            for stale in (folder / part.relative_to(model)).glob("diffusion_pytorch_model*"):
-                stale.unlink()
+    for config in model.rglob("config.json"):  # one beside every stock module
+        drop_shards(folder / config.parent.relative_to(model))
     shutil.copytree(model, folder, dirs_exist_ok=True)
     write_manifest(folder)
 
