@@ -57,6 +57,24 @@ class LanguageConfig:
 
 
 @dataclass(frozen=True)
+class GuessConfig:
+    """What a first guess (decoder/first_guess.py) reads: how many there are of each name."""
+
+    kinds: int
+    colours: int
+    patterns: int  # beside plain
+    layouts: int  # of each pattern
+    eyes: int
+    contexts: int
+    lights: int
+    styles: int
+    poses: int
+    worn: int  # things that can be worn, each in every colour
+    hidden: int  # width of the two readers
+    rank: int  # pages of a kind's book
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
     """G, and the base text-to-image model it starts from."""
 
@@ -65,8 +83,8 @@ class DecoderConfig:
     text: Mapping[str, Any]  # transformers.CLIPTextConfig of the base model
     scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
     image_size: int
-    guess_hidden: int = 0  # width of the first guess (decoder/first_guess.py); 0: G starts from noise alone
-    guess_left: float = 0.05  # share of the timesteps that are left to G after a first guess
+    guess: GuessConfig | None = None  # None, as in the paper: G starts from noise alone
+    guess_left: float = 0.02  # share of the timesteps that are left to G after a first guess
     noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:

@@ -159,8 +159,8 @@ class Assistant:
                 seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
                 guess = None
                 if self.decoder.first_guess is not None:
-                    guess = self.decoder.first_guess.guided(condition.patches, condition.semantics, settings.keep_subject,
-                                                            settings.follow_words)
+                    guess = self.decoder.first_guess(condition.patches, condition.semantics, settings.keep_subject,
+                                                     settings.follow_words)
                 chosen = self.config.decoder
                 events.put(self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step,
                                                settings.preview_every, Either(), chosen.noise, guess, chosen.guess_left))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .config import AssistantConfig, DecoderConfig, LanguageConfig, VisionConfig
+from .config import AssistantConfig, DecoderConfig, GuessConfig, LanguageConfig, VisionConfig
 from .errors import ConfigError
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -40,7 +40,9 @@ MINIATURE = AssistantConfig(
                   max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
-        image_size=128, noise=0.5, guess_hidden=416),
+        image_size=128, noise=0.5,
+        guess=GuessConfig(kinds=16, colours=12, patterns=5, layouts=4, eyes=4, contexts=16, lights=3, styles=6, poses=4, worn=8,
+                          hidden=384, rank=288)),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, so its pictures are "
            "still soft. A real photo it sees as a drawing; photos need a full-size preset.",
     folder="miniature")

@@ -16,6 +16,7 @@ from typing import Any
 
 import open_clip
 import torch
+from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -92,8 +93,16 @@ def save_cafe(unet: nn.Module, values: SemanticValues, folder: Path) -> None:
 
 
 def save_guess(guess: FirstGuess, folder: Path) -> None:
+    """Write a first guess, sharded as stock modules are: its books in 8 bits with a scale a page, the rest in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(folder / "first_guess.safetensors", guess.state_dict(), {"kind": "the decoder's first guess"})
+    drop_shards(folder)
+    tensors = {k: t.detach().cpu() for k, t in guess.state_dict().items()}
+    for name in [k for k in tensors if k.startswith(("index.", "pages."))]:
+        across = 0 if name.startswith("index.") else 1  # of a matrix, what lies along a page
+        scale = tensors[name].abs().amax(across, keepdim=True).clamp_min(1e-4) / 127
+        tensors[name], tensors[f"{name}.scale"] = (tensors[name] / scale).round().to(torch.int8), scale
+    halves = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
+    save_torch_state_dict(halves, folder, max_shard_size=SHARD, metadata={"kind": "the decoder's first guess"})
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
@@ -148,13 +157,15 @@ def _reading(what: str) -> Iterator[None]:
 
 
 def load_tensors(path: Path, module: nn.Module) -> None:
-    """Fill a module strictly from a safetensors file.
+    """Fill a module strictly from a safetensors file, or from all that lie in a folder.
 
     Raises:
         WeightsError: not safetensors, other names or shapes, or a number that is not finite.
     """
     with _reading(f"file {path.name}"):
-        tensors = load_file(path)
+        tensors = {k: t for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path]) for k, t in load_file(file).items()}
+        for name in [k.removesuffix(".scale") for k in tensors if k.endswith(".scale")]:  # kept in 8 bits
+            tensors[name] = tensors[name].float() * tensors.pop(f"{name}.scale").float()
         if not all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point()):
             raise WeightsError(f"The file {path.name} holds numbers that are not finite.", "Get the complete project again.")
         module.load_state_dict({k: t.float() for k, t in tensors.items()}, strict=True)
@@ -223,7 +234,7 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Di
     unet = _frozen(folder / "cafe", UNet2DConditionModel)
     values = SemanticValues.of(unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
-    guess = load_guess(config, folder / "cafe") if config.decoder.guess_hidden else None
+    guess = load_guess(config, folder / "first_guess") if config.decoder.guess else None
     return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,
                      semantic_values=values.eval().requires_grad_(False), preview=load_preview(folder / "base" / "vae"),
                      kernel=kernel, first_guess=guess)
@@ -232,7 +243,7 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Di
 def load_guess(config: AssistantConfig, folder: Path) -> FirstGuess:
     """The decoder's first guess, from `folder`."""
     side = config.decoder.unet["sample_size"]
-    guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess_hidden,
+    guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess,
                        (config.decoder.unet["in_channels"], side, side))
-    load_tensors(folder / "first_guess.safetensors", guess)
+    load_tensors(folder, guess)
     return guess.eval().requires_grad_(False)

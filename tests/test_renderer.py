@@ -99,3 +99,12 @@ def test_a_tenth_is_held_out():
     assert 0.07 < shut / len(places) < 0.13
     assert not world.individual_held_out(world.sample_individual(rng))
     assert world.individual_held_out(world.sample_individual(rng, held_out=True))
+
+
+@pytest.mark.parametrize("pose", world.POSES)
+def test_what_a_hero_wears_or_holds_neither_moves_nor_shrinks_it(pose):
+    for seed in range(8):
+        scene = scene_from(seed, style="flat", pose=pose, accessories=())
+        things = (world.Accessory("crown", "red"), world.Accessory("umbrella", "blue"))
+        bare, worn = render(scene), render(replace(scene, accessories=things))
+        assert bare.mask.tobytes() == worn.mask.tobytes() and bare.image.tobytes() != worn.image.tobytes()

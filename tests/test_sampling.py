@@ -10,10 +10,11 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from assistant.config import GuessConfig
 from assistant.decoder import sampling
 from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.first_guess import GAIN, FirstGuess
+from assistant.decoder.first_guess import FirstGuess
 from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
@@ -153,14 +154,26 @@ def test_each_solver_goes_on_from_a_guess(name):
     assert (near - guess).abs().max() < (done.latents - guess).abs().max()
 
 
-def test_a_guess_without_one_of_its_sources_and_at_any_strength():
-    guess = FirstGuess(6, 5, 16, (4, 2, 2))
-    patches, semantics = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)), torch.ones(2, 5)
-    both, none = guess(patches, semantics), guess(0 * patches, 0 * semantics)
-    subject = guess(patches, 0 * semantics)
-    torch.testing.assert_close(guess.guided(patches, semantics, 1 / GAIN, 1 / GAIN), both)
-    torch.testing.assert_close(guess.guided(patches, semantics, 0.0, 0.0), none)
-    torch.testing.assert_close(guess.guided(patches, semantics, 2 / GAIN, 1 / GAIN), none + 2 * (subject - none) + (both - subject))
+def test_a_guess_reads_the_subject_in_the_photo_and_the_scene_in_the_words():
+    few = GuessConfig(kinds=3, colours=2, patterns=1, layouts=2, eyes=2, contexts=4, lights=2, styles=2, poses=2, worn=1, hidden=8, rank=2)
+    guess, drawn = FirstGuess(6, 5, few, (4, 2, 2)), torch.Generator().manual_seed(0)
+    patches, semantics, other = (torch.randn(2, *s, generator=drawn) for s in ((3, 6), (5,), (5,)))
+    asked, also = guess.read(patches, semantics), guess.read(patches, other)
+    moved = {k: (asked[k] - also[k]).abs().max() for k in asked}  # by other words
+    alone = {k: (v - guess.read(None, other)[k]).abs().max() for k, v in guess.read(None, semantics).items()}
+    assert all(moved[k] < alone[k] for k in guess.subject.counts)  # what the subject is, E says before F
+    assert all(moved[k] == alone[k] > 0 for k in ("context", "style", "worn0"))
+    surer = guess.read(patches, semantics, 3.0, 3.0)
+    assert all((surer[k].max(1).values > asked[k].max(1).values).all() for k in ("kind", "context"))
+    told = guess.read(None, semantics)  # without a photo the words say it all
+    assert torch.equal(told["kind"], guess.read(patches, semantics, keep_subject=0.0)["kind"])
+    unknown = guess.read(patches, None)
+    assert torch.allclose(unknown["context"], torch.full((2, 4), 0.25)) and torch.equal(unknown["kind"], guess.read(patches, 0 * semantics, follow_words=0.0)["kind"])
+    with torch.no_grad():
+        guess.background[:] = torch.arange(16.0)[:, None]
+    assert guess(patches, None).shape == (2, 4, 2, 2) and torch.allclose(guess(patches, None), torch.tensor(7.5))
+    with pytest.raises(ValueError, match="needs E"):
+        guess.read(None, None)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,78 +1,141 @@
 """A first guess of the whole picture, from which a small decoder need not invent everything out of noise.
 
-A UNet applies the same kernels everywhere, and a small one learns only slowly what belongs where. Layers that have a weight for
-every place learn that in minutes, and all the sooner as a picture book is made: a stage set, a hero, and where one hides the
-other. The decoder takes it from there, as SDEdit (Meng et al., 2022) goes on from a drawn sketch. Not part of CAFE: full size
-has none.
+E's class token and F are read into names (which kind, which colours, which place), and a book of each kind, linear in what was
+read and fitted in closed form, lays the subject on a background: a picture book is made of a stage set and a hero. The decoder
+takes it from there, as SDEdit (Meng et al., 2022) goes on from a drawn sketch. That what a picture shows passes through names is
+a concept bottleneck (Koh et al., 2020). Not part of CAFE: full size has none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .rows import cafe_plan, guide
+from ..config import GuessConfig
 
-GAIN = 0.7  # what a guidance strength counts here: a mean needs less of it than a denoiser
-DEPTHS = 5, 6  # layers of the background's half and of the subject's
+DECIDED = 5.0  # times as sure of all but colours: between two colours there is a colour, between two styles or stripes a fog
+VOICE = 0.3  # how much what F says of the subject counts beside what E says, who has seen it
+SHADES = 4  # what a colour is to a linear form: red, green, blue, and whether it is so dark that its outline is light
 
 
-class Residual(nn.Module):
-    """(B, in) -> (B, width), in `depth` layers that each add to what there is."""
+def subject_names(config: GuessConfig) -> dict[str, int]:
+    """What is read of the subject, and how many there are of each; the first coat is the plain one."""
+    return {"kind": config.kinds, "colour": config.colours, "second": config.colours,
+            "coat": 1 + config.patterns * config.layouts, "eyes": config.eyes}
 
-    def __init__(self, width_in: int, width: int, depth: int) -> None:
+
+def scene_names(config: GuessConfig) -> dict[str, int]:
+    """What is read of the scene; what is worn, by its colour, 0 for nothing."""
+    return {"context": config.contexts, "light": config.lights, "style": config.styles, "pose": config.poses,
+            **{f"worn{k}": 1 + config.colours for k in range(config.worn)}}
+
+
+class Reader(nn.Module):
+    """(B, width) -> logits (B, count) of every name."""
+
+    def __init__(self, width: int, hidden: int, counts: Mapping[str, int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(width if k else width_in, width) for k in range(depth))
+        self.counts = dict(counts)
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
+                                    nn.Linear(hidden, sum(counts.values())))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.silu(self.layers[0](x))
-        for layer in self.layers[1:]:
-            x = x + F.silu(layer(x))
-        return x
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        out = self.layers((x.to(self.mean.dtype) - self.mean) / self.deviation)
+        return dict(zip(self.counts, out.split(list(self.counts.values()), 1)))
+
+
+def both(a: Tensor, b: Tensor) -> Tensor:
+    """(B, n), (B, m) -> (B, n * m): every product."""
+    return (a[:, :, None] * b[:, None]).flatten(1)
 
 
 class FirstGuess(nn.Module):
-    """E's class token and F(target) or H(s) -> latents: a background, a subject, and a mask that lays one over the other.
+    """E's class token and F(target) or H(s) -> latents: a background, a subject, and an outline that lays one over the other.
 
     Args:
         patch_width, semantic_width: d_E and d_F.
-        hidden: width of the subject's layers; the background's have half.
+        config: how many there are of each name.
         shape: (C, h, w) of the latents.
     """
 
-    def __init__(self, patch_width: int, semantic_width: int, hidden: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, patch_width: int, semantic_width: int, config: GuessConfig, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.shape = shape
-        channels, places = shape[0], shape[1] * shape[2]
-        self.behind = Residual(patch_width + semantic_width, hidden // 2, DEPTHS[0])
-        self.before = Residual(patch_width + semantic_width, hidden, DEPTHS[1])
-        self.background, self.subject = nn.Linear(hidden // 2, channels * places), nn.Linear(hidden, channels * places)
-        self.mask = nn.Linear(hidden, places)
-        nn.init.zeros_(self.mask.weight)
+        self.config, self.shape = config, shape
+        subject, scene = subject_names(config), scene_names(config)
+        self.subject = Reader(patch_width, config.hidden, subject)
+        self.scene = Reader(semantic_width, config.hidden, {**scene, **subject})
+        self.register_buffer("palette", torch.zeros(config.colours, SHADES))
+        places, size = shape[1] * shape[2], shape[0] * shape[1] * shape[2]
+        blank = self.features({k: torch.zeros(1, n) for k, n in {**scene, **subject}.items()})[0]
+        self.background = nn.Parameter(torch.zeros(config.contexts * config.lights * config.styles, size))
+        self.outline = nn.Parameter(torch.zeros(config.kinds * config.poses * (config.styles + config.worn), places))
+        self.index = nn.ParameterList(torch.zeros(blank.shape[1], config.rank) for _ in range(config.kinds))
+        self.pages = nn.ParameterList(torch.zeros(config.rank, size) for _ in range(config.kinds))
 
-    def parts(self, patches: Tensor, semantics: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, and the mask's logits (B, h, w): above 0 there is more subject than background."""
-        seen = torch.cat([patches[:, 0], semantics], 1).to(self.mask.weight.dtype)
-        subject = self.before(seen)
-        logits = self.mask(subject).unflatten(1, self.shape[1:])
-        background = self.background(self.behind(seen)).unflatten(1, self.shape)
-        return torch.lerp(background, self.subject(subject).unflatten(1, self.shape), logits.sigmoid()[:, None]), logits
+    def features(self, read: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Shares of every name, (B, count) each -> what a kind's book is linear in (B, f), and each one's ridge (f,).
 
-    def forward(self, patches: Tensor, semantics: Tensor) -> Tensor:
-        """E(x), (B, N, d_E) with the class token first, and (B, d_F) -> scaled latents (B, C, h, w).
-
-        It was trained to do without either: zeros are no E(x), or no F.
+        A picture of painted shapes is linear in their colours once the shapes are known, and a pattern only exchanges one
+        colour for the other where its marks are: hence products, and the difference of the two colours. The less often a
+        product is seen, and the less it should matter, the more it is held at zero.
         """
-        return self.parts(patches, semantics)[0]
+        one = torch.ones_like(read["kind"][:, :1])
+        first, second = read["colour"] @ self.palette, read["second"] @ self.palette
+        paint, change = torch.cat([one, first, second], 1), second - first
+        pose, style, coat = read["pose"], read["style"], read["coat"]
+        marks = coat[:, 1:]
+        pattern = marks.unflatten(1, (self.config.patterns, -1)).sum(2)
+        things = [w for k, w in read.items() if k.startswith("worn")]
+        worn = torch.cat([torch.cat([1 - w[:, :1], w[:, 1:] @ self.palette], 1) for w in things], 1)
+        hiding = both(torch.cat([1 - w[:, :1] for w in things], 1), paint[:, 1:])
+        groups = ((both(pose, paint), 0.3), (both(both(pose, style), paint), 1.0), (both(both(pose, marks), change), 1.0),
+                  (both(both(style, pattern), change), 2.0), (both(both(pose, coat[:, :1]), paint), 1.0),
+                  (both(pose, read["eyes"]), 1.0), (both(both(pose, read["light"]), paint), 2.0), (both(pose, worn), 1.0), (both(pose, hiding), 2.0),
+                  (both(style, worn), 3.0), (both(pose, read["context"]), 3.0), (both(style, read["eyes"]), 2.0))
+        ridge = torch.cat([torch.full_like(g[0], weight) for g, weight in groups])
+        return torch.cat([g for g, _ in groups], 1), ridge
+
+    def read(self, patches: Tensor | None, semantics: Tensor | None, keep_subject: float = 1.0,
+             follow_words: float = 1.0) -> dict[str, Tensor]:
+        """The share of every name, (B, count), that E(x) (B, N, d_E), the class token first, and F (B, d_F) speak for.
+
+        A strength multiplies the logits: 0 leaves every name as likely as the others, more than 1 makes the likeliest
+        surer. Of the subject F speaks as far as E is left out, and else with a small VOICE.
+        """
+        given = patches if patches is not None else semantics
+        if given is None:
+            raise ValueError("A first guess needs E(x) or F.")
+        logits = {k: torch.zeros(len(given), n, device=given.device, dtype=self.palette.dtype) for k, n in self.scene.counts.items()}
+        if semantics is not None:
+            left = 1.0 if patches is None else max(VOICE, 1.0 - keep_subject)
+            for k, found in self.scene(semantics).items():
+                logits[k] = follow_words * (left if k in self.subject.counts else 1.0) * found
+        if patches is not None:
+            for k, found in self.subject(patches[:, 0]).items():
+                logits[k] = logits[k] + keep_subject * found
+        return {k: (v if k in ("colour", "second") else DECIDED * v).softmax(1) for k, v in logits.items()}
+
+    def background_of(self, read: Mapping[str, Tensor]) -> Tensor:
+        """(B, C, h * w)."""
+        return (both(both(read["context"], read["light"]), read["style"]) @ self.background).unflatten(1, (self.shape[0], -1))
+
+    def outline_of(self, read: Mapping[str, Tensor]) -> Tensor:
+        """(B, h * w) in [0, 1]: how much of each place the subject hides, and what it wears."""
+        form = torch.cat([read["style"], *(1 - w[:, :1] for k, w in read.items() if k.startswith("worn"))], 1)
+        return (both(both(read["kind"], read["pose"]), form) @ self.outline).clamp(0, 1)
+
+    def draw(self, read: Mapping[str, Tensor]) -> Tensor:
+        """Shares of every name -> scaled latents (B, C, h, w)."""
+        told = self.features(read)[0]
+        subject = sum(read["kind"][:, k:k + 1] * (told @ index @ pages) for k, (index, pages) in enumerate(zip(self.index, self.pages)))
+        behind = (1 - self.outline_of(read))[:, None] * self.background_of(read)
+        return (subject.unflatten(1, (self.shape[0], -1)) + behind).unflatten(2, self.shape[1:])
 
     @torch.no_grad()
-    def guided(self, patches: Tensor, semantics: Tensor, keep_subject: float, follow_words: float) -> Tensor:
-        """With a strength for each source, by the plan that guides the denoiser; float32 (B, C, h, w).
-
-        A strength of 1 / GAIN is the guess itself; more makes it more vivid.
-        """
-        plan = cafe_plan(GAIN * keep_subject, GAIN * follow_words)
-        guesses = {row.name: self(patches[:, :1] * (row.tokens is not None), semantics * (row.vector is not None)).float()
-                   for row in plan.rows}
-        return guide(plan.streams[0], guesses)
+    def forward(self, patches: Tensor | None, semantics: Tensor | None, keep_subject: float = 1.0, follow_words: float = 1.0) -> Tensor:
+        """What `read` finds, drawn: float32 (B, C, h, w)."""
+        return self.draw(self.read(patches, semantics, keep_subject, follow_words)).float()

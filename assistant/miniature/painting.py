@@ -22,6 +22,7 @@ INK: Colour = (44, 38, 52)  # eyes and mouths
 PAPER: Colour = (252, 251, 247)
 OUTLINE = 0.0105  # of the canvas side
 INSIDE = 0.012  # of the canvas side kept free at the frame's edge
+JUMP, LIFT = 0.8, 0.2  # a jumping hero is drawn smaller, so that what it wears fits above it, and so far above the ground
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -134,29 +135,40 @@ class Easel:
         return float((side * own).max()) if len(own) else 0.0
 
     def paint(self, px: int, ground: float) -> tuple[dict[str, Image.Image], tuple[float, float]]:
-        """Lay the stage on the canvas: layers as RGBA px x px, and the foot in pixels."""
-        unit, margin = self.scene.scale * px, INSIDE * px + OUTLINE * px
-        lift = 0.2 if self.jumping else 0.0
+        """Lay the stage on the canvas: layers as RGBA px x px, and the foot in pixels.
+
+        What it wears neither shrinks nor moves a subject; what it holds is drawn where the frame has room.
+        """
+        unit, margin = self.scene.scale * px * (JUMP if self.jumping else 1.0), INSIDE * px + OUTLINE * px
+        lift = LIFT if self.jumping else 0.0
         own = np.concatenate([o for m in self.layers["body"] for o in m.outlines])
-        every = np.concatenate([o for masses in self.layers.values() for m in masses for o in m.outlines])
         bottom = own[:, 1].max()
-        top = bottom - every[:, 1].min() + lift
-        wide = np.ptp(every[:, 0])
+        top = bottom - own[:, 1].min() + lift
+        wide = np.ptp(own[:, 0])
         unit *= min(1.0, ((ground - OUTLINE) * px - margin) / (top * unit), (px - 2 * margin) / (wide * unit))
         facing = -1.0 if self.scene.flip else 1.0
         low = own[own[:, 1] > bottom - 0.07, 0]
         foot_x, middle = (low.min() + low.max()) / 2, (own[:, 0].min() + own[:, 0].max()) / 2
         x = self.scene.x * px - facing * unit * middle
-        reach = np.sort(facing * unit * np.array((every[:, 0].min(), every[:, 0].max())))
+        reach = np.sort(facing * unit * np.array((own[:, 0].min(), own[:, 0].max())))
         x = min(max(x, margin - reach[0]), px - margin - reach[1])
         lay = np.array(((facing * unit, 0, x), (0, unit, ground * px - OUTLINE * px - unit * (bottom + lift))))
         painted = {}
         for name, masses in self.layers.items():
             painted[name] = Image.new("RGBA", (px, px))
             draw = ImageDraw.Draw(painted[name])
+            at = _inside(masses, lay, px, margin) if name == "behind" and masses else lay
             for m in masses:
-                _paint_mass(painted[name], draw, m, lay, px)
+                _paint_mass(painted[name], draw, m, at, px)
         return painted, (x + facing * unit * foot_x, ground * px)
+
+
+def _inside(masses: list[Mass], lay: Affine, px: int, margin: float) -> Affine:
+    """`lay`, moved so that the masses keep clear of the frame's top and sides."""
+    drawn = np.concatenate([warp(o, lay) for m in masses for o in m.outlines])
+    (left, top), (right, _) = drawn.min(0), drawn.max(0)
+    across = max(0.0, margin - left) - max(0.0, right - (px - margin))
+    return then(lay, affine(dx=across, dy=max(0.0, margin - top)))
 
 
 def _paint_mass(image: Image.Image, draw: ImageDraw.ImageDraw, mass: Mass, lay: Affine, px: int) -> None:

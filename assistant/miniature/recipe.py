@@ -26,9 +26,10 @@ STAGES = (
     Stage("trunk", "trunk", ".", 0.24, 32),
     Stage("base", "base", "base", 0.02, 32, goes_on=True),
     Stage("cafe", "cafe", "cafe", 0.04, 32, goes_on=True),
-    Stage("guess", "guess", "cafe", 0.10, 256),
+    Stage("guess", "guess", "first_guess", 0.02, 512),
 )
 GROUPS = 20_480  # of three pictures each
+BOOKS = 61_440  # of three drawings each, the set's included, for the first guess's books
 TALKS = 40_000  # dialogues without pictures
 JUDGE_GROUPS = 4_096
 TRAIN_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 900_001, 500_001

@@ -37,8 +37,8 @@ class SubjectLayers:
 def draw_subject(scene: Scene, px: int, ground: float = 0.86) -> SubjectLayers:
     """Draw the subject on a canvas of `px` x `px` pixels, without antialiasing: draw larger and reduce.
 
-    It is `scene.scale` of the canvas high (less if it would not fit with what it wears), its middle at `scene.x`
-    (moved where the frame would cut it), its feet at `ground` (or above, if it jumps).
+    It is `scene.scale` of the canvas high (less if it jumps or would not fit), its middle at `scene.x` (moved where the frame
+    would cut it), its feet at `ground` (or above, if it jumps).
     """
     easel = Easel(scene)
     wear(easel, DRAW[scene.individual.kind](easel))

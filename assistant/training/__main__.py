@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
-from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
+from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
 
 
@@ -24,7 +24,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
     if stage.task == "vae":
         from .vae import VaeTask
-        return VaeTask(config, world, device, model / "base/vae", batch)
+        return VaeTask(config, world, device, model / "base/vae", batch, model / "first_guess")
     if stage.task == "clip":
         from .clip import ClipTask
         return ClipTask(config, world, device, batch)
@@ -45,7 +45,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         return TrunkTask(config, world, device, model, batch)
     if stage.task == "guess":
         from .guess import GuessTask
-        return GuessTask(config, world, device, model, batch)
+        return GuessTask(config, world, device, model, batch, args.run / "books")
     before = model / stage.writes
     warm = args.init or (before if stage.goes_on and any((before / "unet" if stage.task == "base" else before).glob("diffusion_pytorch_model*")) else None)
     if stage.task == "base":
@@ -75,7 +75,7 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", "draw", "draw-judge", *(s.name for s in STAGES), "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", "draw", "draw-judge", "draw-books", *(s.name for s in STAGES), "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
-    p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
+    p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS}; "
+                   f"draw-books: how many with the set's own, {BOOKS})")
     p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw: processes (default: %(default)s)")
     p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
@@ -101,8 +102,8 @@ def _overlay(model: Path, folder: Path) -> None:
     """Put what a run made over what a folder of weights holds, with its manifest."""
     from ..weights import drop_shards, write_manifest
 
-    for config in model.rglob("config.json"):  # one beside every stock module
-        drop_shards(folder / config.parent.relative_to(model))
+    for place in {weights.parent.relative_to(model) for weights in model.rglob("*model*.safetensors*")}:
+        drop_shards(folder / place)
     shutil.copytree(model, folder, dirs_exist_ok=True)
     write_manifest(folder)
 
@@ -161,6 +162,9 @@ def main() -> None:
         _tokenizers(config)
     elif args.stage in ("draw", "draw-judge"):
         _draw(args, config, args.stage == "draw-judge")
+    elif args.stage == "draw-books":
+        from .books import draw_books
+        draw_books(args.run / "books", config, args.run / "model/base/vae", GROUPS, args.groups or BOOKS, TRAIN_SEED, args.workers)
     elif args.stage == "install":
         _install(config, args.run / "model")
     elif args.stage == "promote":

@@ -1,4 +1,4 @@
-"""Trains the decoder's first guess: from E's class token and F(target) straight to the target's latents."""
+"""Trains the first guess: its readers of E's class token and of F by descent, its books in closed form at the end."""
 
 from __future__ import annotations
 
@@ -12,56 +12,54 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..decoder.first_guess import FirstGuess
-from ..miniature.world import KINDS
 from ..weights import load_vae, load_vision, save_guess
-from .data import LABELS, World
-from .diffusion import VLoss, aims, encode_latents, encode_patches, encode_semantics, expected
+from .books import Drawn, fit_books, names_of, of_world, read_books
+from .data import World
+from .diffusion import aims, encode_latents, encode_patches, encode_semantics, expected
 
-MASK = 0.05  # how much the mask's own loss counts beside the latents'
-WRONG = 0.2  # how often F(target) names another kind than the photo's, as M may: what the subject is, E knows better
+SHAKEN = 0.3  # how far E is shaken in training, in its deviations: an individual is not to be known by heart
 
 
 class GuessTask:
-    """`init` is a folder with dino, clip and base/vae."""
+    """`init` is a folder with dino, clip and base/vae; `books` one with further drawings (`draw_books`), or none."""
 
-    name, lr = "guess", 5e-3
+    name, lr = "guess", 3e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 128) -> None:
-        self.world, self.device, self.batch_size = world, device, batch_size
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 512,
+                 books: Path | None = None) -> None:
+        self.world, self.device, self.batch_size, self.books = world, device, batch_size, books
         self.vision = load_vision(config, init).to(device)
-        self.latents = encode_latents(world, device, load_vae(init / "base/vae").to(device))
         self.semantics = encode_semantics(world, device, self.vision)
         self.expected = expected(world, self.semantics)
-        self.seen = encode_patches(world, device, self.vision)[:, :1].clone()
-        self.vloss = VLoss(config, device, self.latents)
-        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)].copy()).to(device), self.latents.shape[-1])
-        self.kinds = torch.from_numpy(world["labels"][:len(self.semantics), LABELS.index("kind")].copy()).to(device).long()
-        empty = torch.zeros(self.semantics.shape[1], device=device)  # of a kind that a small set has none of
-        of = [self.semantics[self.kinds == k].float() for k in range(len(KINDS))]
-        self.of_kind = torch.stack([f.mean(0) if len(f) else empty for f in of])
-        self.guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess_hidden,
-                                tuple(self.latents.shape[1:])).to(device)
+        self.seen = encode_patches(world, device, self.vision)[:, 0].clone()
+        self.drawn = of_world(world, encode_latents(world, device, load_vae(init / "base/vae").to(device)).cpu())
+        self.guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess,
+                                tuple(self.drawn.latents.shape[1:])).to(device)
+        for reader, x in ((self.guess.subject, self.seen), (self.guess.scene, self.semantics)):
+            reader.mean.copy_(x.float().mean(0)), reader.deviation.copy_(x.float().std(0) + 1e-3)
+        self.names = {k: t.to(device) for k, t in names_of(config.decoder.guess, self.drawn).items()}
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"guess": self.guess}
+        return {"subject": self.guess.subject, "scene": self.guess.scene}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        photo, target = self.world.pairs(rng, self.batch_size)
-        keep = (rng.random((2, len(photo), 1)) >= 0.1).astype(np.float32)  # of E and F, dropped apart as in CAFE
-        return {"photo": torch.from_numpy(photo), "target": torch.from_numpy(target), "keep": torch.from_numpy(keep)}
+        return {"at": torch.from_numpy(self.world.pictures(rng, self.batch_size))}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        at = batch["target"]
-        seen, said = self.seen[batch["photo"]].float(), aims(self.vision, self.semantics, self.expected, at, generator)
-        kind, other = self.kinds[at], torch.randint(len(KINDS), (len(at),), device=at.device, generator=generator)
-        wrong = torch.rand(len(at), 1, device=at.device, generator=generator) < WRONG
-        said = torch.where(wrong, self.vision.at_norm(said + self.of_kind[other] - self.of_kind[kind]), said)
-        guessed, mask = self.guess.parts(seen * batch["keep"][0][..., None], said * batch["keep"][1])
-        error = self.vloss(guessed, self.latents[at].float(), self.masks[at])
-        outline = F.binary_cross_entropy_with_logits(mask, self.masks[at].float() / 255)
-        return error + MASK * outline, {"error": error.detach(), "mask": outline.detach()}
+        at = batch["at"]
+        seen = self.seen[at].float()
+        shake = torch.randn(seen.shape, device=seen.device, generator=generator)
+        logits = {f"E {k}": v for k, v in self.guess.subject(seen + SHAKEN * self.guess.subject.deviation * shake).items()}
+        logits |= {f"F {k}": v for k, v in self.guess.scene(aims(self.vision, self.semantics, self.expected, at, generator)).items()}
+        losses, right = [], {}
+        for k, found in logits.items():
+            truth = self.names[k[2:]][at]
+            losses.append(F.cross_entropy(found, truth))
+            right[k] = (found.argmax(1) == truth).float().mean()
+        return torch.stack(losses).sum(), {k: right[k] for k in ("E kind", "E colour", "E coat", "F context", "F style", "F pose")}
 
     def export(self, folder: Path) -> None:
+        fit_books(self.guess.cpu(), Drawn.joined([self.drawn, *(read_books(self.books) if self.books else [])]))
         save_guess(self.guess, folder)
 
     def sheet(self, path: Path) -> None:

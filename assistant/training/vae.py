@@ -1,6 +1,6 @@
 """The autoencoder: its encoder is written by hand from the pictures' principal components (miniature/patches.py), its decoder
 is trained, on crops, with L1 at two scales and on gradients. The latents never move, so the decoder may go on learning
-while, and after, everything else is trained on them.
+while, and after, everything else is trained on them. Once there is a first guess, half of what it learns from are guesses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..miniature.patches import write_encoder
-from ..weights import load_vae, save_module, save_preview
+from ..weights import load_guess, load_vae, save_module, save_preview
+from .books import of_world, shares
 from .data import World
 from .diffusion import encode_latents
 from .sheets import grid
@@ -27,7 +28,8 @@ CROP = 8  # latents, each way
 class VaeTask:
     name, lr = "vae", 2e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, folder: Path, batch_size: int = 16) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, folder: Path, batch_size: int = 16,
+                 guess: Path | None = None) -> None:
         self.world, self.device, self.batch_size, self.folder = world, device, batch_size, folder
         if not (folder / "config.json").exists():
             self._start(config)
@@ -36,6 +38,8 @@ class VaeTask:
             part.requires_grad_(True).train()
         self.latents = encode_latents(world, device, self.vae)
         self.factor = config.decoder.image_size // self.latents.shape[-1]
+        self.guessed = self._guessed(config, guess) if guess is not None and guess.exists() else None
+        self.matrices = {n for n, p in self.parameters().items() if p.ndim == 4 and ".conv_in." not in n and ".conv_out." not in n}
 
     def _start(self, config: AssistantConfig) -> None:
         """Write the encoder and the linear preview; a decoder with random weights goes with them."""
@@ -53,6 +57,17 @@ class VaeTask:
         save_module(vae, self.folder)
         save_preview(self.folder, fit[:-1], fit[-1])
 
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return {f"{m}.{n}": p for m, module in self.modules().items() for n, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def _guessed(self, config: AssistantConfig, folder: Path) -> Tensor:
+        """The first guess of every picture, told the truth: soft where its books are, for the decoder to make crisp."""
+        guess, drawn = load_guess(config, folder), of_world(self.world, self.latents.cpu())
+        read = shares(config.decoder.guess, drawn)
+        parts = torch.arange(len(self.latents)).split(512)
+        return torch.cat([guess.draw({k: v[at] for k, v in read.items()}).half() for at in parts]).to(self.device)
+
     def modules(self) -> Mapping[str, nn.Module]:
         return {"decoder": self.vae.decoder, "post": self.vae.post_quant_conv}
 
@@ -62,7 +77,9 @@ class VaeTask:
         f = self.factor
         x = np.stack([self.world["images"][i, f * y:f * (y + CROP), f * c:f * (c + CROP)] for i, y, c in zip(at, top, left)])
         m = np.stack([self.world["masks"][i, y:y + CROP, c:c + CROP] for i, y, c in zip(at, top, left)])
-        z = torch.stack([self.latents[i, :, y:y + CROP, c:c + CROP] for i, y, c in zip(at, top, left)])
+        from_guess = rng.random(self.batch_size) < (0.5 if self.guessed is not None else 0.0)
+        of = [self.guessed if g else self.latents for g in from_guess]
+        z = torch.stack([of[k][i, :, y:y + CROP, c:c + CROP] for k, (i, y, c) in enumerate(zip(at, top, left))])
         return {"images": torch.from_numpy(x), "masks": torch.from_numpy(m), "latents": z.cpu()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
