@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.reading import amounts, word_reader
 from assistant.training.trunk import TrunkTask
+from assistant.training.vae import VaeTask
 from assistant.weights import CHECKPOINTS, load_guess, load_tensors, load_vae, load_vision, save_module
 
 
@@ -278,6 +280,20 @@ def test_a_first_guess_learns_its_drawings_by_heart_and_is_loaded(world: World, 
     assert (drawn - latents).square().mean() < 0.35 * (latents - latents.mean(0)).square().mean()
     unpacked = task.guess.draw(books.shares(SMALL.decoder.guess, task.drawn)) - drawn
     assert unpacked.square().mean() < 4e-4 * latents.var()  # what 8 bits a page cost
+
+
+def test_the_autoencoders_decoder_learns_from_latents_and_guesses_and_its_encoder_stays(world: World, tmp_path: Path) -> None:
+    shutil.copytree(CHECKPOINTS / "miniature/base/vae", tmp_path / "vae")
+    task = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64, guess=CHECKPOINTS / "miniature/first_guess")
+    given = task.batch(np.random.default_rng(0))["latents"]
+    alone = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64).batch(np.random.default_rng(0))["latents"]
+    same = (given == alone).flatten(1).all(1).float().mean()
+    assert 0.3 < same < 0.7 and (given - alone).square().mean() < 0.3 * alone.var()
+    before = {k: t.clone() for k, t in task.vae.state_dict().items()}
+    Trainer(task, tmp_path / "state", tmp_path / "vae", Options(steps=1)).run()
+    after = load_vae(tmp_path / "vae").state_dict()
+    assert all(torch.allclose(after[k], t, atol=1e-3, rtol=1e-3) for k, t in before.items() if k.startswith(("encoder", "quant")))
+    assert not torch.equal(after["decoder.mid_block.resnets.0.conv1.weight"], before["decoder.mid_block.resnets.0.conv1.weight"])
 
 
 def test_what_labels_do_not_say_of_a_drawing_is_drawn_by_lot_again(world: World) -> None:
