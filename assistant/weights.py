@@ -164,7 +164,7 @@ def load_tensors(path: Path, module: nn.Module) -> None:
     """
     with _reading(f"file {path.name}"):
         tensors = {k: t for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path]) for k, t in load_file(file).items()}
-        for name in [k.removesuffix(".scale") for k in tensors if k.endswith(".scale")]:  # kept in 8 bits
+        for name in [k for k, t in tensors.items() if t.dtype == torch.int8]:
             tensors[name] = tensors[name].float() * tensors.pop(f"{name}.scale").float()
         if not all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point()):
             raise WeightsError(f"The file {path.name} holds numbers that are not finite.", "Get the complete project again.")

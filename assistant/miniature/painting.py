@@ -18,6 +18,7 @@ from .world import COLOURS, Scene
 
 Colour = tuple[int, int, int]
 Shade = tuple[int, int, int, int]
+DARK = 170  # red, green and blue together: a darker colour has a lighter rim
 INK: Colour = (44, 38, 52)  # eyes and mouths
 PAPER: Colour = (252, 251, 247)
 OUTLINE = 0.0105  # of the canvas side
@@ -32,14 +33,14 @@ def mix(a: Colour, b: Colour, share: float) -> Colour:
 
 def rim(colour: Colour) -> Colour:
     """The outline: darker than its own colour, but lighter for black, which would swallow it."""
-    if sum(colour) < 170:
+    if sum(colour) < DARK:
         return mix(colour, (128, 126, 144), 0.62)
     return tuple(round(c * f) for c, f in zip(colour, (0.66, 0.62, 0.66)))  # type: ignore[return-value]
 
 
 def pale(colour: Colour) -> Colour:
     """A muzzle or inner side of the same hue."""
-    return mix(colour, (255, 250, 240), 0.3 if sum(colour) < 170 else 0.5)
+    return mix(colour, (255, 250, 240), 0.3 if sum(colour) < DARK else 0.5)
 
 
 @dataclass

@@ -103,6 +103,12 @@ def as_linear(vae: AutoencoderKL, pixels: Tensor) -> tuple[Tensor, Tensor] | Non
     return (fit[:-1], fit[-1]) if (x @ fit - z).std() < 1e-3 * z.std() else None
 
 
+def encode_linear(pixels: Tensor, linear: tuple[Tensor, Tensor]) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] and what `as_linear` found -> latents (B, C, H/8, W/8)."""
+    side = [n // 8 for n in pixels.shape[2:]]
+    return (patches_of(pixels) @ linear[0] + linear[1]).unflatten(0, (len(pixels), *side)).movedim(-1, 1)
+
+
 def patches_of(pixels: Tensor) -> Tensor:
     """(B, 3, H, W) -> (B * H/8 * W/8, 192)."""
     return pixels.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)

@@ -23,10 +23,10 @@ STAGES = (
     Stage("language", "language", "llama", 0.15, 32),
     Stage("judge", "judge", "judge", 0.03, 64),
     Stage("bridge", "bridge", "bridge", 0.06, 32),
-    Stage("trunk", "trunk", ".", 0.24, 32),
+    Stage("trunk", "trunk", ".", 0.30, 32),
     Stage("base", "base", "base", 0.02, 32, goes_on=True),
     Stage("cafe", "cafe", "cafe", 0.04, 32, goes_on=True),
-    Stage("guess", "guess", "first_guess", 0.02, 512),
+    Stage("guess", "guess", "first_guess", 0.04, 512),
 )
 GROUPS = 20_480  # of three pictures each
 BOOKS = 61_440  # of three drawings each, the set's included, for the first guess's books

@@ -13,6 +13,8 @@ from ..errors import AssistantError, ConfigError
 from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
 
+DRAWN = {"vae": "draw", "judge": "draw-judge", "guess": "draw-books"}  # what each stage is the first to need
+
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     from .data import World
@@ -75,7 +77,7 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", "draw", "draw-judge", "draw-books", *(s.name for s in STAGES), "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
@@ -146,10 +148,13 @@ def _tokenizers(config: AssistantConfig) -> None:
     train_dialogue_tokenizer(folder / "llama", config.language.llama["vocab_size"])
 
 
-def _draw(args: argparse.Namespace, config: AssistantConfig, judge: bool) -> None:
+def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
+    from .books import draw_books
     from .data import draw
 
-    if judge:
+    if what == "draw-books":
+        draw_books(args.run / "books", config, args.run / "model/base/vae", GROUPS, args.groups or BOOKS, TRAIN_SEED, args.workers)
+    elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, 0, JUDGE_SEED, args.workers)
     else:
         draw(args.run / "data", config, args.groups or GROUPS, TALKS if args.talks is None else args.talks, TRAIN_SEED, args.workers)
@@ -160,11 +165,8 @@ def main() -> None:
     config = preset(args.preset)
     if args.stage == "tokenizers":
         _tokenizers(config)
-    elif args.stage in ("draw", "draw-judge"):
-        _draw(args, config, args.stage == "draw-judge")
-    elif args.stage == "draw-books":
-        from .books import draw_books
-        draw_books(args.run / "books", config, args.run / "model/base/vae", GROUPS, args.groups or BOOKS, TRAIN_SEED, args.workers)
+    elif args.stage in DRAWN.values():
+        _draw(args, config, args.stage)
     elif args.stage == "install":
         _install(config, args.run / "model")
     elif args.stage == "promote":
@@ -175,8 +177,8 @@ def main() -> None:
             if args.stage == stage.name:
                 _train(stage, args, config, args.minutes if args.minutes is not None else 10.0)
             elif args.stage == "miniature":
-                if stage.name in ("vae", "judge"):  # each draws what it is the first to need
-                    _draw(args, config, judge=stage.name == "judge")
+                if stage.name in DRAWN:
+                    _draw(args, config, DRAWN[stage.name])
                 _train(stage, args, config, total * stage.share)
 
 

@@ -1,6 +1,6 @@
 """Fits the first guess's books: drawings with their truth -> linear maps, by ridge regression. Minutes, and no descent.
 
-The more drawings the better: a kind's book has 1,300 rows. Drawings for books alone need no encoder but the autoencoder's,
+The more drawings the better: a kind's book has 1,600 rows. Drawings for books alone need no encoder but the autoencoder's,
 which is linear, so that they are kept as latents with their truth, in shards.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -21,17 +20,17 @@ from torch import Tensor
 
 from ..config import AssistantConfig, GuessConfig
 from ..decoder.first_guess import FirstGuess, both, scene_names, subject_names
-from ..miniature.patches import as_linear, patches_of
+from ..miniature.painting import DARK
+from ..miniature.patches import as_linear, encode_linear
 from ..miniature.renderer import render
 from ..miniature.world import COLOURS, LAYOUTS, POSES, Scene
 from ..weights import load_vae
-from .data import LABELS, SHARD, VIEWS, World, group, labels
+from .data import LABELS, SHARD, VIEWS, World, group, in_processes, labels
 
 BUILD = {"width": (1.0, 0.023), "height": (1.0, 0.017), "head": (1.0, 0.029), "part": (1.0, 0.058), "scale": (0.65, 0.003),
          "x": (0.5, 0.003)}  # middle and deviation; neither E nor F tells them
 RIDGE = 5.0  # on what a picture's features explain
 LOOSE = 3.0  # on what builds explain, as often
-BRIGHT = 170 / 127.5 - 3  # of a colour's three parts together, in [-1, 1]: a darker one has a light outline
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,8 @@ def _draw(args: tuple[Path, AssistantConfig, Path, int, range]) -> None:
     linear = as_linear(vae, x[:16])
     if linear is None:
         raise ValueError("The autoencoder's encoder is not linear; books are fitted on latents of one that is.")
-    cells = side // 8
-    latents = ((patches_of(x) @ linear[0] + linear[1]) * vae.config.scaling_factor).unflatten(0, (len(x), cells, cells)).movedim(-1, 1)
-    masks = np.stack([np.asarray(d.mask.resize((cells, cells), Image.Resampling.BOX)) for d in drawn])
+    latents = encode_linear(x, linear) * vae.config.scaling_factor
+    masks = np.stack([np.asarray(d.mask.resize(latents.shape[:1:-1], Image.Resampling.BOX)) for d in drawn])
     tensors = {"latents": latents.half().contiguous(), "masks": torch.from_numpy(masks),
                "labels": torch.tensor([labels(s) for s in scenes], dtype=torch.int8), **truth_of(scenes)}
     fresh = folder / f"shard-{shard:05}.{os.getpid()}"
@@ -99,10 +97,7 @@ def draw_books(folder: Path, config: AssistantConfig, vae: Path, first: int, las
     folder.mkdir(parents=True, exist_ok=True)
     shards = [range(at, min(last, at + SHARD)) for at in range(first, last, SHARD)]
     wanted = [r for r in shards if not (folder / f"shard-{r.start // SHARD:05}.safetensors").exists()]
-    with ProcessPoolExecutor(workers) as pool:
-        for k, _ in enumerate(pool.map(_draw, [(folder, config, vae, seed, r) for r in wanted])):
-            if k % 16 == 15 or k + 1 == len(wanted):
-                print(f"drawn {k + 1} of {len(wanted)} shards", flush=True)
+    in_processes(_draw, [(folder, config, vae, seed, r) for r in wanted], workers)
 
 
 def read_books(folder: Path) -> list[Drawn]:
@@ -132,13 +127,8 @@ def shares(config: GuessConfig, drawn: Drawn) -> dict[str, Tensor]:
 
 def palette() -> Tensor:
     """(12, 4): red, green and blue in [-1, 1], and whether it is dark."""
-    rgb = torch.tensor(list(COLOURS.values())).float() / 127.5 - 1
-    return torch.cat([rgb, (rgb.sum(1, keepdim=True) < BRIGHT).float()], 1)
-
-
-def _solve(x: Tensor, y: Tensor, ridge: Tensor) -> Tensor:
-    """argmin |x w - y|^2 + |sqrt(ridge) w|^2, (f, d)."""
-    return torch.linalg.solve(x.T @ x + ridge.diag(), x.T @ y)
+    rgb = torch.tensor(list(COLOURS.values())).float()
+    return torch.cat([rgb / 127.5 - 1, (rgb.sum(1, keepdim=True) < DARK).float()], 1)
 
 
 @torch.no_grad()
@@ -189,7 +179,7 @@ def fit_books(guess: FirstGuess, drawn: Drawn) -> None:
         x = torch.cat([told, both(read["pose"][at], drawn.builds[at])], 1)
         ridge = torch.cat([ridge, torch.full((x.shape[1] - len(ridge),), LOOSE)])
         y = (drawn.latents[at].float().flatten(2) - (1 - outline[at])[:, None] * background[sets[at]]).flatten(1)
-        book = _solve(x, y, RIDGE * ridge)[:told.shape[1]] * weight.sqrt()
+        book = torch.linalg.solve(x.T @ x + RIDGE * ridge.diag(), x.T @ y)[:told.shape[1]] * weight.sqrt()
         lower = torch.linalg.cholesky(told.T @ told / len(told) + 1e-4 * torch.eye(told.shape[1]))
         u, s, v = torch.svd_lowrank(lower.T @ book, min(config.rank + 16, *book.shape), niter=3)
         u, s, v = u[:, :config.rank], s[:config.rank], v[:, :config.rank]

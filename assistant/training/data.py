@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,14 @@ def _draw_shard(args: tuple) -> int:
     return shard
 
 
+def in_processes(draw_shard: Callable[[tuple], object], shards: list[tuple], workers: int) -> None:
+    """Draw every shard, given by its arguments, and say now and then how many there are."""
+    with ProcessPoolExecutor(workers) as pool:
+        for k, _ in enumerate(pool.map(draw_shard, shards)):
+            if k % 16 == 15 or k + 1 == len(shards):
+                print(f"drawn {k + 1} of {len(shards)} shards", flush=True)
+
+
 def draw(folder: Path, config: AssistantConfig, groups: int, talks: int, seed: int, workers: int, held_out: bool = False) -> None:
     """Draw `groups` groups of pictures and `talks` dialogues without pictures; shards already drawn are kept."""
     about = {"groups": groups, "talks": talks, "seed": seed, "held_out": held_out}
@@ -142,10 +151,7 @@ def draw(folder: Path, config: AssistantConfig, groups: int, talks: int, seed: i
         _arrays(folder, config, groups, talks, "w+")
         note.write_text(json.dumps(about))
     shards = [s for s in range(-(-groups // SHARD)) if not (folder / f"shard-{s:05}.done").exists()]
-    with ProcessPoolExecutor(workers) as pool:
-        for k, _ in enumerate(pool.map(_draw_shard, [(folder, config, seed, s, groups, talks, held_out) for s in shards])):
-            if k % 16 == 15 or k + 1 == len(shards):
-                print(f"drawn {k + 1} of {len(shards)} shards", flush=True)
+    in_processes(_draw_shard, [(folder, config, seed, s, groups, talks, held_out) for s in shards], workers)
 
 
 class World:

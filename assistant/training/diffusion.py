@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
-from ..miniature.patches import as_linear, patches_of
+from ..miniature.patches import as_linear, encode_linear
 from ..mllm.language import pooled
 from ..mllm.vision import Vision
 from .data import World
@@ -39,8 +39,7 @@ def encode_latents(world: World, device: str, vae: nn.Module) -> Tensor:
         x = pixels * 2 - 1
         if linear is None:
             return {"latents": vae.encode(x).latent_dist.mean.float() * scale}
-        z = (patches_of(x) @ linear[0] + linear[1]) * scale
-        return {"latents": z.unflatten(0, (len(x), x.shape[2] // 8, x.shape[3] // 8)).movedim(-1, 1)}
+        return {"latents": encode_linear(x, linear) * scale}
 
     return encode_all(world, device, encode, world.folder, f"vae{scale}")["latents"]
 
@@ -182,6 +181,6 @@ class Layout(nn.Module):
         return names + F.binary_cross_entropy_with_logits(found[:, 0].float(), share), right[0]
 
 
-def inner_matrices(prefix: str, unet: nn.Module) -> set[str]:
-    """Names of a UNet's kernels and matrices between its first and its last convolution, for Muon."""
-    return {f"{prefix}.{n}" for n, p in unet.named_parameters() if p.ndim >= 2 and not n.startswith(("conv_in", "conv_out"))}
+def inner_matrices(prefix: str, network: nn.Module) -> set[str]:
+    """Names of the kernels and matrices of a UNet or a decoder between its first and its last convolution, for Muon."""
+    return {f"{prefix}.{n}" for n, p in network.named_parameters() if p.ndim >= 2 and not n.startswith(("conv_in", "conv_out"))}

@@ -19,7 +19,7 @@ from ..miniature.patches import write_encoder
 from ..weights import load_guess, load_vae, save_module, save_preview
 from .books import of_world, shares
 from .data import World
-from .diffusion import encode_latents
+from .diffusion import encode_latents, inner_matrices
 from .sheets import grid
 
 CROP = 8  # latents, each way
@@ -39,7 +39,7 @@ class VaeTask:
         self.latents = encode_latents(world, device, self.vae)
         self.factor = config.decoder.image_size // self.latents.shape[-1]
         self.guessed = self._guessed(config, guess) if guess is not None and guess.exists() else None
-        self.matrices = {n for n, p in self.parameters().items() if p.ndim == 4 and ".conv_in." not in n and ".conv_out." not in n}
+        self.matrices = inner_matrices("decoder", self.vae.decoder)
 
     def _start(self, config: AssistantConfig) -> None:
         """Write the encoder and the linear preview; a decoder with random weights goes with them."""
@@ -56,9 +56,6 @@ class VaeTask:
             fit = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), small).solution
         save_module(vae, self.folder)
         save_preview(self.folder, fit[:-1], fit[-1])
-
-    def parameters(self) -> dict[str, nn.Parameter]:
-        return {f"{m}.{n}": p for m, module in self.modules().items() for n, p in module.named_parameters()}
 
     @torch.no_grad()
     def _guessed(self, config: AssistantConfig, folder: Path) -> Tensor:
