@@ -71,6 +71,8 @@ class GuessConfig:
     poses: int
     worn: int  # things that can be worn, each in every colour
     hidden: int  # width of the two readers
+    text_width: int  # of the reader of words
+    text_heads: int
     rank: int  # pages of a kind's book
 
 

@@ -161,9 +161,8 @@ class Assistant:
                 if self.decoder.first_guess is not None:
                     guess = self.decoder.first_guess(condition.patches, condition.semantics, settings.keep_subject,
                                                      settings.follow_words)
-                chosen = self.config.decoder
                 events.put(self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step,
-                                               settings.preview_every, Either(), chosen.noise, guess, chosen.guess_left))
+                                               settings.preview_every, Either(), self.config.decoder.noise, guess))
             except BaseException as error:  # handed over to the caller's thread, whole
                 events.put(error)
 

@@ -25,6 +25,7 @@ from .config import AssistantConfig
 from .control.cafe import SemanticValues
 from .decoder.diffusion import Diffusion
 from .decoder.first_guess import FirstGuess
+from .decoder.text_reader import TextReader
 from .errors import WeightsError
 from .mllm.language import Bridge, LanguageModel
 from .mllm.prompt import PromptBuilder
@@ -216,15 +217,24 @@ def load_vae(folder: Path) -> nn.Module:
     return _frozen(folder, AutoencoderKL)
 
 
-def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Diffusion:
-    """The base text-to-image model."""
+def load_tokenizer(folder: Path) -> Any:
+    """The base model's."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(folder / "base/tokenizer")
+
+
+def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", first_guess: FirstGuess | None = None) -> Diffusion:
+    """The base text-to-image model; `first_guess` if it is loaded already."""
     from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel
 
     base = folder / "base"
     return Diffusion(_frozen(base / "unet", UNet2DConditionModel), load_vae(base / "vae"), config.decoder.scheduler,
-                     _frozen(base / "text_encoder", CLIPTextModel), CLIPTokenizer.from_pretrained(base / "tokenizer"),
-                     preview=load_preview(base / "vae"), kernel=kernel)
+                     _frozen(base / "text_encoder", CLIPTextModel), load_tokenizer(folder),
+                     preview=load_preview(base / "vae"), kernel=kernel, first_guess=first_guess or _guess_of(config, folder),
+                     text_reader=load_text_reader(config, folder / "text_reader") if config.decoder.guess else None,
+                     guess_left=config.decoder.guess_left)
 
 
 def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Diffusion:
@@ -234,10 +244,20 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Di
     unet = _frozen(folder / "cafe", UNet2DConditionModel)
     values = SemanticValues.of(unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
-    guess = load_guess(config, folder / "first_guess") if config.decoder.guess else None
     return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,
                      semantic_values=values.eval().requires_grad_(False), preview=load_preview(folder / "base" / "vae"),
-                     kernel=kernel, first_guess=guess)
+                     kernel=kernel, first_guess=_guess_of(config, folder), guess_left=config.decoder.guess_left)
+
+
+def _guess_of(config: AssistantConfig, folder: Path) -> FirstGuess | None:
+    return load_guess(config, folder / "first_guess") if config.decoder.guess else None
+
+
+def load_text_reader(config: AssistantConfig, folder: Path) -> TextReader:
+    """The base model's reader of words."""
+    reader = TextReader(config.decoder.text["hidden_size"], config.decoder.guess)
+    load_tensors(folder / "text_reader.safetensors", reader)
+    return reader.eval().requires_grad_(False)
 
 
 def load_guess(config: AssistantConfig, folder: Path) -> FirstGuess:

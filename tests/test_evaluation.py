@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from assistant.errors import WeightsError
-from assistant.evaluation.judge import Judge, load_judge, save_judge
+from assistant.evaluation.judge import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
-from assistant.evaluation.miniature import Tally, Witness, _asked, cases, pixels, scenes
+from assistant.evaluation.cases import Tally, Witness, asked_of, cases, pixels, scenes
 from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory, combination_held_out, individual_held_out
+from assistant.presets import MINIATURE
 from assistant.training.promote import compare
+from assistant.weights import CHECKPOINTS, load_tokenizer
 
 
 def test_shares_carry_wilsons_interval():
@@ -50,7 +52,7 @@ def test_what_is_measured_on_was_never_trained_on_and_comes_from_its_seed():
 def test_only_what_was_asked_for_counts():
     case = cases(1)[0]
     target = replace(case.target, context="beach", style="neon", accessories=(Accessory("hat", "red"),))
-    assert _asked("put it on the beach with a hat", target) == {"context": "beach", "accessories": (("hat", "red"),)}
+    assert asked_of("put it on the beach with a hat", target) == {"context": "beach", "accessories": (("hat", "red"),)}
     tally = Tally()
     tally.add({"context": "beach", "accessories": ()}, {"context": "beach", "accessories": (("hat", "red"),)})
     tally.add({"accessories": (("hat", "blue"),)}, {"accessories": (("hat", "red"),)})
@@ -67,7 +69,14 @@ def test_a_judge_reads_back_as_it_was_written_and_its_absence_is_said(tmp_path):
     x = pixels([render(views[0], 128).image for views in scenes(2)])
     again = load_judge(tmp_path)
     torch.testing.assert_close(again(x), judge(x), atol=0.02, rtol=0.05)  # in half precision
-    said = Witness(again).names(x)
+    with pytest.raises(WeightsError, match="no embeddings"):
+        load_likeness(MINIATURE, tmp_path)
+    save_likeness(Likeness(MINIATURE.decoder.text).eval(), tmp_path)
+    witness = Witness(again, load_likeness(MINIATURE, tmp_path), load_tokenizer(CHECKPOINTS / "miniature"))
+    alike = witness.alike(witness.features(x), witness.features(x), ["a red cat", "a blue dog"])
+    assert alike["DINO-I"] == pytest.approx([1.0, 1.0], abs=1e-5) and alike["CLIP-I"] == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert alike["CLIP-T"] != witness.alike(witness.features(x), witness.features(x), ["a green car", "a blue dog"])["CLIP-T"]
+    said = witness.names(x)
     assert len(said) == 2 and set(said[0]) == {"kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", "accessories"}
 
 

@@ -19,18 +19,23 @@ from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
 from assistant.errors import WeightsError
+from assistant.evaluation.judge import load_judge, load_likeness
+from assistant.miniature.world import COLOURS
 from assistant.presets import MINIATURE
 from assistant.training import books, bridge
 from assistant.training.data import VIEWS, World, draw, group, labels
 from assistant.training.diffusion import VLoss, encode_patches, encode_semantics, expected
 from assistant.training.dino import begin_local
 from assistant.training.guess import GuessTask
+from assistant.training.judge import JudgeTask
+from assistant.training.likeness import LikenessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.reading import amounts, word_reader
+from assistant.training.text_reader import NEVER, TextReaderTask
 from assistant.training.trunk import TrunkTask
 from assistant.training.vae import VaeTask
-from assistant.weights import CHECKPOINTS, load_guess, load_tensors, load_vae, load_vision, save_module
+from assistant.weights import CHECKPOINTS, load_guess, load_tensors, load_text_reader, load_vae, load_vision, save_module
 
 
 SMALL = replace(MINIATURE, decoder=replace(MINIATURE.decoder, guess=replace(MINIATURE.decoder.guess, rank=24)))
@@ -280,6 +285,11 @@ def test_a_first_guess_learns_its_drawings_by_heart_and_is_loaded(world: World, 
     assert (drawn - latents).square().mean() < 0.35 * (latents - latents.mean(0)).square().mean()
     unpacked = task.guess.draw(books.shares(SMALL.decoder.guess, task.drawn)) - drawn
     assert unpacked.square().mean() < 4e-4 * latents.var()  # what 8 bits a page cost
+    further = GuessTask(SMALL, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8, warm=tmp_path / "first_guess")
+    Trainer(further, tmp_path / "further", tmp_path / "kept", Options(steps=2)).run()
+    kept = load_guess(SMALL, tmp_path / "kept")
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(kept.pages, again.pages)) and torch.equal(kept.background, again.background)
+    assert not torch.equal(kept.subject.layers[0].weight, again.subject.layers[0].weight)
 
 
 def test_the_autoencoders_decoder_learns_from_latents_and_guesses_and_its_encoder_stays(world: World, tmp_path: Path) -> None:
@@ -304,3 +314,33 @@ def test_what_labels_do_not_say_of_a_drawing_is_drawn_by_lot_again(world: World)
     assert drawn.layouts.tolist() == [s.individual.layout for s in scenes]
     assert drawn.builds[4, 0] == pytest.approx((scenes[4].individual.width - 1) / 0.023, abs=1e-4)
     assert torch.equal(books.of_world(world, latents).builds, drawn.builds)  # from the file
+
+
+def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(world: World, tmp_path: Path) -> None:
+    task = JudgeTask(MINIATURE, world, "cpu", batch_size=12)
+    first = float(task.loss(task.batch(np.random.default_rng(0)), torch.Generator().manual_seed(0))[0].detach())
+    Trainer(task, tmp_path / "state", tmp_path / "judge", Options(steps=8)).run()
+    last = float(task.loss(task.batch(np.random.default_rng(0)), torch.Generator().manual_seed(0))[0].detach())
+    assert last < 0.95 * first
+    assert load_judge(tmp_path / "judge").name(torch.rand(2, 3, 128, 128)).shape == (2, 17)
+    alike = LikenessTask(MINIATURE, world, "cpu", tmp_path / "judge", batch_size=64)
+    batch = alike.batch(np.random.default_rng(0))
+    assert len(set((batch["a"] // VIEWS).tolist())) == len(batch["a"]), "an individual would be its own contrast"
+    assert torch.equal(batch["a"] // VIEWS, batch["b"] // VIEWS) and not (batch["a"] == batch["b"]).any()
+    Trainer(alike, tmp_path / "alike", tmp_path / "judge", Options(steps=80)).run()
+    again = load_likeness(MINIATURE, tmp_path / "judge")
+    a, b = again.individual(alike.features[batch["a"]].float()), again.individual(alike.features[batch["b"]].float())
+    assert (a * b).sum(1).mean() > (a * b.roll(1, 0)).sum(1).mean() + 0.1
+
+
+def test_a_reader_of_words_learns_captions_and_which_colours_go_together(world: World, tmp_path: Path) -> None:
+    task = TextReaderTask(MINIATURE, world, "cpu", CHECKPOINTS / "miniature/base/text_encoder", batch_size=48)
+    red, pink = (tuple(COLOURS).index(c) for c in ("red", "pink"))
+    assert task.reader.pairs[red, red] == task.reader.pairs[red, pink] == NEVER
+    found = []
+    for steps in (1, 40):
+        Trainer(task, tmp_path / "state", tmp_path / "text_reader", Options(steps=steps)).run()
+        found.append(float(task.loss(task.batch(np.random.default_rng(1)), torch.Generator())[1]["kind"]))
+    assert found[1] < 0.75 * found[0]
+    again = load_text_reader(MINIATURE, tmp_path / "text_reader/text_reader")
+    assert torch.allclose(again.queries, task.reader.queries, atol=1e-3)

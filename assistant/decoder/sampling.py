@@ -101,7 +101,7 @@ def denoise(
     on_step: OnStep | None = None,
     preview_every: int = 0,
     cancel: Flag | None = None,
-    guess: torch.Tensor | None = None,
+    guess: torch.Tensor | Mapping[str, torch.Tensor] | None = None,
     left: float = 1.0,
 ) -> Denoised:
     """Denoise B images together.
@@ -116,8 +116,9 @@ def denoise(
         on_step: called after each step.
         preview_every: every how many steps `on_step` gets the x0 estimate; 0: never. The last step never brings one.
         cancel: read before each step.
-        guess: x0 as it may be, (B, C, h, w): the steps go from it, with `latents` as the noise on it, through the `left` share
-            of the timesteps (SDEdit, Meng et al., 2022); None: from `latents` through all of them.
+        guess: x0 as it may be, (B, C, h, w), of every stream or of each by its name: the steps go from it, with `latents` as
+            the noise on it, through the `left` share of the timesteps (SDEdit, Meng et al., 2022); None: from `latents` through
+            all of them.
 
     Raises:
         ConfigError: a number of steps that the scheduler cannot take.
@@ -127,14 +128,15 @@ def denoise(
         raise ConfigError(f"{steps} steps were asked for; 1 to {most} can be taken.")
     _set_timesteps(scheduler, steps if guess is None else min(most, round(steps / left)))
     begin = max(0, len(scheduler.timesteps) - steps)
+    current = {stream.name: latents.float() for stream in plan.streams}
     if guess is not None:
         kept = scheduler.alphas_cumprod[int(scheduler.timesteps[begin])].to(latents)
-        latents = kept.sqrt() * guess + (1.0 - kept).sqrt() * latents
+        guesses = guess if isinstance(guess, Mapping) else dict.fromkeys(current, guess)
+        current = {name: kept.sqrt() * guesses[name] + (1.0 - kept).sqrt() * noise for name, noise in current.items()}
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
     # Solvers of several steps remember their past, so each stream needs its own.
     solvers = {stream.name: copy.deepcopy(scheduler) for stream in plan.streams}
-    current = {stream.name: latents.float() for stream in plan.streams}
     last: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}  # stream -> prediction, timestep, latents before
 
     def x0(name: str) -> torch.Tensor:

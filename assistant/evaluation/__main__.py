@@ -14,12 +14,11 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     sheet = commands.add_parser("sheet", help="draw answers to vague requests on held-out individuals, none chosen")
     sheet.add_argument("--preset", default="miniature", help="default: %(default)s")
-    sheet.add_argument("--count", type=int, default=64, help="seeds 0 to this less one (default: %(default)s)")
-    sheet.add_argument("--columns", type=int, default=16, help="default: %(default)s")
+    sheet.add_argument("--count", type=int, default=128, help="seeds 0 to this less one (default: %(default)s)")
+    sheet.add_argument("--columns", type=int, default=8, help="default: %(default)s")
     sheet.add_argument("--steps", type=int, default=20, help="default: %(default)s")
-    sheet.add_argument("--out", type=Path, default=Path("checkpoints/sheet.png"), help="default: %(default)s")
+    sheet.add_argument("--out", type=Path, default=Path("checkpoints/sheet.webp"), help="default: %(default)s")
     whole = commands.add_parser("miniature", help="measure every part, and answers, by the judge; write JSON and Markdown")
-    whole.add_argument("--judge", type=Path, default=Path("checkpoints/miniature/judge"), help="default: %(default)s")
     for name, count, what in (("answers", 512, "requests answered"), ("base", 512, "captions drawn by the base model"),
                               ("renders", 512, "drawings for the judge and the autoencoder"), ("retrieval", 256, "to retrieve among")):
         whole.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default: %(default)s)")
@@ -44,13 +43,13 @@ def _sheet(args: argparse.Namespace) -> None:
 def _miniature(args: argparse.Namespace) -> None:
     from ..pipeline import load
     from ..weights import CHECKPOINTS, load_base
-    from .judge import load_judge
+    from .cases import load_witness
     from .miniature import evaluate, write
 
-    judge, assistant = load_judge(args.judge), load("miniature")
+    assistant, folder = load("miniature"), CHECKPOINTS / "miniature"
+    witness, base = load_witness(assistant.config, folder), load_base(assistant.config, folder, first_guess=assistant.decoder.first_guess)
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
-    found = evaluate(assistant, load_base(assistant.config, CHECKPOINTS / assistant.config.folder), judge, counts, args.steps,
-                     lambda what: print(f"measuring: {what}", flush=True))
+    found = evaluate(assistant, base, witness, counts, args.steps, lambda what: print(f"measuring: {what}", flush=True))
     print(write(found, args.out, {"weights": assistant.weights, "steps": args.steps, "seeds": "from 0", **counts}))
 
 

@@ -5,11 +5,15 @@ It shares no weights and no training pictures with what it judges.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import AssistantConfig
 from ..errors import WeightsError
 from ..miniature.world import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES
 from ..weights import load_tensors, save_tensors
@@ -28,23 +32,42 @@ class Block(nn.Module):
         self.skip = nn.Conv2d(a, b, 1, stride, bias=False) if stride > 1 or a != b else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.nn.functional.silu(self.body(x) + self.skip(x))
+        return F.silu(self.body(x) + self.skip(x))
 
 
 class Judge(nn.Module):
-    """(B, 3, 128, 128) in [0, 1] -> logits (B, sum of SIZES)."""
+    """(B, 3, 128, 128) in [0, 1] -> logits (B, sum of SIZES).
+
+    Four pixels by four become a cell, and three stages make of them a grid of 8 x 8. Where the subject is, is found at 16 x 16,
+    and what is there is read beside what is anywhere.
+    """
+
+    WIDTHS, DEPTHS = (32, 72, 144), (1, 3, 2)
+    FEATURES = 2 * WIDTHS[1] + 3 * WIDTHS[2]
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (32, 64, 96, 160, 192)
-        self.stem = nn.Conv2d(3, widths[0], 5, 2, 2)
-        self.blocks = nn.Sequential(*(m for a, b in zip(widths, widths[1:]) for m in (Block(a, b, 2), Block(b, b, 1))))
-        self.out = nn.Sequential(nn.Linear(2 * widths[-1], 512), nn.SiLU(), nn.Linear(512, sum(SIZES)))
+        first, middle, last = self.WIDTHS
+        self.stem = nn.Conv2d(3, first, 4, 4)
+        self.near = nn.Sequential(*_stage(first, first, 1, self.DEPTHS[0]), *_stage(first, middle, 2, self.DEPTHS[1]))
+        self.far = nn.Sequential(*_stage(middle, last, 2, self.DEPTHS[2]))
+        self.subject = nn.Conv2d(middle, 1, 1)
+        self.out = nn.Sequential(nn.Linear(self.FEATURES, 512), nn.SiLU(), nn.Linear(512, sum(SIZES)))
+
+    def grids(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, 128, 128) in [0, 1] -> (B, 72, 16, 16) and (B, 144, 8, 8)."""
+        near = self.near(self.stem(x * 4 - 2))
+        return near, self.far(near)
+
+    def pooled(self, near: Tensor, far: Tensor) -> Tensor:
+        """(B, 576): of both grids what is at the subject, of both the largest, of the coarse one the mean."""
+        share = self.subject(near).sigmoid()
+        at = [(grid * s).sum((2, 3)) / s.sum((2, 3)).clamp_min(1) for grid, s in ((near, share), (far, F.avg_pool2d(share, 2)))]
+        return torch.cat([*at, near.amax((2, 3)), far.amax((2, 3)), far.mean((2, 3))], 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, 3, 128, 128) in [0, 1] -> (B, 384), what the names are read from."""
-        h = self.blocks(torch.nn.functional.silu(self.stem(x * 2 - 1)))
-        return torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)
+        """(B, 3, 128, 128) in [0, 1] -> (B, 576), what the names are read from."""
+        return self.pooled(*self.grids(x))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.features(x))
@@ -53,6 +76,46 @@ class Judge(nn.Module):
     def name(self, x: Tensor) -> Tensor:
         """(B, 3, 128, 128) in [0, 1] -> class numbers (B, 17) in the order of HEADS."""
         return torch.stack([p.argmax(1) for p in self(x).split(SIZES, 1)], 1)
+
+
+def _stage(a: int, b: int, stride: int, depth: int) -> list[Block]:
+    return [Block(a if k == 0 else b, b, stride if k == 0 else 1) for k in range(depth)]
+
+
+class Likeness(nn.Module):
+    """Embeddings read from the judge's features, for the papers' metrics: CLIP-T, CLIP-I and DINO-I by encoders that the generator
+    never saw in training.
+
+    `who` brings pictures of one individual together (for DINO-I), `shown` a picture and its caption (CLIP-I, CLIP-T).
+    """
+
+    def __init__(self, text: Mapping[str, Any], width: int = 96, out: int = 128) -> None:
+        """`text`: the base model's CLIPTextConfig, whose tokens it reads."""
+        super().__init__()
+        vocabulary, length, features = text["vocab_size"], text["max_position_embeddings"], Judge.FEATURES
+        self.who = nn.Sequential(nn.Linear(features, 2 * width), nn.SiLU(), nn.Linear(2 * width, out))
+        self.shown = nn.Sequential(nn.Linear(features, 2 * width), nn.SiLU(), nn.Linear(2 * width, out))
+        self.words = nn.Embedding(vocabulary, width)
+        self.places = nn.Parameter(torch.randn(length, width) / width**0.5)
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        self.text = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.told = nn.Linear(width, out)
+        self.temperature = nn.Parameter(torch.full((2,), 2.5))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+
+    def individual(self, features: Tensor) -> Tensor:
+        """The judge's features (B, 576) -> (B, 128) of norm 1."""
+        return F.normalize(self.who((features - self.mean) / self.deviation), dim=-1)
+
+    def picture(self, features: Tensor) -> Tensor:
+        """The judge's features (B, 576) -> (B, 128) of norm 1."""
+        return F.normalize(self.shown((features - self.mean) / self.deviation), dim=-1)
+
+    def caption(self, tokens: Tensor) -> Tensor:
+        """The base model's token numbers (B, N) -> (B, 128) of norm 1."""
+        states = self.text(self.words(tokens) + self.places)
+        return F.normalize(self.told(states.mean(1)), dim=-1)
 
 
 def save_judge(judge: Judge, folder: Path) -> None:
@@ -68,3 +131,19 @@ def load_judge(folder: Path) -> Judge:
     judge = Judge()
     load_tensors(folder / "judge.safetensors", judge)
     return judge.eval().requires_grad_(False)
+
+
+def save_likeness(likeness: Likeness, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / "likeness.safetensors", likeness.state_dict(), {"kind": "embeddings for CLIP-T, CLIP-I, DINO-I"})
+
+
+def load_likeness(config: AssistantConfig, folder: Path) -> Likeness:
+    """Raises WeightsError if there is none, or it is damaged."""
+    place = folder / "likeness.safetensors"
+    if not place.exists():
+        raise WeightsError(f"There are no embeddings for the metrics in {folder.name!r} yet.",
+                           "Train them: python -m assistant.training judge, then likeness, then install.")
+    likeness = Likeness(config.decoder.text)
+    load_tensors(place, likeness)
+    return likeness.eval().requires_grad_(False)

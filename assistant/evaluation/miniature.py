@@ -1,7 +1,4 @@
-"""How good the miniature is, by the judge and on what was never trained on: every part by itself, then answers as a user gets them.
-
-All pictures are of held-out individuals, in any combination of kind, place and style; seeds run from 0, none is chosen.
-"""
+"""How good the miniature is, by the judge and on what was never trained on: every part by itself, then answers as a user gets them."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,114 +18,16 @@ from ..conditioning import EMPTY, TEXT
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
-from ..miniature.captions import caption
 from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
-from ..miniature.world import ACCESSORIES, Scene, sample_individual, sample_scene
+from ..miniature.world import ACCESSORIES
 from ..pipeline import Assistant
-from .judge import HEADS, Judge
+from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, pixels, scenes
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
 
-BATCH = 32
-SUBJECT = ("kind", "colour", "pattern", "second")
-STAGE = ("context", "light", "style", "pose")
 STEPS, GUIDANCE = 20, 3.0  # of the base model
-
-
-@dataclass(frozen=True)
-class Case:
-    """A request that asks for a picture: the photo, the words, and what would answer them."""
-
-    photo: Scene
-    words: str
-    target: Scene
-
-
-def cases(count: int) -> list[Case]:
-    """The first requests of held-out dialogues that were answered with a picture, seeds 0 to `count` less one."""
-    out = []
-    for seed in range(count):
-        rng = random.Random(f"evaluation/{seed}")
-        while True:
-            talk = dialogue(rng, held_out=True, turns=1)
-            if talk.photo is not None and talk.exchanges[0].target is not None:
-                out.append(Case(talk.photo, talk.exchanges[0].user, talk.exchanges[0].target))
-                break
-    return out
-
-
-def scenes(count: int, views: int = 1) -> list[list[Scene]]:
-    """`views` scenes of each of `count` held-out individuals."""
-    out = []
-    for seed in range(count):
-        rng = random.Random(f"evaluation/scene/{seed}")
-        one = sample_individual(rng, held_out=True)
-        out.append([sample_scene(rng, one, None) for _ in range(views)])
-    return out
-
-
-def pixels(pictures: list[Image.Image]) -> Tensor:
-    """(B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.stack([np.asarray(p.convert("RGB")) for p in pictures])).permute(0, 3, 1, 2).float() / 255
-
-
-class Witness:
-    """What the judge says of pictures, in the form of `reading.attributes`."""
-
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
-
-    @torch.no_grad()
-    def names(self, x: Tensor) -> list[dict]:
-        """(B, 3, 128, 128) in [0, 1] -> one dict of attributes per picture."""
-        out = []
-        for part in x.split(BATCH):
-            for row in self.judge.name(part).tolist():
-                said = {name: values[k] for (name, values), k in zip(HEADS.items(), row)}
-                worn = [(a, said.pop(a)) for a in ACCESSORIES]
-                said["accessories"] = tuple((a, colour) for a, colour in worn if colour)
-                out.append(said)
-        return out
-
-    @torch.no_grad()
-    def features(self, x: Tensor) -> Tensor:
-        return torch.cat([self.judge.features(part) for part in x.split(BATCH)])
-
-
-class Tally:
-    """Collects, attribute by attribute, whether what was wanted is there."""
-
-    def __init__(self) -> None:
-        self.hits: dict[str, list[bool]] = {}
-
-    def add(self, there: dict, wanted: dict) -> None:
-        """Compare what is there with what was wanted; attributes that nobody asked for do not count."""
-        for name in (*SUBJECT, *STAGE):
-            if name in wanted:
-                self.hits.setdefault(name, []).append(there.get(name) == wanted[name])
-        worn = dict(there.get("accessories", ()))
-        for name, colour in wanted.get("accessories", ()):
-            self.hits.setdefault("accessory", []).append(name in worn)
-            if colour and name in worn:
-                self.hits.setdefault("its colour", []).append(worn[name] == colour)
-
-    def shares(self) -> dict[str, dict]:
-        return {name: share(hits) for name, hits in self.hits.items()}
-
-    def overall(self) -> dict:
-        return share([hit for name, hits in self.hits.items() for hit in hits])
-
-
-def _asked(words: str, target: Scene) -> dict:
-    """What a request names, with the values that answer it."""
-    named, truth = read(words), attributes(target)
-    asked = {name: truth[name] for name in STAGE if name in named}
-    if "accessories" in named:
-        wanted = {name for name, _ in named["accessories"]}
-        asked["accessories"] = tuple(a for a in truth["accessories"] if a[0] in wanted)
-    return asked
 
 
 def judge_itself(witness: Witness, count: int, size: int) -> dict:
@@ -166,7 +64,7 @@ def encoders(assistant: Assistant, tokenizer: Callable, count: int, size: int) -
     vision = assistant.vision
     first, second = (pixels([render(views[k], size).image for views in pairs]) for k in (0, 1))
     images = torch.cat([vision.semantics(part) for part in first.split(BATCH)])
-    lines = [caption(views[0], random.Random(f"evaluation/caption/{i}")).lower() for i, views in enumerate(pairs)]
+    lines = [caption_of(views[0], i) for i, views in enumerate(pairs)]
     tokens = tokenizer(lines, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt")
     texts = F.normalize(vision.clip.encode_text(tokens.input_ids), dim=-1)
     a, b = (F.normalize(torch.cat([vision.patches(part)[:, 0] for part in x.split(BATCH)]), dim=-1) for x in (first, second))
@@ -179,9 +77,10 @@ def base_model(base: Diffusion, witness: Witness, count: int, size: int) -> tupl
     shown = [views[0] for views in scenes(count)]
     for start in range(0, count, BATCH // 2):
         part = shown[start:start + BATCH // 2]
-        lines = [caption(scene, random.Random(f"evaluation/caption/{start + k}")).lower() for k, scene in enumerate(part)]
+        lines = [caption_of(scene, start + k) for k, scene in enumerate(part)]
         seam = Seam({TEXT: base.encode_text(lines), EMPTY: base.encode_text([""])})
-        done = base.sample(text_plan(GUIDANCE), seam, range(start, start + len(part)), STEPS)
+        plan, seeds = text_plan(GUIDANCE), range(start, start + len(part))
+        done = base.sample(plan, seam, seeds, STEPS, guess=base.guess_words(plan, seam, seeds))
         x = torch.from_numpy(base.decode(done.latents)).permute(0, 3, 1, 2).float() / 255
         for line, scene, said in zip(lines, part, witness.names(x)):
             truth, named = attributes(scene), read(line)
@@ -194,27 +93,32 @@ def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen
     """One request each as the page would send it; the judge against the request, the photo and the reply."""
     size = assistant.config.decoder.image_size
     subject, request, words, said_right = Tally(), Tally(), Tally(), Tally()
-    features, drew, likeness = [], [], {"subject": [], "words": []}
+    features, drew, alike, ideal = [], [], {}, {}
     for seed, case in enumerate(cases(count)):
-        reply = answer(assistant, case.words, photo_of(case.photo, size), seed, steps)
+        photo = photo_of(case.photo, size)
+        reply = answer(assistant, case.words, photo, seed, steps)
         truth = attributes(case.target)
-        asked = {**{k: truth[k] for k in ("kind", "colour")}, **_asked(case.words, case.target)}
+        asked = {**{k: truth[k] for k in ("kind", "colour")}, **asked_of(case.words, case.target)}
         said_right.add(read(reply.text), asked)
         drew.append(reply.png is not None)
         if reply.png is not None:
             x = pixels([Image.open(io.BytesIO(reply.png))])
             there = witness.names(x)[0]
             subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
-            request.add(there, _asked(case.words, case.target))
+            request.add(there, asked_of(case.words, case.target))
             words.add(there, read(reply.text))
             features.append(witness.features(x))
-            for name, value in reply.likeness.items():
-                likeness[name].append(value)
+            shown = witness.features(torch.cat([pixels([Image.open(io.BytesIO(photo.png))]), pixels([render(case.target, size).image])]))
+            line = [caption_of(case.target, seed)]
+            for store, drawn in ((alike, features[-1]), (ideal, shown[1:])):
+                for name, values in witness.alike(drawn, shown[:1], line).items():
+                    store.setdefault(name, []).extend(values)
         seen(seed + 1)
     return {"drew": share(drew), "picture against the photo": subject.shares(), "picture against the request": request.shares(),
             "picture against the reply": {**words.shares(), "all": words.overall()},
             "reply against photo and request": {**said_right.shares(), "all": said_right.overall()},
-            "likeness": {k: mean(v) for k, v in likeness.items()}}, torch.cat(features)
+            "to photo and request": {k: mean(v) for k, v in alike.items()},
+            "drawings that answer it, to photo and request": {k: mean(v) for k, v in ideal.items()}}, torch.cat(features)
 
 
 @torch.no_grad()
@@ -248,7 +152,7 @@ def references(witness: Witness, count: int, size: int, after: int = 0) -> Tenso
     return torch.cat([witness.features(pixels([render(s, size).image for s in part])) for part in _chunks(shown)])
 
 
-def evaluate(assistant: Assistant, base: Diffusion, judge: Judge, counts: dict[str, int], steps: int,
+def evaluate(assistant: Assistant, base: Diffusion, witness: Witness, counts: dict[str, int], steps: int,
              say: Callable[[str], None]) -> dict:
     """Every measure, as nested dicts of value, low, high, count.
 
@@ -256,7 +160,7 @@ def evaluate(assistant: Assistant, base: Diffusion, judge: Judge, counts: dict[s
         counts: "renders", "answers", "base", "retrieval".
         say: told what is being measured.
     """
-    size, witness, out = assistant.config.decoder.image_size, Witness(judge), {}
+    size, out = assistant.config.decoder.image_size, {}
     say("the judge itself")
     out["judge"] = judge_itself(witness, counts["renders"], size)
     say("the autoencoder")

@@ -1,4 +1,4 @@
-"""A sheet of answers to vague requests on held-out individuals: reference above result, seeds in order, none chosen."""
+"""A sheet of answers to vague requests on held-out individuals: photo, result, request and reply, seeds in order, none chosen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from ..messages import Photo, Reply, Request, Settings
 from ..miniature.reading import attributes, read_reply
@@ -20,6 +20,10 @@ from ..pipeline import Assistant
 
 WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
           "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
+
+
+INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 82  # pixels, lines of text, WebP quality
+PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 
 def photo_of(scene: Scene, size: int) -> Photo:
@@ -44,31 +48,58 @@ def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int
     return reply
 
 
-def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 16, steps: int = 20) -> dict[str, float]:
-    """Write `out` (PNG) and `out`.json with every request, reply and ground truth; returns how often the words were right.
+def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, steps: int = 20) -> dict[str, float]:
+    """Write `out` (a picture) and `out`.json with every request, reply and ground truth; returns how often the words were right.
 
     Words are right when the reply names the photo's own kind, colour or pattern; what it draws is for the eye, or the judge.
     """
     size = assistant.config.decoder.image_size
-    gap, rows = 4, -(-count // columns)
-    sheet = Image.new("RGB", (columns * (size + gap) - gap, rows * (2 * size + 3 * gap) - 2 * gap), "white")
+    width, height, rows = 2 * size + INNER, size + LINES * LEADING + INNER, -(-count // columns)
+    sheet = Image.new("RGB", (columns * (width + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
     lines, right = [], {"kind": [], "colour": [], "pattern": []}
     for seed in range(count):
         scene, photo = held_out_photo(seed, size)
         wish = WISHES[seed % len(WISHES)]
         reply = answer(assistant, wish, photo, seed, steps)
-        x, y = seed % columns * (size + gap), seed // columns * (2 * size + 3 * gap)
-        sheet.paste(Image.open(io.BytesIO(photo.png)), (x, y))
-        if reply.png:
-            sheet.paste(Image.open(io.BytesIO(reply.png)), (x, y + size + gap))
+        sheet.paste(_cell(photo.png, wish, reply, size, width, height),
+                    (OUTER + seed % columns * (width + OUTER), OUTER + seed // columns * (height + OUTER)))
         said, truth = read_reply(reply.text), attributes(scene)
         for name, hits in right.items():
             hits.append(said.get(name) == truth.get(name))
         lines.append({"seed": seed, "wish": wish, "reply": reply.text, "drew": reply.png is not None, "photo": _plain(truth), "said": _plain(said)})
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    sheet.save(out, quality=QUALITY)
     out.with_suffix(".json").write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return {**{k: float(np.mean(v)) for k, v in right.items()}, "drew": float(np.mean([line["drew"] for line in lines]))}
+
+
+def _cell(photo: bytes, wish: str, reply: Reply, size: int, width: int, height: int) -> Image.Image:
+    """Photo and answer side by side, the request and the reply below."""
+    cell = Image.new("RGB", (width, height), PAPER)
+    cell.paste(Image.open(io.BytesIO(photo)), (0, 0))
+    if reply.png:
+        cell.paste(Image.open(io.BytesIO(reply.png)), (size + INNER, 0))
+    pen, font = ImageDraw.Draw(cell), ImageFont.load_default(FONT)
+    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, font, width, LINES - 1))]):
+        pen.text((0, size + INNER + k * LEADING), line, ink, font)
+    return cell
+
+
+def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
+    """`text` in at most so many lines of `width` pixels; what is left over ends in an ellipsis."""
+    out, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if font.getlength(longer) <= width:
+            line = longer
+            continue
+        if len(out) == lines - 1:
+            while line and font.getlength(f"{line}…") > width:
+                line = line.rpartition(" ")[0]
+            return [*out, f"{line}…"]
+        out.append(line)
+        line = word
+    return [*out, line] if line else out
 
 
 def _plain(values: dict) -> dict:

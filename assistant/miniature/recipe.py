@@ -21,15 +21,17 @@ STAGES = (
     Stage("dino", "dino", "dino", 0.17, 32),
     Stage("clip", "clip", "clip", 0.13, 64),
     Stage("language", "language", "llama", 0.15, 32),
-    Stage("judge", "judge", "judge", 0.03, 64),
+    Stage("judge", "judge", "judge", 0.10, 64),
+    Stage("likeness", "likeness", "judge", 0.01, 256),
     Stage("bridge", "bridge", "bridge", 0.06, 32),
-    Stage("trunk", "trunk", ".", 0.30, 32),
+    Stage("trunk", "trunk", ".", 0.22, 32),
     Stage("base", "base", "base", 0.02, 32, goes_on=True),
     Stage("cafe", "cafe", "cafe", 0.04, 32, goes_on=True),
-    Stage("guess", "guess", "first_guess", 0.04, 512),
+    Stage("guess", "guess", "first_guess", 0.03, 512),
+    Stage("text_reader", "text_reader", ".", 0.01, 64),
 )
 GROUPS = 20_480  # of three pictures each
 BOOKS = 61_440  # of three drawings each, the set's included, for the first guess's books
 TALKS = 40_000  # dialogues without pictures
-JUDGE_GROUPS = 4_096
+JUDGE_GROUPS = 16_384
 TRAIN_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 900_001, 500_001

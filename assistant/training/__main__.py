@@ -20,7 +20,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     from .data import World
 
     model, device, batch = args.run / "model", args.device, args.batch or stage.batch
-    data = args.run / ("judge-data" if stage.task == "judge" else "data")
+    data = args.run / ("judge-data" if stage.task in ("judge", "likeness") else "data")
     world = World(data, config)
     if not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
@@ -32,13 +32,16 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         return ClipTask(config, world, device, batch)
     if stage.task == "dino":
         from .dino import DinoTask
-        return DinoTask(config, world, device, batch)
+        return DinoTask(config, world, device, batch, args.init)
     if stage.task == "language":
         from .language import LanguageTask
         return LanguageTask(config, world, device, model, batch)
     if stage.task == "judge":
         from .judge import JudgeTask
         return JudgeTask(config, world, device, batch)
+    if stage.task == "likeness":
+        from .likeness import LikenessTask
+        return LikenessTask(config, world, device, model / "judge", batch)
     if stage.task == "bridge":
         from .bridge import BridgeTask
         return BridgeTask(config, world, device, model, batch)
@@ -47,7 +50,10 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         return TrunkTask(config, world, device, model, batch)
     if stage.task == "guess":
         from .guess import GuessTask
-        return GuessTask(config, world, device, model, batch, args.run / "books")
+        return GuessTask(config, world, device, model, batch, args.run / "books", args.init)
+    if stage.task == "text_reader":
+        from .text_reader import TextReaderTask
+        return TextReaderTask(config, world, device, model / "base/text_encoder", batch)
     before = model / stage.writes
     warm = args.init or (before if stage.goes_on and any((before / "unet" if stage.task == "base" else before).glob("diffusion_pytorch_model*")) else None)
     if stage.task == "base":
@@ -88,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, help="batch size (default: the recipe's)")
     p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
     p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
-    p.add_argument("--init", type=Path, help="base, cafe: a folder of finished weights to go on from")
+    p.add_argument("--init", type=Path, help="dino, base, cafe, guess: a folder of finished weights to go on from; a guess keeps its books")
     p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
@@ -120,7 +126,7 @@ def _install(config: AssistantConfig, model: Path) -> None:
 
 
 def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
-    from ..evaluation.judge import load_judge
+    from ..evaluation.cases import load_witness
     from ..weights import CHECKPOINTS
     from .promote import judge_candidate
 
@@ -130,7 +136,7 @@ def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
         shutil.copytree(shipped, candidate)
         _overlay(model, candidate)
         counts = {"answers": cases, "base": cases, "renders": 64, "retrieval": 64}
-        verdict = judge_candidate(config, shipped, candidate, load_judge(shipped / "judge"), counts, 20, lambda what: print(what, flush=True))
+        verdict = judge_candidate(config, shipped, candidate, load_witness(config, shipped), counts, 20, lambda what: print(what, flush=True))
     print("\n".join(verdict.lines))
     if not verdict.better:
         raise SystemExit("What ships stays as it is.")

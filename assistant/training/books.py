@@ -58,17 +58,22 @@ def truth_of(scenes: list[Scene]) -> dict[str, Tensor]:
     return {"layouts": torch.tensor([s.individual.layout for s in scenes]), "builds": torch.tensor(builds)}
 
 
-def of_world(world: World, latents: Tensor) -> Drawn:
-    """The drawings of a set; what is not in its labels is drawn by lot again, from its seed."""
-    count, about = len(latents), world.about
-    place = world.folder / f"builds-{count}.safetensors"
+def truths(world: World) -> dict[str, Tensor]:
+    """`truth_of` every picture of a set, ready or not: what is not in its labels is drawn by lot again, from its seed."""
+    about, place = world.about, world.folder / "builds.safetensors"
     if not place.exists():
-        scenes = [s for g in range(count // VIEWS) for s in group(about["seed"], g, about["held_out"]).scenes]
+        scenes = [s for g in range(about["groups"]) for s in group(about["seed"], g, about["held_out"]).scenes]
         fresh = place.with_suffix(f".{os.getpid()}")
         save_file(truth_of(scenes), fresh)
         os.replace(fresh, place)
+    return load_file(place)
+
+
+def of_world(world: World, latents: Tensor) -> Drawn:
+    """The first drawings of a set, as many as there are latents."""
+    count = len(latents)
     masks, named = (torch.from_numpy(world[k][:count].copy()) for k in ("masks", "labels"))
-    return Drawn(latents, masks, named, **load_file(place))
+    return Drawn(latents, masks, named, **{k: t[:count] for k, t in truths(world).items()})
 
 
 def _draw(args: tuple[Path, AssistantConfig, Path, int, range]) -> None:
@@ -105,24 +110,24 @@ def read_books(folder: Path) -> list[Drawn]:
     return [Drawn(**load_file(p)) for p in sorted(folder.glob("shard-*.safetensors"))]
 
 
-def coats(drawn: Drawn) -> Tensor:
-    """(N,): 0 for plain, else the pattern and its layout."""
-    pattern = drawn.labels[:, LABELS.index("pattern")].long()
-    return torch.where(pattern > 0, 1 + (pattern - 1) * LAYOUTS + drawn.layouts, 0)
+def coats(labels: Tensor, layouts: Tensor) -> Tensor:
+    """(N, 17) and (N,) -> (N,) class numbers: 0 for plain, else the pattern and its layout."""
+    pattern = labels[:, LABELS.index("pattern")].long()
+    return torch.where(pattern > 0, 1 + (pattern - 1) * LAYOUTS + layouts, 0)
 
 
-def names_of(config: GuessConfig, drawn: Drawn) -> dict[str, Tensor]:
-    """Class numbers (N,) of all that a first guess reads, by its names."""
-    named = {k: drawn.labels[:, i].long() for i, k in enumerate(LABELS)}
+def names_of(config: GuessConfig, labels: Tensor, layouts: Tensor) -> dict[str, Tensor]:
+    """(N, 17) and (N,) -> class numbers (N,) of all that a first guess reads, by its names."""
+    named = {k: labels[:, i].long() for i, k in enumerate(LABELS)}
     worn = LABELS[LABELS.index("eyes") + 1:]
-    wanted = {**{f"worn{k}": named[a] for k, a in enumerate(worn)}, **named, "coat": coats(drawn)}
+    wanted = {**{f"worn{k}": named[a] for k, a in enumerate(worn)}, **named, "coat": coats(labels, layouts)}
     return {k: wanted[k] for k in (*scene_names(config), *subject_names(config))}
 
 
 def shares(config: GuessConfig, drawn: Drawn) -> dict[str, Tensor]:
     """As if read without a doubt: one-hots (N, count)."""
     counts = {**scene_names(config), **subject_names(config)}
-    return {k: F.one_hot(t, counts[k]).float() for k, t in names_of(config, drawn).items()}
+    return {k: F.one_hot(t, counts[k]).float() for k, t in names_of(config, drawn.labels, drawn.layouts).items()}
 
 
 def palette() -> Tensor:
@@ -141,7 +146,7 @@ def fit_books(guess: FirstGuess, drawn: Drawn) -> None:
     """
     config = guess.config
     guess.palette.copy_(palette())
-    read, names = shares(config, drawn), names_of(config, drawn)
+    read, names = shares(config, drawn), names_of(config, drawn.labels, drawn.layouts)
     spread = drawn.latents[::50].float().var((0, 2, 3))
     weight = (spread / spread.mean()).sqrt().repeat_interleave(drawn.masks[0].numel())
     worn = torch.stack([names[f"worn{k}"] > 0 for k in range(config.worn)], 1).float()

@@ -1,6 +1,6 @@
 """Trains V, H and the learnable token with M frozen (CAFE, eq. 2): L_LM + 0.2 MSE(H(s), F(target)).
 
-Table 4's cosine variant is `objective="cosine"`.
+Table 4's cosine variant is `objective="cosine"`; there both go without the fits of H that least squares would decide.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class BridgeTask:
     name, lr = "bridge", 1e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
-                 objective: str = "mse") -> None:
-        self.world, self.device, self.batch_size, self.objective = world, device, batch_size, objective
+                 objective: str = "mse", fitted: bool = True) -> None:
+        self.world, self.device, self.batch_size, self.objective, self.fitted = world, device, batch_size, objective, fitted
         vision = load_vision(config, init).to(device)
         self.llama, self.tokenizer = load_llama(init / "llama")
         self.llama.to(device)
@@ -61,7 +61,8 @@ class BridgeTask:
         words = table[first:first + len(VISUAL_WORDS)]
         self.bridge.V.weight.copy_(words.T @ reader.weight)
         self.bridge.V.bias.copy_(words.T @ reader.bias)
-        self._fit(FITTED[0])
+        if self.fitted:
+            self._fit(FITTED[0])
 
     @torch.no_grad()
     def _fit(self, batches: int) -> None:
@@ -140,7 +141,8 @@ class BridgeTask:
 
     def export(self, folder: Path) -> None:
         """With H fitted once more: M is frozen, so that it need not be computed again for every step of H."""
-        self._fit(FITTED[1])
+        if self.fitted:
+            self._fit(FITTED[1])
         save_bridge(self.bridge, folder)
 
     def sheet(self, path: Path) -> None:

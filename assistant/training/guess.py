@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..decoder.first_guess import FirstGuess
-from ..weights import load_vae, load_vision, save_guess
+from ..weights import load_guess, load_vae, load_vision, save_guess
 from .books import Drawn, fit_books, names_of, of_world, read_books
 from .data import World
 from .diffusion import aims, encode_latents, encode_patches, encode_semantics, expected
@@ -21,13 +21,14 @@ SHAKEN = 0.3  # how far E is shaken in training, in its deviations: an individua
 
 
 class GuessTask:
-    """`init` is a folder with dino, clip and base/vae; `books` one with further drawings (`draw_books`), or none."""
+    """`init` is a folder with dino, clip and base/vae; `books` one with further drawings (`draw_books`), or none; `warm` one with a
+    first guess whose books are kept and whose readers go on."""
 
     name, lr = "guess", 3e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 512,
-                 books: Path | None = None) -> None:
-        self.world, self.device, self.batch_size, self.books = world, device, batch_size, books
+                 books: Path | None = None, warm: Path | None = None) -> None:
+        self.world, self.device, self.batch_size, self.books, self.warm = world, device, batch_size, books, warm
         self.vision = load_vision(config, init).to(device)
         self.semantics = encode_semantics(world, device, self.vision)
         self.expected = expected(world, self.semantics)
@@ -35,9 +36,11 @@ class GuessTask:
         self.drawn = of_world(world, encode_latents(world, device, load_vae(init / "base/vae").to(device)).cpu())
         self.guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess,
                                 tuple(self.drawn.latents.shape[1:])).to(device)
+        if warm:
+            self.guess.load_state_dict(load_guess(config, warm).state_dict())
         for reader, x in ((self.guess.subject, self.seen), (self.guess.scene, self.semantics)):
             reader.mean.copy_(x.float().mean(0)), reader.deviation.copy_(x.float().std(0) + 1e-3)
-        self.names = {k: t.to(device) for k, t in names_of(config.decoder.guess, self.drawn).items()}
+        self.names = {k: t.to(device) for k, t in names_of(config.decoder.guess, self.drawn.labels, self.drawn.layouts).items()}
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"subject": self.guess.subject, "scene": self.guess.scene}
@@ -59,8 +62,9 @@ class GuessTask:
         return torch.stack(losses).sum(), {k: right[k] for k in ("E kind", "E colour", "E coat", "F context", "F style", "F pose")}
 
     def export(self, folder: Path) -> None:
-        fit_books(self.guess.cpu(), Drawn.joined([self.drawn, *(read_books(self.books) if self.books else [])]))
-        save_guess(self.guess, folder)
+        if self.warm is None:
+            fit_books(self.guess.cpu(), Drawn.joined([self.drawn, *(read_books(self.books) if self.books else [])]))
+        save_guess(self.guess.cpu(), folder)
 
     def sheet(self, path: Path) -> None:
         """There is nothing to look at that the decoder's own sheet does not show."""

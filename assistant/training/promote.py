@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import AssistantConfig
-from ..evaluation.judge import Judge
+from ..evaluation.cases import Witness
 from ..evaluation.miniature import evaluate
 from ..pipeline import load
 from ..weights import load_base
@@ -29,9 +29,10 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-def measure(config: AssistantConfig, folder: Path, judge: Judge, counts: dict[str, int], steps: int, say: Callable[[str], None]) -> dict:
+def measure(config: AssistantConfig, folder: Path, witness: Witness, counts: dict[str, int], steps: int, say: Callable[[str], None]) -> dict:
     """`evaluate` on the weights in `folder`."""
-    return evaluate(load(config.name, folder=folder), load_base(config, folder), judge, counts, steps, say)
+    assistant = load(config.name, folder=folder)
+    return evaluate(assistant, load_base(config, folder, first_guess=assistant.decoder.first_guess), witness, counts, steps, say)
 
 
 def compare(shipped: dict, candidate: dict) -> Verdict:
@@ -63,12 +64,12 @@ def _at(result: dict, path: tuple[str, ...]) -> dict:
     return result if "count" in result else {"count": 0}
 
 
-def judge_candidate(config: AssistantConfig, shipped: Path, candidate: Path, judge: Judge, counts: dict[str, int], steps: int,
+def judge_candidate(config: AssistantConfig, shipped: Path, candidate: Path, witness: Witness, counts: dict[str, int], steps: int,
                     say: Callable[[str], None]) -> Verdict:
     """Measure both folders of weights on the same cases and seeds.
 
     Raises:
         WeightsError: one of them is incomplete or damaged.
     """
-    found = [measure(config, folder, judge, counts, steps, lambda what: say(f"{folder.name}: {what}")) for folder in (shipped, candidate)]
+    found = [measure(config, folder, witness, counts, steps, lambda what: say(f"{folder.name}: {what}")) for folder in (shipped, candidate)]
     return compare(*found)

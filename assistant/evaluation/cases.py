@@ -1,0 +1,147 @@
+"""What the miniature is asked in an evaluation, and who says what came of it: held-out cases, the witness, the tally.
+
+All is of held-out individuals, in any combination of kind, place and style; seeds run from 0, none is chosen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..config import AssistantConfig
+from ..miniature.captions import caption
+from ..miniature.dialogues import dialogue
+from ..miniature.reading import attributes, read
+from ..miniature.world import ACCESSORIES, Scene, sample_individual, sample_scene
+from ..weights import load_tokenizer
+from .judge import HEADS, Judge, Likeness, load_judge, load_likeness
+from .metrics import share
+
+BATCH = 32
+SUBJECT = ("kind", "colour", "pattern", "second")
+STAGE = ("context", "light", "style", "pose")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request that asks for a picture: the photo, the words, and what would answer them."""
+
+    photo: Scene
+    words: str
+    target: Scene
+
+
+def cases(count: int) -> list[Case]:
+    """The first requests of held-out dialogues that were answered with a picture, seeds 0 to `count` less one."""
+    out = []
+    for seed in range(count):
+        rng = random.Random(f"evaluation/{seed}")
+        while True:
+            talk = dialogue(rng, held_out=True, turns=1)
+            if talk.photo is not None and talk.exchanges[0].target is not None:
+                out.append(Case(talk.photo, talk.exchanges[0].user, talk.exchanges[0].target))
+                break
+    return out
+
+
+def scenes(count: int, views: int = 1) -> list[list[Scene]]:
+    """`views` scenes of each of `count` held-out individuals."""
+    out = []
+    for seed in range(count):
+        rng = random.Random(f"evaluation/scene/{seed}")
+        one = sample_individual(rng, held_out=True)
+        out.append([sample_scene(rng, one, None) for _ in range(views)])
+    return out
+
+
+def caption_of(scene: Scene, number: int) -> str:
+    """The line that stands for scene `number` of an evaluation, as the encoders read it."""
+    return caption(scene, random.Random(f"evaluation/caption/{number}")).lower()
+
+
+def pixels(pictures: list[Image.Image]) -> Tensor:
+    """(B, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.stack([np.asarray(p.convert("RGB")) for p in pictures])).permute(0, 3, 1, 2).float() / 255
+
+
+class Witness:
+    """What the judge says of pictures, in the form of `reading.attributes`, and how alike they are in its embeddings."""
+
+    def __init__(self, judge: Judge, likeness: Likeness, tokenizer: Callable) -> None:
+        self.judge, self.likeness, self.tokenizer = judge, likeness, tokenizer
+
+    @torch.no_grad()
+    def names(self, x: Tensor) -> list[dict]:
+        """(B, 3, 128, 128) in [0, 1] -> one dict of attributes per picture."""
+        out = []
+        for part in x.split(BATCH):
+            for row in self.judge.name(part).tolist():
+                said = {name: values[k] for (name, values), k in zip(HEADS.items(), row)}
+                worn = [(a, said.pop(a)) for a in ACCESSORIES]
+                said["accessories"] = tuple((a, colour) for a, colour in worn if colour)
+                out.append(said)
+        return out
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 3, 128, 128) in [0, 1] -> (B, 576)."""
+        return torch.cat([self.judge.features(part) for part in x.split(BATCH)])
+
+    @torch.no_grad()
+    def alike(self, drawn: Tensor, photos: Tensor, lines: list[str]) -> dict[str, list[float]]:
+        """Of pictures with their photos, features (B, 576) each, and captions: DINO-I, CLIP-I and CLIP-T, cosines."""
+        one, length = self.likeness, self.likeness.places.shape[0]
+        tokens = self.tokenizer(lines, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
+        return {"DINO-I": (one.individual(drawn) * one.individual(photos)).sum(1).tolist(),
+                "CLIP-I": (one.picture(drawn) * one.picture(photos)).sum(1).tolist(),
+                "CLIP-T": (one.picture(drawn) * one.caption(tokens)).sum(1).tolist()}
+
+
+def load_witness(config: AssistantConfig, folder: Path) -> Witness:
+    """From a preset's folder of weights.
+
+    Raises:
+        WeightsError: there is no judge in it, or it is damaged.
+    """
+    return Witness(load_judge(folder / "judge"), load_likeness(config, folder / "judge"), load_tokenizer(folder))
+
+
+class Tally:
+    """Collects, attribute by attribute, whether what was wanted is there."""
+
+    def __init__(self) -> None:
+        self.hits: dict[str, list[bool]] = {}
+
+    def add(self, there: dict, wanted: dict) -> None:
+        """Compare what is there with what was wanted; attributes that nobody asked for do not count."""
+        for name in (*SUBJECT, *STAGE):
+            if name in wanted:
+                self.hits.setdefault(name, []).append(there.get(name) == wanted[name])
+        worn = dict(there.get("accessories", ()))
+        for name, colour in wanted.get("accessories", ()):
+            self.hits.setdefault("accessory", []).append(name in worn)
+            if colour and name in worn:
+                self.hits.setdefault("its colour", []).append(worn[name] == colour)
+
+    def shares(self) -> dict[str, dict]:
+        return {name: share(hits) for name, hits in self.hits.items()}
+
+    def overall(self) -> dict:
+        return share([hit for name, hits in self.hits.items() for hit in hits])
+
+
+def asked_of(words: str, target: Scene) -> dict:
+    """What a request names, with the values that answer it."""
+    named, truth = read(words), attributes(target)
+    asked = {name: truth[name] for name in STAGE if name in named}
+    if "accessories" in named:
+        wanted = {name for name, _ in named["accessories"]}
+        asked["accessories"] = tuple(a for a in truth["accessories"] if a[0] in wanted)
+    return asked

@@ -1,0 +1,135 @@
+"""The paper's tables in miniature: 4 (MSE against cosine), 6 (F only, E only, both), and the guidance surface.
+
+Every variant of a table starts from the same weights, sees as many samples, and answers the same held-out requests. What was
+trained is kept in the table's folder, so that a command that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import AssistantConfig
+from ..decoder.diffusion import Diffusion
+from ..mllm.language import Bridge, LanguageModel
+from ..mllm.vision import Vision
+from ..pipeline import Assistant
+from ..training.bridge import BridgeTask
+from ..training.data import World
+from ..training.diffusion import encode_latents, encode_patches, encode_semantics
+from ..training.loop import Options, Trainer
+from ..training.pairs import Pairs, PairTask, fresh_readers, load_readers
+from ..weights import load_tensors
+from .asked import Asked, ask, draw, score
+from .cases import Witness
+
+STRENGTH = 2.0  # of a source that is given, as the page has it
+STEPS = 4  # of denoising: what is compared lies in the first guess
+BATCHES = {"table4": 32, "table6": 256}
+GRID = (0.0, 0.5, 1.0, 2.0, 4.0)  # strengths of the surface
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every table is made with.
+
+    Args:
+        weights: folder of the weights that variants start from.
+        run: folder of the table's states; `world`: the drawn set that variants learn from.
+        requests: held-out requests that each variant answers. `seeds`: runs of each variant.
+    """
+
+    assistant: Assistant
+    witness: Witness
+    weights: Path
+    run: Path
+    world: World
+    requests: int = 256
+    seeds: int = 2
+
+    @property
+    def config(self) -> AssistantConfig:
+        return self.assistant.config
+
+    def asked(self, language: LanguageModel | None = None) -> Asked:
+        a = self.assistant
+        return ask(a.vision, language or a.language, a.config.picture_tokens, self.requests, a.config.decoder.image_size)
+
+    def drawn(self, decoder: Diffusion, asked: Asked, keep_subject: float, follow_words: float) -> Tensor:
+        return draw(decoder, asked, keep_subject, follow_words, STEPS, self.config.decoder.noise)
+
+
+def table4(bench: Bench, steps: int, say: Say) -> dict:
+    """H, V and the token trained from the same start by eq. 2 with MSE, and with negative cosine in its place."""
+    rows = {}
+    for objective in ("mse", "cosine"):
+        for seed in range(bench.seeds):
+            place = bench.run / f"table4/{objective}-{seed}"
+            torch.manual_seed(seed)  # only the fresh layers' initial weights
+            task = BridgeTask(bench.config, bench.world, "cpu", bench.weights, BATCHES["table4"], objective, fitted=False)
+            if not (place / "out/bridge.safetensors").exists():
+                Trainer(task, place / "state", place / "out", Options(steps=steps, seed=seed)).run()
+            bridge = Bridge(bench.config.language, bench.config.vision.patch_width)
+            load_tensors(place / "out/bridge.safetensors", bridge)
+            shipped = bench.assistant.language
+            asked = bench.asked(LanguageModel(shipped.config, shipped.llama, bridge.eval().requires_grad_(False), shipped.builder))
+            drawn = bench.drawn(bench.assistant.decoder, asked, STRENGTH, STRENGTH)
+            rows[f"{objective}, seed {seed}"] = score(bench.witness, asked, drawn)
+            say(f"table 4: {objective}, seed {seed}")
+    return {"samples each": steps * BATCHES["table4"], "rows": rows}
+
+
+def table6(bench: Bench, steps: int, say: Say) -> dict:
+    """G's readers trained from the same start by eq. 3 with F only, E only, and both, and drawn from what each was given."""
+    pairs, asked, rows = _pairs(bench.world, bench.assistant.vision, bench.assistant.decoder), bench.asked(), {}
+    for name, sources in (("F only", ("F",)), ("E only", ("E",)), ("both", ("E", "F"))):
+        for seed in range(bench.seeds):
+            place, guess = bench.run / f"table6/{''.join(sources)}-{seed}", copy.deepcopy(bench.assistant.decoder.first_guess)
+            fresh_readers(guess, pairs, seed)
+            if not (place / "out/readers.safetensors").exists():
+                Trainer(PairTask(guess, pairs, batch_size=BATCHES["table6"], sources=sources), place / "state", place / "out", Options(steps=steps, seed=seed)).run()
+            load_readers(guess, place / "out")
+            decoder = copy.copy(bench.assistant.decoder)
+            decoder.first_guess = guess.eval().requires_grad_(False)
+            drawn = bench.drawn(decoder, asked, STRENGTH * ("E" in sources), STRENGTH * ("F" in sources))
+            rows[f"{name}, seed {seed}"] = score(bench.witness, asked, drawn)
+            say(f"table 6: {name}, seed {seed}")
+    return {"samples each": steps * BATCHES["table6"], "rows": rows}
+
+
+def surface(bench: Bench, say: Say) -> dict:
+    """What the two strengths do to the shipped weights' pictures."""
+    asked, rows = bench.asked(), {}
+    for keep in GRID:
+        for follow in GRID:
+            if keep or follow:
+                rows[f"keep {keep:g}, follow {follow:g}"] = score(bench.witness, asked, bench.drawn(bench.assistant.decoder, asked, keep, follow))
+        say(f"surface: keep subject {keep:g}")
+    return {"rows": rows}
+
+
+def _pairs(world: World, vision: Vision, decoder: Diffusion, count: int = 20_000) -> Pairs:
+    """`count` pairs of a drawn set, two pictures of one individual each."""
+    photo, target = (torch.from_numpy(at) for at in world.pairs(np.random.default_rng(6), count))
+    latents, semantics = encode_latents(world, "cpu", decoder.vae), encode_semantics(world, "cpu", vision)
+    masks = torch.from_numpy(world["masks"][: len(latents)].copy())
+    return Pairs(encode_patches(world, "cpu", vision)[photo, 0].float(), semantics[target].float(), latents[target], masks[target])
+
+
+COLUMNS = ("DINO-I", "CLIP-I", "CLIP-T", "kind", "colour", "pattern", "context", "style", "accessory")
+
+
+def markdown(found: dict, columns: tuple[str, ...] = COLUMNS) -> str:
+    """A table's rows, each value with half the width of its 95 % interval."""
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name, row in found["rows"].items():
+        cells = [f"{row[c]['value']:.3f} ± {(row[c]['high'] - row[c]['low']) / 2:.3f}" if c in row else "" for c in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
