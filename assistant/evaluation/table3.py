@@ -24,7 +24,7 @@ from torch import Tensor
 from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
 from ..mllm.language import Spoken
 from ..pipeline import Assistant
-from ..training.pairs import fresh_readers, load_readers, save_readers
+from ..training.pairs import Pairs, fresh_readers, load_readers, save_readers
 from ..training.quadruplets import build, filters, methods
 from ..training.quadruplets.shards import Quadruplet, Reader, replace_whole
 from ..training.quadruplets.wishes import Wanted, drawn_wish
@@ -55,14 +55,14 @@ def ask(assistant: Assistant, count: int, place: Path) -> Asked:
     wishes = [drawn_wish(HELD_OUT, n, side, held_out=True) for n in range(count)]
     patches = torch.cat([vision.patches(methods.pixels([w.photo for w in wishes[k:k + BATCH]])).float() for k in range(0, count, BATCH)])
     if not place.exists():
-        states, drew = [], []
+        states, drew, nothing = [], [], patches.new_zeros(1, assistant.config.language.semantic_width)
         for wish, seen in zip(wishes, patches):
             spoken = Spoken()
             prompt = language.builder.build([], f"draw it {wish.words}", True, assistant.config.picture_tokens)
             for _ in language.stream(prompt, seen[None], spoken, 0.0, torch.Generator().manual_seed(wish.seed), threading.Event()):
                 pass
             drew.append(spoken.hidden is not None)
-            states.append(vision.at_norm(language.semantics(spoken.hidden).float()) if drew[-1] else patches.new_zeros(1, assistant.config.language.semantic_width))
+            states.append(vision.at_norm(language.semantics(spoken.hidden).float()) if drew[-1] else nothing)
         save_file({"semantics": torch.cat(states), "drew": torch.tensor(drew)}, place.with_suffix(".new"))
         place.with_suffix(".new").replace(place)
     found = load_file(place)
@@ -98,8 +98,9 @@ def measure(run: Run, asked: Asked, eyes: filters.Eyes, readers: Path, witness: 
         made = methods.draw(parts.decoder, patches, semantics, [w.seed for w in wishes], parts.config.decoder.noise, 1)
         for found in filters.scores(eyes, [w.photo for w in wishes], made, [w.line for w in wishes]):
             out["dino"].append(found["dino"]), out["clip"].append(found["clip"])
-        said = guess.scene(semantics)
-        named = [{**seen, **{k: values[int(said[k][i].argmax())] for k, values in STAGE.items()}} for i, seen in enumerate(methods.names_seen(guess.subject, patches[:, 0]))]
+        said = {k: t.argmax(1).tolist() for k, t in guess.scene(semantics).items()}
+        named = [{**seen, **{k: values[said[k][i]] for k, values in STAGE.items()}}
+                 for i, seen in enumerate(methods.names_seen(guess.subject, patches[:, 0]))]
         judged = witness.names(methods.pixels(made)) if witness else [None] * len(made)
         for wish, name, there in zip(wishes, named, judged):
             wanted = {**{k: wish.who[k] for k in SUBJECT}, **{k: wish.asked[k] for k in STAGE}}
@@ -133,7 +134,7 @@ def table3(run: Run, assistant: Assistant, eyes: filters.Eyes, cases: int, seeds
     d3 = run.more_data(1, first)
     run.plot([d1, d3])
     data["D3"] = run.pairs(d3)
-    data["D4"] = data["D1"].joined([data["D1"], data["D3"]])
+    data["D4"] = Pairs.joined([data["D1"], data["D3"]])
 
     asked = ask(assistant, cases, place / "asked.safetensors")
     found: dict[str, list[dict]] = {"start": [measure(run, asked, eyes, start, witness) for start in starts[:1]]}
@@ -141,10 +142,11 @@ def table3(run: Run, assistant: Assistant, eyes: filters.Eyes, cases: int, seeds
         trained = [run.train(f"{row}-{seed}", data[row], start, seed, sizes.samples) for seed, start in enumerate(starts)]
         found[row] = [measure(run, asked, eyes, readers, witness) for readers in trained]
     costs = {"D1": build.cost(d1), "D3": build.cost(d3)}
-    minutes = {"D1": costs["D1"]["seconds"] / 60, "D2": costs["D1"]["seconds"] / 60, "D3": sum(c["seconds"] for c in costs.values()) / 60,
-               "D4": sum(c["seconds"] for c in costs.values()) / 60}
-    rows = {row: {**_summary(found[row], found["D1"]), **({"samples": len(data[row]), "minutes of data": round(minutes[row], 1)} if row in data else {})}
-            for row in found}
+    first_only, both = costs["D1"]["seconds"] / 60, sum(c["seconds"] for c in costs.values()) / 60
+    minutes = {"D1": first_only, "D2": first_only, "D3": both, "D4": both}  # D3 is made by a G that was trained on D1
+    rows = {row: _summary(found[row], found["D1"]) for row in found}
+    for row in ROWS:
+        rows[row] |= {"samples": len(data[row]), "minutes of data": round(minutes[row], 1)}
     return {"rows": rows, "attempts": {k: c["attempts"] for k, c in costs.items()}, "thresholds": run.calibration()["thresholds"],
             "pairs seen": sizes.samples // sizes.batch * sizes.batch, "seeds": seeds, "cases": len(asked.wishes), "asked": cases,
             "people": "ground truth of what the method saw" + (", and the judge" if witness else ""), "weights": run.parts.weights}
