@@ -122,7 +122,7 @@ class PairTask:
     Args:
         guess: whose readers are trained, from where they are; its books are frozen.
         sources: which of "E" and "F" G is given at all.
-        named: "E" and "F" are each dropped with probability `dropped` in a step, for as many rows.
+        dropped: the probability with which each of them is dropped in a row.
 
     Raises:
         ConfigError: no source, or one that is not known.

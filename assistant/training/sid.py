@@ -50,8 +50,8 @@ class Sizes:
     rounds: int = 1  # after the first
     samples: int = 25_600  # pairs seen in each round's training
     batch: int = 128
-    alpha: tuple[float, float] = (0.8, 1.0)  # eq. 4's, drawn evenly for each target
-    reference: str = "store"  # where w comes from: "store", or "base"
+    alpha: tuple[float, float] = (0.7, 1.0)  # eq. 4's, drawn evenly for each target
+    reference: str = "base"  # where w comes from: "store" (retrieved), or "base" (drawn from the instruction)
     seed: int = 0
 
 
@@ -155,7 +155,7 @@ class Run:
 
         Args:
             begin_with: readers to go on from; None: random ones of `seed`.
-            samples: pairs seen.
+            samples: pairs seen, by all processes together.
         """
         out, guess = self.folder / name, self.parts.decoder.first_guess
         if (out / "readers.safetensors").exists():
@@ -166,7 +166,7 @@ class Run:
         else:
             load_readers(guess, begin_with)
         task = PairTask(guess, pairs, batch_size=self.sizes.batch, sources=sources)
-        options = Options(minutes=None, steps=max(1, samples // self.sizes.batch), seed=seed, ema=0.98, save_every=20.0)
+        options = Options(minutes=None, steps=max(1, samples // (self.sizes.batch * process()[1])), seed=seed, ema=0.98, save_every=20.0)
         Trainer(task, out / "training", out, options).run()
         if dist.is_initialized():
             dist.barrier()  # the first process writes what all go on from

@@ -81,10 +81,10 @@ def build(folder: Path, plan: Plan, wish: Callable[[int], Wanted], method: Metho
                 seen.append(found)
                 kept += [sample] if sample else []
         replace_whole(folder / f"scores-{number:05}.json", (json.dumps(seen) + "\n").encode())
-        write_shard(folder, number, kept)
         line = {"shard": number, "attempts": len(wishes), "kept": len(kept), "seconds": round(time.monotonic() - started, 2), "rank": rank}
         with open(folder / "log.jsonl", "a") as log:
             log.write(json.dumps(line) + "\n")
+        write_shard(folder, number, kept)  # last: a shard that is there is done
         say(f"{plan.name} shard {number + 1} of {plan.shards}: {len(kept)} of {len(wishes)} kept")
     if not (folder / "manifest.json").exists():
         write_manifest(folder, plan.shards)

@@ -11,8 +11,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     """What these two stages take beside the others' --run, --seed, --batch and --steps."""
     p.add_argument("--attempts", type=int, default=3072, help="quadruplets, sid: targets made for each set (default: %(default)s)")
     p.add_argument("--rounds", type=int, default=1, help="sid: rounds after the first (default: %(default)s)")
-    p.add_argument("--alpha", type=float, nargs=2, default=(0.8, 1.0), metavar=("LOW", "HIGH"), help="sid: eq. 4's alpha (default: 0.8 1.0)")
-    p.add_argument("--reference", choices=("store", "base"), default="store", help="sid: where w comes from (default: %(default)s)")
+    p.add_argument("--alpha", type=float, nargs=2, default=(0.7, 1.0), metavar=("LOW", "HIGH"), help="sid: eq. 4's alpha (default: 0.7 1.0)")
+    p.add_argument("--reference", choices=("store", "base"), default="base", help="sid: w is retrieved, or drawn from the instruction (default: %(default)s)")
 
 
 def run(args: argparse.Namespace, config) -> None:

@@ -55,7 +55,7 @@ class Captioned:
 
     name = "captioned"
 
-    def __init__(self, vision: Vision, reader: Reader, base: Diffusion, steps: int = 2) -> None:
+    def __init__(self, vision: Vision, reader: Reader, base: Diffusion, steps: int = 1) -> None:
         self.vision, self.reader, self.base, self.steps = vision, reader, base, steps
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class Mixed:
 class Drawn:
     """w drawn by the base model from the caption."""
 
-    def __init__(self, vision: Vision, base: Diffusion, steps: int = 2) -> None:
+    def __init__(self, vision: Vision, base: Diffusion, steps: int = 1) -> None:
         self.vision, self.base, self.steps = vision, base, steps
 
     def __call__(self, lines: Sequence[str], seeds: Sequence[int]) -> Tensor:
