@@ -321,3 +321,19 @@ def test_no_source_and_no_pair_are_refused(guess, pairs: Pairs, vision, decoder,
         PairTask(guess, pairs, sources=())
     with pytest.raises(ConfigError, match="no pair"):
         encode_pairs(tmp_path / "none.safetensors", [], vision, decoder.vae)
+
+
+def test_kinds_that_hardly_count_may_be_left_out_of_a_drawing(decoder, pairs: Pairs) -> None:
+    guess = decoder.first_guess
+    read = dict(guess.read(pairs.seen[:2, None], pairs.semantics[:2]))
+
+    def of(*shares: float) -> torch.Tensor:
+        return guess.draw({**read, "kind": torch.tensor(shares + (0.0,) * 13).repeat(2, 1)})
+
+    read["kind"] = torch.tensor((0.6, 0.395, 0.005) + (0.0,) * 13).repeat(2, 1)
+    torch.testing.assert_close(guess.draw(read), of(0.6, 0.395, 0.005))
+    assert (of(0.6, 0.395, 0.005) - of(0.6, 0.395, 0.0)).abs().max() > 1e-3
+    sooner, behind = guess.draw(read, 0.01), guess.draw(read, 0.9)
+    books = [guess.draw({**read, "kind": torch.eye(16)[k].repeat(2, 1)}, 0.5) - guess.draw({**read, "kind": torch.eye(16)[k].repeat(2, 1)}, 1.0)
+             for k in range(2)]
+    torch.testing.assert_close(sooner - behind, 0.6 * books[0] + 0.395 * books[1], atol=1e-4, rtol=1e-4)

@@ -30,6 +30,7 @@ from .quadruplets.methods import pixels
 BATCH = 64
 SOURCES = ("E", "F")
 DROPPED = 0.1
+LEAST = 0.01  # a kind of no more than this share is not drawn in training: it would teach as little, and cost as much as any
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class PairTask:
                 shares.append(self.guess.read(self.pairs.seen[at].float()[:, None] if seen else None,
                                               self.pairs.semantics[at].float() if told else None))
         at = torch.cat(rows)
-        drawn = self.guess.draw({k: torch.cat([s[k] for s in shares]) for k in shares[0]})
+        drawn = self.guess.draw({k: torch.cat([s[k] for s in shares]) for k in shares[0]}, LEAST)
         error = self.channels * (drawn - self.pairs.latents[at].float()).square()
         if self.pairs.masks is None:
             return error.mean(), {}
