@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"conditioning", "control", "decoder", "messages", "pipeline"},
 }
 _MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation"}, "evaluation": _MODEL | {"miniature"},
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation"}, "evaluation": _MODEL | {"miniature", "training"},
             "miniature": _MODEL | {"training"}}
 
 

@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|table3`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -24,10 +24,20 @@ def main() -> None:
         whole.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default: %(default)s)")
     whole.add_argument("--steps", type=int, default=20, help="default: %(default)s")
     whole.add_argument("--out", type=Path, default=Path("checkpoints/evaluation"), help="without suffix (default: %(default)s)")
+    third = commands.add_parser("table3", help="CAFE's table 3: make the data, train on D1 to D4, measure; goes on where it stopped")
+    third.add_argument("--run", type=Path, default=Path("runs/table3"), help="folder of data, readers, logs (default: %(default)s)")
+    third.add_argument("--attempts", type=int, default=2048, help="targets made for D1, and for D3 (default: %(default)s)")
+    third.add_argument("--samples", type=int, default=25_600, help="pairs that each training sees (default: %(default)s)")
+    third.add_argument("--seeds", type=int, default=2, help="trainings of each row (default: %(default)s)")
+    third.add_argument("--cases", type=int, default=256, help="held-out instructions measured on (default: %(default)s)")
+    third.add_argument("--judge", type=Path, help="a judge, as a second pair of eyes for people and measures")
+    third.add_argument("--out", type=Path, default=Path("checkpoints/table3"), help="without suffix (default: %(default)s)")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "sheet":
         _sheet(args)
+    elif args.command == "table3":
+        _table3(args)
     else:
         _miniature(args)
 
@@ -51,6 +61,21 @@ def _miniature(args: argparse.Namespace) -> None:
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
     found = evaluate(assistant, base, witness, counts, args.steps, lambda what: print(f"measuring: {what}", flush=True))
     print(write(found, args.out, {"weights": assistant.weights, "steps": args.steps, "seeds": "from 0", **counts}))
+
+
+def _table3(args: argparse.Namespace) -> None:
+    from ..pipeline import load
+    from ..training.sid import Parts, Run, Sizes
+    from ..weights import CHECKPOINTS
+    from .judge import load_judge
+    from .miniature import Witness
+    from .table3 import table3, write
+
+    assistant = load("miniature")
+    parts = Parts.load(assistant.config, CHECKPOINTS / assistant.config.folder)
+    run = Run(args.run, parts, Sizes(attempts=args.attempts, samples=args.samples), lambda what: print(what, flush=True))
+    witness = Witness(load_judge(args.judge)) if args.judge else None
+    print(write(table3(run, assistant, parts.eyes, args.cases, args.seeds, witness), args.out))
 
 
 if __name__ == "__main__":

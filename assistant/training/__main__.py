@@ -12,6 +12,7 @@ from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
 from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
+from .quadruplets import commands
 
 DRAWN = {"vae": "draw", "judge": "draw-judge", "guess": "draw-books"}  # what each stage is the first to need
 
@@ -83,9 +84,10 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "quadruplets", "sid", "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
-                        "or 'promote' to do so only if the judge finds it better than what is there")
+                        "or 'promote' to do so only if the judge finds it better than what is there; "
+                        "or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, default=Path("runs/miniature"), help="folder of data, states, logs, sheets (default: %(default)s)")
     p.add_argument("--minutes", type=float, help="training time of the stage, or of the whole recipe (default: 10, or 240)")
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw: processes (default: %(default)s)")
     p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
+    commands.add_arguments(p)
     return p
 
 
@@ -177,6 +180,8 @@ def main() -> None:
         _install(config, args.run / "model")
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
+    elif args.stage in ("quadruplets", "sid"):
+        commands.run(args, config)
     else:
         total = args.minutes if args.minutes is not None else 240.0
         for stage in STAGES:

@@ -1,0 +1,187 @@
+"""CAFE's table 3: the same decoder trained on D1 (filtered automatically), D2 (by people), D3 (SID's own) and D4 = D1 + D3.
+
+All start from the same random readers and see as many pairs. "People" are the drawn world's ground truth: what the method took the
+photo's subject for, and, where there is a judge, what it sees in the target. Measured on individuals that were never trained on,
+with instructions that M reads (H(s)), by any `Eyes`; only G's readers differ between rows, E, F, M and the books are the same.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
+from ..mllm.language import Spoken
+from ..pipeline import Assistant
+from ..training.pairs import Pairs, fresh_readers, load_readers, save_readers
+from ..training.quadruplets import build, filters, methods
+from ..training.quadruplets.shards import Quadruplet, Reader, replace_whole
+from ..training.quadruplets.wishes import Wanted, drawn_wish
+from ..training.sid import Run
+from .metrics import mean, share
+from .miniature import SUBJECT, Witness
+
+HELD_OUT = 53  # seed of the wishes that are measured on
+BATCH = 16
+ROWS = ("D1", "D2", "D3", "D4")
+ABOUT = {"D1": "filtered automatically", "D2": "D1 filtered by ground truth", "D3": "SID: eq. 4, filtered automatically", "D4": "D1 + D3"}
+STAGE = {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured on: wishes, E(x) of their photos (n, 257, d_E), and H(s) of M's answers (n, d_F)."""
+
+    wishes: list[Wanted]
+    patches: Tensor
+    semantics: Tensor
+
+
+def ask(assistant: Assistant, count: int, place: Path) -> Asked:
+    """`count` instructions about held-out individuals, read by M; H(s) is kept in the file `place`. What M answers in words only
+    is left out."""
+    side, vision, language = assistant.config.decoder.image_size, assistant.vision, assistant.language
+    wishes = [drawn_wish(HELD_OUT, n, side, held_out=True) for n in range(count)]
+    patches = torch.cat([vision.patches(methods.pixels([w.photo for w in wishes[k:k + BATCH]])).float() for k in range(0, count, BATCH)])
+    if not place.exists():
+        states, drew, nothing = [], [], patches.new_zeros(1, assistant.config.language.semantic_width)
+        for wish, seen in zip(wishes, patches):
+            spoken = Spoken()
+            prompt = language.builder.build([], f"draw it {wish.words}", True, assistant.config.picture_tokens)
+            for _ in language.stream(prompt, seen[None], spoken, 0.0, torch.Generator().manual_seed(wish.seed), threading.Event()):
+                pass
+            drew.append(spoken.hidden is not None)
+            states.append(vision.at_norm(language.semantics(spoken.hidden).float()) if drew[-1] else nothing)
+        save_file({"semantics": torch.cat(states), "drew": torch.tensor(drew)}, place.with_suffix(".new"))
+        place.with_suffix(".new").replace(place)
+    found = load_file(place)
+    at = found["drew"].nonzero()[:, 0]
+    return Asked([wishes[k] for k in at.tolist()], patches[at], found["semantics"][at])
+
+
+def people(witness: Witness | None) -> Callable[[Quadruplet], bool]:
+    """Whether a person would keep a target: its method took the photo's subject for what it is, and the judge, if there is one,
+    finds in the target that subject and all that was asked for."""
+
+    def keeps(sample: Quadruplet) -> bool:
+        who, asked = sample.about["photo"], sample.about["asked"]
+        wanted = {k: who[k] for k in SUBJECT if k != "second" or who["pattern"] != "plain"}
+        if any(sample.about["told"]["seen"][k] != v for k, v in wanted.items()):
+            return False
+        if witness is None:
+            return True
+        there = witness.names(methods.pixels([Image.open(io.BytesIO(sample.target))]))[0]
+        return all(there[k] == v for k, v in (wanted | {k: asked[k] for k in STAGE}).items())
+
+    return keeps
+
+
+@torch.no_grad()
+def measure(run: Run, asked: Asked, eyes: filters.Eyes, readers: Path, witness: Witness | None = None) -> dict[str, list[Any]]:
+    """Answers by the G in `readers`: of each case DINO-I, CLIP-T, and what G's readers (and the judge) name rightly."""
+    parts, guess = run.parts, run.parts.decoder.first_guess
+    load_readers(guess, readers)
+    out: dict[str, list[Any]] = {"dino": [], "clip": []}
+    for start in range(0, len(asked.wishes), BATCH):
+        wishes, patches, semantics = (x[start:start + BATCH] for x in (asked.wishes, asked.patches, asked.semantics))
+        made = methods.draw(parts.decoder, patches, semantics, [w.seed for w in wishes], parts.config.decoder.noise, 1)
+        for found in filters.scores(eyes, [w.photo for w in wishes], made, [w.line for w in wishes]):
+            out["dino"].append(found["dino"]), out["clip"].append(found["clip"])
+        said = {k: t.argmax(1).tolist() for k, t in guess.scene(semantics).items()}
+        named = [{**seen, **{k: values[said[k][i]] for k, values in STAGE.items()}}
+                 for i, seen in enumerate(methods.names_seen(guess.subject, patches[:, 0]))]
+        judged = witness.names(methods.pixels(made)) if witness else [None] * len(made)
+        for wish, name, there in zip(wishes, named, judged):
+            wanted = {**{k: wish.who[k] for k in SUBJECT}, **{k: wish.asked[k] for k in STAGE}}
+            if wish.who["pattern"] == "plain":
+                del wanted["second"]
+            for k, v in wanted.items():
+                out.setdefault(f"read {k}", []).append(name[k] == v)
+                if there:
+                    out.setdefault(f"judged {k}", []).append(there[k] == v)
+    return out
+
+
+def table3(run: Run, assistant: Assistant, eyes: filters.Eyes, cases: int, seeds: int, witness: Witness | None = None) -> dict[str, Any]:
+    """Data, filters, SID's round, training of every row, measures; whatever is in `run.folder` already is kept."""
+    sizes, place = run.sizes, run.folder
+    d1 = run.first_data()
+    chosen = place / "d2.json"
+    if not chosen.exists():
+        started, keeps = time.monotonic(), people(witness)
+        keys = [s.key for s in Reader(d1, rank=0, world=1).epoch(0, 0) if keeps(s)]
+        replace_whole(chosen, json.dumps(sorted(keys)).encode())
+        run.log("d2", started, kept=len(keys))
+    human = set(json.loads(chosen.read_text()))
+    data = {"D1": run.pairs(d1), "D2": run.pairs(d1, only=human.__contains__, name="d2")}
+    starts = [place / f"start-{seed}" for seed in range(seeds)]
+    for seed, start in enumerate(starts):
+        if not (start / "readers.safetensors").exists():
+            fresh_readers(run.parts.decoder.first_guess, data["D1"], seed)
+            save_readers(run.parts.decoder.first_guess, start)
+    first = run.train("D1-0", data["D1"], starts[0], 0, sizes.samples)
+    d3 = run.more_data(1, first)
+    run.plot([d1, d3])
+    data["D3"] = run.pairs(d3)
+    data["D4"] = Pairs.joined([data["D1"], data["D3"]])
+
+    asked = ask(assistant, cases, place / "asked.safetensors")
+    found: dict[str, list[dict]] = {"start": [measure(run, asked, eyes, start, witness) for start in starts[:1]]}
+    for row in ROWS:
+        trained = [run.train(f"{row}-{seed}", data[row], start, seed, sizes.samples) for seed, start in enumerate(starts)]
+        found[row] = [measure(run, asked, eyes, readers, witness) for readers in trained]
+    costs = {"D1": build.cost(d1), "D3": build.cost(d3)}
+    first_only, both = costs["D1"]["seconds"] / 60, sum(c["seconds"] for c in costs.values()) / 60
+    minutes = {"D1": first_only, "D2": first_only, "D3": both, "D4": both}  # D3 is made by a G that was trained on D1
+    rows = {row: _summary(found[row], found["D1"]) for row in found}
+    for row in ROWS:
+        rows[row] |= {"samples": len(data[row]), "minutes of data": round(minutes[row], 1)}
+    return {"rows": rows, "attempts": {k: c["attempts"] for k, c in costs.items()}, "thresholds": run.calibration()["thresholds"],
+            "pairs seen": sizes.samples // sizes.batch * sizes.batch, "seeds": seeds, "cases": len(asked.wishes), "asked": cases,
+            "people": "ground truth of what the method saw" + (", and the judge" if witness else ""), "weights": run.parts.weights}
+
+
+def _summary(found: Sequence[dict[str, list]], first: Sequence[dict[str, list]]) -> dict[str, Any]:
+    """Of every measure its mean over cases, each the mean of its trainings; the difference to `first` in the same cases; and the
+    means of the trainings, which tell how much chance there is in training."""
+    out: dict[str, Any] = {}
+    for name in found[0]:
+        if name in ("dino", "clip"):
+            own, theirs = (torch.tensor([r[name] for r in runs], dtype=torch.float64).mean(0) for runs in (found, first))
+            out[name] = {**mean(own.tolist()), "less D1": mean((own - theirs).tolist()), "trainings": [sum(r[name]) / len(r[name]) for r in found]}
+        else:
+            out[name] = share([hit for r in found for hit in r[name]])
+    return out
+
+
+def write(found: dict[str, Any], out: Path) -> str:
+    """`out`.json and `out`.md; returns the Markdown."""
+    names = [k for k in ("read kind", "read colour", "read pattern", "read context", "read style", "judged kind", "judged colour", "judged pattern",
+                         "judged context", "judged style") if k in found["rows"]["D1"]]
+    lines = ["| data | samples | minutes | DINO-I | CLIP-T | DINO-I less D1 | CLIP-T less D1 | " + " | ".join(names) + " |",
+             "|---" * (7 + len(names)) + "|"]
+    for row, values in found["rows"].items():
+        def interval(of: dict) -> str:
+            return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})"
+
+        less = [interval(values[k]["less D1"]) if row != "D1" else "" for k in ("dino", "clip")]
+        lines.append(f"| {row}: {ABOUT.get(row, 'random readers')} | {values.get('samples', '')} | {values.get('minutes of data', '')} | "
+                     + " | ".join([interval(values["dino"]), interval(values["clip"]), *less, *(interval(values[k]) for k in names)]) + " |")
+    lines += ["", f"{found['cases']} held-out cases, {found['seeds']} trainings of each row, each of {found['pairs seen']} pairs; 95 % intervals; "
+              f"minutes of data on one core. People: {found['people']}."]
+    text = "\n".join(lines) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
+    return text

@@ -1,0 +1,339 @@
+"""CAFE's data: sets that survive kills, that processes share, without doubles; filters by known truth; readers trained by eq. 3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from assistant.errors import ConfigError, MessageError, StorageError
+from assistant.miniature.reading import attributes, read_reply
+from assistant.miniature.renderer import render
+from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
+from assistant.presets import MINIATURE
+from assistant.training.diffusion import VLoss
+from assistant.training.loop import Options, Trainer
+from assistant.training.pairs import Pairs, PairTask, encode_pairs, fresh_readers, load_readers
+from assistant.training.quadruplets import build, dialogue, filters, histograms, methods, wishes
+from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
+from assistant.training.quadruplets.store import Store, drawn_pool
+from assistant.training.tokens import caption_tokenizer, dialogue_tokenizer
+from assistant.weights import CHECKPOINTS, load_base, load_cafe, load_llama, load_vision
+from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = CHECKPOINTS / "miniature"
+
+
+@pytest.fixture(scope="module")
+def vision():
+    return load_vision(MINIATURE, FOLDER)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return load_cafe(MINIATURE, FOLDER)
+
+
+@pytest.fixture(scope="module")
+def eyes(vision):
+    return filters.OwnEyes(vision, caption_tokenizer(MINIATURE))
+
+
+# --- sets on disk ---------------------------------------------------------------------------------------------------------
+
+def contents(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "log.jsonl"}
+
+
+def test_a_set_holds_what_the_filter_kept_once_and_the_scores_of_all(tmp_path: Path) -> None:
+    build_plain(tmp_path)
+    made = [n for n in map(lambda n: n - (n % 5 == 4), range(50)) if n % 7 != 6]
+    about = json.loads((tmp_path / "manifest.json").read_text())
+    samples = list(Reader(tmp_path).epoch(0, 0))
+    assert sorted(s.about["seed"] for s in samples) == sorted({n for n in made if n % 2}) and len(samples) == about["samples"]
+    assert len(about["doubles"]) == sum(n % 2 for n in made) - about["samples"] > 0
+    assert len(build.all_scores(tmp_path)) == len(made) and build.cost(tmp_path)["attempts"] == 50
+    one = samples[0]
+    assert one.about["y"] == f"y {one.about['seed']}" and one.about["told"] == {"seed": one.about["seed"]}
+    assert one.about["sha256"]["photo"] == hashlib.sha256(one.photo).hexdigest()
+    Reader(tmp_path).verify()
+
+
+_BUILDER = """
+import sys, time
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.plain_quadruplets import build_plain, plain
+build_plain(Path(sys.argv[1]), lambda n: (time.sleep(0.02), plain(n))[1])
+"""
+
+
+def test_a_killed_build_goes_on_and_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    build_plain(whole)
+    child = subprocess.Popen([sys.executable, "-c", _BUILDER.format(root=str(ROOT)), str(broken)], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    until = time.monotonic() + 60
+    while not (broken / "shard-00001.tar").exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    there = [p for p in broken.glob("shard-*.tar")]
+    assert there and not (broken / "manifest.json").exists()
+    before = {p: p.stat().st_mtime_ns for p in there}
+    build_plain(broken)
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+    assert {k: v for k, v in contents(broken).items() if not k.startswith(".")} == contents(whole)
+
+
+def test_processes_share_the_work_and_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    build_plain(alone)
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank)), monkeypatch.setenv("WORLD_SIZE", "2")
+        build_plain(shared)
+        assert (shared / "manifest.json").exists() == (rank == 1)
+    assert contents(alone) == contents(shared)
+    whole = [s.key for s in Reader(alone, rank=0, world=1).epoch(3, 1)]
+    for world in (2, 5, 40):  # whole shards for few, single samples for many
+        parts = [[s.key for s in Reader(alone, rank=rank, world=world).epoch(3, 1)] for rank in range(world)]
+        assert sorted(sum(parts, [])) == sorted(whole)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    mine = Reader(alone)  # rank 1 of 2, from the environment
+    assert [s.key for s in mine.epoch(3, 1)] == [s.key for s in Reader(alone, rank=1, world=2).epoch(3, 1)]
+    assert [s.key for s in Reader(alone, rank=0, world=1).epoch(3, 1)] == whole != [s.key for s in Reader(alone, rank=0, world=1).epoch(3, 2)]
+    assert len(Reader(alone, only=lambda key: key == whole[0])) == 1
+
+
+def test_other_settings_and_damaged_shards_are_refused(tmp_path: Path) -> None:
+    build_plain(tmp_path)
+    with pytest.raises(ConfigError, match="seed 1, not 2"):
+        build.build(tmp_path, PLAN, plain, Echo(), evenly, lambda s: True, {"seed": 2}, say=lambda what: None)
+    shard = next(p for p in sorted(tmp_path.glob("shard-*.tar")) if Reader(tmp_path).shards[0][0] == p)
+    data = shard.read_bytes()
+    shard.write_bytes(data[:600] + b"x" + data[601:])
+    with pytest.raises(StorageError, match="damaged"):
+        Reader(tmp_path).verify()
+    shard.write_bytes(data[:700])
+    with pytest.raises(StorageError, match="not the one in the manifest"):
+        Reader(tmp_path)
+    with pytest.raises(StorageError, match="cannot be read"):
+        read_shard(shard)
+    with pytest.raises(StorageError, match="no manifest"):
+        Reader(tmp_path / "nowhere")
+
+
+def test_doubles_are_found_by_pictures_and_by_words(tmp_path: Path) -> None:
+    begin(tmp_path, {})
+    write_shard(tmp_path, 0, [Quadruplet("a", b"p", b"t", {"y": "one"}), Quadruplet("b", b"p", b"t", {"y": "two"})])
+    write_shard(tmp_path, 1, [Quadruplet("c", b"p", b"u", {"y": "one"}), Quadruplet("d", b"p", b"v", {"y": "three"})])
+    assert not write_manifest(tmp_path, 3) and write_manifest(tmp_path, 2)
+    assert json.loads((tmp_path / "manifest.json").read_text())["doubles"] == ["b", "c"]
+    assert sorted(s.key for s in Reader(tmp_path).epoch(0, 0)) == ["a", "d"]
+
+
+# --- wishes and words -------------------------------------------------------------------------------------------------------
+
+def test_an_instruction_says_all_of_a_scene_and_nothing_of_its_subject() -> None:
+    for seed in range(200):
+        lots = random.Random(seed)
+        scene = sample_scene(lots, sample_individual(lots))
+        truth, said = attributes(scene), read_reply(wishes.instruction(scene))
+        assert {k: said[k] for k in ("context", "light", "style", "pose", "accessories")} == \
+               {k: truth[k] for k in ("context", "light", "style", "pose", "accessories")}
+        assert "kind" not in said and "colour" not in said
+
+
+def test_wishes_follow_from_their_number_and_keep_what_is_held_out_apart() -> None:
+    one, again, other = wishes.drawn_wish(1, 5, 32), wishes.drawn_wish(1, 5, 32), wishes.drawn_wish(1, 6, 32)
+    assert (one.seed, one.y, one.photo.tobytes()) == (again.seed, again.y, again.photo.tobytes()) and one.seed != other.seed
+    who = wishes.drawn_wish(1, 5, 32, held_out=True).who
+    individual = sample_individual(random.Random(0))
+    named = individual.__class__(**{**individual.__dict__, **{k: who[k] for k in ("kind", "colour", "second", "pattern")}})
+    assert individual_held_out(named) and not combination_held_out(sample_scene(random.Random(0), individual))
+
+
+GOOD = "User: put it on a beach please\nAssistant: Here is your cat on the beach, in pencil, which makes it calm."
+
+
+def test_dialogues_are_read_strictly() -> None:
+    assert dialogue.parse(f"\n{GOOD}\n", "cat") == ("put it on a beach please", "Here is your cat on the beach, in pencil, which makes it calm.")
+    for bad, why in ((f"Sure! {GOOD}", "two lines"), (GOOD + "\nUser: more", "two lines"), (GOOD.replace("cat", "dog"), "name the subject"),
+                     ("User: hi\nAssistant: A cat.", "2 words"), (GOOD.replace("pencil", "[style]"), "placeholder")):
+        with pytest.raises(MessageError, match=why):
+            dialogue.parse(bad, "cat")
+    asked = dialogue.prompt_for("cat", "on the beach")
+    assert "shows the cat on the beach." in asked and "{" not in asked
+
+
+def test_any_causal_model_is_asked_until_it_can_be_read() -> None:
+    llama, tokenizer = load_llama(FOLDER / "llama")
+    with pytest.raises(MessageError):
+        dialogue.write_dialogue(llama, tokenizer, "cat", "on the beach", 0, tries=2, max_new_tokens=12)
+    state = torch.get_rng_state()
+
+    class Scripted:
+        """Raves once, then answers; draws from the global state as `generate` does."""
+
+        device = torch.device("cpu")
+
+        def __init__(self) -> None:
+            self.drawn = []
+
+        def generate(self, input_ids, **kwargs):
+            self.drawn.append(float(torch.rand(())))
+            said = dialogue_tokenizer(MINIATURE)("no idea" if len(self.drawn) == 1 else GOOD, return_tensors="pt")["input_ids"]
+            return torch.cat([input_ids, said], 1)
+
+    first, second = Scripted(), Scripted()
+    y, reply = dialogue.write_dialogue(first, tokenizer, "cat", "on the beach", 7)
+    assert dialogue.write_dialogue(second, tokenizer, "cat", "on the beach", 7) == (y, reply) and "beach" in y and "pencil" in reply
+    assert first.drawn == second.drawn and len(set(first.drawn)) == 2 and torch.equal(state, torch.get_rng_state())
+
+
+# --- filters ----------------------------------------------------------------------------------------------------------------
+
+def test_the_threshold_of_two_known_sets() -> None:
+    found = filters.best_threshold([0.5, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.65])
+    assert found["threshold"] == 0.5 and found["balanced_accuracy"] == pytest.approx(0.875)
+    assert (found["same"], found["other"]) == (1.0, 0.25) and found["area"] == pytest.approx(14 / 16)
+    assert filters.best_threshold([0.5] * 3, [0.5] * 3)["area"] == pytest.approx(0.5)
+    counts = filters.histogram([-1.0, 0.0, 0.999])
+    assert sum(counts) == 3 and counts[0] == counts[30] == counts[-1] == 1
+
+
+def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
+    found = filters.calibrate(eyes, 32, 0, 128)
+    assert found["clip"]["area"] > 0.95 and found["dino"]["area"] > 0.95
+    limits = filters.Thresholds(**found["thresholds"])
+    assert 0.0 < limits.clip < 0.5 and 0.1 < limits.dino < 0.8
+    assert limits.keeps({"clip": 0.9, "dino": 0.9}) and not limits.keeps({"clip": 0.9, "dino": 0.0})
+    histograms.plot(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
+    shown = np.asarray(Image.open(tmp_path / "a.png"))
+    assert all((shown == ink).all(-1).sum() > 100 for ink in histograms.INKS[:2])
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------------
+
+def test_captioning_says_what_e_sees_and_draws_it(vision, decoder) -> None:
+    some = [wishes.drawn_wish(2, n, 128) for n in range(6)]
+    made = methods.Captioned(vision, decoder.first_guess.subject, load_base(MINIATURE, FOLDER), steps=1)(
+        [w.photo for w in some], [w.words for w in some], [w.seed for w in some])
+    assert all(m.told["line"].endswith(w.words) and m.told["seen"]["kind"] in m.told["line"] for m, w in zip(made, some))
+    assert sum(m.told["seen"]["kind"] == w.who["kind"] for m, w in zip(made, some)) >= 5
+    assert all(m.picture.size == (128, 128) for m in made) and len({m.picture.tobytes() for m in made}) == 6
+
+
+def test_eq_4_goes_from_the_photo_to_the_reference(vision, decoder, eyes, tmp_path: Path) -> None:
+    store = Store.of(tmp_path / "store.safetensors", drawn_pool(0, 64, 128), vision, eyes)
+    assert torch.equal(Store.of(tmp_path / "store.safetensors", [], vision, eyes).semantics, store.semantics)  # from the file
+    some = [wishes.drawn_wish(2, n, 128) for n in range(4)]
+    photos, words, seeds = [w.photo for w in some], [w.words for w in some], [w.seed for w in some]
+    x = methods.pixels(photos)
+    own = vision.semantics(x)
+    drawn = {a: methods.Mixed(vision, decoder, store.nearest, (a, a), 0.5)(photos, words, seeds) for a in (0.0, 1.0)}
+    same = methods.draw(decoder, vision.patches(x), own, seeds, 0.5, 1)
+    assert (methods.pixels([m.picture for m in drawn[0.0]]) - methods.pixels(same)).abs().max() < 0.02
+    w = store.nearest([m.told["line"] for m in drawn[1.0]])
+    near = [torch.cosine_similarity(vision.semantics(methods.pixels([m.picture for m in drawn[a]])), w).mean() for a in (0.0, 1.0)]
+    assert near[1] > near[0] + 0.2 and all(m.told["alpha"] == 1.0 for m in drawn[1.0])
+
+
+# --- training on pairs ------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def pairs(vision, decoder, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    lots, pictures = random.Random(3), []
+    for _ in range(48):
+        one = sample_individual(lots)
+        pictures.append(tuple(render(sample_scene(lots, one), 128).image for _ in range(2)))
+    place = tmp_path_factory.mktemp("pairs") / "encoded.safetensors"
+    found = encode_pairs(place, pictures, vision, decoder.vae)
+    assert torch.equal(encode_pairs(place, [], vision, decoder.vae).latents, found.latents)  # from the file
+    return found
+
+
+@pytest.fixture
+def guess(pairs):
+    guess = load_cafe(MINIATURE, FOLDER).first_guess
+    fresh_readers(guess, pairs, 1)
+    return guess
+
+
+def test_readers_learn_from_pictures_alone_and_books_stay(guess, pairs: Pairs, tmp_path: Path) -> None:
+    books = {k: t.clone() for k, t in guess.state_dict().items() if not k.startswith(("subject.layers", "scene.layers"))}
+    task = PairTask(guess, pairs, batch_size=48)
+    at = torch.arange(48)
+
+    def left() -> float:
+        with torch.no_grad():
+            return float(task.loss({"at": at, "given": torch.zeros(48, dtype=torch.long)}, torch.Generator())[0])
+
+    before = left()
+    Trainer(task, tmp_path / "state", tmp_path / "out", Options(minutes=None, steps=16, ema=0.5)).run()
+    assert left() < 0.85 * before
+    assert all(torch.equal(t, guess.state_dict()[k]) for k, t in books.items())
+    again = load_cafe(MINIATURE, FOLDER).first_guess
+    load_readers(again, tmp_path / "out")
+    torch.testing.assert_close(again.subject(pairs.seen)["kind"], guess.subject(pairs.seen)["kind"], atol=0.05, rtol=0.05)
+
+
+def test_the_loss_is_eq_3_at_the_terminal_timestep(guess, pairs: Pairs) -> None:
+    vloss, at = VLoss(MINIATURE, "cpu", pairs.latents), torch.arange(8)
+    assert float(vloss.abar[-1]) < 1e-6  # zero terminal SNR: the target v is minus the latents, whatever the noise
+    task = PairTask(guess, pairs)
+    task.channels = vloss.channels
+    loss, _ = task.loss({"at": at, "given": torch.zeros(8, dtype=torch.long)}, torch.Generator())
+    drawn = guess.draw(guess.read(pairs.seen[at][:, None], pairs.semantics[at]))
+    torch.testing.assert_close(loss, vloss(-drawn, -pairs.latents[at].float(), torch.zeros(8, 16, 16)))
+    masked = PairTask(guess, Pairs(pairs.seen, pairs.semantics, pairs.latents, torch.full((48, 16, 16), 255)))
+    masked.channels = vloss.channels
+    torch.testing.assert_close(masked.loss({"at": at, "given": torch.zeros(8, dtype=torch.long)}, torch.Generator())[0], loss)
+
+
+@pytest.mark.parametrize("sources, given", ((("E", "F"), {0, 1, 2}), (("E",), {1}), (("F",), {2})))
+def test_sources_are_dropped_as_the_paper_drops_them_or_left_out(guess, pairs: Pairs, sources: tuple, given: set) -> None:
+    task = PairTask(guess, pairs, batch_size=4000, sources=sources)
+    batch = task.batch(np.random.default_rng(0))
+    counts = torch.bincount(batch["given"], minlength=3) / 4000
+    assert {k for k in range(3) if counts[k]} == given
+    if len(sources) == 2:  # 0.9 x 0.9, 0.9 x 0.1, 0.1 x 0.9 of the 0.99 that keep something
+        assert counts.tolist() == pytest.approx([0.818, 0.091, 0.091], abs=0.02)
+    small = {k: t[:16] for k, t in batch.items()}
+    task.loss(small, torch.Generator())[0].backward()
+    moved = [any(p.grad is not None and p.grad.abs().sum() > 0 for p in r.parameters()) for r in (guess.subject, guess.scene)]
+    assert moved == ["E" in sources, "F" in sources]
+
+
+def test_no_source_and_no_pair_are_refused(guess, pairs: Pairs, vision, decoder, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sources"):
+        PairTask(guess, pairs, sources=())
+    with pytest.raises(ConfigError, match="no pair"):
+        encode_pairs(tmp_path / "none.safetensors", [], vision, decoder.vae)
+
+
+def test_kinds_that_hardly_count_may_be_left_out_of_a_drawing(decoder, pairs: Pairs) -> None:
+    guess = decoder.first_guess
+    read = dict(guess.read(pairs.seen[:2, None], pairs.semantics[:2]))
+
+    def of(*shares: float) -> torch.Tensor:
+        return guess.draw({**read, "kind": torch.tensor(shares + (0.0,) * 13).repeat(2, 1)})
+
+    read["kind"] = torch.tensor((0.6, 0.395, 0.005) + (0.0,) * 13).repeat(2, 1)
+    torch.testing.assert_close(guess.draw(read), of(0.6, 0.395, 0.005))
+    assert (of(0.6, 0.395, 0.005) - of(0.6, 0.395, 0.0)).abs().max() > 1e-3
+    sooner, behind = guess.draw(read, 0.01), guess.draw(read, 0.9)
+    books = [guess.draw({**read, "kind": torch.eye(16)[k].repeat(2, 1)}, 0.5) - guess.draw({**read, "kind": torch.eye(16)[k].repeat(2, 1)}, 1.0)
+             for k in range(2)]
+    torch.testing.assert_close(sooner - behind, 0.6 * books[0] + 0.395 * books[1], atol=1e-4, rtol=1e-4)
