@@ -87,6 +87,7 @@ class DecoderConfig:
     image_size: int
     guess: GuessConfig | None = None  # None, as in the paper: G starts from noise alone
     guess_left: float = 0.02  # share of the timesteps that are left to G after a first guess
+    steps: int = 20  # of denoising, usually
     noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:

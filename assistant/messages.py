@@ -113,6 +113,7 @@ class EngineInfo:
     notice: str  # one kind sentence: which size of model, and what that means for real photos
     weights: str  # short hash of all weight files
     subjects: tuple[ReadySubject, ...] = ()
+    steps: int = Settings.steps  # of denoising, as this engine usually needs them
 
 
 class Cancel(Protocol):

@@ -68,7 +68,8 @@ class Assistant:
         device = str(self.decoder.device)
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
-        return EngineInfo(self.config.name, device, self.config.decoder.image_size, self.config.notice, self.weights, self.subjects)
+        return EngineInfo(self.config.name, device, self.config.decoder.image_size, self.config.notice, self.weights, self.subjects,
+                          self.config.decoder.steps)
 
     def see(self, photo: Photo) -> Seen:
         """E(x) and F(x), computed once per photo."""

@@ -76,13 +76,13 @@ def test_a_control_reaches_the_names(base) -> None:
     look, plain = Look(), said(base, seam_of(base), len(PROMPTS))
     looked = said(base, seam_of(base, controls=(look,)), len(PROMPTS))
     assert all(torch.allclose(plain[k], looked[k], atol=1e-4) for k in plain)
-    assert look.seen.shape == (len(PROMPTS), 4, len(plain), 48)
-    assert torch.allclose(look.seen.sum(-1), torch.ones(len(PROMPTS), 4, len(plain)), atol=1e-4)
+    assert look.seen.shape == (len(PROMPTS), 8, len(plain), 48)
+    assert torch.allclose(look.seen.sum(-1), torch.ones(len(PROMPTS), 8, len(plain)), atol=1e-4)
 
 
 def test_infusions_residual_moves_the_names_of_its_own_stream_only(base) -> None:
     where = torch.zeros(1, 1, 48)
-    where[..., 3] = 1.0  # the cat
+    where[..., 2] = 1.0  # red, to which colours attend
     width = base.text_reader.attn2.inner_dim
     plan = infusion_plan(1.0)
     rows = plan.alive(0, 1)
@@ -97,7 +97,7 @@ def test_infusions_residual_moves_the_names_of_its_own_stream_only(base) -> None
     for k in none:
         assert torch.allclose(none[k][CUSTOMIZED], none[k][FOUNDATION], atol=1e-5)
         assert torch.allclose(some[k][FOUNDATION], none[k][FOUNDATION], atol=1e-5)
-    assert not torch.allclose(some["kind"][CUSTOMIZED], none["kind"][CUSTOMIZED], atol=0.1)
+    assert not torch.allclose(some["colour"][CUSTOMIZED], none["colour"][CUSTOMIZED], atol=0.1)
 
 
 def test_a_first_guess_of_words_is_what_the_base_model_draws_from(base) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 import gradio as gr
 
 from assistant.errors import MessageError
-from assistant.messages import SCHEDULERS, Settings
+from assistant.messages import SCHEDULERS, EngineInfo, Settings
 
 TITLE = "Drawing"
 MAX_SEED = 2**63 - 1  # what a generator and the database hold
 SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC"}
 
 
-def build() -> list[gr.components.Component]:
+def build(info: EngineInfo) -> list[gr.components.Component]:
     """Lay the panel out in the current context. Returns its inputs, in the order `settings` takes their values."""
-    default = Settings()
+    default = Settings(steps=info.steps)
     gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
     seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
                       placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds

@@ -12,7 +12,7 @@ from ui import drawing, presenters
 from ui.chat import Desk, Parts
 from ui.owners import Owners
 
-PANELS = (drawing,)  # right column, one module each: TITLE, build() -> inputs
+PANELS = (drawing,)  # right column, one module each: TITLE, build(info) -> inputs
 HERE = Path(__file__).parent
 _PICTURES = ["image", ".heic", ".heif", ".avif"]  # others are refused by the session, with a sentence
 
@@ -61,7 +61,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
                 inputs = []
                 for panel in PANELS:
                     with gr.Tab(panel.TITLE):
-                        inputs += panel.build()
+                        inputs += panel.build(info)
             gr.HTML('<div id="scrim" data-ui="close"></div>')
         courier = gr.HTML("", js_on_load=_COURIER, elem_id="courier")
         conversation = gr.Textbox(visible="hidden", elem_id="conversation")

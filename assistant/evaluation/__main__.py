@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature|table3`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -30,14 +30,26 @@ def main() -> None:
     third.add_argument("--samples", type=int, default=25_600, help="pairs that each training sees (default: %(default)s)")
     third.add_argument("--seeds", type=int, default=2, help="trainings of each row (default: %(default)s)")
     third.add_argument("--cases", type=int, default=256, help="held-out instructions measured on (default: %(default)s)")
-    third.add_argument("--judge", type=Path, help="a judge, as a second pair of eyes for people and measures")
+    third.add_argument("--judge", action="store_true", help="the judge stands for people, and measures")
     third.add_argument("--out", type=Path, default=Path("checkpoints/table3"), help="without suffix (default: %(default)s)")
+    for name, what, steps in (("table4", "CAFE's table 4: eq. 2 with MSE and with cosine", 300),
+                              ("table6", "CAFE's table 6: a decoder that is given F only, E only, both", 400),
+                              ("surface", "what the two guidance strengths do to the shipped weights", 0)):
+        table = commands.add_parser(name, help=f"{what}; goes on where it stopped")
+        table.add_argument("--run", type=Path, default=Path("runs/tables"), help="folder of data and trainings (default: %(default)s)")
+        table.add_argument("--groups", type=int, default=2048, help="groups of three drawings to learn from (default: %(default)s)")
+        table.add_argument("--requests", type=int, default=256, help="held-out requests measured on (default: %(default)s)")
+        table.add_argument("--seeds", type=int, default=2, help="trainings of each row (default: %(default)s)")
+        table.add_argument("--train", type=int, default=steps, help="steps of each training (default: %(default)s)")
+        table.add_argument("--out", type=Path, default=Path(f"checkpoints/{name}"), help="without suffix (default: %(default)s)")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "sheet":
         _sheet(args)
     elif args.command == "table3":
         _table3(args)
+    elif args.command in ("table4", "table6", "surface"):
+        _table(args)
     else:
         _miniature(args)
 
@@ -67,15 +79,33 @@ def _table3(args: argparse.Namespace) -> None:
     from ..pipeline import load
     from ..training.sid import Parts, Run, Sizes
     from ..weights import CHECKPOINTS
-    from .judge import load_judge
-    from .miniature import Witness
-    from .table3 import table3, write
+    from .cases import load_witness
+    from .table3 import Likened, table3, write
 
     assistant = load("miniature")
-    parts = Parts.load(assistant.config, CHECKPOINTS / assistant.config.folder)
+    folder = CHECKPOINTS / assistant.config.folder
+    parts = Parts.load(assistant.config, folder)
     run = Run(args.run, parts, Sizes(attempts=args.attempts, samples=args.samples), lambda what: print(what, flush=True))
-    witness = Witness(load_judge(args.judge)) if args.judge else None
-    print(write(table3(run, assistant, parts.eyes, args.cases, args.seeds, witness), args.out))
+    witness = load_witness(assistant.config, folder) if args.judge else None
+    eyes = Likened(witness) if witness else parts.eyes
+    print(write(table3(run, assistant, eyes, args.cases, args.seeds, witness), args.out))
+
+
+def _table(args: argparse.Namespace) -> None:
+    from ..miniature.recipe import TRAIN_SEED
+    from ..pipeline import load
+    from ..training.data import World, draw
+    from ..weights import CHECKPOINTS
+    from . import tables
+    from .cases import load_witness
+
+    assistant, folder, data = load("miniature"), CHECKPOINTS / "miniature", args.run / "data"
+    if args.command != "surface":
+        draw(data, assistant.config, args.groups, 0, TRAIN_SEED, os.cpu_count() or 1)
+    world = World(data, assistant.config) if args.command != "surface" else None
+    bench = tables.Bench(assistant, load_witness(assistant.config, folder), folder, args.run, world, args.requests, args.seeds)
+    found = tables.make(args.command, bench, args.train, lambda what: print(what, flush=True))
+    print(tables.write(found, args.out))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from ..training.quadruplets import build, filters, methods
 from ..training.quadruplets.shards import Quadruplet, Reader, replace_whole
 from ..training.quadruplets.wishes import Wanted, drawn_wish
 from ..training.sid import Run
+from .cases import SUBJECT, Witness
 from .metrics import mean, share
-from .miniature import SUBJECT, Witness
 
 HELD_OUT = 53  # seed of the wishes that are measured on
 BATCH = 16
@@ -68,6 +68,25 @@ def ask(assistant: Assistant, count: int, place: Path) -> Asked:
     found = load_file(place)
     at = found["drew"].nonzero()[:, 0]
     return Asked([wishes[k] for k in at.tolist()], patches[at], found["semantics"][at])
+
+
+class Likened:
+    """The judge's embeddings as `filters.Eyes`: a pair of encoders that no generator was trained on."""
+
+    def __init__(self, witness: Witness) -> None:
+        self.witness = witness
+
+    def individual(self, x: Tensor) -> Tensor:
+        return self.witness.likeness.individual(self.witness.features(x))
+
+    def picture(self, x: Tensor) -> Tensor:
+        return self.witness.likeness.picture(self.witness.features(x))
+
+    @torch.no_grad()
+    def caption(self, lines: list[str]) -> Tensor:
+        length = self.witness.likeness.places.shape[0]
+        tokens = self.witness.tokenizer([line.lower() for line in lines], padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        return self.witness.likeness.caption(tokens.input_ids)
 
 
 def people(witness: Witness | None) -> Callable[[Quadruplet], bool]:

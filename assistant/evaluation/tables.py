@@ -7,6 +7,8 @@ trained is kept in the table's folder, so that a command that was stopped goes o
 from __future__ import annotations
 
 import copy
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from .cases import Witness
 STRENGTH = 2.0  # of a source that is given, as the page has it
 STEPS = 4  # of denoising: what is compared lies in the first guess
 BATCHES = {"table4": 32, "table6": 256}
+PAIRS = 20_000  # of table 6
 GRID = (0.0, 0.5, 1.0, 2.0, 4.0)  # strengths of the surface
 Say = Callable[[str], None]
 
@@ -50,7 +53,7 @@ class Bench:
     witness: Witness
     weights: Path
     run: Path
-    world: World
+    world: World | None
     requests: int = 256
     seeds: int = 2
 
@@ -115,9 +118,9 @@ def surface(bench: Bench, say: Say) -> dict:
     return {"rows": rows}
 
 
-def _pairs(world: World, vision: Vision, decoder: Diffusion, count: int = 20_000) -> Pairs:
-    """`count` pairs of a drawn set, two pictures of one individual each."""
-    photo, target = (torch.from_numpy(at) for at in world.pairs(np.random.default_rng(6), count))
+def _pairs(world: World, vision: Vision, decoder: Diffusion) -> Pairs:
+    """PAIRS pairs of a drawn set, two pictures of one individual each."""
+    photo, target = (torch.from_numpy(at) for at in world.pairs(np.random.default_rng(6), PAIRS))
     latents, semantics = encode_latents(world, "cpu", decoder.vae), encode_semantics(world, "cpu", vision)
     masks = torch.from_numpy(world["masks"][: len(latents)].copy())
     return Pairs(encode_patches(world, "cpu", vision)[photo, 0].float(), semantics[target].float(), latents[target], masks[target])
@@ -126,10 +129,24 @@ def _pairs(world: World, vision: Vision, decoder: Diffusion, count: int = 20_000
 COLUMNS = ("DINO-I", "CLIP-I", "CLIP-T", "kind", "colour", "pattern", "context", "style", "accessory")
 
 
-def markdown(found: dict, columns: tuple[str, ...] = COLUMNS) -> str:
-    """A table's rows, each value with half the width of its 95 % interval."""
+def make(name: str, bench: Bench, steps: int, say: Say) -> dict:
+    """The table of that name, with what it cost."""
+    started = time.monotonic()
+    found = {"table4": lambda: table4(bench, steps, say), "table6": lambda: table6(bench, steps, say), "surface": lambda: surface(bench, say)}[name]()
+    return {"table": name, "weights": bench.assistant.weights, "requests": bench.requests, **found,
+            "minutes": round((time.monotonic() - started) / 60, 1), "threads": torch.get_num_threads()}
+
+
+def write(found: dict, out: Path, columns: tuple[str, ...] = COLUMNS) -> str:
+    """`out`.json and `out`.md, a row each with half the width of its 95 % intervals; returns the Markdown."""
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name, row in found["rows"].items():
         cells = [f"{row[c]['value']:.3f} ± {(row[c]['high'] - row[c]['low']) / 2:.3f}" if c in row else "" for c in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    samples = f"{found['samples each']:,} samples each; " if "samples each" in found else ""
+    lines += ["", f"{found['requests']} held-out requests; {samples}{found['minutes']} minutes on {found['threads']} threads; weights {found['weights']}."]
+    text = "\n".join(lines) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
+    return text

@@ -17,7 +17,7 @@ from .books import Drawn, fit_books, names_of, of_world, read_books
 from .data import World
 from .diffusion import aims, encode_latents, encode_patches, encode_semantics, expected
 
-SHAKEN = 0.3  # how far E is shaken in training, in its deviations: an individual is not to be known by heart
+SHAKEN = 0.5  # how far E is shaken in training, in its deviations: an individual is not to be known by heart
 
 
 class GuessTask:

@@ -72,7 +72,7 @@ class Parts:
     def load(cls, config: AssistantConfig, folder: Path) -> Parts:
         """From a folder of weights, with E and F as the filter's eyes. Raises WeightsError."""
         vision, decoder = load_vision(config, folder), load_cafe(config, folder)
-        return cls(config, vision, decoder, load_base(config, folder), copy.deepcopy(decoder.first_guess.subject),
+        return cls(config, vision, decoder, load_base(config, folder, first_guess=decoder.first_guess), copy.deepcopy(decoder.first_guess.subject),
                    filters.OwnEyes(vision, caption_tokenizer(config)), verify(folder))
 
 

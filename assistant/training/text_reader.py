@@ -19,6 +19,7 @@ from ..config import AssistantConfig
 from ..decoder.attention import Call, Control, Seam
 from ..decoder.rows import CONDITIONAL, Row
 from ..decoder.text_reader import TextReader
+from ..miniature.vocabulary import KIND_WORDS
 from ..weights import save_module, save_tensors
 from .books import names_of, truths
 from .data import CAPTIONS, LABELS, VIEWS, World
@@ -26,7 +27,8 @@ from .tokens import caption_tokenizer
 
 EMPTY = 0.1  # share of empty captions, for guidance
 ABSENT = 0.1  # how much an accessory that is not worn counts at first: nine in ten are not, which is soon known
-WORDS = 12.0  # what attention costs that goes to the text's end, which has seen every word, and not to the words: controls act on words
+WORDS = 12.0  # what attention costs that goes to the text's end, which has seen every word, and not to the words: controls act on words;
+# the same for a kind that is not read at its noun, which is what a learned concept stands at
 NEVER = -8.0  # log odds of two colours that never go together
 
 
@@ -59,8 +61,11 @@ class TextReaderTask:
         together = torch.zeros_like(self.reader.pairs).index_put_((first, second), torch.ones(len(first), device=device), accumulate=True)
         odds = together / together.sum(1, keepdim=True).clamp_min(1) / (together.sum(0) / len(first)).clamp_min(1e-6)
         self.reader.pairs.copy_(odds.log().clamp_min(NEVER))
-        empty = caption_tokenizer(config)("", padding="max_length", max_length=world["captions"].shape[2])["input_ids"]
+        tokenizer = caption_tokenizer(config)
+        empty = tokenizer("", padding="max_length", max_length=world["captions"].shape[2])["input_ids"]
         self.empty = np.asarray(empty, np.int16)
+        words = [w for said in KIND_WORDS.values() for w in said.split()]
+        self.nouns = torch.tensor([ids[1] for ids in tokenizer(words)["input_ids"] if len(ids) == 3], device=device)
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"reader": self.reader, "text": self.text}
@@ -83,6 +88,9 @@ class TextReaderTask:
             losses[k] = F.cross_entropy(found, truth, rare)
         behind = (batch["texts"] == self.empty[-1]).float()  # the end of the text and all after it
         lost = torch.einsum("bhqn,bn->bhq", look.found, behind)[behind[:, 1] == 0].mean()
+        noun = torch.isin(batch["texts"], self.nouns).float()
+        found = torch.einsum("bhn,bn->bh", look.found[:, :, list(self.reader.counts).index("kind")], noun)
+        lost = lost + (1 - found)[noun.any(1)].mean()
         return torch.stack(list(losses.values())).sum() + WORDS * lost, {
             **{k: losses[k].detach() for k in ("kind", "colour", "second", "coat", "context", "style")}, "worn": torch.cat(hits).float().mean(), "lost": lost.detach()}
 

@@ -24,7 +24,6 @@ from .build import Made
 from .wishes import subject
 
 GUIDANCE = 3.0  # of the base model
-LEFT = 0.02  # share of the timesteps that is left to G after a first guess
 
 
 def pixels(pictures: Sequence[Image.Image]) -> Tensor:
@@ -43,8 +42,9 @@ def names_seen(reader: Reader, seen: Tensor) -> list[dict[str, str]]:
 
 def draw_lines(base: Diffusion, lines: Sequence[str], seeds: Sequence[int], steps: int) -> list[Image.Image]:
     """Pictures of captions by the base text-to-image model."""
-    seam = Seam({TEXT: base.encode_text(list(lines)), EMPTY: base.encode_text([""])})
-    return [Image.fromarray(a) for a in base.decode(base.sample(text_plan(GUIDANCE), seam, seeds, steps).latents)]
+    plan, seam = text_plan(GUIDANCE), Seam({TEXT: base.encode_text(list(lines)), EMPTY: base.encode_text([""])})
+    done = base.sample(plan, seam, seeds, steps, guess=base.guess_words(plan, seam, seeds))
+    return [Image.fromarray(a) for a in base.decode(done.latents)]
 
 
 class Captioned:
@@ -115,5 +115,5 @@ def draw(decoder: Diffusion, patches: Tensor, semantics: Tensor, seeds: Sequence
     """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> B pictures."""
     guess = None if decoder.first_guess is None else decoder.first_guess(patches, semantics)
     seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
-    done = decoder.sample(cafe_plan(1.0, 1.0), seam, seeds, steps, noise=noise, guess=guess, left=LEFT)
+    done = decoder.sample(cafe_plan(1.0, 1.0), seam, seeds, steps, noise=noise, guess=guess)
     return [Image.fromarray(a) for a in decoder.decode(done.latents)]

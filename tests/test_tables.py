@@ -1,0 +1,55 @@
+"""The tables' commands: every row from the same start, kept when it is done, written with intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from assistant.evaluation import tables
+from assistant.evaluation.cases import Witness
+from assistant.evaluation.judge import Judge, Likeness
+from assistant.pipeline import load
+from assistant.presets import MINIATURE
+from assistant.training.data import World, draw
+from assistant.weights import CHECKPOINTS, load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> tables.Bench:
+    run = tmp_path_factory.mktemp("tables")
+    draw(run / "data", MINIATURE, 8, 0, seed=3, workers=1)
+    torch.manual_seed(0)
+    witness = Witness(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
+    return tables.Bench(load("miniature", device="cpu"), witness, CHECKPOINTS / "miniature", run, World(run / "data", MINIATURE), 2, 1)
+
+
+def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: tables.Bench, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tables, "PAIRS", 64)
+    told: list[str] = []
+    found = tables.make("table6", bench, 3, told.append)
+    assert list(found["rows"]) == ["F only, seed 0", "E only, seed 0", "both, seed 0"] and len(told) == 3
+    assert found["samples each"] == 3 * tables.BATCHES["table6"]
+    trained = sorted(bench.run.glob("table6/*/out/readers.safetensors"))
+    before = [p.stat().st_mtime_ns for p in trained]
+    again = tables.make("table6", bench, 3, told.append)
+    assert [p.stat().st_mtime_ns for p in trained] == before and len(trained) == 3
+    assert again["rows"]["both, seed 0"]["DINO-I"]["value"] == pytest.approx(found["rows"]["both, seed 0"]["DINO-I"]["value"], abs=1e-5)
+    text = tables.write(found, tmp_path / "table6")
+    assert "| both, seed 0 |" in text and "±" in text
+    assert json.loads((tmp_path / "table6.json").read_text())["rows"]["F only, seed 0"]["kind"]["count"] == 2
+
+
+def test_table_4_starts_both_objectives_alike(bench: tables.Bench) -> None:
+    found = tables.make("table4", bench, 1, lambda _: None)
+    assert list(found["rows"]) == ["mse, seed 0", "cosine, seed 0"]
+    logs = [json.loads((bench.run / f"table4/{o}-0/state/log.jsonl").read_text().splitlines()[0]) for o in ("mse", "cosine")]
+    assert logs[0]["mse"] == pytest.approx(logs[1]["mse"], rel=1e-5) and logs[0]["loss"] != logs[1]["loss"]
+
+
+def test_the_surface_has_a_row_for_every_two_strengths(bench: tables.Bench, monkeypatch) -> None:
+    monkeypatch.setattr(tables, "GRID", (0.0, 2.0))
+    found = tables.make("surface", bench, 0, lambda _: None)
+    assert len(found["rows"]) == len(tables.GRID) ** 2 - 1 and "keep 0, follow 0" not in found["rows"]
