@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from assistant.errors import WeightsError
 from assistant.evaluation.judge import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
-from assistant.evaluation.cases import Tally, Witness, asked_of, cases, pixels, scenes
+from assistant.evaluation.cases import Tally, Witness, asked_of, cases, load_witness, pixels, scenes
+from assistant.miniature.reading import attributes
 from assistant.miniature.renderer import render
-from assistant.miniature.world import Accessory, combination_held_out, individual_held_out
+from assistant.miniature.world import Accessory, combination_held_out, individual_held_out, restage
+from assistant.miniature.recipe import JUDGE_SEED, TRAIN_SEED
 from assistant.presets import MINIATURE
+from assistant.training.data import group
 from assistant.training.promote import compare
 from assistant.weights import CHECKPOINTS, load_tokenizer
 
@@ -78,6 +82,35 @@ def test_a_judge_reads_back_as_it_was_written_and_its_absence_is_said(tmp_path):
     assert alike["CLIP-T"] != witness.alike(witness.features(x), witness.features(x), ["a green car", "a blue dog"])["CLIP-T"]
     said = witness.names(x)
     assert len(said) == 2 and set(said[0]) == {"kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", "accessories"}
+
+
+def test_the_judge_fails_a_wrong_kind_a_wrong_colour_and_a_missing_accessory():
+    witness = load_witness(MINIATURE, CHECKPOINTS / "miniature")
+    rng, asked, right, wrong = random.Random(5), [], [], []
+    for k, views in enumerate(scenes(48)):
+        scene = replace(views[0], accessories=(Accessory("hat", "red"),))
+        one = scene.individual
+        other = (replace(one, kind="teapot" if one.kind != "teapot" else "cat"),
+                 replace(one, colour="green" if one.colour != "green" else "pink"), one)[k % 3]
+        asked.append(attributes(scene)), right.append(scene)
+        wrong.append(restage(rng, scene, individual=other, accessories=() if k % 3 == 2 else scene.accessories))
+    for drawn, most, least in ((right, 1.0, 0.9), (wrong, 0.1, 0.0)):
+        said = witness.names(pixels([render(scene, 128).image for scene in drawn]))
+        for k, name in enumerate(("kind", "colour", "accessory")):
+            tally = Tally()
+            for there, truth in list(zip(said, asked))[k::3]:
+                tally.add(there, truth)
+            assert least <= tally.shares()[name]["value"] <= most, name
+
+
+def test_the_judges_drawings_are_nobody_elses() -> None:
+    seen = {scene for g in range(64) for scene in group(TRAIN_SEED, g).scenes}
+    own = {scene for g in range(64) for scene in group(JUDGE_SEED, g).scenes}
+    assert not seen & own and not any(individual_held_out(scene.individual) for scene in seen | own)
+    weights = [{k: t for f in (CHECKPOINTS / "miniature" / of).glob("*.safetensors") for k, t in load_file(f).items()}
+               for of in ("judge", "dino", "clip", "base/unet", "cafe")]
+    judge, others = weights[0].values(), [t for w in weights[1:] for t in w.values()]
+    assert not any(a.shape == b.shape and a.ndim > 1 and torch.equal(a, b) for a in judge for b in others)
 
 
 def _result(value: float, count: int = 400) -> dict:

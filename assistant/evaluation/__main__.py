@@ -16,13 +16,13 @@ def main() -> None:
     sheet.add_argument("--preset", default="miniature", help="default: %(default)s")
     sheet.add_argument("--count", type=int, default=128, help="seeds 0 to this less one (default: %(default)s)")
     sheet.add_argument("--columns", type=int, default=8, help="default: %(default)s")
-    sheet.add_argument("--steps", type=int, default=20, help="default: %(default)s")
+    sheet.add_argument("--steps", type=int, default=8, help="default: %(default)s")
     sheet.add_argument("--out", type=Path, default=Path("checkpoints/sheet.webp"), help="default: %(default)s")
     whole = commands.add_parser("miniature", help="measure every part, and answers, by the judge; write JSON and Markdown")
     for name, count, what in (("answers", 512, "requests answered"), ("base", 512, "captions drawn by the base model"),
                               ("renders", 512, "drawings for the judge and the autoencoder"), ("retrieval", 256, "to retrieve among")):
         whole.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default: %(default)s)")
-    whole.add_argument("--steps", type=int, default=20, help="default: %(default)s")
+    whole.add_argument("--steps", type=int, default=8, help="default: %(default)s")
     whole.add_argument("--out", type=Path, default=Path("checkpoints/evaluation"), help="without suffix (default: %(default)s)")
     third = commands.add_parser("table3", help="CAFE's table 3: make the data, train on D1 to D4, measure; goes on where it stopped")
     third.add_argument("--run", type=Path, default=Path("runs/table3"), help="folder of data, readers, logs (default: %(default)s)")

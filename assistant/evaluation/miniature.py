@@ -27,7 +27,7 @@ from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, 
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
 
-STEPS, GUIDANCE = 20, 3.0  # of the base model
+STEPS, GUIDANCE = 8, 3.0  # of the base model
 
 
 def judge_itself(witness: Witness, count: int, size: int) -> dict:
