@@ -36,7 +36,7 @@ from .decoder.sampling import Denoised
 from .errors import InputError
 from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from .mllm.language import LanguageModel, Spoken
-from .mllm.vision import Vision, pad_square
+from .mllm.vision import Vision, pad_square, pixels
 
 DEFAULT_WISH = "surprise me with something creative"
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
@@ -74,10 +74,8 @@ class Assistant:
     def see(self, photo: Photo) -> Seen:
         """E(x) and F(x), computed once per photo."""
         if photo.sha256 not in self._seen:
-            image = np.asarray(Image.open(io.BytesIO(photo.png)).convert("RGB"))
-            pixels = torch.from_numpy(image.copy()).to(self.decoder.device).permute(2, 0, 1)[None].float() / 255
-            pixels = pad_square(pixels)
-            self._seen[photo.sha256] = Seen(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
+            x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
+            self._seen[photo.sha256] = Seen(self.vision.patches(x).float(), self.vision.semantics(x).float())
             while len(self._seen) > 32:
                 self._seen.popitem(last=False)
         return self._seen[photo.sha256]
@@ -191,9 +189,9 @@ class Assistant:
 
     def _likeness(self, picture: np.ndarray, seen: Seen, semantics: Tensor) -> dict[str, float]:
         """How near the picture is: to the subject, by E's class tokens; to the words, by F against H(s). 0 to 1."""
-        pixels = torch.from_numpy(picture.copy()).to(self.decoder.device).permute(2, 0, 1)[None].float() / 255
-        subject = F.cosine_similarity(self.vision.patches(pixels)[:, 0].float(), seen.patches[:, 0])
-        words = F.cosine_similarity(self.vision.semantics(pixels).float(), semantics)
+        x = pixels([Image.fromarray(picture)]).to(self.decoder.device)
+        subject = F.cosine_similarity(self.vision.patches(x)[:, 0].float(), seen.patches[:, 0])
+        words = F.cosine_similarity(self.vision.semantics(x).float(), semantics)
         return {"subject": round(float(subject.clamp(0, 1)), 3), "words": round(float(words.clamp(0, 1)), 3)}
 
 

@@ -43,6 +43,11 @@ class Reader(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
+    @torch.no_grad()
+    def standardise(self, x: Tensor) -> None:
+        """Take the middle and the spread of what is read from (N, width)."""
+        self.mean.copy_(x.float().mean(0)), self.deviation.copy_(x.float().std(0) + 1e-3)
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         out = self.layers((x.to(self.mean.dtype) - self.mean) / self.deviation)
         return dict(zip(self.counts, out.split(list(self.counts.values()), 1)))

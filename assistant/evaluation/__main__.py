@@ -80,15 +80,14 @@ def _table3(args: argparse.Namespace) -> None:
     from ..training.sid import Parts, Run, Sizes
     from ..weights import CHECKPOINTS
     from .cases import load_witness
-    from .table3 import Likened, table3, write
+    from .table3 import table3, write
 
     assistant = load("miniature")
     folder = CHECKPOINTS / assistant.config.folder
     parts = Parts.load(assistant.config, folder)
     run = Run(args.run, parts, Sizes(attempts=args.attempts, samples=args.samples), lambda what: print(what, flush=True))
     witness = load_witness(assistant.config, folder) if args.judge else None
-    eyes = Likened(witness) if witness else parts.eyes
-    print(write(table3(run, assistant, eyes, args.cases, args.seeds, witness), args.out))
+    print(write(table3(run, assistant, witness or parts.eyes, args.cases, args.seeds, witness), args.out))
 
 
 def _table(args: argparse.Namespace) -> None:

@@ -19,8 +19,8 @@ from ..decoder.rows import cafe_plan
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..mllm.language import LanguageModel, Spoken
-from ..mllm.vision import Vision
-from .cases import BATCH, SUBJECT, Case, Tally, Witness, asked_of, caption_of, cases, pixels
+from ..mllm.vision import Vision, pixels
+from .cases import BATCH, SUBJECT, Case, Tally, Witness, asked_of, caption_of, cases
 from .metrics import mean
 
 NEVER = threading.Event()

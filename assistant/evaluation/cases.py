@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..config import AssistantConfig
@@ -66,11 +64,6 @@ def caption_of(scene: Scene, number: int) -> str:
     return caption(scene, random.Random(f"evaluation/caption/{number}")).lower()
 
 
-def pixels(pictures: list[Image.Image]) -> Tensor:
-    """(B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.stack([np.asarray(p.convert("RGB")) for p in pictures])).permute(0, 3, 1, 2).float() / 255
-
-
 class Witness:
     """What the judge says of pictures, in the form of `reading.attributes`, and how alike they are in its embeddings."""
 
@@ -94,14 +87,27 @@ class Witness:
         """(B, 3, 128, 128) in [0, 1] -> (B, 576)."""
         return torch.cat([self.judge.features(part) for part in x.split(BATCH)])
 
+    def individual(self, x: Tensor) -> Tensor:
+        """(B, 3, 128, 128) in [0, 1] -> (B, 128) of norm 1: who is in a picture."""
+        return self.likeness.individual(self.features(x))
+
+    def picture(self, x: Tensor) -> Tensor:
+        """(B, 3, 128, 128) in [0, 1] -> (B, 128) of norm 1: what a picture shows."""
+        return self.likeness.picture(self.features(x))
+
+    @torch.no_grad()
+    def caption(self, lines: list[str]) -> Tensor:
+        """Words -> (B, 128) of norm 1."""
+        length = self.likeness.places.shape[0]
+        tokens = self.tokenizer([line.lower() for line in lines], padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        return self.likeness.caption(tokens.input_ids)
+
     @torch.no_grad()
     def alike(self, drawn: Tensor, photos: Tensor, lines: list[str]) -> dict[str, list[float]]:
         """Of pictures with their photos, features (B, 576) each, and captions: DINO-I, CLIP-I and CLIP-T, cosines."""
-        one, length = self.likeness, self.likeness.places.shape[0]
-        tokens = self.tokenizer(lines, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
+        one, shown = self.likeness, self.likeness.picture(drawn)
         return {"DINO-I": (one.individual(drawn) * one.individual(photos)).sum(1).tolist(),
-                "CLIP-I": (one.picture(drawn) * one.picture(photos)).sum(1).tolist(),
-                "CLIP-T": (one.picture(drawn) * one.caption(tokens)).sum(1).tolist()}
+                "CLIP-I": (shown * one.picture(photos)).sum(1).tolist(), "CLIP-T": (shown * self.caption(lines)).sum(1).tolist()}
 
 
 def load_witness(config: AssistantConfig, folder: Path) -> Witness:

@@ -22,8 +22,9 @@ from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..miniature.world import ACCESSORIES
+from ..mllm.vision import pixels
 from ..pipeline import Assistant
-from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, pixels, scenes
+from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, scenes
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
 from ..mllm.language import Spoken
+from ..mllm.vision import pixels
 from ..pipeline import Assistant
 from ..training.pairs import Pairs, fresh_readers, load_readers, save_readers
 from ..training.quadruplets import build, filters, methods
@@ -53,7 +54,7 @@ def ask(assistant: Assistant, count: int, place: Path) -> Asked:
     is left out."""
     side, vision, language = assistant.config.decoder.image_size, assistant.vision, assistant.language
     wishes = [drawn_wish(HELD_OUT, n, side, held_out=True) for n in range(count)]
-    patches = torch.cat([vision.patches(methods.pixels([w.photo for w in wishes[k:k + BATCH]])).float() for k in range(0, count, BATCH)])
+    patches = torch.cat([vision.patches(pixels([w.photo for w in wishes[k:k + BATCH]])).float() for k in range(0, count, BATCH)])
     if not place.exists():
         states, drew, nothing = [], [], patches.new_zeros(1, assistant.config.language.semantic_width)
         for wish, seen in zip(wishes, patches):
@@ -70,25 +71,6 @@ def ask(assistant: Assistant, count: int, place: Path) -> Asked:
     return Asked([wishes[k] for k in at.tolist()], patches[at], found["semantics"][at])
 
 
-class Likened:
-    """The judge's embeddings as `filters.Eyes`: a pair of encoders that no generator was trained on."""
-
-    def __init__(self, witness: Witness) -> None:
-        self.witness = witness
-
-    def individual(self, x: Tensor) -> Tensor:
-        return self.witness.likeness.individual(self.witness.features(x))
-
-    def picture(self, x: Tensor) -> Tensor:
-        return self.witness.likeness.picture(self.witness.features(x))
-
-    @torch.no_grad()
-    def caption(self, lines: list[str]) -> Tensor:
-        length = self.witness.likeness.places.shape[0]
-        tokens = self.witness.tokenizer([line.lower() for line in lines], padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        return self.witness.likeness.caption(tokens.input_ids)
-
-
 def people(witness: Witness | None) -> Callable[[Quadruplet], bool]:
     """Whether a person would keep a target: its method took the photo's subject for what it is, and the judge, if there is one,
     finds in the target that subject and all that was asked for."""
@@ -100,7 +82,7 @@ def people(witness: Witness | None) -> Callable[[Quadruplet], bool]:
             return False
         if witness is None:
             return True
-        there = witness.names(methods.pixels([Image.open(io.BytesIO(sample.target))]))[0]
+        there = witness.names(pixels([Image.open(io.BytesIO(sample.target))]))[0]
         return all(there[k] == v for k, v in (wanted | {k: asked[k] for k in STAGE}).items())
 
     return keeps
@@ -120,7 +102,7 @@ def measure(run: Run, asked: Asked, eyes: filters.Eyes, readers: Path, witness: 
         said = {k: t.argmax(1).tolist() for k, t in guess.scene(semantics).items()}
         named = [{**seen, **{k: values[said[k][i]] for k, values in STAGE.items()}}
                  for i, seen in enumerate(methods.names_seen(guess.subject, patches[:, 0]))]
-        judged = witness.names(methods.pixels(made)) if witness else [None] * len(made)
+        judged = witness.names(pixels(made)) if witness else [None] * len(made)
         for wish, name, there in zip(wishes, named, judged):
             wanted = {**{k: wish.who[k] for k in SUBJECT}, **{k: wish.asked[k] for k in STAGE}}
             if wish.who["pattern"] == "plain":

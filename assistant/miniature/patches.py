@@ -24,6 +24,12 @@ def principal(patches: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return vectors.flip(1)[:, :count].T.contiguous(), values.flip(0)[:count].clamp_min(1e-12).sqrt()
 
 
+def channel_weights(latents: Tensor) -> Tensor:
+    """(N, C, h, w) latents -> (C,): how much an error in each channel counts, the root of its share of the variance."""
+    spread = latents.float().var((0, 2, 3))
+    return (spread / spread.mean()).sqrt()
+
+
 def _blocks(x: Tensor) -> Tensor:
     """(B, H, W, c) -> (B, H/2, W/2, 4 c): the four positions of each 2 x 2 block, row by row."""
     return torch.cat([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1)

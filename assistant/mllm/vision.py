@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from ..config import VisionConfig
+
+
+def pixels(pictures: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size -> (B, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.stack([np.asarray(p.convert("RGB")) for p in pictures])).permute(0, 3, 1, 2).float() / 255
 
 
 def resize(pixels: Tensor, side: int) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..config import AssistantConfig, GuessConfig
 from ..decoder.first_guess import FirstGuess, both, scene_names, subject_names
 from ..miniature.painting import DARK
-from ..miniature.patches import as_linear, encode_linear
+from ..miniature.patches import as_linear, channel_weights, encode_linear
 from ..miniature.renderer import render
 from ..miniature.world import COLOURS, LAYOUTS, POSES, Scene
 from ..weights import load_vae
@@ -147,8 +147,7 @@ def fit_books(guess: FirstGuess, drawn: Drawn) -> None:
     config = guess.config
     guess.palette.copy_(palette())
     read, names = shares(config, drawn), names_of(config, drawn.labels, drawn.layouts)
-    spread = drawn.latents[::50].float().var((0, 2, 3))
-    weight = (spread / spread.mean()).sqrt().repeat_interleave(drawn.masks[0].numel())
+    weight = channel_weights(drawn.latents[::50]).repeat_interleave(drawn.masks[0].numel())
     worn = torch.stack([names[f"worn{k}"] > 0 for k in range(config.worn)], 1).float()
 
     sets = (names["context"] * config.lights + names["light"]) * config.styles + names["style"]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
-from ..miniature.patches import as_linear, encode_linear
+from ..miniature.patches import as_linear, channel_weights, encode_linear
 from ..mllm.language import pooled
 from ..mllm.vision import Vision
 from .data import World
@@ -132,8 +132,7 @@ class VLoss:
 
     def __init__(self, config: AssistantConfig, device: str, latents: Tensor) -> None:
         self.abar = DDIMScheduler(**config.decoder.scheduler).alphas_cumprod.to(device)
-        spread = latents[::10].float().var((0, 2, 3))
-        self.channels = (spread / spread.mean()).sqrt().view(-1, 1, 1)
+        self.channels = channel_weights(latents[::10]).view(-1, 1, 1)
 
     def draw(self, latents: Tensor, generator: torch.Generator, done: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> noised latents, timesteps (B,), target v. `done` is the share of the training behind it."""

@@ -39,7 +39,7 @@ class GuessTask:
         if warm:
             self.guess.load_state_dict(load_guess(config, warm).state_dict())
         for reader, x in ((self.guess.subject, self.seen), (self.guess.scene, self.semantics)):
-            reader.mean.copy_(x.float().mean(0)), reader.deviation.copy_(x.float().std(0) + 1e-3)
+            reader.standardise(x)
         self.names = {k: t.to(device) for k, t in names_of(config.decoder.guess, self.drawn.labels, self.drawn.layouts).items()}
 
     def modules(self) -> Mapping[str, nn.Module]:

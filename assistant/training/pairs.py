@@ -21,11 +21,10 @@ from torch import Tensor, nn
 
 from ..decoder.first_guess import FirstGuess
 from ..errors import ConfigError
-from ..miniature.patches import as_linear, encode_linear
-from ..mllm.vision import Vision
+from ..miniature.patches import as_linear, channel_weights, encode_linear
+from ..mllm.vision import Vision, pixels
 from ..weights import load_tensors, save_tensors
 from .diffusion import SUBJECT
-from .quadruplets.methods import pixels
 
 BATCH = 64
 SOURCES = ("E", "F")
@@ -99,7 +98,7 @@ def fresh_readers(guess: FirstGuess, pairs: Pairs, seed: int) -> None:
     """Give both readers random weights of `seed`, and the middle and spread of what they read from `pairs`."""
     generator = torch.Generator().manual_seed(seed)
     for reader, x in ((guess.subject, pairs.seen), (guess.scene, pairs.semantics)):
-        reader.mean.copy_(x.float().mean(0)), reader.deviation.copy_(x.float().std(0) + 1e-3)
+        reader.standardise(x)
         for layer in reader.layers:
             if isinstance(layer, nn.Linear):
                 bound = layer.in_features**-0.5
@@ -141,8 +140,7 @@ class PairTask:
         self.pairs = Pairs(*(None if t is None else t.to(device) for t in (pairs.seen, pairs.semantics, pairs.latents, pairs.masks)))
         for reader in (guess.subject, guess.scene):
             reader.requires_grad_(True).train()
-        spread = pairs.latents[::10].float().var((0, 2, 3)) if len(pairs) > 20 else pairs.latents.float().var((0, 2, 3))
-        self.channels = (spread / spread.mean()).sqrt().view(-1, 1, 1).to(device)  # as `VLoss` weighs them
+        self.channels = channel_weights(pairs.latents[::10] if len(pairs) > 20 else pairs.latents).view(-1, 1, 1).to(device)
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"subject": self.guess.subject, "scene": self.guess.scene}

@@ -20,8 +20,7 @@ from torch import Tensor
 from ...miniature import vocabulary as v
 from ...miniature.renderer import render
 from ...miniature.world import sample_individual, sample_scene
-from ...mllm.vision import Vision
-from .methods import pixels
+from ...mllm.vision import Vision, pixels
 from .wishes import instruction
 
 PAPER = {"clip": 0.3, "dino": 0.6}  # for CLIP ViT-B/32 and DINO ViT-S/16

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,16 +18,11 @@ from ...decoder.diffusion import Diffusion
 from ...decoder.first_guess import Reader
 from ...decoder.rows import cafe_plan, text_plan
 from ...miniature.world import COLOURS, KINDS, LAYOUTS, PATTERNS
-from ...mllm.vision import Vision
+from ...mllm.vision import Vision, pixels
 from .build import Made
 from .wishes import subject
 
 GUIDANCE = 3.0  # of the base model
-
-
-def pixels(pictures: Sequence[Image.Image]) -> Tensor:
-    """Pictures of one size -> (B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.stack([np.asarray(p.convert("RGB")) for p in pictures])).permute(0, 3, 1, 2).float() / 255
 
 
 def names_seen(reader: Reader, seen: Tensor) -> list[dict[str, str]]:
@@ -111,9 +105,15 @@ class Drawn:
         return self.vision.semantics(pixels(draw_lines(self.base, lines, seeds, self.steps))).float()
 
 
-def draw(decoder: Diffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], noise: float, steps: int) -> list[Image.Image]:
-    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> B pictures."""
-    guess = None if decoder.first_guess is None else decoder.first_guess(patches, semantics)
+@torch.no_grad()
+def draw(decoder: Diffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], noise: float, steps: int, keep_subject: float = 1.0,
+         follow_words: float = 1.0) -> list[Image.Image]:
+    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> B pictures. A strength of 0 leaves its source out of the
+    guess and of the rows alike."""
+    e, f = keep_subject > 0, follow_words > 0
+    guess = None
+    if decoder.first_guess is not None and (e or f):
+        guess = decoder.first_guess(patches if e else None, semantics if f else None, keep_subject, follow_words)
     seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
-    done = decoder.sample(cafe_plan(1.0, 1.0), seam, seeds, steps, noise=noise, guess=guess)
+    done = decoder.sample(cafe_plan(keep_subject, follow_words, e, f), seam, seeds, steps, noise=noise, guess=guess)
     return [Image.fromarray(a) for a in decoder.decode(done.latents)]

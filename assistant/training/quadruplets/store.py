@@ -14,9 +14,8 @@ from torch import Tensor
 
 from ...miniature.renderer import render
 from ...miniature.world import sample_individual, sample_scene
-from ...mllm.vision import Vision
+from ...mllm.vision import Vision, pixels
 from .filters import Eyes
-from .methods import pixels
 
 BATCH = 64
 
