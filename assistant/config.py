@@ -74,6 +74,7 @@ class GuessConfig:
     text_width: int  # of the reader of words
     text_heads: int
     rank: int  # pages of a kind's book
+    worn_rank: int  # and of its wardrobe
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ MINIATURE = AssistantConfig(
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
         image_size=128, noise=0.5, steps=8,  # a first guess leaves little to do
         guess=GuessConfig(kinds=16, colours=12, patterns=5, layouts=4, eyes=4, contexts=16, lights=3, styles=6, poses=4, worn=8,
-                          hidden=384, text_width=192, text_heads=8, rank=288)),
+                          hidden=384, text_width=192, text_heads=8, rank=256, worn_rank=80)),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, so its pictures are "
            "still soft. A real photo it sees as a drawing; photos need a full-size preset.",
     folder="miniature")

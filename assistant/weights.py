@@ -93,13 +93,16 @@ def save_cafe(unet: nn.Module, values: SemanticValues, folder: Path) -> None:
     save_tensors(folder / "semantic_values.safetensors", values.state_dict(), {"kind": "CAFE: V_H of every cross-attention"})
 
 
+BOOKS = ("index.", "pages.", "wardrobe.", "cloth.", "background")
+
+
 def save_guess(guess: FirstGuess, folder: Path) -> None:
     """Write a first guess, sharded as stock modules are: its books in 8 bits with a scale a page, the rest in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     drop_shards(folder)
     tensors = {k: t.detach().cpu() for k, t in guess.state_dict().items()}
-    for name in [k for k in tensors if k.startswith(("index.", "pages."))]:
-        across = 0 if name.startswith("index.") else 1  # of a matrix, what lies along a page
+    for name in [k for k in tensors if k.startswith(BOOKS)]:
+        across = 0 if name.startswith(("index.", "wardrobe.")) else 1  # of a matrix, what lies along a page
         scale = tensors[name].abs().amax(across, keepdim=True).clamp_min(1e-4) / 127
         tensors[name], tensors[f"{name}.scale"] = (tensors[name] / scale).round().to(torch.int8), scale
     halves = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}

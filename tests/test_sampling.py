@@ -156,7 +156,7 @@ def test_each_solver_goes_on_from_a_guess(name):
 
 def test_a_guess_reads_the_subject_in_the_photo_and_the_scene_in_the_words():
     few = GuessConfig(kinds=3, colours=2, patterns=1, layouts=2, eyes=2, contexts=4, lights=2, styles=2, poses=2, worn=1, hidden=8, text_width=8,
-                      text_heads=2, rank=2)
+                      text_heads=2, rank=2, worn_rank=2)
     guess, drawn = FirstGuess(6, 5, few, (4, 2, 2)), torch.Generator().manual_seed(0)
     patches, semantics, other = (torch.randn(2, *s, generator=drawn) for s in ((3, 6), (5,), (5,)))
     asked, also = guess.read(patches, semantics), guess.read(patches, other)

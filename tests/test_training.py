@@ -20,11 +20,11 @@ from transformers import Dinov2Config, Dinov2Model
 
 from assistant.errors import WeightsError
 from assistant.evaluation.judge import load_judge, load_likeness
-from assistant.miniature.world import COLOURS
+from assistant.miniature.world import ACCESSORIES, COLOURS, individual_held_out
 from assistant.presets import MINIATURE
-from assistant.training import books, bridge
-from assistant.training.data import VIEWS, World, draw, group, labels
-from assistant.training.diffusion import VLoss, encode_patches, encode_semantics, expected
+from assistant.training import books, bridge, drawings
+from assistant.training.data import LABELS, VIEWS, World, draw, group, labels
+from assistant.training.diffusion import VLoss, encode_latents, encode_patches, encode_semantics, expected
 from assistant.training.dino import begin_local
 from assistant.training.guess import GuessTask
 from assistant.training.judge import JudgeTask
@@ -272,33 +272,62 @@ def test_a_linear_reader_names_what_is_in_a_picture_and_patches_are_quiet(world:
     assert reader(patches[:, 1:].float()).square().mean() < 0.05
 
 
-def test_a_first_guess_learns_its_drawings_by_heart_and_is_loaded(world: World, tmp_path: Path) -> None:
-    books.draw_books(tmp_path / "books", SMALL, CHECKPOINTS / "miniature/base/vae", 0, 8, seed=5, workers=1)
-    assert len(books.read_books(tmp_path / "books")[0].latents) == 8 * VIEWS
-    task = GuessTask(SMALL, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8, books=tmp_path / "books")
+@pytest.fixture(scope="module")
+def drawn_books(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("books")
+    drawings.draw_books(folder, SMALL, CHECKPOINTS / "miniature/base/vae", 64, seed=5, workers=1, shard=64)
+    return folder
+
+
+def test_drawings_for_books_are_of_average_build_and_the_same_with_and_without(drawn_books: Path) -> None:
+    (bare,), (dressed,) = (drawings.read_books(drawn_books, sort) for sort in drawings.SORTS)
+    each = 1 + len(ACCESSORIES)
+    assert len(bare.latents) == 64 and len(dressed.latents) == 6 * each and len(drawings.read_books(drawn_books, "bare", 0)) == 0
+    assert (bare.labels[:, LABELS.index("eyes") + 1:] == 0).all()
+    worn = dressed.labels[:, LABELS.index("eyes") + 1:].unflatten(0, (6, each)) > 0
+    assert not worn[:, 0].any() and (worn[:, 1:] == torch.eye(each - 1, dtype=torch.bool)).all()
+    rest = dressed.labels[:, :LABELS.index("eyes") + 1].unflatten(0, (6, each))
+    assert (rest == rest[:, :1]).all()
+    scene = drawings.bare(5, 3)
+    assert scene == drawings.bare(5, 3) and (scene.individual.width, scene.individual.part, scene.scale) == (1.0, 1.0, 0.65)
+    assert not any(individual_held_out(drawings.bare(5, i).individual) for i in range(64))
+
+
+def test_a_first_guess_learns_its_drawings_by_heart_and_is_loaded(world: World, drawn_books: Path, tmp_path: Path) -> None:
+    task = GuessTask(SMALL, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8, books=drawn_books)
     Trainer(task, tmp_path / "state", tmp_path / "first_guess", Options(steps=60)).run()
     again = load_guess(SMALL, tmp_path / "first_guess")
     read = again.read(task.seen[:, None].float(), task.semantics.float())
     assert (read["kind"].argmax(1) == task.names["kind"]).float().mean() > 0.8
-    latents = task.drawn.latents.float()
-    drawn = again.draw(books.shares(SMALL.decoder.guess, task.drawn))
-    assert (drawn - latents).square().mean() < 0.35 * (latents - latents.mean(0)).square().mean()
-    unpacked = task.guess.draw(books.shares(SMALL.decoder.guess, task.drawn)) - drawn
-    assert unpacked.square().mean() < 4e-4 * latents.var()  # what 8 bits a page cost
+    for sort in drawings.SORTS:
+        (found,) = drawings.read_books(drawn_books, sort)
+        latents, told = found.latents.float(), books.shares(SMALL.decoder.guess, found)
+        drawn = again.draw(told)
+        assert (drawn - latents).square().mean() < 0.1 * (latents - latents.mean(0)).square().mean()
+        assert (task.guess.draw(told) - drawn).square().mean() < 4e-4 * latents.var()  # what 8 bits a page cost
+    names = {k: t.clone() for k, t in told.items()}
+    names["worn0"] = torch.eye(names["worn0"].shape[1])[:1].expand_as(names["worn0"])  # the hat comes off
+    moved = (again.draw(names) - drawn).square().mean((1, 2, 3))
+    assert (moved[told["worn0"][:, 0] == 0] > 1e-3).all() and (moved[told["worn0"][:, 0] == 1] < 1e-9).all()
     further = GuessTask(SMALL, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8, warm=tmp_path / "first_guess")
     Trainer(further, tmp_path / "further", tmp_path / "kept", Options(steps=2)).run()
     kept = load_guess(SMALL, tmp_path / "kept")
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(kept.pages, again.pages)) and torch.equal(kept.background, again.background)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(kept.pages, again.pages))
+    assert torch.allclose(kept.background, again.background, atol=1e-5)
     assert not torch.equal(kept.subject.layers[0].weight, again.subject.layers[0].weight)
 
 
-def test_the_autoencoders_decoder_learns_from_latents_and_guesses_and_its_encoder_stays(world: World, tmp_path: Path) -> None:
+def test_the_autoencoders_decoder_learns_from_latents_and_guesses_and_its_encoder_stays(world: World, drawn_books: Path, tmp_path: Path) -> None:
     shutil.copytree(CHECKPOINTS / "miniature/base/vae", tmp_path / "vae")
-    task = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64, guess=CHECKPOINTS / "miniature/first_guess")
-    given = task.batch(np.random.default_rng(0))["latents"]
-    alone = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64).batch(np.random.default_rng(0))["latents"]
-    same = (given == alone).flatten(1).all(1).float().mean()
-    assert 0.3 < same < 0.7 and (given - alone).square().mean() < 0.3 * alone.var()
+    task = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64, guess=CHECKPOINTS / "miniature/first_guess", books=drawn_books)
+    given = task.batch(np.random.default_rng(0))
+    alone = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64).batch(np.random.default_rng(0))
+    exact = encode_latents(world, "cpu", task.vae)
+    assert {k: v.shape for k, v in given.items()} == {k: v.shape for k, v in alone.items()}
+    whole = torch.cat([exact, task.guessed[0]])
+    crops = whole.unfold(2, 8, 1).unfold(3, 8, 1)[:, 0].flatten(1, 2)  # every crop of the first channel
+    of_world = sum(any(torch.equal(z[0], c) for c in crops[:len(exact)].flatten(0, 1)) for z in given["latents"][:16])
+    assert 3 < of_world < 13, "about half of a batch are latents of pictures, the others are guesses"
     before = {k: t.clone() for k, t in task.vae.state_dict().items()}
     Trainer(task, tmp_path / "state", tmp_path / "vae", Options(steps=1)).run()
     after = load_vae(tmp_path / "vae").state_dict()
@@ -306,14 +335,12 @@ def test_the_autoencoders_decoder_learns_from_latents_and_guesses_and_its_encode
     assert not torch.equal(after["decoder.mid_block.resnets.0.conv1.weight"], before["decoder.mid_block.resnets.0.conv1.weight"])
 
 
-def test_what_labels_do_not_say_of_a_drawing_is_drawn_by_lot_again(world: World) -> None:
-    latents = torch.zeros(6 * VIEWS, 1, 1, 1)
-    drawn = books.of_world(world, latents)
+def test_where_a_pattern_lies_is_drawn_by_lot_again(world: World) -> None:
     scenes = [s for g in range(6) for s in group(5, g).scenes]
-    assert [labels(s) for s in scenes] == drawn.labels.tolist()
-    assert drawn.layouts.tolist() == [s.individual.layout for s in scenes]
-    assert drawn.builds[4, 0] == pytest.approx((scenes[4].individual.width - 1) / 0.023, abs=1e-4)
-    assert torch.equal(books.of_world(world, latents).builds, drawn.builds)  # from the file
+    assert [labels(s) for s in scenes] == world["labels"][:6 * VIEWS].tolist()
+    found = books.layouts(world)
+    assert found[:6 * VIEWS].tolist() == [s.individual.layout for s in scenes]
+    assert torch.equal(books.layouts(world), found)  # from the file
 
 
 def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(world: World, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ STAGES = (
     Stage("text_reader", "text_reader", ".", 0.01, 64),
 )
 GROUPS = 20_480  # of three pictures each
-BOOKS = 61_440  # of three drawings each, the set's included, for the first guess's books
-TALKS = 40_000  # dialogues without pictures
+BOOKS = 65_536  # bare heroes for the first guess's books, and about as many dressed ones
+TALKS = 100_000  # dialogues without pictures
 JUDGE_GROUPS = 16_384
 TRAIN_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 900_001, 500_001

@@ -27,7 +27,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
     if stage.task == "vae":
         from .vae import VaeTask
-        return VaeTask(config, world, device, model / "base/vae", batch, model / "first_guess")
+        return VaeTask(config, world, device, model / "base/vae", batch, model / "first_guess", args.run / "books")
     if stage.task == "clip":
         from .clip import ClipTask
         return ClipTask(config, world, device, batch)
@@ -36,10 +36,10 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         return DinoTask(config, world, device, batch, args.init)
     if stage.task == "language":
         from .language import LanguageTask
-        return LanguageTask(config, world, device, model, batch)
+        return LanguageTask(config, world, device, model, batch, args.init)
     if stage.task == "judge":
         from .judge import JudgeTask
-        return JudgeTask(config, world, device, batch)
+        return JudgeTask(config, world, device, batch, args.init)
     if stage.task == "likeness":
         from .likeness import LikenessTask
         return LikenessTask(config, world, device, model / "judge", batch)
@@ -51,7 +51,8 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         return TrunkTask(config, world, device, model, batch)
     if stage.task == "guess":
         from .guess import GuessTask
-        return GuessTask(config, world, device, model, batch, args.run / "books", args.init)
+        books = args.run / "books"
+        return GuessTask(config, world, device, model, batch, books if books.exists() else None, args.init)
     if stage.task == "text_reader":
         from .text_reader import TextReaderTask
         return TextReaderTask(config, world, device, model / "base/text_encoder", batch)
@@ -96,12 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, help="batch size (default: the recipe's)")
     p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
     p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
-    p.add_argument("--init", type=Path, help="dino, base, cafe, guess: a folder of finished weights to go on from; a guess keeps its books")
+    p.add_argument("--init", type=Path, help="dino, language, base, cafe, guess, judge: a folder of finished weights to go on from")
     p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS}; "
-                   f"draw-books: how many with the set's own, {BOOKS})")
+                   f"draw-books: how many heroes, {BOOKS})")
     p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw: processes (default: %(default)s)")
     p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
@@ -158,11 +159,11 @@ def _tokenizers(config: AssistantConfig) -> None:
 
 
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
-    from .books import draw_books
     from .data import draw
+    from .drawings import draw_books
 
     if what == "draw-books":
-        draw_books(args.run / "books", config, args.run / "model/base/vae", GROUPS, args.groups or BOOKS, TRAIN_SEED, args.workers)
+        draw_books(args.run / "books", config, args.run / "model/base/vae", args.groups or BOOKS, TRAIN_SEED, args.workers)
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, 0, JUDGE_SEED, args.workers)
     else:

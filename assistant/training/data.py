@@ -19,6 +19,7 @@ from PIL import Image
 from ..config import AssistantConfig
 from ..miniature.captions import caption
 from ..miniature.dialogues import Dialogue, dialogue
+from ..miniature.reading import read
 from ..miniature.renderer import render
 from ..miniature.visual_words import MOST, visual_words
 from ..miniature.world import (ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES, Scene,
@@ -55,6 +56,15 @@ def group(seed: int, index: int, held_out: bool = False) -> Group:
     while len(scenes) < VIEWS:
         scenes.append(sample_scene(rng, talk.photo.individual, None if held_out else False))
     return Group(tuple(scenes), talk)
+
+
+def talk_of(rng: random.Random, held_out: bool = False) -> Dialogue:
+    """A dialogue without its pictures; two in three first name a place, a pose or a thing to wear, whose words are many and each rare."""
+    pointed = rng.random() < 2 / 3
+    while True:
+        talk = dialogue(rng, held_out)
+        if not pointed or read(talk.exchanges[0].user).keys() & {"context", "pose", "accessories"}:
+            return talk
 
 
 def labels(scene: Scene) -> list[int]:
@@ -128,7 +138,7 @@ def _draw_shard(args: tuple) -> int:
             _line(out, g, one.dialogue, one.scenes, builder)
     rng = random.Random(f"{seed}/talk/{shard}/{held_out}")
     for row in range(shard * talks * SHARD // groups, min(talks, (shard + 1) * talks * SHARD // groups)):
-        _line(out, groups + row, dialogue(rng, held_out), (), builder)
+        _line(out, groups + row, talk_of(rng, held_out), (), builder)
     (folder / f"shard-{shard:05}.done").touch()
     return shard
 

@@ -21,7 +21,7 @@ from ..config import AssistantConfig
 from ..miniature.world import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LAYOUTS, LIGHTS, PATTERNS, POSES, STYLES
 from ..miniature.patches import principal
 from ..weights import save_module
-from .books import coats, truths
+from .books import coats, layouts
 from .data import World
 
 CLASSES = (len(KINDS), len(COLOURS), len(COLOURS), len(PATTERNS), len(CONTEXTS), len(LIGHTS), len(STYLES), len(POSES),
@@ -129,7 +129,7 @@ class DinoTask:
             begin_from_pixels(self.dino.embeddings.patch_embeddings.projection, self.dino.embeddings.position_embeddings,
                               self._pixels(torch.from_numpy(world["images"][:128].copy())))
             begin_local(self.dino, torch.Generator().manual_seed(0))
-        self.layouts = truths(world)["layouts"]
+        self.layouts = layouts(world)
         self.dino.to(device).train()
         self.patch = config.vision.dino["patch_size"]
         self.heads = Heads(config.vision.patch_width, self.patch).to(device)

@@ -12,35 +12,37 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..decoder.first_guess import FirstGuess
-from ..weights import load_guess, load_vae, load_vision, save_guess
-from .books import Drawn, fit_books, names_of, of_world, read_books
+from ..weights import load_guess, load_vision, save_guess
+from .books import fit_books, layouts, names_of
 from .data import World
-from .diffusion import aims, encode_latents, encode_patches, encode_semantics, expected
+from .diffusion import aims, encode_patches, encode_semantics, expected
+from .drawings import SORTS, Drawn, read_books
 
 SHAKEN = 0.5  # how far E is shaken in training, in its deviations: an individual is not to be known by heart
 
 
 class GuessTask:
-    """`init` is a folder with dino, clip and base/vae; `books` one with further drawings (`draw_books`), or none; `warm` one with a
-    first guess whose books are kept and whose readers go on."""
+    """`init` is a folder with dino and clip; `books` one with what `draw_books` drew; `warm` one with a first guess whose readers go
+    on, and whose books are kept where `books` is none."""
 
     name, lr = "guess", 3e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 512,
                  books: Path | None = None, warm: Path | None = None) -> None:
-        self.world, self.device, self.batch_size, self.books, self.warm = world, device, batch_size, books, warm
+        self.world, self.device, self.batch_size, self.books = world, device, batch_size, books
         self.vision = load_vision(config, init).to(device)
         self.semantics = encode_semantics(world, device, self.vision)
         self.expected = expected(world, self.semantics)
         self.seen = encode_patches(world, device, self.vision)[:, 0].clone()
-        self.drawn = of_world(world, encode_latents(world, device, load_vae(init / "base/vae").to(device)).cpu())
-        self.guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess,
-                                tuple(self.drawn.latents.shape[1:])).to(device)
-        if warm:
-            self.guess.load_state_dict(load_guess(config, warm).state_dict())
+        side = config.decoder.unet["sample_size"]
+        self.guess = load_guess(config, warm) if warm else FirstGuess(
+            config.vision.patch_width, config.language.semantic_width, config.decoder.guess, (config.decoder.unet["in_channels"], side, side))
+        self.guess.to(device)
         for reader, x in ((self.guess.subject, self.seen), (self.guess.scene, self.semantics)):
-            reader.standardise(x)
-        self.names = {k: t.to(device) for k, t in names_of(config.decoder.guess, self.drawn.labels, self.drawn.layouts).items()}
+            reader.requires_grad_(True).train()
+            if not warm:
+                reader.standardise(x)
+        self.names = {k: t.to(device) for k, t in names_of(config.decoder.guess, torch.from_numpy(world["labels"].copy()), layouts(world)).items()}
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"subject": self.guess.subject, "scene": self.guess.scene}
@@ -62,8 +64,8 @@ class GuessTask:
         return torch.stack(losses).sum(), {k: right[k] for k in ("E kind", "E colour", "E coat", "F context", "F style", "F pose")}
 
     def export(self, folder: Path) -> None:
-        if self.warm is None:
-            fit_books(self.guess.cpu(), Drawn.joined([self.drawn, *(read_books(self.books) if self.books else [])]))
+        if self.books is not None:
+            fit_books(self.guess.cpu(), *(Drawn.joined(read_books(self.books, sort)) for sort in SORTS))
         save_guess(self.guess.cpu(), folder)
 
     def sheet(self, path: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ..config import AssistantConfig
 from ..miniature.visual_words import MOST, VISUAL_WORDS
 from ..miniature.world import KINDS, PATTERNS
-from ..weights import load_vision, save_llama
+from ..weights import load_llama, load_vision, save_llama
 from .data import LABELS, World
 from .diffusion import read_patches
 from .reading import amounts, word_reader
@@ -35,19 +35,20 @@ def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 class LanguageTask:
-    """`init` is a folder with dino and clip."""
+    """`init` is a folder with dino and clip; `warm` one with an M to go on from, or none."""
 
     name, lr = "language", 3e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32, warm: Path | None = None) -> None:
         self.world, self.device, self.batch_size = world, device, batch_size
         self.tokenizer = dialogue_tokenizer(config)
         self.slots = config.picture_tokens
         ids = self.tokenizer.convert_tokens_to_ids
         self.first_visual, self.scene = ids(VISUAL_WORDS[0]), ids("<scene>")
-        self.llama = LlamaForCausalLM(LlamaConfig(
+        self.llama = load_llama(warm)[0].requires_grad_(True) if warm else LlamaForCausalLM(LlamaConfig(
             **config.language.llama, bos_token_id=self.tokenizer.bos_token_id, eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=self.tokenizer.pad_token_id, attn_implementation="sdpa")).to(device).train()
+            pad_token_id=self.tokenizer.pad_token_id, attn_implementation="sdpa"))
+        self.llama.to(device).train()
         self.patches = read_patches(world, device, load_vision(config, init).to(device), config.language.picture_side)
         self.reader = word_reader(world, self.patches)
         labels = torch.from_numpy(world["labels"][:len(self.patches)].copy()).to(device).long()

@@ -21,7 +21,7 @@ from ..decoder.rows import CONDITIONAL, Row
 from ..decoder.text_reader import TextReader
 from ..miniature.vocabulary import KIND_WORDS
 from ..weights import save_module, save_tensors
-from .books import names_of, truths
+from .books import layouts, names_of
 from .data import CAPTIONS, LABELS, VIEWS, World
 from .tokens import caption_tokenizer
 
@@ -56,7 +56,7 @@ class TextReaderTask:
         self.text = CLIPTextModel.from_pretrained(text, dtype=torch.float32).to(device).train()
         self.reader = TextReader(self.text.config.hidden_size, config.decoder.guess).to(device).train()
         named = torch.from_numpy(world["labels"].copy()).to(device)
-        self.names = names_of(config.decoder.guess, named, truths(world)["layouts"].to(device))
+        self.names = names_of(config.decoder.guess, named, layouts(world).to(device))
         first, second = (named[world.groups * VIEWS, LABELS.index(k)].long() for k in ("colour", "second"))
         together = torch.zeros_like(self.reader.pairs).index_put_((first, second), torch.ones(len(first), device=device), accumulate=True)
         odds = together / together.sum(1, keepdim=True).clamp_min(1) / (together.sum(0) / len(first)).clamp_min(1e-6)

@@ -17,19 +17,22 @@ from torch import Tensor, nn
 from ..config import AssistantConfig
 from ..miniature.patches import write_encoder
 from ..weights import load_guess, load_vae, save_module, save_preview
-from .books import of_world, shares
+from .books import shares
 from .data import World
 from .diffusion import encode_latents, inner_matrices
+from .drawings import SORTS, Drawn, read_books
 from .sheets import grid
 
 CROP = 8  # latents, each way
+SHARDS = 12  # of drawings for books, of each sort, that guesses are made of
 
 
 class VaeTask:
     name, lr = "vae", 2e-3
 
     def __init__(self, config: AssistantConfig, world: World, device: str, folder: Path, batch_size: int = 16,
-                 guess: Path | None = None) -> None:
+                 guess: Path | None = None, books: Path | None = None) -> None:
+        """`guess` and `books`: a first guess and the drawings that its books were fitted to, once there are both."""
         self.world, self.device, self.batch_size, self.folder = world, device, batch_size, folder
         if not (folder / "config.json").exists():
             self._start(config)
@@ -38,7 +41,8 @@ class VaeTask:
             part.requires_grad_(True).train()
         self.latents = encode_latents(world, device, self.vae)
         self.factor = config.decoder.image_size // self.latents.shape[-1]
-        self.guessed = self._guessed(config, guess) if guess is not None and guess.exists() else None
+        drawn = [d for sort in SORTS for d in read_books(books, sort, SHARDS)] if guess and guess.exists() and books else []
+        self.guessed = self._guessed(config, guess, drawn) if drawn else None
         self.matrices = inner_matrices("decoder", self.vae.decoder)
 
     def _start(self, config: AssistantConfig) -> None:
@@ -58,26 +62,28 @@ class VaeTask:
         save_preview(self.folder, fit[:-1], fit[-1])
 
     @torch.no_grad()
-    def _guessed(self, config: AssistantConfig, folder: Path) -> Tensor:
-        """The first guess of every picture, told the truth: soft where its books are, for the decoder to make crisp."""
-        guess, drawn = load_guess(config, folder), of_world(self.world, self.latents.cpu())
-        read = shares(config.decoder.guess, drawn)
-        parts = torch.arange(len(self.latents)).split(512)
-        return torch.cat([guess.draw({k: v[at] for k, v in read.items()}).half() for at in parts]).to(self.device)
+    def _guessed(self, config: AssistantConfig, folder: Path, drawn: list[Drawn]) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """The first guesses of drawings, told the truth: soft where its books are, for the decoder to make crisp; with images, masks."""
+        guess = load_guess(config, folder)
+        latents = [guess.draw(shares(config.decoder.guess, d)).half() for d in drawn]
+        return torch.cat(latents), *(np.concatenate([getattr(d, k).numpy() for d in drawn]) for k in ("images", "masks"))
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"decoder": self.vae.decoder, "post": self.vae.post_quant_conv}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        at = self.world.pictures(rng, self.batch_size)
-        top, left = rng.integers(0, self.latents.shape[-1] - CROP + 1, (2, self.batch_size))
-        f = self.factor
-        x = np.stack([self.world["images"][i, f * y:f * (y + CROP), f * c:f * (c + CROP)] for i, y, c in zip(at, top, left)])
-        m = np.stack([self.world["masks"][i, y:y + CROP, c:c + CROP] for i, y, c in zip(at, top, left)])
+        known = (self.latents, self.world["images"], self.world["masks"])
         from_guess = rng.random(self.batch_size) < (0.5 if self.guessed is not None else 0.0)
-        of = [self.guessed if g else self.latents for g in from_guess]
-        z = torch.stack([of[k][i, :, y:y + CROP, c:c + CROP] for k, (i, y, c) in enumerate(zip(at, top, left))])
-        return {"images": torch.from_numpy(x), "masks": torch.from_numpy(m), "latents": z.cpu()}
+        at = np.where(from_guess, rng.integers(0, len(self.guessed[0]) if self.guessed else 1, self.batch_size),
+                      self.world.pictures(rng, self.batch_size))
+        top, left = rng.integers(0, self.latents.shape[-1] - CROP + 1, (2, self.batch_size))
+        f, latents, images, masks = self.factor, [], [], []
+        for k, (i, y, c) in enumerate(zip(at, top, left)):
+            z, x, m = self.guessed if from_guess[k] else known
+            latents.append(z[i, :, y:y + CROP, c:c + CROP])
+            images.append(x[i, f * y:f * (y + CROP), f * c:f * (c + CROP)])
+            masks.append(m[i, y:y + CROP, c:c + CROP])
+        return {"images": torch.from_numpy(np.stack(images)), "masks": torch.from_numpy(np.stack(masks)), "latents": torch.stack(latents).cpu()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x = (batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
