@@ -9,13 +9,10 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
-import queue
 import secrets
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 
+from .background import events_of
+from .board import MixEvent, MixRequest
 from .conditioning import Conditioning
 from .config import AssistantConfig
 from .control.cafe import Cafe
@@ -35,8 +34,10 @@ from .decoder.rows import cafe_plan
 from .decoder.sampling import Denoised
 from .errors import InputError
 from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
+from .mixing.engine import Mixing
 from .mllm.language import LanguageModel, Spoken
 from .mllm.vision import Vision, pad_square, pixels
+from .png import write_png
 
 DEFAULT_WISH = "surprise me with something creative"
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
@@ -63,6 +64,7 @@ class Assistant:
         self.config, self.vision, self.language, self.decoder = config, vision, language, decoder
         self.weights, self.subjects = weights, subjects
         self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._mixing = Mixing(self)
 
     def info(self) -> EngineInfo:
         device = str(self.decoder.device)
@@ -134,50 +136,36 @@ class Assistant:
 
         # 6. what is needed to draw it again, written into the file itself
         metadata = self._metadata(request, photo, spoken.text, settings, semantics, denoised)
-        reply = Reply(spoken.text, _png(picture, metadata), seed, settings, metadata,
+        reply = Reply(spoken.text, write_png(picture, metadata), seed, settings, metadata,
                       {} if denoised.stopped else self._likeness(picture, seen, semantics), seconds, denoised.stopped)
         yield reply
 
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
+        """Draw mixes of pictures and words (eq. 4): yield Sketch and Progress, then exactly one MixReply.
+
+        Raises:
+            InputError: a setting, a weight or a number of pictures outside its limits.
+        """
+        settings = check(request.settings)
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        yield from self._mixing.mix(dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed)), cancel)
+
     def _draw(self, condition: Conditioning, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
         """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
-        events: queue.Queue[Progress | Denoised | BaseException] = queue.Queue()
-        closed = threading.Event()
+        def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
+            def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
+                preview = None if estimate is None else write_png(np.asarray(self.decoder.decode_preview(estimate)[0]))
+                emit(Progress(step, steps, preview))
 
-        class Either:
-            def is_set(self) -> bool:
-                return closed.is_set() or cancel.is_set()
+            plan = cafe_plan(settings.keep_subject, settings.follow_words, condition.patches is not None, condition.semantics is not None)
+            seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
+            guess = None
+            if self.decoder.first_guess is not None:
+                guess = self.decoder.first_guess(condition.patches, condition.semantics, settings.keep_subject, settings.follow_words)
+            return self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop,
+                                       self.config.decoder.noise, guess)
 
-        def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
-            preview = None if estimate is None else _png(np.asarray(self.decoder.decode_preview(estimate)[0]))
-            events.put(Progress(step, steps, preview))
-
-        def work() -> None:
-            try:
-                plan = cafe_plan(settings.keep_subject, settings.follow_words, condition.patches is not None,
-                                 condition.semantics is not None)
-                seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
-                guess = None
-                if self.decoder.first_guess is not None:
-                    guess = self.decoder.first_guess(condition.patches, condition.semantics, settings.keep_subject,
-                                                     settings.follow_words)
-                events.put(self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step,
-                                               settings.preview_every, Either(), self.config.decoder.noise, guess))
-            except BaseException as error:  # handed over to the caller's thread, whole
-                events.put(error)
-
-        worker = threading.Thread(target=work, name="denoise", daemon=True)
-        worker.start()
-        try:
-            while True:
-                item = events.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-                if isinstance(item, Denoised):
-                    return
-        finally:
-            closed.set()
-            worker.join()
+        return events_of(work, cancel)
 
     def _metadata(self, request: Request, photo: Photo, text: str, settings: Settings, semantics: Tensor,
                   denoised: Denoised) -> dict[str, Any]:
@@ -229,16 +217,6 @@ def _from_metadata(metadata: Any, device: torch.device) -> tuple[str, Tensor]:
         return str(metadata["reply"]), torch.from_numpy(vector.copy())[None].to(device)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
-
-
-def _png(picture: np.ndarray, metadata: dict[str, Any] | None = None) -> bytes:
-    """PNG bytes of (H, W, 3) uint8, with `metadata` as one JSON text chunk."""
-    info = PngImagePlugin.PngInfo()
-    if metadata:
-        info.add_itxt("assistant", json.dumps(metadata, ensure_ascii=False))
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", pnginfo=info)
-    return out.getvalue()
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
