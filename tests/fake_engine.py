@@ -23,6 +23,7 @@ from assistant.errors import AssistantError  # noqa: E402
 from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request,  # noqa: E402
                                 Words)
 from assistant.session.intake import read_photo  # noqa: E402
+from tests.fake_teacher import FakeTeacher  # noqa: E402
 
 NAMES = ("Cat", "Dog", "Owl", "Duck", "Fish", "Teapot", "Robot", "Car")
 
@@ -61,6 +62,7 @@ class FakeEngine:
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
+        self.teacher = FakeTeacher(2 * pause)
         self.requests: list[Request] = []
         self._subjects = tuple(
             ReadySubject(name, read_photo(png_of(draw(n))),

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages"},
     "decoder": {"conditioning", "config"},
-    "concepts": {"control", "decoder", "conditioning"},
+    "concepts": {"control", "decoder", "conditioning", "messages", "background", "png"},
     "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights"},
     "bench": {"conditioning", "control", "decoder", "messages", "pipeline", "board"},

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from assistant.errors import AssistantError, BusyError, NotFoundError
 from assistant.messages import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
+from assistant.session.device import Device
 from assistant.session.intake import read_photo, read_text
 from assistant.session.job import Job
+from assistant.session.learning import Learning
 from assistant.session.queue import FairQueue
 from assistant.session.records import Conversation, StoredTurn
 from assistant.session.store import Store
@@ -30,7 +32,7 @@ class SessionManager:
     """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
 
     Args:
-        engine: answers one request at a time.
+        engine: answers one request at a time; one with a `teacher` learns concepts too: see `learning`.
         store: keeps everything.
         queue_size: turns that may wait, beside the one being answered.
     """
@@ -41,6 +43,9 @@ class SessionManager:
         self._queue: FairQueue[Job] = FairQueue()
         self._jobs: dict[str, Job] = {}  # by conversation: waiting or running
         self._closing = False
+        self._device = Device()
+        teacher = getattr(engine, "teacher", None)
+        self.learning = Learning(teacher, store, self._device) if teacher is not None else None
         self._worker = threading.Thread(target=self._work, name="device", daemon=True)
         self._worker.start()
 
@@ -147,6 +152,8 @@ class SessionManager:
                 job.cancel.set()
             self._changed.notify_all()
         self._worker.join(seconds)
+        if self.learning is not None:
+            self.learning.close(seconds)
 
     # inside
 
@@ -155,7 +162,8 @@ class SessionManager:
         turns = self._store.turns(conversation_id, owner)
         redraw_of = (again.redraw_of or again.id) if again else None  # the first of its kind, however often redrawn
         history = self._history(turns, before=redraw_of)
-        request = Request(text, photo, history, settings, redraw=(again.metadata or None) if again else None)
+        library = self.learning.library(owner) if self.learning is not None else None
+        request = Request(text, photo, history, settings, redraw=(again.metadata or None) if again else None, library=library)
         with self._changed:
             if conversation_id in self._jobs:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
@@ -202,7 +210,8 @@ class SessionManager:
                 job = self._queue.take()
                 self._changed.notify_all()  # the others moved up
             try:
-                self._answer(job)
+                with self._device.turn():
+                    self._answer(job)
             except AssistantError as error:
                 self._keep_error(job, error)
             except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -51,6 +52,43 @@ class Findings:
     missing: tuple[str, ...]
     damaged: tuple[str, ...]
     strays: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A concept that is being learned, or was. Pictures, masks and previews are names of files."""
+
+    id: int
+    owner: str
+    created: float
+    updated: float
+    kind: str
+    name: str
+    noun: str
+    pictures: tuple[str, ...]
+    masks: tuple[str | None, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "waiting"  # one of STATUSES, or dropped
+    attempt: int = 0  # how often it was taken up
+    step: int = 0  # done, as far as is durable
+    steps: int = 0  # in all; 0 before it was first taken up
+    losses: tuple[float, ...] = ()  # of every step, or thinned evenly
+    previews: tuple[tuple[int, str], ...] = ()  # (step, picture), oldest first
+    error: str | None = None
+    left: float | None = None  # seconds, while it runs, as far as known
+
+    @property
+    def open(self) -> bool:
+        """Waiting or running."""
+        return self.status in ("waiting", "running")
+
+
+def lesson_of(row: sqlite3.Row) -> Lesson:
+    """A row of the table `lessons` as a value."""
+    values = dict(row)
+    for name in ("pictures", "masks", "losses", "previews"):
+        values[name] = tuple(tuple(one) if isinstance(one, list) else one for one in json.loads(values[name]))
+    return Lesson(**{**values, "options": json.loads(values["options"])})
 
 
 def turn_of(row: sqlite3.Row) -> StoredTurn:

@@ -29,6 +29,13 @@ from assistant.session.records import Conversation, Findings, StoredTurn, turn_o
 TITLE_CHARACTERS = 60
 TRASH_SECONDS = 24 * 3600  # a deleted conversation can be brought back for this long
 
+# Whose each kept picture is, and whether it is in sight: every column that names one.
+_NAMED = " UNION ALL ".join(
+    [f"SELECT c.owner, t.{column} AS name, c.deleted IS NULL AS shown FROM turns t JOIN conversations c "
+     "ON c.id = t.conversation_id" for column in ("photo", "picture")]
+    + [f"SELECT l.owner, {value} AS name, l.status <> 'dropped' AS shown FROM lessons l, json_each(l.{column}) e"
+       for column, value in (("pictures", "e.value"), ("masks", "e.value"), ("previews", "json_extract(e.value, '$[1]')"))])
+
 
 def default_data_dir() -> Path:
     """CAFE_DATA_DIR, else the platform's folder for a user's data. Never the working directory."""
@@ -83,19 +90,19 @@ class Store:
     def create(self, owner: str, title: str = "") -> Conversation:
         now = time.time()
         one = Conversation(secrets.token_urlsafe(12), owner, title, now, now)
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("INSERT INTO conversations (id, owner, title, created, updated) VALUES (?, ?, ?, ?, ?)",
                        (one.id, owner, title, now, now))
         return one
 
     def conversations(self, owner: str, limit: int = 200) -> list[Conversation]:
         """This owner's, last used first."""
-        rows = self._read("SELECT id, owner, title, created, updated FROM conversations "
+        rows = self.rows("SELECT id, owner, title, created, updated FROM conversations "
                           "WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, limit))
         return [Conversation(**dict(row)) for row in rows]
 
     def conversation(self, conversation_id: str, owner: str) -> Conversation:
-        rows = self._read("SELECT id, owner, title, created, updated FROM conversations "
+        rows = self.rows("SELECT id, owner, title, created, updated FROM conversations "
                           "WHERE id = ? AND owner = ? AND deleted IS NULL", (conversation_id, owner))
         if not rows:
             raise NotFoundError("This conversation is not here any more.", "Start a new one.")
@@ -123,7 +130,7 @@ class Store:
             self.files.keep(photo.png)
         now = time.time()
         title = " ".join(text.split())[:TITLE_CHARACTERS] or "A picture"
-        with self._write() as db:
+        with self.transaction() as db:
             turn_id = db.execute(
                 "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -151,11 +158,11 @@ class Store:
     def turns(self, conversation_id: str, owner: str) -> list[StoredTurn]:
         """Oldest first."""
         self.conversation(conversation_id, owner)
-        return [turn_of(row) for row in self._read("SELECT * FROM turns WHERE conversation_id = ? ORDER BY id",
+        return [turn_of(row) for row in self.rows("SELECT * FROM turns WHERE conversation_id = ? ORDER BY id",
                                                  (conversation_id,))]
 
     def turn(self, turn_id: int, owner: str) -> StoredTurn:
-        rows = self._read("SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id "
+        rows = self.rows("SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id "
                           "WHERE t.id = ? AND c.owner = ? AND c.deleted IS NULL", (turn_id, owner))
         if not rows:
             raise NotFoundError("This turn is not here any more.", "Reload the page.")
@@ -163,7 +170,7 @@ class Store:
 
     def gallery(self, owner: str, limit: int = 24) -> list[StoredTurn]:
         """Turns that drew a picture, newest first."""
-        return [turn_of(row) for row in self._read(
+        return [turn_of(row) for row in self.rows(
             "SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE c.owner = ? "
             "AND c.deleted IS NULL AND t.picture IS NOT NULL ORDER BY t.id DESC LIMIT ?", (owner, limit))]
 
@@ -174,18 +181,15 @@ class Store:
         return self.files.read(name)
 
     def picture_for(self, owner: str, name: str) -> bytes:
-        """The bytes of a picture that appears in one of this owner's conversations."""
-        rows = self._read("SELECT 1 FROM turns t JOIN conversations c ON c.id = t.conversation_id "
-                          "WHERE c.owner = ? AND c.deleted IS NULL AND (t.picture = ? OR t.photo = ?) LIMIT 1",
-                          (owner, name, name))
+        """The bytes of a picture that appears in one of this owner's conversations or lessons."""
+        rows = self.rows(f"SELECT 1 FROM ({_NAMED}) WHERE owner = ? AND name = ? AND shown LIMIT 1", (owner, name))
         if not rows:
             raise NotFoundError("This picture is not here.", "Reload the page.")
         return self.read_picture(name)
 
     def verify(self) -> Findings:
         """Read every picture and compare it with its name."""
-        named = {row[0] for row in self._read("SELECT photo FROM turns WHERE photo IS NOT NULL UNION "
-                                              "SELECT picture FROM turns WHERE picture IS NOT NULL", ())}
+        named = self._named()
         files = self.files.names()
         return Findings(tuple(sorted(named - files)), tuple(sorted(self.files.damaged())), tuple(sorted(files - named)))
 
@@ -193,13 +197,18 @@ class Store:
 
     def _sweep(self) -> None:
         """At a start: what ran when the last process ended was interrupted; old deletions become final."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("UPDATE turns SET status = 'interrupted' WHERE status IN ('waiting', 'running')")
+            db.execute("UPDATE lessons SET status = 'interrupted' WHERE status IN ('waiting', 'running')")
+            db.execute("DELETE FROM lessons WHERE status = 'dropped' AND updated < ?", (time.time() - TRASH_SECONDS,))
             db.execute("DELETE FROM conversations WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
-        named = {row[0] for row in self._read("SELECT photo FROM turns UNION SELECT picture FROM turns", ())}
-        self.files.sweep(keep=named)
+        self.files.sweep(keep=self._named())
 
-    def _read(self, sql: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+    def _named(self) -> set[str]:
+        """Pictures that any row points to."""
+        return {row[0] for row in self.rows(f"SELECT name FROM ({_NAMED}) WHERE name IS NOT NULL")}
+
+    def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         try:
             with self._lock:
                 return self._db.execute(sql, values).fetchall()
@@ -208,7 +217,7 @@ class Store:
                                "Check the folder and start again.") from error
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._lock:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -223,7 +232,7 @@ class Store:
                                "Free some space or check the folder's permissions.") from error
 
     def _change(self, sql: str, values: tuple[Any, ...]) -> None:
-        with self._write() as db:
+        with self.transaction() as db:
             if db.execute(sql, values).rowcount == 0:
                 raise NotFoundError("This conversation is not here any more.", "Start a new one.")
 
