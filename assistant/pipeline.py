@@ -12,7 +12,7 @@ import io
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from torch import Tensor
 
 from .background import events_of
 from .board import MixEvent, MixRequest
+from .concepts.answer import answer
+from .concepts.prompt import named
+from .concepts.teaching import Teacher
 from .conditioning import Conditioning
 from .config import AssistantConfig
 from .control.cafe import Cafe
@@ -57,14 +60,16 @@ class Assistant:
 
     Args:
         weights: short hash of the weight files; part of every picture's metadata.
+        base: the text-to-image model that draws with learned concepts, and its hash; None: no concepts.
     """
 
     def __init__(self, config: AssistantConfig, vision: Vision, language: LanguageModel, decoder: Diffusion, weights: str,
-                 subjects: tuple[ReadySubject, ...] = ()) -> None:
+                 subjects: tuple[ReadySubject, ...] = (), base: tuple[Diffusion, str] | None = None) -> None:
         self.config, self.vision, self.language, self.decoder = config, vision, language, decoder
         self.weights, self.subjects = weights, subjects
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._mixing = Mixing(self)
+        self.teacher = Teacher(*base, config.decoder.image_size, self.kinds, config.decoder.steps) if base is not None else None
 
     def info(self) -> EngineInfo:
         device = str(self.decoder.device)
@@ -93,6 +98,11 @@ class Assistant:
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         settings = dataclasses.replace(settings, seed=seed)
         started, seconds = time.monotonic(), {}
+
+        # 1b. learned concepts are the base model's, which draws from words
+        if self.teacher is not None and request.library is not None and named(request.text):
+            yield from answer(self.teacher.base, request, settings, cancel, self._stamp())
+            return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
         photo, history = _subject(request)
@@ -170,10 +180,21 @@ class Assistant:
     def _metadata(self, request: Request, photo: Photo, text: str, settings: Settings, semantics: Tensor,
                   denoised: Denoised) -> dict[str, Any]:
         vector = semantics[0].cpu().numpy().astype("<f4").tobytes()
-        return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights, "method": "CAFE",
-                **dataclasses.asdict(settings), "prompt": request.text, "reply": text, "reference": photo.sha256,
+        return {**self._stamp(), "method": "CAFE", **dataclasses.asdict(settings), "prompt": request.text, "reply": text, "reference": photo.sha256,
                 "like": request.like.sha256 if request.like else None, "steps_done": denoised.steps_done,
                 "stopped": denoised.stopped, "semantics": base64.b64encode(vector).decode()}
+
+    def _stamp(self) -> dict[str, Any]:
+        return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights}
+
+    def kinds(self, photos: Sequence[Photo]) -> list[tuple[str, float]]:
+        """Of each photo, the likeliest kind of thing, in the base model's words, and how likely E's reader finds it; none where the
+        preset has no such reader."""
+        guess, nouns = self.decoder.first_guess, self.config.nouns
+        if guess is None or not nouns:
+            return []
+        chances = [guess.subject(self.see(photo).patches[:, 0])["kind"].softmax(1)[0] for photo in photos]
+        return [(nouns[int(c.argmax())], float(c.max())) for c in chances]
 
     def _likeness(self, picture: np.ndarray, seen: Seen, semantics: Tensor) -> dict[str, float]:
         """How near the picture is: to the subject, by E's class tokens; to the words, by F against H(s). 0 to 1."""
