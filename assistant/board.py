@@ -184,3 +184,7 @@ class Mixer(Protocol):
             AssistantError: with a sentence and a remedy.
         """
         ...
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        """A picture that the base text-to-image model draws of words, as PNG. Raises AssistantError."""
+        ...

@@ -55,6 +55,8 @@ class Request:
     like: Photo | None = None  # w: F(w) takes the place of H(s), and the language model is skipped
     redraw: Mapping[str, Any] | None = None  # metadata of an earlier picture: its words and H(s) again, drawn anew
     library: Any = None  # the owner's learned concepts, as the engine's `Teacher` opened them; a text names them <so>
+    mix: Any = None  # a `board.Mix` takes the place of H(s), and `say` of the language model's words
+    say: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from .background import events_of
-from .board import MixEvent, MixRequest
+from .board import MixEvent, MixRequest, Sketch
 from .concepts.answer import answer
 from .concepts.prompt import named
 from .concepts.teaching import Teacher
@@ -60,13 +60,13 @@ class Assistant:
 
     Args:
         weights: short hash of the weight files; part of every picture's metadata.
-        base: the text-to-image model that draws with learned concepts, and its hash; None: no concepts.
+        base: the text-to-image model that draws from words alone and with learned concepts, and its hash; None: neither.
     """
 
     def __init__(self, config: AssistantConfig, vision: Vision, language: LanguageModel, decoder: Diffusion, weights: str,
                  subjects: tuple[ReadySubject, ...] = (), base: tuple[Diffusion, str] | None = None) -> None:
         self.config, self.vision, self.language, self.decoder = config, vision, language, decoder
-        self.weights, self.subjects = weights, subjects
+        self.weights, self.subjects, self.base = weights, subjects, base[0] if base is not None else None
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._mixing = Mixing(self)
         self.teacher = Teacher(*base, config.decoder.image_size, self.kinds, config.decoder.steps) if base is not None else None
@@ -98,6 +98,9 @@ class Assistant:
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         settings = dataclasses.replace(settings, seed=seed)
         started, seconds = time.monotonic(), {}
+        if request.mix is not None:
+            yield from self._respond_mixed(request, settings, cancel)
+            return
 
         # 1b. learned concepts are the base model's, which draws from words
         if self.teacher is not None and request.library is not None and named(request.text):
@@ -159,6 +162,24 @@ class Assistant:
         settings = check(request.settings)
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         yield from self._mixing.mix(dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed)), cancel)
+
+    def _respond_mixed(self, request: Request, settings: Settings, cancel: Cancel) -> Iterator[Event]:
+        """A turn whose pictures lie on a board: the session's words, and the board's picture."""
+        yield Words(request.say)
+        for event in self._mixing.mix(MixRequest((request.mix,), settings), cancel):
+            if isinstance(event, Progress):
+                yield event
+            elif isinstance(event, Sketch):
+                yield Progress(0, settings.steps, event.pngs[0])
+        (one,) = event.pictures
+        metadata = {**one.metadata, "prompt": request.text, "reply": request.say}
+        picture = np.asarray(Image.open(io.BytesIO(one.png)))
+        yield Reply(request.say, write_png(picture, metadata), event.seed, event.settings, metadata,
+                    {"subject": one.subject, "reference": max(one.sources, default=0.0)}, {"picture": event.seconds}, event.stopped)
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
+        return self._mixing.imagine(words, check(settings), cancel)
 
     def _draw(self, condition: Conditioning, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
         """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""

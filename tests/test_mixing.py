@@ -18,7 +18,7 @@ from assistant.decoder.attention import Seam
 from assistant.conditioning import PATCHES
 from assistant.decoder.rows import Row
 from assistant.errors import InputError
-from assistant.messages import Photo, Progress, Settings
+from assistant.messages import Photo, Progress, Reply, Request, Settings, Words
 from assistant.mixing.film import film
 from assistant.mixing.nearness import advice
 from assistant.mixing.vectors import blend, subject_semantics, subject_tokens
@@ -189,8 +189,6 @@ def test_a_batch_draws_what_each_would_be_alone(assistant, photos, monkeypatch, 
 
 
 def test_alpha_1_draws_the_picture_that_f_of_w_draws(assistant, photos):
-    from assistant.messages import Reply, Request
-
     *_, reply = assistant.respond(Request("", photos[0], like=photos[1], settings=QUICK), threading.Event())
     assert isinstance(reply, Reply)
     one = drawn(assistant, Mix((photos[0],), (Source(photos[1]),), 1.0))[1].pictures[0]
@@ -231,3 +229,20 @@ def test_e_of_all_cells_is_projected_once(assistant, photos):
     layer, attn = next((n, m) for n, m in decoder.unet.named_modules() if n.endswith("attn2"))
     key, _ = seam.key_value(layer, attn, (PATCHES,))
     assert key.shape[0] == 25 and key.stride(0) == 0  # one copy, seen by all
+
+
+def test_two_pictures_in_a_message_are_answered_as_the_board_draws_them(assistant, photos):
+    mix = Mix((photos[0],), (Source(photos[1]),), 0.8)
+    first, *_, reply = assistant.respond(Request("this like that", photos[0], settings=QUICK, mix=mix, say="As you like."), threading.Event())
+    assert isinstance(reply, Reply) and first == Words("As you like.") and reply.text == "As you like." and 0 <= reply.likeness["reference"] <= 1
+    assert torch.equal(pixels_of(reply.png), pixels_of(drawn(assistant, mix)[1].pictures[0].png))
+    *_, again = assistant.respond(Request("", photos[0], settings=QUICK, redraw=reply.metadata), threading.Event())
+    assert (pixels_of(again.png) - pixels_of(reply.png)).abs().max() <= 2
+
+
+def test_the_base_model_draws_a_reference_from_words(assistant):
+    one = assistant.imagine("A red fox on the beach", Settings(seed=3, steps=2), threading.Event())
+    assert Image.open(io.BytesIO(one)).size == (assistant.config.decoder.image_size,) * 2
+    assert assistant.imagine("A red fox on the beach", Settings(seed=3, steps=2), threading.Event()) == one
+    with pytest.raises(InputError, match="no words"):
+        assistant.imagine("  ", Settings(seed=3), threading.Event())

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, PALE, LINE = (255, 255, 255), (30, 30, 34), (110, 110, 118), (222, 222, 226)
-COLOURS = ((44, 95, 102), (86, 160, 168), (176, 96, 40), (216, 154, 72), (120, 40, 90))
+COLOURS = ((44, 95, 102), (86, 160, 168), (176, 96, 40), (216, 154, 72), (120, 40, 90), (140, 140, 146))
 CELL, GAP, PLOT, MARGIN = 96, 4, 300, 44  # pixels
 Point = tuple[float, float, float, float]  # x, value, low, high
 

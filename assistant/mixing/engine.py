@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..background import events_of
 from ..board import MOST_CELLS, Mixed, MixEvent, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients
-from ..conditioning import PATCHES, SEMANTICS
+from ..conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
 from ..control.cafe import Cafe
 from ..decoder.attention import Seam
-from ..decoder.rows import cafe_plan
+from ..decoder.rows import cafe_plan, text_plan
 from ..decoder.sampling import Denoised
 from ..errors import InputError
 from ..messages import Cancel, Photo, Progress, Settings
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..pipeline import Assistant
 
 QUICK = 4  # steps of a sketch where there is no first guess
+GUIDANCE = 3.0  # of the base model
 DECODED = 4  # pictures decoded at a time: more do not fit a processor's cache, and take twice as long each
 
 
@@ -131,6 +132,19 @@ class Mixing:
             emit(Progress(step, steps))
 
         return sample(settings.steps, on_step, 1 if wanted else 0)
+
+    @torch.no_grad()
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        """See `board.Mixer`."""
+        base, words = self.assistant.base, " ".join(words.split())
+        if base is None:
+            raise InputError("This engine has no text-to-image model of its own.", "Add a picture instead.")
+        if not words:
+            raise InputError("There are no words to draw from yet.", "Write what the reference should show.")
+        plan, seam = text_plan(GUIDANCE), Seam({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
+        seeds = [settings.seed or 0]
+        done = base.sample(plan, seam, seeds, settings.steps, settings.scheduler, cancel=cancel, guess=base.guess_words(plan, seam, seeds))
+        return write_png(base.decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
 
     @torch.no_grad()
     def _told(self, request: MixRequest, settings: Settings, heard: Heard, vectors: Tensor, drawn: np.ndarray, done: Denoised) -> tuple[Mixed, ...]:

@@ -43,6 +43,8 @@ class StoredTurn:
     metadata: dict[str, Any] = field(default_factory=dict)
     likeness: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    others: tuple[str, ...] = ()  # more pictures that were sent: references
+    board: str | None = None  # the mixing board they lie on
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def turn_of(row: sqlite3.Row) -> StoredTurn:
     values = dict(row)
     for name in ("metadata", "likeness", "seconds"):
         values[name] = json.loads(values[name])
+    values["others"] = tuple(json.loads(values["others"]))
     known = {f.name for f in fields(Settings)}  # a later version may have had more
     values["settings"] = Settings(**{k: v for k, v in json.loads(values["settings"]).items() if k in known})
     return StoredTurn(**values)

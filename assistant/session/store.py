@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -31,10 +31,11 @@ TRASH_SECONDS = 24 * 3600  # a deleted conversation can be brought back for this
 
 # Whose each kept picture is, and whether it is in sight: every column that names one.
 _NAMED = " UNION ALL ".join(
-    [f"SELECT c.owner, t.{column} AS name, c.deleted IS NULL AS shown FROM turns t JOIN conversations c "
-     "ON c.id = t.conversation_id" for column in ("photo", "picture")]
+    [f"SELECT c.owner, {value} AS name, c.deleted IS NULL AS shown FROM turns t JOIN conversations c "
+     f"ON c.id = t.conversation_id{more}" for value, more in (("t.photo", ""), ("t.picture", ""), ("e.value", " JOIN json_each(t.others) e"))]
     + [f"SELECT l.owner, {value} AS name, l.status <> 'dropped' AS shown FROM lessons l, json_each(l.{column}) e"
-       for column, value in (("pictures", "e.value"), ("masks", "e.value"), ("previews", "json_extract(e.value, '$[1]')"))])
+       for column, value in (("pictures", "e.value"), ("masks", "e.value"), ("previews", "json_extract(e.value, '$[1]')"))]
+    + ["SELECT b.owner, e.value AS name, b.deleted IS NULL AS shown FROM boards b, json_each(b.pictures) e"])
 
 
 def default_data_dir() -> Path:
@@ -123,23 +124,24 @@ class Store:
     # turns
 
     def add_turn(self, conversation_id: str, owner: str, text: str, photo: Photo | None, settings: Settings,
-                 redraw_of: int | None = None) -> StoredTurn:
+                 redraw_of: int | None = None, others: Sequence[Photo] = (), board: str | None = None) -> StoredTurn:
         """Keep what a person said, before anything answers. Gives an untitled conversation a title."""
         self.conversation(conversation_id, owner)
-        if photo is not None:
-            self.files.keep(photo.png)
+        for one in (*((photo,) if photo else ()), *others):
+            self.files.keep(one.png)
+        names = tuple(one.sha256 for one in others)
         now = time.time()
         title = " ".join(text.split())[:TITLE_CHARACTERS] or "A picture"
         with self.transaction() as db:
             turn_id = db.execute(
-                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of, others, board) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (conversation_id, now, text, photo.sha256 if photo else None, json.dumps(asdict(settings)),
-                 redraw_of)).lastrowid
+                 redraw_of, json.dumps(names), board)).lastrowid
             db.execute("UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
                        "WHERE id = ?", (now, title, conversation_id))
         return StoredTurn(turn_id, conversation_id, now, text, photo.sha256 if photo else None, settings,
-                          redraw_of=redraw_of)
+                          redraw_of=redraw_of, others=names, board=board)
 
     def update_turn(self, turn_id: int, **values: Any) -> None:
         """Set columns of a turn. `picture` is the PNG's bytes: they are durable before the row is."""
@@ -181,7 +183,7 @@ class Store:
         return self.files.read(name)
 
     def picture_for(self, owner: str, name: str) -> bytes:
-        """The bytes of a picture that appears in one of this owner's conversations or lessons."""
+        """The bytes of a picture that appears in one of this owner's conversations, lessons or boards."""
         rows = self.rows(f"SELECT 1 FROM ({_NAMED}) WHERE owner = ? AND name = ? AND shown LIMIT 1", (owner, name))
         if not rows:
             raise NotFoundError("This picture is not here.", "Reload the page.")
@@ -202,6 +204,7 @@ class Store:
             db.execute("UPDATE lessons SET status = 'interrupted' WHERE status IN ('waiting', 'running')")
             db.execute("DELETE FROM lessons WHERE status = 'dropped' AND updated < ?", (time.time() - TRASH_SECONDS,))
             db.execute("DELETE FROM conversations WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
+            db.execute("DELETE FROM boards WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
         self.files.sweep(keep=self._named())
 
     def _named(self) -> set[str]:
