@@ -83,8 +83,8 @@ class Desk:
         files = message.get("files") or []
         try:
             owner = self.owner(request)
-            photo = Path(files[-1]) if files else None
-            updates = self._send(owner, conversation, message.get("text") or "", photo, self.settings(values))
+            photo, *others = [Path(file) for file in files] or [None]
+            updates = self._send(owner, conversation, message.get("text") or "", photo, self.settings(values), others)
         except AssistantError as error:
             return self._tell(error)
         for file in files:  # the store has its own copy
@@ -211,10 +211,10 @@ class Desk:
             at += len(panel.inputs)
         return found
 
-    def _send(self, owner: str, conversation: str, text: str, photo: Any, settings: Settings) -> Updates:
+    def _send(self, owner: str, conversation: str, text: str, photo: Any, settings: Settings, others: Sequence[Any] = ()) -> Updates:
         where = conversation or self.manager.new(owner).id
         try:
-            self.manager.send(where, text, photo, settings, owner)
+            self.manager.send(where, text, photo, settings, owner, others)
         except AssistantError:
             if not conversation:
                 self.manager.delete(where, owner)

@@ -11,10 +11,11 @@ from assistant.session.manager import SessionManager
 from ui import presenters
 from ui.chat import Desk, Parts
 from ui.drawing import Drawing
+from ui.mix import Mix
 from ui.owners import Owners
 from ui.panel import Panel, Place, courier
 
-PANELS: tuple[type[Panel], ...] = (Drawing,)  # the right column, one module each; the first has the seed
+PANELS: tuple[type[Panel], ...] = (Drawing, Mix)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
 _PICTURES = ["image", ".heic", ".heif", ".avif"]  # others are refused by the session, with a sentence
 
@@ -46,7 +47,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
                 stage = gr.HTML(presenters.stage(info, empty=True), elem_id="stage")
                 notice = gr.HTML(elem_id="notice")
                 box = gr.MultimodalTextbox(elem_id="box", show_label=False, label="Message", file_types=_PICTURES,
-                                           file_count="single", sources=["upload"], lines=1, max_lines=8,
+                                           file_count="multiple", sources=["upload"], lines=1, max_lines=8,
                                            placeholder="Say anything", autofocus=True,
                                            max_plain_text_length=MAX_CHARACTERS)
                 gr.HTML('<div id="status" role="status" aria-live="polite"></div>')

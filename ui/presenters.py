@@ -50,8 +50,11 @@ def live_address(turn_id: int, step: int) -> str:
 def user_message(turn: StoredTurn) -> Message:
     if turn.redraw_of is not None:
         return _message("user", '<div class="say quiet">Redraw</div>')
-    photo = (f'<div class="photo"><img src="{picture_address(turn.photo)}" alt="Your picture"></div>'
-             if turn.photo else "")
+    names = [turn.photo, *turn.others] if turn.photo else []
+    photo = "".join(f'<div class="photo"><img src="{picture_address(name)}" alt="{"Your picture" if k == 0 else "A reference"}"></div>'
+                    for k, name in enumerate(names))
+    if len(names) > 1:
+        photo = f'<div class="photos">{photo}</div>'
     words = f'<div class="say">{say(turn.text)}</div>' if turn.text else ""
     return _message("user", photo + words)
 
@@ -110,6 +113,8 @@ def _acts(turn: StoredTurn, pinned: int | None, more: Acts) -> str:
         f'<span class="like">{escape(name.capitalize())} <span class="bar"><span style="width:{100 * value:.0f}%">'
         f'</span></span> {100 * value:.0f}%</span>' for name, value in turn.likeness.items() if 0 <= value <= 1)
     facts = f'<span class="seed">Seed {turn.seed}</span>' + bars
+    if turn.board:
+        more = (("mix.board", "Open the board"), *more)
     others = "".join(_button(act, turn.id, label, " opens") for act, label in more)
     return (f'<div class="facts">{facts}</div><div class="acts">{pin}{_button("redraw", turn.id, "Redraw")}'
             f'{_button("use", turn.id, "Use as subject")}{others}'

@@ -120,6 +120,9 @@ class SessionManager:
             mixed = {"mix": self.easel.boards.mix(self.easel.boards.get(turn.board, owner)), "say": turn.reply}
         return self._enqueue(turn.conversation_id, turn.text, photo, settings, owner, turn, others, turn.board, **mixed)
 
+    def turn(self, turn_id: int, owner: str) -> StoredTurn:
+        return self._store.turn(turn_id, owner)
+
     def picture_as_photo(self, turn_id: int, owner: str) -> Photo:
         """The picture a reply drew, ready to be the subject of a next turn."""
         turn = self._store.turn(turn_id, owner)
