@@ -113,6 +113,7 @@ class AssistantConfig:
     language: LanguageConfig
     decoder: DecoderConfig
     notice: str  # the page's one sentence about this size of model
+    nouns: tuple[str, ...] = ()  # what the first guess calls the kinds of things, in its own order
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, str] = field(default_factory=dict)  # part -> hub id, when they do not
 
@@ -122,7 +123,9 @@ class AssistantConfig:
         return self.vision.patch_tokens if self.language.picture_side is None else self.language.picture_side**2 + 1
 
     def __post_init__(self) -> None:
-        clip = self.vision.clip
+        guess, clip = self.decoder.guess, self.vision.clip
+        _require(not self.nouns or (guess is not None and guess.kinds == len(self.nouns)),
+                 f"{len(self.nouns)} nouns do not name the first guess's kinds.", "Name each of them once.")
         width = clip["embed_dim"] if isinstance(clip, Mapping) else self.language.semantic_width
         _require(width == self.language.semantic_width,
                  f"F has width {width}, H gives {self.language.semantic_width}.", "Make the two equal.")

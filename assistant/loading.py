@@ -76,4 +76,6 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     vision, language = weights.load_vision(config, folder).to(where), weights.load_language(config, folder).to(where)
     decoder = weights.load_cafe(config, folder, attention)
     decoder.to(where, kind)
-    return Assistant(config, vision, language, decoder, short, ready_subjects(folder))
+    base = weights.load_base(config, folder, attention, decoder.first_guess)
+    base.to(where, kind)
+    return Assistant(config, vision, language, decoder, short, ready_subjects(folder), (base, weights.base_identity(folder)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, Union
 
 SCHEDULERS = ("dpm++", "ddim", "unipc")
@@ -29,6 +30,7 @@ class Settings:
     keep_subject: float = 2.0  # guidance strength of E(x), 0 to 10
     follow_words: float = 2.0  # guidance strength of H(s) or F(w), 0 to 10
     preview_every: int = 4  # steps between previews; 0: none
+    strengths: Mapping[str, float] = field(default_factory=dict)  # learned concept -> how strongly it acts, 0 to 2; usually 1
     temperature: float = 0.4  # of the reply's words; 0: greedy
 
 
@@ -52,6 +54,9 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     like: Photo | None = None  # w: F(w) takes the place of H(s), and the language model is skipped
     redraw: Mapping[str, Any] | None = None  # metadata of an earlier picture: its words and H(s) again, drawn anew
+    library: Any = None  # the owner's learned concepts, as the engine's `Teacher` opened them; a text names them <so>
+    mix: Any = None  # a `board.Mix` takes the place of H(s), and `say` of the language model's words
+    say: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,5 +137,69 @@ class Engine(Protocol):
 
         Raises:
             AssistantError: with a sentence and a remedy; nothing half-done is left behind.
+        """
+        ...
+
+
+# Learning a concept. The engine knows how; when, and for whom, is the session's.
+
+
+@dataclass(frozen=True)
+class Task:
+    """A concept that is to be learned."""
+
+    name: str  # as it will be written in a message: <name>
+    noun: str  # what kind of thing it is, in the base model's words
+    pictures: tuple[Photo, ...]
+    masks: tuple[Photo | None, ...] = ()  # white where the subject is, one a picture; None: the engine finds it
+    kind: str = "infusion"  # which method
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the method, as plain data; what is not named is as usual
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What can be said of pictures before anything is learned from them."""
+
+    noun: str = ""  # what they seem to show; "": the engine cannot tell
+    warnings: tuple[str, ...] = ()  # each a sentence; learning is possible all the same
+
+
+class Course(Protocol):
+    """A task being learned, one step at a time: the session decides when, so that a turn waits for one step at most."""
+
+    step: int  # done
+    steps: int  # in all
+
+    def advance(self) -> float:
+        """One step of training; returns its loss."""
+        ...
+
+    def preview(self, cancel: Cancel) -> bytes | None:
+        """What the concept looks like now, as PNG, always from the same seed; None: cancelled, or not of this method."""
+        ...
+
+    def state(self) -> bytes:
+        """All that is needed to go on from here in another process. Never a pickle."""
+        ...
+
+    def keep(self, library: Any, thumbnail: bytes) -> None:
+        """Put what is learned so far into a library, under the task's name. On return it is durable."""
+        ...
+
+
+class Teacher(Protocol):
+    """What a session needs of an engine that learns."""
+
+    def open(self, folder: Path) -> Any:
+        """The library of concepts that lies in a folder."""
+        ...
+
+    def advise(self, pictures: Sequence[Photo]) -> Advice: ...
+
+    def begin(self, task: Task, state: bytes | None = None) -> Course:
+        """Start a task, or go on with it from a `Course.state`.
+
+        Raises:
+            AssistantError: it cannot be learned so; the sentence says why.
         """
         ...

@@ -9,13 +9,10 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
-import queue
 import secrets
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 
+from .background import events_of
+from .board import MixEvent, MixRequest, Sketch
+from .concepts.answer import answer
+from .concepts.prompt import named
+from .concepts.teaching import Teacher
 from .conditioning import Conditioning
 from .config import AssistantConfig
 from .control.cafe import Cafe
@@ -35,8 +37,10 @@ from .decoder.rows import cafe_plan
 from .decoder.sampling import Denoised
 from .errors import InputError
 from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
+from .mixing.engine import Mixing
 from .mllm.language import LanguageModel, Spoken
 from .mllm.vision import Vision, pad_square, pixels
+from .png import write_png
 
 DEFAULT_WISH = "surprise me with something creative"
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
@@ -56,13 +60,16 @@ class Assistant:
 
     Args:
         weights: short hash of the weight files; part of every picture's metadata.
+        base: the text-to-image model that draws from words alone and with learned concepts, and its hash; None: neither.
     """
 
     def __init__(self, config: AssistantConfig, vision: Vision, language: LanguageModel, decoder: Diffusion, weights: str,
-                 subjects: tuple[ReadySubject, ...] = ()) -> None:
+                 subjects: tuple[ReadySubject, ...] = (), base: tuple[Diffusion, str] | None = None) -> None:
         self.config, self.vision, self.language, self.decoder = config, vision, language, decoder
-        self.weights, self.subjects = weights, subjects
+        self.weights, self.subjects, self.base = weights, subjects, base[0] if base is not None else None
         self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._mixing = Mixing(self)
+        self.teacher = Teacher(*base, config.decoder.image_size, self.kinds, config.decoder.steps) if base is not None else None
 
     def info(self) -> EngineInfo:
         device = str(self.decoder.device)
@@ -91,6 +98,14 @@ class Assistant:
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         settings = dataclasses.replace(settings, seed=seed)
         started, seconds = time.monotonic(), {}
+        if request.mix is not None:
+            yield from self._respond_mixed(request, settings, cancel)
+            return
+
+        # 1b. learned concepts are the base model's, which draws from words
+        if self.teacher is not None and request.library is not None and named(request.text):
+            yield from answer(self.teacher.base, request, settings, cancel, self._stamp())
+            return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
         photo, history = _subject(request)
@@ -134,58 +149,73 @@ class Assistant:
 
         # 6. what is needed to draw it again, written into the file itself
         metadata = self._metadata(request, photo, spoken.text, settings, semantics, denoised)
-        reply = Reply(spoken.text, _png(picture, metadata), seed, settings, metadata,
+        reply = Reply(spoken.text, write_png(picture, metadata), seed, settings, metadata,
                       {} if denoised.stopped else self._likeness(picture, seen, semantics), seconds, denoised.stopped)
         yield reply
 
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
+        """Draw mixes of pictures and words (eq. 4): yield Sketch and Progress, then exactly one MixReply.
+
+        Raises:
+            InputError: a setting, a weight or a number of pictures outside its limits.
+        """
+        settings = check(request.settings)
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        yield from self._mixing.mix(dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed)), cancel)
+
+    def _respond_mixed(self, request: Request, settings: Settings, cancel: Cancel) -> Iterator[Event]:
+        """A turn whose pictures lie on a board: the session's words, and the board's picture."""
+        yield Words(request.say)
+        for event in self._mixing.mix(MixRequest((request.mix,), settings), cancel):
+            if isinstance(event, Progress):
+                yield event
+            elif isinstance(event, Sketch):
+                yield Progress(0, settings.steps, event.pngs[0])
+        (one,) = event.pictures
+        metadata = {**one.metadata, "prompt": request.text, "reply": request.say}
+        picture = np.asarray(Image.open(io.BytesIO(one.png)))
+        yield Reply(request.say, write_png(picture, metadata), event.seed, event.settings, metadata,
+                    {"subject": one.subject, "reference": max(one.sources, default=0.0)}, {"picture": event.seconds}, event.stopped)
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
+        return self._mixing.imagine(words, check(settings), cancel)
+
     def _draw(self, condition: Conditioning, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
         """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
-        events: queue.Queue[Progress | Denoised | BaseException] = queue.Queue()
-        closed = threading.Event()
+        def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
+            def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
+                preview = None if estimate is None else write_png(np.asarray(self.decoder.decode_preview(estimate)[0]))
+                emit(Progress(step, steps, preview))
 
-        class Either:
-            def is_set(self) -> bool:
-                return closed.is_set() or cancel.is_set()
+            plan = cafe_plan(settings.keep_subject, settings.follow_words, condition.patches is not None, condition.semantics is not None)
+            seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
+            guess = None
+            if self.decoder.first_guess is not None:
+                guess = self.decoder.first_guess(condition.patches, condition.semantics, settings.keep_subject, settings.follow_words)
+            return self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop,
+                                       self.config.decoder.noise, guess)
 
-        def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
-            preview = None if estimate is None else _png(np.asarray(self.decoder.decode_preview(estimate)[0]))
-            events.put(Progress(step, steps, preview))
-
-        def work() -> None:
-            try:
-                plan = cafe_plan(settings.keep_subject, settings.follow_words, condition.patches is not None,
-                                 condition.semantics is not None)
-                seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
-                guess = None
-                if self.decoder.first_guess is not None:
-                    guess = self.decoder.first_guess(condition.patches, condition.semantics, settings.keep_subject,
-                                                     settings.follow_words)
-                events.put(self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step,
-                                               settings.preview_every, Either(), self.config.decoder.noise, guess))
-            except BaseException as error:  # handed over to the caller's thread, whole
-                events.put(error)
-
-        worker = threading.Thread(target=work, name="denoise", daemon=True)
-        worker.start()
-        try:
-            while True:
-                item = events.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-                if isinstance(item, Denoised):
-                    return
-        finally:
-            closed.set()
-            worker.join()
+        return events_of(work, cancel)
 
     def _metadata(self, request: Request, photo: Photo, text: str, settings: Settings, semantics: Tensor,
                   denoised: Denoised) -> dict[str, Any]:
         vector = semantics[0].cpu().numpy().astype("<f4").tobytes()
-        return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights, "method": "CAFE",
-                **dataclasses.asdict(settings), "prompt": request.text, "reply": text, "reference": photo.sha256,
+        return {**self._stamp(), "method": "CAFE", **dataclasses.asdict(settings), "prompt": request.text, "reply": text, "reference": photo.sha256,
                 "like": request.like.sha256 if request.like else None, "steps_done": denoised.steps_done,
                 "stopped": denoised.stopped, "semantics": base64.b64encode(vector).decode()}
+
+    def _stamp(self) -> dict[str, Any]:
+        return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights}
+
+    def kinds(self, photos: Sequence[Photo]) -> list[tuple[str, float]]:
+        """Of each photo, the likeliest kind of thing, in the base model's words, and how likely E's reader finds it; none where the
+        preset has no such reader."""
+        guess, nouns = self.decoder.first_guess, self.config.nouns
+        if guess is None or not nouns:
+            return []
+        chances = [guess.subject(self.see(photo).patches[:, 0])["kind"].softmax(1)[0] for photo in photos]
+        return [(nouns[int(c.argmax())], float(c.max())) for c in chances]
 
     def _likeness(self, picture: np.ndarray, seen: Seen, semantics: Tensor) -> dict[str, float]:
         """How near the picture is: to the subject, by E's class tokens; to the words, by F against H(s). 0 to 1."""
@@ -229,16 +259,6 @@ def _from_metadata(metadata: Any, device: torch.device) -> tuple[str, Tensor]:
         return str(metadata["reply"]), torch.from_numpy(vector.copy())[None].to(device)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
-
-
-def _png(picture: np.ndarray, metadata: dict[str, Any] | None = None) -> bytes:
-    """PNG bytes of (H, W, 3) uint8, with `metadata` as one JSON text chunk."""
-    info = PngImagePlugin.PngInfo()
-    if metadata:
-        info.add_itxt("assistant", json.dumps(metadata, ensure_ascii=False))
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", pnginfo=info)
-    return out.getvalue()
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",

@@ -45,6 +45,7 @@ MINIATURE = AssistantConfig(
                           hidden=384, text_width=192, text_heads=8, rank=256, worn_rank=80)),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, so its pictures are "
            "still soft. A real photo it sees as a drawing; photos need a full-size preset.",
+    nouns=("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase"),
     folder="miniature")
 
 FULL = AssistantConfig(

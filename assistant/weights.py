@@ -33,6 +33,7 @@ from .mllm.vision import Vision
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
+BASE_PARTS = ("base/", "text_reader", "first_guess/")  # what draws from words, in a checkpoint folder
 CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bicubic", "resize_mode": "squash"}
 
 
@@ -150,6 +151,14 @@ def verify(folder: Path) -> str:
             raise WeightsError(f"The weight file {name} is damaged: its checksum is not the manifest's.",
                                "Get the complete project again.")
     return hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]
+
+
+def base_identity(folder: Path) -> str:
+    """A short hash of all that draws from words: the base model, its reader of words and its first guess. What is learned on it
+    fits no other."""
+    listing = json.loads((folder / "manifest.json").read_text())
+    parts = sorted((name, entry["sha256"]) for name, entry in listing.items() if name.startswith(BASE_PARTS))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

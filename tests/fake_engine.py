@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import colorsys
 import io
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ from PIL.PngImagePlugin import PngInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from assistant.board import Mixed, MixEvent, MixReply, MixRequest, Sketch, as_names, check, coefficients  # noqa: E402
 from assistant.errors import AssistantError  # noqa: E402
 from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request,  # noqa: E402
                                 Words)
 from assistant.session.intake import read_photo  # noqa: E402
+from tests.fake_teacher import FakeTeacher  # noqa: E402
 
 NAMES = ("Cat", "Dog", "Owl", "Duck", "Fish", "Teapot", "Robot", "Car")
 
@@ -56,12 +59,18 @@ def png_of(image: Image.Image, **texts: str) -> bytes:
     return buffer.getvalue()
 
 
+def open_png(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png)).convert("RGB").resize((128, 128))
+
+
 class FakeEngine:
     """Args: pause: seconds per word; per denoising step it is twice that. A message with "break" in it fails."""
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
+        self.teacher = FakeTeacher(2 * pause)
         self.requests: list[Request] = []
+        self.mixed: list[MixRequest] = []
         self._subjects = tuple(
             ReadySubject(name, read_photo(png_of(draw(n))),
                          (f"Put the {name.lower()} on a beach at sunset", "I want something creative, can you help?",
@@ -73,9 +82,47 @@ class FakeEngine:
                   "photos, start a full-size preset.")
         return EngineInfo("miniature", "cpu", 128, notice, "0123abcd", self._subjects)
 
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
+        """Subject and references laid over each other, as much of each as it counts."""
+        self.mixed.append(request)
+        pictures = []
+        for mix in request.mixes:
+            check(mix)
+            shares = [max(c, 0.0) for c in coefficients(mix)]
+            layers = [open_png(mix.subjects[0].png)] + [open_png(s.photo.png) if s.photo else draw(len(s.words)) for s in mix.sources]
+            image, total = layers[0], shares[0] or 1e-9
+            for layer, share in zip(layers[1:], shares[1:]):
+                total += share
+                image = Image.blend(image, layer, share / total)
+            pictures.append(image)
+        yield Sketch(tuple(png_of(p.filter(ImageFilter.GaussianBlur(9))) for p in pictures))
+        for step in range(1, 5):
+            time.sleep(2 * self.pause)
+            if cancel.is_set():
+                break
+            yield Progress(step, 4)
+        told = []
+        for mix, image in zip(request.mixes, pictures):
+            metadata = {"board": as_names(mix), "seed": request.settings.seed, "keep_subject": request.settings.keep_subject}
+            lost = "This is far from your subject (likeness 30 %). Move alpha down." if mix.alpha > 0.9 else ""
+            told.append(Mixed(png_of(image, assistant=json.dumps(metadata)), mix, metadata, round(0.9 - 0.6 * mix.alpha, 3),
+                              tuple(round(0.1 + 0.6 * c, 3) for c in coefficients(mix)[1:]), lost))
+        film = b"GIF89a" + bytes(32) if request.film else None
+        yield MixReply(tuple(told), request.settings.seed or 0, request.settings, 0.1, cancel.is_set(), film)
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        time.sleep(4 * self.pause)
+        return png_of(draw(sum(map(ord, words))))
+
     def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
         self.requests.append(request)
         settings = request.settings
+        if request.mix is not None:
+            yield Words(request.say)
+            *_, mixed = self.mix(MixRequest((request.mix,), settings), cancel)
+            one = mixed.pictures[0]
+            yield Reply(request.say, one.png, mixed.seed, settings, one.metadata, {"subject": one.subject})
+            return
         seed = settings.seed if settings.seed is not None else len(self.requests) + 100
         text, steps, picture = "", settings.steps, None
         about = "your picture" if request.photo else "what we had"

@@ -12,20 +12,24 @@ ROOT = Path(__file__).resolve().parents[1]
 # package -> what it may import of the project, beside itself and errors
 ALLOWED: dict[str, set[str]] = {
     "app": {"ui", "session", "pipeline", "presets", "weights", "messages"},
-    "ui": {"session", "messages"},
-    "session": {"messages"},
-    "pipeline": {"mllm", "control", "concepts", "decoder", "conditioning", "config", "messages", "loading"},
+    "ui": {"session", "messages", "board"},
+    "session": {"messages", "board"},
+    "board": {"messages"}, "background": {"messages"}, "png": set(),
+    "mixing": {"mllm", "control", "decoder", "conditioning", "messages", "board", "background", "png",
+               "pipeline"},  # of the pipeline its type only: an engine with the encoders to use
+    "pipeline": {"mllm", "control", "concepts", "decoder", "conditioning", "config", "messages", "loading",
+                 "mixing", "board", "background", "png"},
     "loading": {"pipeline", "presets", "weights", "messages"},
     "weights": {"mllm", "control", "decoder", "conditioning", "config"},
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages"},
     "decoder": {"conditioning", "config"},
-    "concepts": {"control", "decoder", "conditioning"},
+    "concepts": {"control", "decoder", "conditioning", "messages", "background", "png"},
     "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights"},
-    "bench": {"conditioning", "control", "decoder", "messages", "pipeline"},
+    "bench": {"conditioning", "control", "decoder", "messages", "pipeline", "board"},
 }
-_MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages"}
+_MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
 ALLOWED |= {"training": _MODEL | {"miniature", "evaluation"}, "evaluation": _MODEL | {"miniature", "training"},
             "miniature": _MODEL | {"training"}}
 

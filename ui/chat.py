@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from assistant.session.manager import SessionManager
 from ui import drawing, presenters
 from ui.live import live_messages
 from ui.owners import Owners
+from ui.panel import Panel, Updates
 
 MAX_WINDOWS = 4096  # remembered browser windows
-
-Updates = dict[Any, Any]  # component: its new value
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,13 @@ class Desk:
     Args:
         subject_files: the ready subjects as files, for the box to show when one is chosen.
         scratch, uploads: see `page.build`.
+        panels: in the order in which handlers get the values of their inputs.
     """
 
     def __init__(self, manager: SessionManager, owners: Owners, parts: Parts, subject_files: list[str],
-                 scratch: Path, uploads: Path) -> None:
-        self.manager, self.owners, self.parts = manager, owners, parts
+                 scratch: Path, uploads: Path, panels: Sequence[Panel], page: gr.Blocks) -> None:
+        self.manager, self.owners, self.parts, self.panels, self.page = manager, owners, parts, tuple(panels), page
+        self._under = tuple((f"{panel.name}.{act}", label) for panel in panels for act, label in panel.turn_acts)
         self.subject_files, self.scratch, self.uploads = subject_files, scratch, uploads
         self._watching: OrderedDict[str, str] = OrderedDict()  # browser session: the pulse of the watch that may write
         self._acts: dict[str, Callable[..., Updates]] = {
@@ -65,7 +66,7 @@ class Desk:
     def load(self, address: str, request: gr.Request) -> Updates:
         """The page was opened or reloaded; `address` is the conversation its address names."""
         try:
-            owner = self._owner(request)
+            owner = self.owner(request)
             if address:
                 try:
                     return self._view(owner, address)
@@ -81,9 +82,9 @@ class Desk:
         message = message or {}
         files = message.get("files") or []
         try:
-            owner = self._owner(request)
-            photo = Path(files[-1]) if files else None
-            updates = self._send(owner, conversation, message.get("text") or "", photo, drawing.settings(*values))
+            owner = self.owner(request)
+            photo, *others = [Path(file) for file in files] or [None]
+            updates = self._send(owner, conversation, message.get("text") or "", photo, self.settings(values), others)
         except AssistantError as error:
             return self._tell(error)
         for file in files:  # the store has its own copy
@@ -99,14 +100,14 @@ class Desk:
         if act is None:
             return self._tell("")
         try:
-            return act(owner=self._owner(request), argument=str(event._data.get("arg") or ""),
+            return act(owner=self.owner(request), argument=str(event._data.get("arg") or ""),
                        conversation=conversation, message=message or {}, values=values)
         except AssistantError as error:
             return self._tell(error)
 
     def stop(self, conversation: str, request: gr.Request) -> Updates:
         try:
-            self.manager.stop(conversation, self._owner(request))
+            self.manager.stop(conversation, self.owner(request))
         except AssistantError as error:
             return {self.parts.notice: presenters.notice(error)}
         return {self.parts.notice: ""}
@@ -119,11 +120,11 @@ class Desk:
         self._only(request, pulse)
         under = None
         try:
-            owner = self._owner(request)
+            owner = self.owner(request)
             events = self.manager.attach(conversation, owner) if conversation else None
             if events is not None:
                 turns = self.manager.open(conversation, owner)[1]
-                before = presenters.conversation_messages(turns[:-1], _pinned(seed))
+                before = presenters.conversation_messages(turns[:-1], _pinned(seed), self._under)
                 before.append(presenters.user_message(turns[-1]))
                 for live, under in live_messages(turns[-1].id, events):
                     if self._watching.get(request.session_hash) != pulse:
@@ -168,11 +169,11 @@ class Desk:
     def _wish(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         number, wish = self._ready(argument)
         subject = self.manager.info().subjects[number]
-        updates = self._send(owner, conversation, subject.wishes[wish], subject.photo, drawing.settings(*values))
+        updates = self._send(owner, conversation, subject.wishes[wish], subject.photo, self.settings(values))
         return {**updates, self.parts.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
 
     def _redraw(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
-        settings = drawing.settings(*values)
+        settings = self.settings(values)
         self.manager.redraw(_number(argument), owner, settings)
         return self._view(owner, conversation, pinned=settings.seed)
 
@@ -199,13 +200,21 @@ class Desk:
         while len(self._watching) > MAX_WINDOWS:
             self._watching.popitem(last=False)
 
-    def _owner(self, request: gr.Request) -> str:
+    def owner(self, request: gr.Request) -> str:
         return self.owners.of(request.username, request.cookies)
 
-    def _send(self, owner: str, conversation: str, text: str, photo: Any, settings: Settings) -> Updates:
+    def settings(self, values: Sequence[Any]) -> Settings:
+        """What all panels together say of how to draw."""
+        found, at = Settings(), 0
+        for panel in self.panels:
+            found = panel.settings(found, *values[at:at + len(panel.inputs)])
+            at += len(panel.inputs)
+        return found
+
+    def _send(self, owner: str, conversation: str, text: str, photo: Any, settings: Settings, others: Sequence[Any] = ()) -> Updates:
         where = conversation or self.manager.new(owner).id
         try:
-            self.manager.send(where, text, photo, settings, owner)
+            self.manager.send(where, text, photo, settings, owner, others)
         except AssistantError:
             if not conversation:
                 self.manager.delete(where, owner)
@@ -220,9 +229,9 @@ class Desk:
         """Everything that shows a conversation, or the empty page."""
         turns = self.manager.open(conversation, owner)[1] if conversation else []
         busy = bool(turns) and turns[-1].status in ("waiting", "running")
-        messages = presenters.conversation_messages(turns[:-1] if busy else turns, pinned)
+        messages = presenters.conversation_messages(turns[:-1] if busy else turns, pinned, self._under)
         if under and not busy:
-            messages[-1] = presenters.reply_message(turns[-1], pinned, under)
+            messages[-1] = presenters.reply_message(turns[-1], pinned, under, self._under)
         if busy:
             messages += [presenters.user_message(turns[-1]), presenters.live_message(turns[-1].id, turns[-1].reply)]
         return {

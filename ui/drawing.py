@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from assistant.errors import MessageError
-from assistant.messages import SCHEDULERS, EngineInfo, Settings
+from assistant.messages import SCHEDULERS, Settings
+from ui.panel import Panel, Place
 
-TITLE = "Drawing"
 MAX_SEED = 2**63 - 1  # what a generator and the database hold
 SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC"}
 
 
-def build(info: EngineInfo) -> list[gr.components.Component]:
-    """Lay the panel out in the current context. Returns its inputs, in the order `settings` takes their values."""
-    default = Settings(steps=info.steps)
-    gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
-    seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
-                      placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds
-    keep = gr.Slider(0, 10, default.keep_subject, step=0.1, label="Keep the subject", buttons=[],
-                     info=f"Higher stays closer to your picture. Usually {default.keep_subject:g}.", elem_id="keep")
-    follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[],
-                       info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")
-    steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
-                      info=f"More takes longer and is a little finer. Usually {default.steps}.")
-    sampler = gr.Dropdown([(SAMPLERS[name], name) for name in SCHEDULERS], value=default.scheduler, label="Sampler",
-                          info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
-    inputs = [seed, keep, follow, steps, sampler]
-    reset = gr.Button("Put everything back", size="sm", elem_id="reset")
-    reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler],
-                outputs=inputs, queue=False, api_visibility="private")
-    return inputs
+class Drawing(Panel):
+    """The panel. Its inputs are in the order in which `settings` takes their values; the seed is the first."""
+
+    name, title = "drawing", "Drawing"
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        default = Settings(steps=place.manager.info().steps)
+        gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
+        self.seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
+                               placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds
+        keep = gr.Slider(0, 10, default.keep_subject, step=0.1, label="Keep the subject", buttons=[], elem_id="keep",
+                         info=f"Higher stays closer to your picture. Usually {default.keep_subject:g}.")
+        follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[],
+                           info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")
+        steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
+                          info=f"More takes longer and is a little finer. Usually {default.steps}.")
+        sampler = gr.Dropdown([(SAMPLERS[name], name) for name in SCHEDULERS], value=default.scheduler, label="Sampler",
+                              info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
+        self.inputs = [self.seed, keep, follow, steps, sampler]
+        reset = gr.Button("Put everything back", size="sm", elem_id="reset")
+        reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler],
+                    outputs=self.inputs, queue=False, api_visibility="private")
+
+    def settings(self, so_far: Settings, *values: Any) -> Settings:
+        return settings(*values, so_far=so_far)
 
 
-def settings(seed: Any, keep_subject: Any, follow_words: Any, steps: Any, sampler: Any) -> Settings:
+def settings(seed: Any, keep_subject: Any, follow_words: Any, steps: Any, sampler: Any,
+             so_far: Settings = Settings()) -> Settings:
     """Values as a browser sends them, brought into range: a hand-made request cannot ask for a million steps.
 
     Raises:
         MessageError: the seed is no number.
     """
     default = Settings()
-    return Settings(
+    return replace(
+        so_far,
         seed=read_seed(seed),
         steps=int(_within(steps, 1, 100, default.steps)),
         scheduler=sampler if sampler in SCHEDULERS else default.scheduler,

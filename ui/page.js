@@ -14,21 +14,35 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   const remembered = () => { try { return localStorage.getItem('cafe-theme'); } catch { return null; } };
   const remember = (name) => { try { localStorage.setItem('cafe-theme', name); } catch { /* private window */ } };
 
-  // What a pressed element asks for. In the chat the sanitizer leaves classes only: do-redraw to-12.
+  // What a pressed element asks for. In the chat the sanitizer leaves classes only: do-redraw to-12. An act with a dot in
+  // its name is a panel's: do-mix.add to-12. What stands in the fields of the form around it goes along.
   const read = (target) => {
     const button = target.closest('[data-act], .act');
     if (!button) return null;
-    if (button.dataset.act) return { act: button.dataset.act, arg: button.dataset.arg || '' };
-    const found = /\bdo-(\w+) to-(\w*)/.exec(button.className);
-    return found && { act: found[1], arg: found[2] };
+    const found = /\bdo-([\w.]+) to-(\w*)/.exec(button.className);
+    const act = button.dataset.act || found?.[1];
+    if (!act) return null;
+    const fields = {};
+    button.closest('[data-form]')?.querySelectorAll('[data-field]').forEach((field) => {
+      fields[field.dataset.field] = field.type === 'checkbox' ? String(field.checked) : field.value;
+    });
+    return { act, arg: button.dataset.arg || found?.[2] || '', panel: act.includes('.') ? act.split('.')[0] : '', fields };
+  };
+
+  // Bring a panel to the front, from data-panel="mix", or from an act whose button has the class opens (do-mix.add ... opens).
+  const show = (panel) => {
+    document.getElementById(`panel-${panel}-button`)?.click();
+    if (open() !== 'right' && window.matchMedia('(max-width: 980px)').matches) slide('right');
   };
 
   document.addEventListener('click', (event) => {
     const pressed = read(event.target);
     if (pressed) {
-      say(doing[pressed.act] || 'Working');
+      say(doing[pressed.act] || (pressed.panel ? '' : 'Working')); // a panel says what it does in its own place
       if (open() === 'left' && pressed.act !== 'delete') slide('left');
     }
+    const panel = event.target.closest('[data-panel]')?.dataset.panel || (event.target.closest('.opens') && pressed?.panel);
+    if (panel) show(panel);
     const ui = event.target.closest('[data-ui]');
     if (ui) {
       const what = ui.dataset.ui;
@@ -59,6 +73,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
 
   return {
     read,
+    show,
     idle: () => say(''),
     here: () => {
       const theme = remembered();

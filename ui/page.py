@@ -8,22 +8,16 @@ import gradio as gr
 
 from assistant.session.intake import MAX_CHARACTERS
 from assistant.session.manager import SessionManager
-from ui import drawing, presenters
+from ui import presenters
 from ui.chat import Desk, Parts
+from ui.drawing import Drawing
+from ui.mix import Mix
 from ui.owners import Owners
+from ui.panel import Panel, Place, courier
 
-PANELS = (drawing,)  # right column, one module each: TITLE, build(info) -> inputs
+PANELS: tuple[type[Panel], ...] = (Drawing, Mix)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
 _PICTURES = ["image", ".heic", ".heif", ".avif"]  # others are refused by the session, with a sentence
-
-# One listener for every button that the presenters write, wherever it appears.
-_COURIER = """
-document.addEventListener('click', (event) => {
-  const act = window.cafe.read(event.target);
-  if (act) trigger('click', act);
-});
-"""
-
 
 def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path) -> gr.Blocks:
     """Build the page.
@@ -53,36 +47,39 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
                 stage = gr.HTML(presenters.stage(info, empty=True), elem_id="stage")
                 notice = gr.HTML(elem_id="notice")
                 box = gr.MultimodalTextbox(elem_id="box", show_label=False, label="Message", file_types=_PICTURES,
-                                           file_count="single", sources=["upload"], lines=1, max_lines=8,
+                                           file_count="multiple", sources=["upload"], lines=1, max_lines=8,
                                            placeholder="Say anything", autofocus=True,
                                            max_plain_text_length=MAX_CHARACTERS)
                 gr.HTML('<div id="status" role="status" aria-live="polite"></div>')
             with gr.Column(elem_id="right", scale=0, min_width=0), gr.Tabs(elem_id="panels"):
-                inputs = []
-                for panel in PANELS:
-                    with gr.Tab(panel.TITLE):
-                        inputs += panel.build(info)
+                place, panels = Place(manager, owners, scratch, uploads), []
+                for kind in (kind for kind in PANELS if kind.fits(manager)):
+                    with gr.Tab(kind.title, id=kind.name, elem_id=f"panel-{kind.name}"):
+                        panels.append(kind(place))
             gr.HTML('<div id="scrim" data-ui="close"></div>')
-        courier = gr.HTML("", js_on_load=_COURIER, elem_id="courier")
+        couriers = [courier(), *(courier(panel.name) for panel in panels)]
         conversation = gr.Textbox(visible="hidden", elem_id="conversation")
         pulse = gr.Textbox(visible="hidden", elem_id="pulse")
 
-        parts = Parts(chat, box, conversation, pulse, stage, notice, conversations, gallery, inputs[0])
-        desk = Desk(manager, owners, parts, files, scratch, uploads)
-        _wire(page, desk, parts, courier, inputs)
+        parts = Parts(chat, box, conversation, pulse, stage, notice, conversations, gallery, panels[0].seed)
+        desk = Desk(manager, owners, parts, files, scratch, uploads, panels, page)
+        _wire(page, desk, parts, couriers[0])
+        for panel, its in zip(panels, couriers[1:]):
+            panel.wire(desk, its)
     return page
 
 
-def _wire(page: gr.Blocks, desk: Desk, parts: Parts, courier: gr.HTML, inputs: list) -> None:
+def _wire(page: gr.Blocks, desk: Desk, parts: Parts, its: gr.HTML) -> None:
     """Handlers return at once; only `watch` lasts, and whatever changes the view starts it anew, by the pulse."""
     shown = [parts.chat, parts.box, parts.conversation, parts.pulse, parts.stage, parts.notice, parts.list,
              parts.gallery, parts.seed]
+    inputs = [one for panel in desk.panels for one in panel.inputs]
     common = dict(api_visibility="private", show_progress="hidden")
     parts.pulse.change(desk.watch, [parts.conversation, parts.seed, parts.pulse], shown, trigger_mode="multiple",
                        js="(...values) => { window.cafe.idle(); return values; }", **common)
     parts.conversation.change(None, inputs=[parts.conversation], js="(id) => { window.cafe.address(id); }", **common)
     parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, **common)
     parts.box.stop(desk.stop, [parts.conversation], [parts.notice], **common)
-    courier.click(desk.act, [parts.conversation, parts.box, *inputs], shown,
+    its.click(desk.act, [parts.conversation, parts.box, *inputs], shown,
                   trigger_mode="multiple", **common)
     page.load(desk.load, [parts.conversation], shown, js="() => window.cafe.here()", **common)

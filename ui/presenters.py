@@ -15,6 +15,7 @@ from assistant.errors import AssistantError
 from assistant.messages import EngineInfo, Progress, ReadySubject
 from assistant.session.records import Conversation, StoredTurn
 
+Acts = Sequence[tuple[str, str]]  # (act, label) of more buttons under a picture: the panels'
 Message = dict[str, Any]  # what gr.Chatbot takes: {"role": ..., "content": ...}
 
 
@@ -31,9 +32,9 @@ def picture_address(name: str, show: bool = True) -> str:
 # the chat
 
 
-def conversation_messages(turns: Sequence[StoredTurn], pinned: int | None = None) -> list[Message]:
+def conversation_messages(turns: Sequence[StoredTurn], pinned: int | None = None, more: Acts = ()) -> list[Message]:
     """All turns that are over; a turn in work is `user_message` and then `live_message`."""
-    return [message for turn in turns for message in (user_message(turn), reply_message(turn, pinned))]
+    return [message for turn in turns for message in (user_message(turn), reply_message(turn, pinned, None, more))]
 
 
 def _picture(address: str, alt: str, under: str | None = None) -> str:
@@ -49,18 +50,21 @@ def live_address(turn_id: int, step: int) -> str:
 def user_message(turn: StoredTurn) -> Message:
     if turn.redraw_of is not None:
         return _message("user", '<div class="say quiet">Redraw</div>')
-    photo = (f'<div class="photo"><img src="{picture_address(turn.photo)}" alt="Your picture"></div>'
-             if turn.photo else "")
+    names = [turn.photo, *turn.others] if turn.photo else []
+    photo = "".join(f'<div class="photo"><img src="{picture_address(name)}" alt="{"Your picture" if k == 0 else "A reference"}"></div>'
+                    for k, name in enumerate(names))
+    if len(names) > 1:
+        photo = f'<div class="photos">{photo}</div>'
     words = f'<div class="say">{say(turn.text)}</div>' if turn.text else ""
     return _message("user", photo + words)
 
 
-def reply_message(turn: StoredTurn, pinned: int | None = None, under: str | None = None) -> Message:
+def reply_message(turn: StoredTurn, pinned: int | None = None, under: str | None = None, more: Acts = ()) -> Message:
     """An answer that is over: words, picture, what was used and what can be done with it, or why there is none."""
     parts = [f'<div class="say">{say(turn.reply)}</div>'] if turn.reply else []
     if turn.picture:
         parts.append(_picture(picture_address(turn.picture), "The picture drawn for this turn", under))
-        parts.append(_acts(turn, pinned))
+        parts.append(_acts(turn, pinned, more))
     if turn.status == "failed":
         parts.append(_ended(turn.error or "This answer could not be finished.", turn.id, "fault"))
     elif turn.status == "stopped":
@@ -102,15 +106,18 @@ def _doing(words: bool, waiting: int | None, progress: Progress | None, left: fl
             f'<span class="bar"><span style="width:{share:.0f}%"></span></span>')
 
 
-def _acts(turn: StoredTurn, pinned: int | None) -> str:
+def _acts(turn: StoredTurn, pinned: int | None, more: Acts) -> str:
     is_pinned = pinned is not None and pinned == turn.seed
     pin = _button("unpin", turn.id, "Seed pinned", " on") if is_pinned else _button("pin", turn.id, "Pin seed")
     bars = "".join(
         f'<span class="like">{escape(name.capitalize())} <span class="bar"><span style="width:{100 * value:.0f}%">'
         f'</span></span> {100 * value:.0f}%</span>' for name, value in turn.likeness.items() if 0 <= value <= 1)
     facts = f'<span class="seed">Seed {turn.seed}</span>' + bars
+    if turn.board:
+        more = (("mix.board", "Open the board"), *more)
+    others = "".join(_button(act, turn.id, label, " opens") for act, label in more)
     return (f'<div class="facts">{facts}</div><div class="acts">{pin}{_button("redraw", turn.id, "Redraw")}'
-            f'{_button("use", turn.id, "Use as subject")}'
+            f'{_button("use", turn.id, "Use as subject")}{others}'
             f'<a class="act" href="{picture_address(turn.picture or "", show=False)}" download>Download</a></div>')
 
 
@@ -154,7 +161,7 @@ enlarged; a download is the picture as drawn. The same settings and seed give th
 <code>{escape(info.weights)}</code>.</p></div>
 <span class="gap"></span>
 <button type="button" class="act" data-ui="theme">Light or dark</button>
-<button type="button" class="icon narrow" data-ui="right" aria-label="Drawing settings">&#9881;</button>
+<button type="button" class="icon narrow" data-ui="right" aria-label="Panels">&#9881;</button>
 </header>"""
 
 

@@ -50,15 +50,19 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
     blocks = page.build(manager, owners, ours, uploads)
     blocks.scratch = scratch  # lives as long as the page
     blocks.queue(max_size=256, default_concurrency_limit=WATCHERS, api_open=False)
+    routes = pictures.routes(manager, owners)
+    panels = [panel for panel in page.PANELS if panel.fits(manager)]
+    routes += [route for panel in panels for route in panel.routes(manager, owners)]
+    style, script = ("".join(file.read_text("utf-8") for name in ("style" if kind == "css" else "page", *(p.name for p in panels))
+                             if (file := page.HERE / f"{name}.{kind}").exists()) for kind in ("css", "js"))
     headers = Middleware(PageHeaders, guests=owners.guests, framed=address.framed)
     try:
         _, local, shared = blocks.launch(
             server_name=address.host, server_port=address.port, share=address.share, auth=list(address.auth) or None,
             prevent_thread_lock=True, quiet=True, show_error=False, max_file_size=MAX_UPLOAD, max_threads=2 * WATCHERS,
             blocked_paths=[str(data_dir)], ssr_mode=False, enable_monitoring=False, mcp_server=False, footer_links=[],
-            theme=theme.theme(), css=theme.variables() + (page.HERE / "style.css").read_text("utf-8"),
-            head=f"<script>{(page.HERE / 'page.js').read_text('utf-8')}</script>",
-            app_kwargs={"routes": pictures.routes(manager, owners), "middleware": [headers], "docs_url": None,
+            theme=theme.theme(), css=theme.variables() + style, head=f"<script>{script}</script>",
+            app_kwargs={"routes": routes, "middleware": [headers], "docs_url": None,
                         "redoc_url": None, "openapi_url": None})
     except OSError as error:
         scratch.cleanup()

@@ -51,7 +51,7 @@ def save_concept(path: Path, concept: Concept) -> None:
     Raises:
         ConceptError: a name that cannot be written in a prompt, no residuals, or numbers that are not finite.
     """
-    _check_name(concept.name)
+    check_name(concept.name)
     flat = {layer: t.detach().float().cpu() for layer, t in concept.residuals.items()}
     counts = {t.shape[0] for t in flat.values() if t.ndim == 2}
     if len(counts) != 1 or any(t.ndim != 2 for t in flat.values()):
@@ -75,9 +75,16 @@ def save_concept(path: Path, concept: Concept) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         save_file(tensors, fresh, {"concept": json.dumps(about, ensure_ascii=False)})
+        os.chmod(fresh, 0o600)
         with open(fresh, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(fresh, path)
+        if os.name != "nt":  # Windows opens no folders
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -105,7 +112,7 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
         raise ConceptError(f"The file {name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
     if about["format"] != FORMAT or concept.bits not in (8, 16) or count < 1:
         raise ConceptError(f"The file {name} is a concept of a kind that is not known here: {about['format']!r}, {concept.bits} bits.", "Update the app.")
-    _check_name(concept.name)
+    check_name(concept.name)
     if base is not None and concept.base != base:
         raise ConceptError(f"The concept {concept.name!r} was learned on another base model ({concept.base[:12]}, here it is {base[:12]}).",
                            "Learn it again here.")
@@ -135,7 +142,11 @@ def _described(about: Mapping[str, Any]) -> Concept:
     return Concept(**words, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]), bits=about["bits"])
 
 
-def _check_name(name: str) -> None:
-    """Names are written as <name> in prompts."""
+def check_name(name: str) -> None:
+    """Names are written as <name> in prompts.
+
+    Raises:
+        ConceptError: this one cannot be.
+    """
     if not 1 <= len(name) <= NAME_LENGTH or not name.replace("-", "").replace("_", "").isalnum():
         raise ConceptError(f"{name[:60]!r} cannot be a concept's name: 1 to {NAME_LENGTH} letters, digits, - or _.", "Choose another name.")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assistant.concepts.file import NAME_LENGTH, Concept, load_concept, save_concept
+from assistant.concepts.file import NAME_LENGTH, Concept, check_name, load_concept, save_concept
 from assistant.errors import ConceptError, NotFoundError, StorageError
 
 BIN = "bin"
@@ -46,7 +46,8 @@ class Library:
     def __init__(self, folder: Path, base: str, layers: Mapping[str, int]) -> None:
         self.folder, self.base, self.layers, self._lock = folder, base, dict(layers), threading.RLock()
         try:
-            (folder / BIN).mkdir(parents=True, exist_ok=True)
+            for part in (folder.parent, folder, folder / BIN):  # this user's only
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"The folder of concepts {folder} cannot be made: {error.strerror}.", "Choose another data directory.") from error
 
@@ -71,7 +72,7 @@ class Library:
     def add(self, concept: Concept) -> None:
         """Raises ConceptError for a name that is taken, or a concept that cannot be saved."""
         with self._lock:
-            self._free(concept.name)
+            self.check_free(concept.name)
             save_concept(self._place(concept.name), concept)
 
     def replace(self, concept: Concept) -> None:
@@ -84,7 +85,7 @@ class Library:
         with self._lock:
             path, concept = self._path(name), self.get(name)
             if to.lower() != name.lower():
-                self._free(to)
+                self.check_free(to)
             save_concept(self._place(to), replace(concept, name=to))
             if not path.samefile(self._place(to)):  # a file system may not tell <Cup> from <cup>
                 path.unlink()
@@ -170,7 +171,9 @@ class Library:
     def _place(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
 
-    def _free(self, name: str) -> None:
+    def check_free(self, name: str) -> None:
+        """Raises ConceptError: a name that cannot be written in a message, or that is taken."""
+        check_name(name)
         if self._find(name) is not None:
             raise ConceptError(f"There is a concept <{name}> already.", "Choose another name, or delete that one first.")
 

@@ -13,6 +13,30 @@ from typing import Any
 from assistant.errors import ConceptError, NotFoundError
 
 _NAMED = re.compile(r"<([^<>\s]+)>")
+_ORDER = re.compile(r"^\W*(?:(?:please|now|ok|okay|so|and|hi|hello)\b[\s,]*|(?:can|could|would|will) you\b\s*|i(?: would|'d)? (?:want|like|need)\b\s*"
+                    r"|let me see\b\s*|(?:to )?(?:draw|paint|sketch|make|create|generate|show|give|put|imagine|have)\b(?: (?:me|us))?\b\s*)+", re.IGNORECASE)
+_BARE = re.compile(r"(?:^|[,.;:]|\b(?:and|or|of|with|to|by|for|from|near|beside|behind|on|in|at|under|over|like|into|versus|plus))\s*$", re.IGNORECASE)
+
+
+def named(text: str) -> tuple[str, ...]:
+    """Every <name> in a text, in its order."""
+    return tuple(found[1] for found in _NAMED.finditer(text))
+
+
+def caption(text: str, nouns: Mapping[str, str]) -> str:
+    """A wish as the base model's captions are put: "please draw <mug> on the beach" -> "a <mug> on the beach".
+
+    Args:
+        nouns: as in `write`; the article is that of the noun.
+    """
+    text = _ORDER.sub("", text).strip().rstrip(" ?!.")
+    known, pieces, at = {name.lower(): noun for name, noun in nouns.items()}, [], 0
+    for found in _NAMED.finditer(text):
+        before = text[at:found.start()]
+        article = "an " if known.get(found[1].lower(), "")[:1].lower() in tuple("aeiou") else "a "
+        pieces += [before, article if _BARE.search(before) else "", found[0]]
+        at = found.end()
+    return "".join([*pieces, text[at:]])
 
 
 @dataclass(frozen=True)

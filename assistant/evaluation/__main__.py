@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|mixing|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -42,12 +42,18 @@ def main() -> None:
         table.add_argument("--seeds", type=int, default=2, help="trainings of each row (default: %(default)s)")
         table.add_argument("--train", type=int, default=steps, help="steps of each training (default: %(default)s)")
         table.add_argument("--out", type=Path, default=Path(f"checkpoints/{name}"), help="without suffix (default: %(default)s)")
+    mixing = commands.add_parser("mixing", help="what alpha does (eq. 4), on held-out pairs of pictures")
+    mixing.add_argument("--pairs", type=int, default=64, help="default: %(default)s")
+    mixing.add_argument("--steps", type=int, default=8, help="default: %(default)s")
+    mixing.add_argument("--out", type=Path, default=Path("checkpoints/mixing"), help="without suffix (default: %(default)s)")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "sheet":
         _sheet(args)
     elif args.command == "table3":
         _table3(args)
+    elif args.command == "mixing":
+        _mixing(args)
     elif args.command in ("table4", "table6", "surface"):
         _table(args)
     else:
@@ -73,6 +79,17 @@ def _miniature(args: argparse.Namespace) -> None:
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
     found = evaluate(assistant, base, witness, counts, args.steps, lambda what: print(f"measuring: {what}", flush=True))
     print(write(found, args.out, {"weights": assistant.weights, "steps": args.steps, "seeds": "from 0", **counts}))
+
+
+def _mixing(args: argparse.Namespace) -> None:
+    from ..pipeline import load
+    from ..weights import CHECKPOINTS
+    from . import mixing
+    from .cases import load_witness
+
+    assistant = load("miniature")
+    witness = load_witness(assistant.config, CHECKPOINTS / "miniature")
+    print(mixing.write(mixing.measure(assistant, witness, args.pairs, args.steps, lambda what: print(what, flush=True)), args.out))
 
 
 def _table3(args: argparse.Namespace) -> None:

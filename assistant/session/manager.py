@@ -9,18 +9,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from assistant.board import Mix, Source, check
 from assistant.errors import AssistantError, BusyError, NotFoundError
 from assistant.messages import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
+from assistant.session import roles
+from assistant.session.device import Device
+from assistant.session.easel import Easel
 from assistant.session.intake import read_photo, read_text
 from assistant.session.job import Job
+from assistant.session.learning import Learning
 from assistant.session.queue import FairQueue
 from assistant.session.records import Conversation, StoredTurn
 from assistant.session.store import Store
 
 HISTORY_TURNS = 24  # the engine is told no more of a conversation than this
+MIXED_ALPHA = 0.8  # of pictures that were sent together: both are right most often there or a little above
 SAVE_WORDS_EVERY = 0.5  # seconds; a crash costs no more words than that
 
 _log = logging.getLogger(__name__)
@@ -30,7 +38,8 @@ class SessionManager:
     """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
 
     Args:
-        engine: answers one request at a time.
+        engine: answers one request at a time; one with a `teacher` learns concepts too: see `learning`, one that mixes draws
+            boards: see `easel`.
         store: keeps everything.
         queue_size: turns that may wait, beside the one being answered.
     """
@@ -41,6 +50,10 @@ class SessionManager:
         self._queue: FairQueue[Job] = FairQueue()
         self._jobs: dict[str, Job] = {}  # by conversation: waiting or running
         self._closing = False
+        self._device = Device()
+        teacher = getattr(engine, "teacher", None)
+        self.learning = Learning(teacher, store, self._device) if teacher is not None else None
+        self.easel = Easel(engine, store, self._device.turn, queue_size) if hasattr(engine, "mix") else None
         self._worker = threading.Thread(target=self._work, name="device", daemon=True)
         self._worker.start()
 
@@ -73,8 +86,12 @@ class SessionManager:
     # turns
 
     def send(self, conversation_id: str, text: str, photo: bytes | str | Path | Photo | None, settings: Settings,
-             owner: str) -> Iterator[Event]:
+             owner: str, others: Sequence[bytes | str | Path | Photo] = ()) -> Iterator[Event]:
         """Check, keep and queue a turn; return its events. The turn goes on if nobody reads them.
+
+        Args:
+            others: more pictures than one: who is the subject is inferred from the text, all are laid on a new board, and
+                the answer is drawn from it.
 
         Returns:
             Iterator over Waiting, Words, Progress and at last one Reply; it raises AssistantError if the turn fails.
@@ -86,14 +103,25 @@ class SessionManager:
         """
         if photo is not None and not isinstance(photo, Photo):
             photo = read_photo(photo)
-        return self._enqueue(conversation_id, read_text(text, photo is not None), photo, settings, owner)
+        text = read_text(text, photo is not None)
+        if others and photo is not None and self.easel is not None:
+            photos = [photo, *(one if isinstance(one, Photo) else read_photo(one) for one in others)]
+            return self._enqueue_mixed(conversation_id, text, photos, settings, owner)
+        return self._enqueue(conversation_id, text, photo, settings, owner)
 
     def redraw(self, turn_id: int, owner: str, settings: Settings) -> Iterator[Event]:
         """Draw an earlier turn's picture anew, e.g. with another seed, as a new turn; one without a picture is answered
         again from the start. As `send`."""
         turn = self._store.turn(turn_id, owner)
         photo = self._photo(turn.photo) if turn.photo else None
-        return self._enqueue(turn.conversation_id, turn.text, photo, settings, owner, turn)
+        others = [self._photo(name) for name in turn.others]
+        mixed = {}
+        if turn.board and not turn.metadata and self.easel is not None:
+            mixed = {"mix": self.easel.boards.mix(self.easel.boards.get(turn.board, owner)), "say": turn.reply}
+        return self._enqueue(turn.conversation_id, turn.text, photo, settings, owner, turn, others, turn.board, **mixed)
+
+    def turn(self, turn_id: int, owner: str) -> StoredTurn:
+        return self._store.turn(turn_id, owner)
 
     def picture_as_photo(self, turn_id: int, owner: str) -> Photo:
         """The picture a reply drew, ready to be the subject of a next turn."""
@@ -147,22 +175,40 @@ class SessionManager:
                 job.cancel.set()
             self._changed.notify_all()
         self._worker.join(seconds)
+        if self.learning is not None:
+            self.learning.close(seconds)
+        if self.easel is not None:
+            self.easel.close(seconds)
 
     # inside
 
+    def _enqueue_mixed(self, conversation_id: str, text: str, photos: list[Photo], settings: Settings, owner: str) -> Iterator[Event]:
+        who = roles.infer(text, len(photos))
+        subject, others = photos[who.subject], [photos[k] for k in who.references]
+        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA))
+        board = self.easel.begin(owner, mix, settings)
+        try:  # from the board's seed, so that the answer is what the board shows
+            return self._enqueue(conversation_id, text, subject, replace(settings, seed=board.seed), owner, others=others,
+                                 board=board.id, mix=mix, say=roles.sentence(who))
+        except AssistantError:
+            self.easel.boards.delete(board.id, owner)
+            raise
+
     def _enqueue(self, conversation_id: str, text: str, photo: Photo | None, settings: Settings, owner: str,
-                 again: StoredTurn | None = None) -> Iterator[Event]:
+                 again: StoredTurn | None = None, others: Sequence[Photo] = (), board: str | None = None,
+                 **mixed: Any) -> Iterator[Event]:
         turns = self._store.turns(conversation_id, owner)
         redraw_of = (again.redraw_of or again.id) if again else None  # the first of its kind, however often redrawn
         history = self._history(turns, before=redraw_of)
-        request = Request(text, photo, history, settings, redraw=(again.metadata or None) if again else None)
+        library = self.learning.library(owner) if self.learning is not None else None
+        request = Request(text, photo, history, settings, redraw=(again.metadata or None) if again else None, library=library, **mixed)
         with self._changed:
             if conversation_id in self._jobs:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
             if len(self._queue) >= self._queue_size:
                 raise BusyError(f"{len(self._queue)} others are waiting already, which is as many as fit.",
                                 "Try again in a minute.")
-            turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of)
+            turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board)
             job = Job(turn.id, conversation_id, owner, request, self._changed, self._queue.position)
             self._jobs[conversation_id] = job
             self._queue.put(owner, job)
@@ -202,7 +248,8 @@ class SessionManager:
                 job = self._queue.take()
                 self._changed.notify_all()  # the others moved up
             try:
-                self._answer(job)
+                with self._device.turn():
+                    self._answer(job)
             except AssistantError as error:
                 self._keep_error(job, error)
             except Exception as error:

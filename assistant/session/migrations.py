@@ -39,6 +39,44 @@ MIGRATIONS = (
     CREATE INDEX turns_by_photo ON turns (photo);
     CREATE INDEX turns_by_picture ON turns (picture);
     """,
+    """
+    CREATE TABLE lessons (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        owner TEXT NOT NULL,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL COLLATE NOCASE,
+        noun TEXT NOT NULL,
+        pictures TEXT NOT NULL,
+        masks TEXT NOT NULL,
+        options TEXT NOT NULL,
+        status TEXT NOT NULL DEFAULT 'waiting'
+            CHECK (status IN ('waiting', 'running', 'done', 'stopped', 'failed', 'interrupted', 'dropped')),
+        attempt INTEGER NOT NULL DEFAULT 0,
+        step INTEGER NOT NULL DEFAULT 0,
+        steps INTEGER NOT NULL DEFAULT 0,
+        losses TEXT NOT NULL DEFAULT '[]',
+        previews TEXT NOT NULL DEFAULT '[]',
+        error TEXT
+    );
+    CREATE INDEX lessons_by_owner ON lessons (owner, id);
+    """,
+    """
+    CREATE TABLE boards (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        title TEXT NOT NULL,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        deleted REAL,
+        content TEXT NOT NULL,
+        pictures TEXT NOT NULL
+    );
+    CREATE INDEX boards_by_owner ON boards (owner, updated);
+    ALTER TABLE turns ADD COLUMN others TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE turns ADD COLUMN board TEXT;
+    """,
 )
 
 

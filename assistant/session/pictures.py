@@ -29,17 +29,7 @@ class PictureFiles:
             if path.exists() and path.stat().st_size == len(png):
                 return name
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # created with 0600
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(png)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-            _fsync_folder(path.parent)
+            write_whole(path, png)
             _fsync_folder(self.folder)
         except OSError as error:
             raise StorageError(f"A picture could not be saved in {self.folder} ({error.strerror or error}).",
@@ -72,6 +62,22 @@ class PictureFiles:
         if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
             raise NotFoundError("This picture is not here.", "Reload the page.")
         return self.folder / name[:2] / f"{name}.png"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put bytes into a file, readable by this user only: on return they survive a loss of power, and until then what was
+    there is there. Raises OSError."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # created with 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _fsync_folder(path.parent)
 
 
 def _fsync_folder(folder: Path) -> None:

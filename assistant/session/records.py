@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -42,6 +43,8 @@ class StoredTurn:
     metadata: dict[str, Any] = field(default_factory=dict)
     likeness: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    others: tuple[str, ...] = ()  # more pictures that were sent: references
+    board: str | None = None  # the mixing board they lie on
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,49 @@ class Findings:
     strays: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A concept that is being learned, or was. Pictures, masks and previews are names of files."""
+
+    id: int
+    owner: str
+    created: float
+    updated: float
+    kind: str
+    name: str
+    noun: str
+    pictures: tuple[str, ...]
+    masks: tuple[str | None, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "waiting"  # one of STATUSES, or dropped
+    attempt: int = 0  # how often it was taken up
+    step: int = 0  # done, as far as is durable
+    steps: int = 0  # in all; 0 before it was first taken up
+    losses: tuple[float, ...] = ()  # of every step, or thinned evenly
+    previews: tuple[tuple[int, str], ...] = ()  # (step, picture), oldest first
+    error: str | None = None
+    left: float | None = None  # seconds, while it runs, as far as known
+
+    @property
+    def open(self) -> bool:
+        """Waiting or running."""
+        return self.status in ("waiting", "running")
+
+
+def lesson_of(row: sqlite3.Row) -> Lesson:
+    """A row of the table `lessons` as a value."""
+    values = dict(row)
+    for name in ("pictures", "masks", "losses", "previews"):
+        values[name] = tuple(tuple(one) if isinstance(one, list) else one for one in json.loads(values[name]))
+    return Lesson(**{**values, "options": json.loads(values["options"])})
+
+
 def turn_of(row: sqlite3.Row) -> StoredTurn:
     """A row of the table `turns` as a value."""
     values = dict(row)
     for name in ("metadata", "likeness", "seconds"):
         values[name] = json.loads(values[name])
+    values["others"] = tuple(json.loads(values["others"]))
     known = {f.name for f in fields(Settings)}  # a later version may have had more
     values["settings"] = Settings(**{k: v for k, v in json.loads(values["settings"]).items() if k in known})
     return StoredTurn(**values)

@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -28,6 +28,14 @@ from assistant.session.records import Conversation, Findings, StoredTurn, turn_o
 
 TITLE_CHARACTERS = 60
 TRASH_SECONDS = 24 * 3600  # a deleted conversation can be brought back for this long
+
+# Whose each kept picture is, and whether it is in sight: every column that names one.
+_NAMED = " UNION ALL ".join(
+    [f"SELECT c.owner, {value} AS name, c.deleted IS NULL AS shown FROM turns t JOIN conversations c "
+     f"ON c.id = t.conversation_id{more}" for value, more in (("t.photo", ""), ("t.picture", ""), ("e.value", " JOIN json_each(t.others) e"))]
+    + [f"SELECT l.owner, {value} AS name, l.status <> 'dropped' AS shown FROM lessons l, json_each(l.{column}) e"
+       for column, value in (("pictures", "e.value"), ("masks", "e.value"), ("previews", "json_extract(e.value, '$[1]')"))]
+    + ["SELECT b.owner, e.value AS name, b.deleted IS NULL AS shown FROM boards b, json_each(b.pictures) e"])
 
 
 def default_data_dir() -> Path:
@@ -83,19 +91,19 @@ class Store:
     def create(self, owner: str, title: str = "") -> Conversation:
         now = time.time()
         one = Conversation(secrets.token_urlsafe(12), owner, title, now, now)
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("INSERT INTO conversations (id, owner, title, created, updated) VALUES (?, ?, ?, ?, ?)",
                        (one.id, owner, title, now, now))
         return one
 
     def conversations(self, owner: str, limit: int = 200) -> list[Conversation]:
         """This owner's, last used first."""
-        rows = self._read("SELECT id, owner, title, created, updated FROM conversations "
+        rows = self.rows("SELECT id, owner, title, created, updated FROM conversations "
                           "WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, limit))
         return [Conversation(**dict(row)) for row in rows]
 
     def conversation(self, conversation_id: str, owner: str) -> Conversation:
-        rows = self._read("SELECT id, owner, title, created, updated FROM conversations "
+        rows = self.rows("SELECT id, owner, title, created, updated FROM conversations "
                           "WHERE id = ? AND owner = ? AND deleted IS NULL", (conversation_id, owner))
         if not rows:
             raise NotFoundError("This conversation is not here any more.", "Start a new one.")
@@ -116,23 +124,24 @@ class Store:
     # turns
 
     def add_turn(self, conversation_id: str, owner: str, text: str, photo: Photo | None, settings: Settings,
-                 redraw_of: int | None = None) -> StoredTurn:
+                 redraw_of: int | None = None, others: Sequence[Photo] = (), board: str | None = None) -> StoredTurn:
         """Keep what a person said, before anything answers. Gives an untitled conversation a title."""
         self.conversation(conversation_id, owner)
-        if photo is not None:
-            self.files.keep(photo.png)
+        for one in (*((photo,) if photo else ()), *others):
+            self.files.keep(one.png)
+        names = tuple(one.sha256 for one in others)
         now = time.time()
         title = " ".join(text.split())[:TITLE_CHARACTERS] or "A picture"
-        with self._write() as db:
+        with self.transaction() as db:
             turn_id = db.execute(
-                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of, others, board) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (conversation_id, now, text, photo.sha256 if photo else None, json.dumps(asdict(settings)),
-                 redraw_of)).lastrowid
+                 redraw_of, json.dumps(names), board)).lastrowid
             db.execute("UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
                        "WHERE id = ?", (now, title, conversation_id))
         return StoredTurn(turn_id, conversation_id, now, text, photo.sha256 if photo else None, settings,
-                          redraw_of=redraw_of)
+                          redraw_of=redraw_of, others=names, board=board)
 
     def update_turn(self, turn_id: int, **values: Any) -> None:
         """Set columns of a turn. `picture` is the PNG's bytes: they are durable before the row is."""
@@ -151,11 +160,11 @@ class Store:
     def turns(self, conversation_id: str, owner: str) -> list[StoredTurn]:
         """Oldest first."""
         self.conversation(conversation_id, owner)
-        return [turn_of(row) for row in self._read("SELECT * FROM turns WHERE conversation_id = ? ORDER BY id",
+        return [turn_of(row) for row in self.rows("SELECT * FROM turns WHERE conversation_id = ? ORDER BY id",
                                                  (conversation_id,))]
 
     def turn(self, turn_id: int, owner: str) -> StoredTurn:
-        rows = self._read("SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id "
+        rows = self.rows("SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id "
                           "WHERE t.id = ? AND c.owner = ? AND c.deleted IS NULL", (turn_id, owner))
         if not rows:
             raise NotFoundError("This turn is not here any more.", "Reload the page.")
@@ -163,7 +172,7 @@ class Store:
 
     def gallery(self, owner: str, limit: int = 24) -> list[StoredTurn]:
         """Turns that drew a picture, newest first."""
-        return [turn_of(row) for row in self._read(
+        return [turn_of(row) for row in self.rows(
             "SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE c.owner = ? "
             "AND c.deleted IS NULL AND t.picture IS NOT NULL ORDER BY t.id DESC LIMIT ?", (owner, limit))]
 
@@ -174,18 +183,15 @@ class Store:
         return self.files.read(name)
 
     def picture_for(self, owner: str, name: str) -> bytes:
-        """The bytes of a picture that appears in one of this owner's conversations."""
-        rows = self._read("SELECT 1 FROM turns t JOIN conversations c ON c.id = t.conversation_id "
-                          "WHERE c.owner = ? AND c.deleted IS NULL AND (t.picture = ? OR t.photo = ?) LIMIT 1",
-                          (owner, name, name))
+        """The bytes of a picture that appears in one of this owner's conversations, lessons or boards."""
+        rows = self.rows(f"SELECT 1 FROM ({_NAMED}) WHERE owner = ? AND name = ? AND shown LIMIT 1", (owner, name))
         if not rows:
             raise NotFoundError("This picture is not here.", "Reload the page.")
         return self.read_picture(name)
 
     def verify(self) -> Findings:
         """Read every picture and compare it with its name."""
-        named = {row[0] for row in self._read("SELECT photo FROM turns WHERE photo IS NOT NULL UNION "
-                                              "SELECT picture FROM turns WHERE picture IS NOT NULL", ())}
+        named = self._named()
         files = self.files.names()
         return Findings(tuple(sorted(named - files)), tuple(sorted(self.files.damaged())), tuple(sorted(files - named)))
 
@@ -193,13 +199,19 @@ class Store:
 
     def _sweep(self) -> None:
         """At a start: what ran when the last process ended was interrupted; old deletions become final."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("UPDATE turns SET status = 'interrupted' WHERE status IN ('waiting', 'running')")
+            db.execute("UPDATE lessons SET status = 'interrupted' WHERE status IN ('waiting', 'running')")
+            db.execute("DELETE FROM lessons WHERE status = 'dropped' AND updated < ?", (time.time() - TRASH_SECONDS,))
             db.execute("DELETE FROM conversations WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
-        named = {row[0] for row in self._read("SELECT photo FROM turns UNION SELECT picture FROM turns", ())}
-        self.files.sweep(keep=named)
+            db.execute("DELETE FROM boards WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
+        self.files.sweep(keep=self._named())
 
-    def _read(self, sql: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+    def _named(self) -> set[str]:
+        """Pictures that any row points to."""
+        return {row[0] for row in self.rows(f"SELECT name FROM ({_NAMED}) WHERE name IS NOT NULL")}
+
+    def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         try:
             with self._lock:
                 return self._db.execute(sql, values).fetchall()
@@ -208,7 +220,7 @@ class Store:
                                "Check the folder and start again.") from error
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._lock:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -223,7 +235,7 @@ class Store:
                                "Free some space or check the folder's permissions.") from error
 
     def _change(self, sql: str, values: tuple[Any, ...]) -> None:
-        with self._write() as db:
+        with self.transaction() as db:
             if db.execute(sql, values).rowcount == 0:
                 raise NotFoundError("This conversation is not here any more.", "Start a new one.")
 

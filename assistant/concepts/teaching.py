@@ -1,0 +1,162 @@
+"""The engine's teacher: which methods there are, what can be said of pictures beforehand, and a lesson's steps and previews.
+
+Behind `messages.Teacher`: the session decides when a step is made, and keeps what `Course.state` gives. Knows no queue and no page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from assistant.concepts.drawing import ready
+from assistant.concepts.file import Concept
+from assistant.concepts.learning import Learner, Recipe
+from assistant.concepts.library import Library
+from assistant.decoder.attention import cross_layers
+from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.text_reader import LAYER as READER
+from assistant.errors import ConceptError
+from assistant.messages import Advice, Cancel, Course, Photo, Task
+
+PREVIEW_SEED = 1
+ALIKE = 0.04  # mean difference of two pictures, 0 to 1, below which they are taken for one
+LIKELY = 0.6  # how sure a suggestion is
+
+# Photos -> for each the likeliest class noun and how likely it is; empty where the engine has no names.
+Namer = Callable[[Sequence[Photo]], Sequence[tuple[str, float]]]
+
+
+class Teacher:
+    """See `messages.Teacher`.
+
+    Args:
+        base: the text-to-image model that concepts are learned on; never changed.
+        identity: hash of that model.
+        size: side of its pictures, pixels.
+        steps, guidance: of a preview.
+    """
+
+    def __init__(self, base: Diffusion, identity: str, size: int, name: Namer, steps: int = 8, guidance: float = 3.0) -> None:
+        self.base, self.identity, self.size, self.name, self.steps, self.guidance = base, identity, size, name, steps, guidance
+        self.methods: dict[str, Callable[[Teacher, Task, bytes | None], Course]] = {"infusion": InfusionCourse}
+
+    def open(self, folder: Path) -> Library:
+        layers = dict(cross_layers(self.base.unet))
+        if self.base.text_reader is not None:  # names are read through the seam too: a residual may act there
+            layers[READER] = self.base.text_reader.attn2
+        return Library(folder, self.identity, {name: attn.inner_dim for name, attn in layers.items()})
+
+    def begin(self, task: Task, state: bytes | None = None) -> Course:
+        """Raises ConceptError: an unknown method, or what cannot be learned so."""
+        if task.kind not in self.methods:
+            raise ConceptError(f"There is no way of learning called {task.kind!r}.", f"Choose one of {', '.join(self.methods)}.")
+        return self.methods[task.kind](self, task, state)
+
+    def advise(self, pictures: Sequence[Photo]) -> Advice:
+        """The likeliest class noun, and what makes learning worse: said before the time is spent, never forbidden."""
+        if not pictures:
+            return Advice()
+        found, warnings = list(self.name(pictures)), []
+        if len(pictures) < 3:
+            warnings.append(f"{len(pictures)} picture{'s are' if len(pictures) > 1 else ' is'} few: with 3 to 5, in different places, "
+                            "what belongs to the thing is told from what stands around it.")
+        small = [n for n, p in enumerate(pictures, 1) if min(p.width, p.height) < self.size]
+        if small:
+            warnings.append(f"{_these(small)} smaller than {self.size} pixels: what is not there cannot be learned.")
+        views = [np.asarray(self.fit(p).convert("RGB").resize((32, 32)), np.float32) / 255 for p in pictures]
+        twins = [(a + 1, b + 1) for b in range(len(views)) for a in range(b) if np.abs(views[a] - views[b]).mean() < ALIKE]
+        warnings += [f"Pictures {a} and {b} are almost the same: the second teaches nothing new." for a, b in twins]
+        sure = [noun for noun, chance in found if chance >= LIKELY]
+        noun = max(set(sure), key=sure.count) if sure else ""
+        others = [f"picture {n} more like {_a(other)}" for n, (other, chance) in enumerate(found, 1) if other != noun and chance >= LIKELY]
+        if noun and others:
+            warnings.append(f"Most look like {_a(noun)}, but {', '.join(others)}. One concept is one thing.")
+        return Advice(noun, tuple(warnings))
+
+    def fit(self, photo: Photo) -> Image.Image:
+        """A picture as it is learned from: its middle, square, at the base model's size."""
+        image = Image.open(io.BytesIO(photo.png)).convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        return image.resize((self.size, self.size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+
+
+class InfusionCourse:
+    """A `messages.Course` of Infusion. Options: those of `Recipe`."""
+
+    def __init__(self, teacher: Teacher, task: Task, state: bytes | None) -> None:
+        self.teacher, self.task = teacher, task
+        known = {f.name for f in dataclasses.fields(Recipe)}
+        unknown = set(task.options) - known
+        if unknown:
+            raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
+        self.recipe = Recipe(**task.options)
+        pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
+        self.learner = Learner(teacher.base, pictures, task.noun, self.recipe, self._masks(task))
+        if state is not None:
+            try:
+                self.learner.restore(load(state))
+            except SafetensorError as error:
+                raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
+
+    @property
+    def step(self) -> int:
+        return self.learner.step_count
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.steps
+
+    def advance(self) -> float:
+        return self.learner.step()
+
+    def preview(self, cancel: Cancel) -> bytes | None:
+        base, name = self.teacher.base, self.task.name
+        drawn = ready(base, f"a <{name}>", {name: self.task.noun}, lambda _: self.concept(), self.teacher.guidance)
+        done = drawn.draw([PREVIEW_SEED], self.teacher.steps, cancel=cancel)
+        return None if done.stopped else _png(Image.fromarray(base.decode(done.latents)[0]))
+
+    def state(self) -> bytes:
+        return save(self.learner.state())
+
+    def concept(self, thumbnail: bytes = b"") -> Concept:
+        """What is learned so far."""
+        recipe = {**dataclasses.asdict(self.recipe), "pictures": len(self.task.pictures), "masks": "painted" if self._painted() else "found"}
+        return Concept(self.task.name, self.task.noun, self.teacher.identity, {k: r.detach().clone() for k, r in self.learner.residuals.items()},
+                       self.step, recipe, thumbnail=thumbnail)
+
+    def keep(self, library: Library, thumbnail: bytes) -> None:
+        library.replace(self.concept(thumbnail))
+
+    def _painted(self) -> bool:
+        return bool(self.task.masks) and all(mask is not None for mask in self.task.masks)
+
+    def _masks(self, task: Task) -> torch.Tensor | None:
+        """(P, H, W) in 0..1, if every picture has one."""
+        if not self._painted():
+            return None
+        return torch.from_numpy(np.stack([np.asarray(self.teacher.fit(m).convert("L"), np.float32) / 255 for m in task.masks]))
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
+
+
+def _these(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"Picture {numbers[0]} is"
+    return f"Pictures {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} are"

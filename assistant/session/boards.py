@@ -1,0 +1,307 @@
+"""Mixing boards on disk: what lies on each, what was drawn of it, and pictures that carry one. Knows no engine.
+
+A board is one row of JSON; its pictures lie with all others, named by their SHA-256, and are its owner's to see.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from PIL import Image
+
+from assistant.board import MOST_SOURCES, MOST_SUBJECTS, Mix, Source, read_names
+from assistant.errors import InputError, NotFoundError, PhotoError
+from assistant.messages import Photo
+from assistant.session.intake import MAX_PIXELS
+from assistant.session.store import Store
+
+ORIGINS = ("added", "gallery", "chat", "drawn", "words")  # where a reference came from
+MOST_BOARDS = 200
+_GONE = ("This board is not here any more.", "Open another, or begin a new one.")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A picture by its name, or words alone; `words` beside a picture: what it was drawn from."""
+
+    picture: str | None = None
+    words: str = ""
+    weight: float = 1.0
+    on: bool = True
+    origin: str = "added"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A drawn picture of a board, and the weights it was drawn with."""
+
+    picture: str
+    alpha: float
+    weights: tuple[float, ...]
+    on: tuple[bool, ...]
+    subject: float = 0.0  # DINO similarity to it
+    sources: tuple[float, ...] = ()  # CLIP similarity to each reference
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Board:
+    """Times are seconds since the epoch; pictures are names of files."""
+
+    id: str
+    owner: str
+    title: str
+    created: float
+    updated: float
+    subjects: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    alpha: float = 0.5
+    seed: int = 0
+    keep_subject: float = 2.0
+    follow: float = 2.0
+    result: Cell | None = None
+    kind: str = ""  # of the map: "strip" or "grid"
+    cells: tuple[Cell, ...] = ()
+
+    def pictures(self) -> tuple[str, ...]:
+        """Names of all files it needs."""
+        found = [*self.subjects, *(r.picture for r in self.references), self.result and self.result.picture, *(c.picture for c in self.cells)]
+        return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _one_at_a_time(method: Callable) -> Callable:
+    """What is read, changed and written again must not be changed by another thread in between."""
+    @functools.wraps(method)
+    def locked(self: Boards, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **kwargs)
+    return locked
+
+
+_ROW = ("id", "owner", "title", "created", "updated")
+
+
+def _of(row: Any) -> Board:
+    known = {f.name for f in fields(Board)}
+    said = {k: v for k, v in json.loads(row["content"]).items() if k in known}
+    said["references"] = tuple(Reference(**r) for r in said.get("references", ()))
+    said["cells"] = tuple(_cell(c) for c in said.get("cells", ()))
+    said["result"] = _cell(said["result"]) if said.get("result") else None
+    said["subjects"] = tuple(said.get("subjects", ()))
+    return Board(**{name: row[name] for name in _ROW}, **said)
+
+
+def _cell(value: dict[str, Any]) -> Cell:
+    return Cell(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+
+
+class Boards:
+    """The table `boards`. Thread-safe. Every method that takes an owner raises NotFoundError for what is another's."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._lock = store, threading.RLock()
+
+    # whole boards
+
+    def of(self, owner: str) -> list[Board]:
+        """Last used first."""
+        return [_of(row) for row in self._store.rows("SELECT * FROM boards WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?",
+                                                     (owner, MOST_BOARDS))]
+
+    def get(self, board_id: str, owner: str) -> Board:
+        rows = self._store.rows("SELECT * FROM boards WHERE id = ? AND owner = ? AND deleted IS NULL", (board_id, owner))
+        if not rows:
+            raise NotFoundError(*_GONE)
+        return _of(rows[0])
+
+    @_one_at_a_time
+    def create(self, owner: str, **said: Any) -> Board:
+        """A new board, empty but for what is `said`."""
+        now, count = time.time(), len(self._store.rows("SELECT 1 FROM boards WHERE owner = ?", (owner,)))
+        title = said.pop("title", f"Board {count + 1}")
+        one = Board(secrets.token_urlsafe(12), owner, title, now, now, **{"seed": secrets.randbelow(2**31), **said})
+        with self._store.transaction() as db:
+            db.execute("INSERT INTO boards (id, owner, title, created, updated, content, pictures) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                       (*(getattr(one, name) for name in _ROW), *_columns(one)))
+        return one
+
+    @_one_at_a_time
+    def duplicate(self, board_id: str, owner: str) -> Board:
+        one = self.get(board_id, owner)
+        said = {f.name: getattr(one, f.name) for f in fields(Board) if f.name not in _ROW}
+        return self.create(owner, title=f"{one.title.removesuffix(' (copy)')[:50]} (copy)", **said)
+
+    @_one_at_a_time
+    def rename(self, board_id: str, owner: str, title: str) -> Board:
+        return self._keep(replace(self.get(board_id, owner), title=" ".join(title.split())[:60] or "Untitled"))
+
+    @_one_at_a_time
+    def delete(self, board_id: str, owner: str) -> None:
+        """Out of sight; `restore` brings it back until the next start."""
+        self.get(board_id, owner)
+        with self._store.transaction() as db:
+            db.execute("UPDATE boards SET deleted = ? WHERE id = ? AND owner = ?", (time.time(), board_id, owner))
+
+    @_one_at_a_time
+    def restore(self, board_id: str, owner: str) -> Board:
+        with self._store.transaction() as db:
+            db.execute("UPDATE boards SET deleted = NULL WHERE id = ? AND owner = ?", (board_id, owner))
+        return self.get(board_id, owner)
+
+    # what lies on one
+
+    @_one_at_a_time
+    def add_subject(self, board_id: str, owner: str, photo: Photo) -> Board:
+        one = self.get(board_id, owner)
+        if len(one.subjects) >= MOST_SUBJECTS:
+            raise InputError(f"The board has {len(one.subjects)} photos of its subject already, which is as many as fit.", "Take one away first.")
+        return self._keep(replace(one, subjects=(*one.subjects, self._store.files.keep(photo.png))))
+
+    @_one_at_a_time
+    def add_reference(self, board_id: str, owner: str, photo: Photo | None = None, words: str = "", origin: str = "added") -> Board:
+        one = self.get(board_id, owner)
+        if len(one.references) >= MOST_SOURCES:
+            raise InputError(f"The board has {len(one.references)} references already, which is as many as fit.", "Take one away first.")
+        words = " ".join(words.split())[:400]
+        if photo is None and not words:
+            raise InputError("There are no words for this reference yet.", "Write what it should be like.")
+        name = self._store.files.keep(photo.png) if photo else None
+        return self._keep(replace(one, references=(*one.references, Reference(name, words, origin=origin))))
+
+    @_one_at_a_time
+    def take(self, board_id: str, owner: str, what: str, number: int) -> Board:
+        """Take a subject's photo or a reference away: `what` is "subject" or "reference"."""
+        one = self.get(board_id, owner)
+        name = "subjects" if what == "subject" else "references"
+        held = list(getattr(one, name))
+        if not 0 <= number < len(held):
+            raise NotFoundError("This picture is not on the board any more.", "Reload the page.")
+        del held[number]
+        return self._keep(replace(one, **{name: tuple(held)}))
+
+    @_one_at_a_time
+    def swap(self, board_id: str, owner: str, number: int) -> Board:
+        """Reference `number` becomes the subject, and the subject's first photo that reference."""
+        one = self.get(board_id, owner)
+        if not 0 <= number < len(one.references) or one.references[number].picture is None:
+            raise NotFoundError("This reference has no picture.", "Choose one that has.")
+        references = list(one.references)
+        subject = references[number].picture
+        if one.subjects:
+            references[number] = replace(references[number], picture=one.subjects[0], words="", origin="added")
+        else:
+            del references[number]
+        return self._keep(replace(one, subjects=(subject,), references=tuple(references)))
+
+    @_one_at_a_time
+    def set(self, board_id: str, owner: str, alpha: float | None = None, weights: Sequence[float] = (), **said: Any) -> Board:
+        """Alpha, the references' weights in order as far as given, and numbers by name."""
+        one = self.get(board_id, owner)
+        references = tuple(replace(r, weight=_within(weights[k], -1, 1)) if k < len(weights) else r for k, r in enumerate(one.references))
+        return self._keep(replace(one, alpha=one.alpha if alpha is None else _within(alpha, 0, 1), references=references, **said))
+
+    @_one_at_a_time
+    def turn(self, board_id: str, owner: str, number: int) -> Board:
+        """A reference on or off."""
+        one = self.get(board_id, owner)
+        return self._keep(replace(one, references=tuple(replace(r, on=not r.on) if k == number else r for k, r in enumerate(one.references))))
+
+    @_one_at_a_time
+    def pick(self, board_id: str, owner: str, number: int) -> Board:
+        """Go on from a cell of the map: its weights are the board's, its picture the result."""
+        one = self.get(board_id, owner)
+        if not 0 <= number < len(one.cells):
+            raise NotFoundError("This picture is not on the board any more.", "Draw the map again.")
+        cell = one.cells[number]
+        if len(cell.weights) != len(one.references):
+            raise NotFoundError("The references have changed since this was drawn.", "Draw the map again.")
+        references = tuple(replace(r, weight=w, on=on) for r, w, on in zip(one.references, cell.weights, cell.on))
+        return self._keep(replace(one, alpha=cell.alpha, references=references, result=cell))
+
+    @_one_at_a_time
+    def drawn(self, board_id: str, owner: str, kind: str, cells: Sequence[Cell]) -> Board:
+        """Keep what was drawn: of kind "" the result, else a map."""
+        one = self.get(board_id, owner)
+        return self._keep(replace(one, result=cells[0]) if not kind else replace(one, kind=kind, cells=tuple(cells)))
+
+    def keep(self, png: bytes) -> str:
+        """Put a drawn picture where all pictures are; its name."""
+        return self._store.files.keep(png)
+
+    def mix(self, one: Board) -> Mix:
+        """As the engine takes it. Raises NotFoundError: a picture of it is not in the store."""
+        return Mix(tuple(self.photo(name) for name in one.subjects),
+                   tuple(Source(self.photo(r.picture) if r.picture else None, "" if r.picture else r.words, r.weight, r.on)
+                         for r in one.references), one.alpha)
+
+    def photo(self, name: str) -> Photo:
+        png = self._store.read_picture(name)
+        width, height = (int.from_bytes(png[at:at + 4], "big") for at in (16, 20))  # PNG's first chunk
+        return Photo(png, width, height, name)
+
+    # boards in pictures
+
+    def rebuild(self, owner: str, source: bytes) -> tuple[Board, int]:
+        """A new board as the PNG says that it was drawn from, and how many of its pictures are not this owner's to use here.
+
+        Raises:
+            PhotoError: there is no board in this picture.
+        """
+        said = board_in(source)
+        if said is None:
+            raise PhotoError("There is no board in this picture.", "Drop a PNG that was drawn on a board and downloaded here.")
+        value = read_names(said.get("board"))
+        here = {name for name in [*value["subjects"], *(s["picture"] for s in value["sources"])] if name and self._may(owner, name)}
+        references = tuple(Reference(s["picture"], s["words"], s["weight"], s["on"], "added" if s["picture"] else "words")
+                           for s in value["sources"] if s["picture"] is None or s["picture"] in here)
+        subjects = tuple(name for name in value["subjects"] if name in here)
+        missing = len(value["subjects"]) + len(value["sources"]) - len(subjects) - len(references)
+        numbers = {to: float(said[name]) for name, to in (("keep_subject", "keep_subject"), ("follow_words", "follow"))
+                   if isinstance(said.get(name), (int, float)) and 0 <= said[name] <= 10}
+        if isinstance(said.get("seed"), int) and 0 <= said["seed"] < 2**63:
+            numbers["seed"] = said["seed"]
+        return self.create(owner, subjects=subjects, references=references, alpha=value["alpha"], **numbers), missing
+
+    def _may(self, owner: str, name: str) -> bool:
+        try:
+            self._store.picture_for(owner, name)
+        except NotFoundError:
+            return False
+        return True
+
+    def _keep(self, one: Board) -> Board:
+        one = replace(one, updated=time.time())
+        with self._store.transaction() as db:
+            db.execute("UPDATE boards SET title = ?, updated = ?, content = ?, pictures = ? WHERE id = ? AND owner = ?",
+                       (one.title, one.updated, *_columns(one), one.id, one.owner))
+        return one
+
+
+def board_in(png: bytes) -> dict[str, Any] | None:
+    """What a PNG says of the board it was drawn on; None: it is none of ours."""
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            image.load()  # text may come after the pixels
+            said = json.loads(image.text.get("assistant", "null"))
+    except Exception:  # a file that anybody made
+        return None
+    return said if isinstance(said, dict) and "board" in said else None
+
+
+def _columns(one: Board) -> tuple[str, str]:
+    said = {k: v for k, v in asdict(one).items() if k not in _ROW}
+    return json.dumps(said), json.dumps(one.pictures())
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(float(value), low), high)

@@ -1,0 +1,266 @@
+"""Concepts being learned beside the chat: a queue, one thread, and the library of each owner. Whatever the method is.
+
+The device is asked for one step at a time, so that a turn of the chat waits for one step at most. What is learned is
+durable every few seconds: a crash costs no more than that, and the next start offers to go on. Knows no torch (the teacher
+comes in as an object) and no page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from assistant.errors import AssistantError, NotFoundError, PhotoError
+from assistant.messages import Advice, Course, Photo, Task, Teacher
+from assistant.session.device import Device
+from assistant.session.lessons import Lessons
+from assistant.session.records import Lesson
+from assistant.session.store import Store
+
+SAVE_EVERY = 4.0  # seconds; a crash costs no more learning than that
+PREVIEWS = 6  # of a lesson, the one before the first step included
+MOST_WAITING = 16
+MOST_PICTURES = 8
+
+_log = logging.getLogger(__name__)
+
+
+class _Course:
+    """`threading.Event` for Stop, and what is known of a lesson that runs but not yet on disk."""
+
+    def __init__(self, lesson: Lesson) -> None:
+        self.cancel, self.lesson = threading.Event(), lesson
+        self.closing = False  # the program ends: not stopped but interrupted
+        self.losses, self.previews = list(lesson.losses), list(lesson.previews)
+
+
+@dataclass(frozen=True)
+class _Either:
+    """A flag for whatever can be broken off: Stop, or a turn that wants the device."""
+
+    cancel: threading.Event
+    wanted: Callable[[], bool] = field(default=lambda: False)
+
+    def is_set(self) -> bool:
+        return self.cancel.is_set() or self.wanted()
+
+
+class Learning:
+    """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
+
+    Args:
+        device: shared with the chat.
+    """
+
+    def __init__(self, teacher: Teacher, store: Store, device: Device) -> None:
+        self._teacher, self._store, self._device, self._lessons = teacher, store, device, Lessons(store)
+        self._libraries: dict[str, Any] = {}
+        self._changed = threading.Condition()
+        self._queue: list[tuple[int, str]] = []  # (lesson, owner)
+        self._running: _Course | None = None
+        self._closing = False
+        self._worker = threading.Thread(target=self._work, name="learning", daemon=True)
+        self._worker.start()
+
+    # the library
+
+    def library(self, owner: str) -> Any:
+        """This owner's concepts: the engine's own object, opened once."""
+        with self._changed:
+            if owner not in self._libraries:
+                folder = self._store.folder / "concepts" / hashlib.sha256(owner.encode()).hexdigest()[:16]
+                self._libraries[owner] = self._teacher.open(folder)
+            return self._libraries[owner]
+
+    def rename(self, owner: str, name: str, to: str) -> None:
+        """Rename a concept, and what is to be learned on of it.
+
+        Raises:
+            ConceptError: the new name cannot be. BusyError: it is being learned right now.
+        """
+        library = self.library(owner)
+        if to.lower() != name.lower():
+            library.check_free(to)
+        self._lessons.rename(owner, name, to)
+        library.rename(name, to)
+
+    # lessons
+
+    def advise(self, pictures: Sequence[Photo]) -> Advice:
+        return self._teacher.advise(pictures)
+
+    def begin(self, owner: str, task: Task) -> Lesson:
+        """Check, keep and queue.
+
+        Raises:
+            PhotoError: no pictures, or too many. BusyError: one of that name is being learned already.
+            ConceptError: a name that cannot be written, or is taken.
+        """
+        if not 1 <= len(task.pictures) <= MOST_PICTURES:
+            raise PhotoError(f"{len(task.pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.",
+                             "Add one." if not task.pictures else "Take some away.")
+        self.library(owner).check_free(task.name)
+        lesson = self._lessons.add(owner, task.kind, task.name, task.noun, task.pictures, task.masks, task.options)
+        self._put(lesson.id, owner)
+        return lesson
+
+    def resume(self, number: int, owner: str) -> None:
+        """Go on with one that was stopped or interrupted, or failed."""
+        self._lessons.await_turn(number, owner)
+        self._put(number, owner)
+
+    def stop(self, number: int, owner: str) -> None:
+        """What is learned so far is kept, and can be gone on with."""
+        lesson = self._lessons.get(number, owner)
+        with self._changed:
+            if self._running is not None and self._running.lesson.id == number:
+                self._running.cancel.set()
+            elif (number, owner) in self._queue:
+                self._queue.remove((number, owner))
+                self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
+        self._device.wake()
+
+    def drop(self, number: int, owner: str) -> None:
+        """Forget a lesson. The concept it has put into the library stays."""
+        self.stop(number, owner)
+        with self._changed:
+            running = self._running is not None and self._running.lesson.id == number
+            if running:
+                self._changed.wait_for(lambda: self._running is None or self._running.lesson.id != number, 30)
+        self._lessons.mark(number, "dropped")
+
+    def lessons(self, owner: str) -> list[Lesson]:
+        """This owner's, the newest first, as they are this moment."""
+        with self._changed:
+            live = self._running.lesson if self._running is not None else None
+        return [live if live is not None and one.id == live.id else one for one in self._lessons.of(owner)]
+
+    def lesson(self, number: int, owner: str) -> Lesson:
+        return next((one for one in self.lessons(owner) if one.id == number), None) or self._lessons.get(number, owner)
+
+    def waiting(self, number: int) -> int:
+        """How many lessons are before this one."""
+        with self._changed:
+            ahead = next((n for n, (one, _) in enumerate(self._queue) if one == number), 0)
+            return ahead + (self._running is not None)
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Save what is learned and end. What runs or waits is offered to be gone on with at the next start."""
+        with self._changed:
+            self._closing = True
+            if self._running is not None:
+                self._running.closing = True
+                self._running.cancel.set()
+            self._changed.notify_all()
+        self._device.wake()
+        self._worker.join(seconds)
+
+    # inside
+
+    def _put(self, number: int, owner: str) -> None:
+        with self._changed:
+            self._queue.append((number, owner))
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._queue)
+                if self._closing:
+                    return
+                number, owner = self._queue.pop(0)
+                try:
+                    run = self._running = _Course(replace(self._lessons.get(number, owner), status="running"))
+                except NotFoundError:
+                    continue
+            try:
+                if self._lessons.claim(number):
+                    self._learn(run)
+            except AssistantError as error:
+                self._fail(number, str(error))
+            except Exception as error:
+                _log.exception("lesson %d failed", number)
+                self._fail(number, f"A fault in the program ended this lesson ({type(error).__name__}). Go on with it; if it "
+                                   "happens again, the server's log says more.")
+            finally:
+                with self._changed:
+                    self._running = None
+                    self._changed.notify_all()
+
+    def _fail(self, number: int, sentence: str) -> None:
+        try:
+            self._lessons.mark(number, "failed", sentence)
+        except AssistantError:
+            _log.exception("lesson %d: its error could not be kept", number)
+
+    def _learn(self, run: _Course) -> None:
+        lesson = run.lesson
+        task = Task(lesson.name, lesson.noun, tuple(map(self._lessons.picture, lesson.pictures)),
+                    tuple(mask and self._lessons.picture(mask) for mask in lesson.masks), lesson.kind, lesson.options)
+        with self._device.step(run.cancel) as mine:
+            if not mine:
+                self._lessons.mark(lesson.id, "interrupted")
+                return
+            course = self._teacher.begin(task, self._lessons.state(lesson.id))
+        run.losses = _padded(run.losses, course.step)
+        saved = time.monotonic()
+        self._show(run, course, None)
+        began, first = time.monotonic(), course.step
+        while course.step < course.steps and not run.cancel.is_set():
+            if course.step >= len(run.previews) * course.steps / (PREVIEWS - 1):
+                self._preview(run, course)
+            with self._device.step(run.cancel) as mine:
+                if mine:
+                    run.losses.append(course.advance())
+            pace = (time.monotonic() - began) / max(1, course.step - first)
+            self._show(run, course, pace * (course.steps - course.step))
+            if time.monotonic() - saved > SAVE_EVERY:
+                self._save(run, course)
+                saved = time.monotonic()
+        self._end(run, course)
+
+    def _preview(self, run: _Course, course: Course, last: bool = False) -> None:
+        """Draw one; a turn that comes meanwhile goes first, and it is tried again after the next step."""
+        flag = _Either(run.cancel if not last else threading.Event(), self._device.wanted)
+        while True:
+            with self._device.step(flag.cancel) as mine:
+                png = course.preview(flag) if mine else None
+            if png is not None:
+                run.previews.append((course.step, self._lessons.preview(png)))
+            if png is not None or not last or not self._device.wanted():
+                return
+
+    def _end(self, run: _Course, course: Course) -> None:
+        """Stopped, closing, or learned: first the state, then the concept, then the word."""
+        self._save(run, course)
+        if run.closing or not course.step:
+            self._lessons.mark(run.lesson.id, "interrupted")
+            return
+        if not run.previews or run.previews[-1][0] != course.step:
+            self._preview(run, course, last=True)
+            self._save(run, course)
+        thumbnail = self._store.read_picture(run.previews[-1][1]) if run.previews else b""
+        course.keep(self.library(run.lesson.owner), thumbnail)
+        self._lessons.mark(run.lesson.id, "done" if course.step >= course.steps else "stopped")
+
+    def _save(self, run: _Course, course: Course) -> None:
+        self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews)
+
+    def _show(self, run: _Course, course: Course, left: float | None) -> None:
+        with self._changed:
+            run.lesson = replace(run.lesson, step=course.step, steps=course.steps, losses=tuple(run.losses),
+                                 previews=tuple(run.previews), left=left)
+
+
+def _padded(losses: Sequence[float], steps: int) -> list[float]:
+    """One loss a step, of what was kept: thinned, or a little behind."""
+    if not losses:
+        return []
+    every = max(1, -(-steps // len(losses)))
+    full = [loss for loss in losses for _ in range(every)][:steps]
+    return full + [full[-1]] * (steps - len(full))

@@ -1,0 +1,66 @@
+"""A teacher without models: a step is a moment, a preview a disc that grows. The library is the real one. For tests."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from assistant.concepts.file import Concept
+from assistant.concepts.library import Library
+from assistant.errors import ConceptError
+from assistant.messages import Advice
+from assistant.png import write_png
+
+BASE, LAYERS = "fake", {"layer": 4}
+
+
+class FakeTeacher:
+    """Args: pause: seconds a step. A noun "break" fails at its fifth step."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self.pause, self.courses = pause, []
+
+    def open(self, folder):
+        return Library(folder, BASE, LAYERS)
+
+    def advise(self, pictures):
+        few = ("1 picture is few: with 3 to 5 it is told what belongs to the thing.",) if len(pictures) == 1 else ()
+        return Advice("cat" if pictures else "", few)
+
+    def begin(self, task, state=None):
+        if not task.noun.strip():
+            raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
+        self.courses.append(FakeCourse(self, task, state))
+        return self.courses[-1]
+
+
+class FakeCourse:
+    def __init__(self, teacher, task, state):
+        self.teacher, self.task, self.steps = teacher, task, int(task.options.get("steps", 40))
+        self.step = self.began = json.loads(state)["step"] if state else 0
+
+    def advance(self):
+        if self.task.noun == "break" and self.step == 5 and not self.began:
+            raise ConceptError("The device ran out of memory while learning.", "Go on with it when others are done.")
+        time.sleep(self.teacher.pause)
+        self.step += 1
+        return 1.0 / (1 + self.step)
+
+    def preview(self, cancel):
+        if cancel.is_set():
+            return None
+        image = Image.new("RGB", (128, 128), "#cde")
+        size = 10 + 50 * self.step / self.steps
+        ImageDraw.Draw(image).ellipse((64 - size, 64 - size, 64 + size, 64 + size), fill="#c64")
+        return write_png(np.asarray(image))
+
+    def state(self):
+        return json.dumps({"step": self.step}).encode()
+
+    def keep(self, library, thumbnail):
+        library.replace(Concept(self.task.name, self.task.noun, BASE, {"layer": torch.full((1, 4), float(self.step))},
+                                self.step, {"steps": self.steps, "pictures": len(self.task.pictures)}, thumbnail=thumbnail))

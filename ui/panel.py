@@ -1,0 +1,97 @@
+"""What a side panel is: one class in one module. It is laid out in the right column by one line in `page.PANELS`.
+
+A panel may add values to every message that is sent, answer to its own buttons wherever they are on the page, put a button
+under every drawn picture, serve addresses of its own, and bring a look and a script (`<name>.css` and `<name>.js` beside its
+module). It needs no edit in `page` or `chat` for any of that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.routing import Route
+
+from assistant.messages import Settings
+from assistant.session.manager import SessionManager
+from ui.owners import Owners
+
+Updates = dict[Any, Any]  # component: its new value
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a panel is given of the page around it."""
+
+    manager: SessionManager
+    owners: Owners
+    scratch: Path  # private, temporary; for files that a component shows
+    uploads: Path  # where gradio keeps what is uploaded
+
+
+@dataclass(frozen=True)
+class Press:
+    """A button with data-act="<panel>.<act>" was pressed; in the chat, where data attributes are dropped, one with the
+    classes do-<panel>.<act> and to-<argument>."""
+
+    act: str  # without the panel's name
+    argument: str  # data-arg; of a button under a picture the turn's id
+    fields: dict[str, str]  # data-field of each input, textarea and select in the nearest data-form: what it holds
+
+
+class Panel:
+    """Base of all panels. Build the components in `__init__`: the context is the panel's tab.
+
+    Gradio renders a tab when it is first opened; listeners that must live from the start go through `wire`.
+    """
+
+    name = ""  # in acts, in the tab's id (panel-<name>) and in the names of its files
+    title = ""  # on the tab
+    turn_acts: tuple[tuple[str, str], ...] = ()  # (act, label) of a button under every drawn picture; it opens the panel
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.inputs: list[gr.components.Component] = []  # their values are given to `settings` with every message
+
+    @staticmethod
+    def fits(manager: SessionManager) -> bool:
+        """Whether this engine can do what the panel is for. Where it cannot, there is no tab."""
+        return True
+
+    @staticmethod
+    def routes(manager: SessionManager, owners: Owners) -> list[Route]:
+        """The panel's own addresses. Each must ask for the owner, as `pictures.routes` do."""
+        return []
+
+    def settings(self, so_far: Settings, *values: Any) -> Settings:
+        """Add the panel's values, as a browser sent them, to what a message is drawn with. Raises AssistantError."""
+        return so_far
+
+    def wire(self, desk: Any, courier: gr.HTML) -> None:
+        """Connect the panel's own handlers.
+
+        Args:
+            desk: the `chat.Desk`: `owner(request)`, `parts` (components of the page around), `page`.
+            courier: `courier.click(handler, inputs, outputs)` gets every press of this panel's buttons: see `pressed`.
+        """
+
+
+def pressed(event: gr.EventData) -> Press:
+    """What a courier's event says. A browser can send anything: only strings come through."""
+    data = event._data if isinstance(event._data, dict) else {}
+    fields = data.get("fields") if isinstance(data.get("fields"), dict) else {}
+    return Press(str(data.get("act") or "").rpartition(".")[2], str(data.get("arg") or ""),
+                 {str(k): str(v) for k, v in fields.items()})
+
+
+def courier(panel: str = "") -> gr.HTML:
+    """One listener for all buttons of a panel ("": the chat's own) that presenters write, wherever they appear."""
+    script = f"""
+document.addEventListener('click', (event) => {{
+  const act = window.cafe.read(event.target);
+  if (act && act.panel === '{panel}') trigger('click', act);
+}});
+"""
+    return gr.HTML("", js_on_load=script, elem_id=f"courier-{panel}" if panel else "courier", elem_classes="courier")
