@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from ..config import GuessConfig
 
-DECIDED = 5.0  # times as sure of all but colours: between two colours there is a colour, between two styles or stripes a fog
+DECIDED = 5.0  # times as sure of all but colours: between two colours there is a colour, between two styles or places a fog
+SURE = 15.0  # and of what there is a whole of or nothing: half a hat, two layouts of spots at once
+WHOLE = ("coat", "eyes", "pose", "worn")
 VOICE = 0.3  # how much what F says of the subject counts beside what E says, who has seen it
 SHADES = 5  # what a colour is to a linear form: red, green, blue, whether its outline is light, whether it is dark beside a sky
 INKS = 1 + SHADES  # one, and the shades
@@ -140,7 +142,7 @@ class FirstGuess(nn.Module):
         if patches is not None:
             for k, found in self.subject(patches[:, 0]).items():
                 logits[k] = logits[k] + keep_subject * found
-        return {k: (v if k in ("colour", "second") else DECIDED * v).softmax(1) for k, v in logits.items()}
+        return {k: ((1.0 if k in ("colour", "second") else SURE if k.startswith(WHOLE) else DECIDED) * v).softmax(1) for k, v in logits.items()}
 
     def background_of(self, read: Mapping[str, Tensor]) -> Tensor:
         """(B, C, h * w)."""

@@ -34,4 +34,5 @@ GROUPS = 20_480  # of three pictures each
 BOOKS = 65_536  # bare heroes for the first guess's books, and about as many dressed ones
 TALKS = 100_000  # dialogues without pictures
 JUDGE_GROUPS = 16_384
-TRAIN_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 900_001, 500_001
+READER_GROUPS = 6_144  # for the first guess's readers, which learn from what E, F and M have not seen
+TRAIN_SEED, READER_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 200_001, 900_001, 500_001

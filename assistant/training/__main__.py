@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
-from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
+from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, READER_GROUPS, READER_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
 from .quadruplets import commands
 
@@ -21,7 +21,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
     from .data import World
 
     model, device, batch = args.run / "model", args.device, args.batch or stage.batch
-    data = args.run / ("judge-data" if stage.task in ("judge", "likeness") else "data")
+    data = args.run / {"judge": "judge-data", "likeness": "judge-data", "guess": "reader-data"}.get(stage.task, "data")
     world = World(data, config)
     if not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
@@ -163,6 +163,7 @@ def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
     from .drawings import draw_books
 
     if what == "draw-books":
+        draw(args.run / "reader-data", config, READER_GROUPS, 0, READER_SEED, args.workers)
         draw_books(args.run / "books", config, args.run / "model/base/vae", args.groups or BOOKS, TRAIN_SEED, args.workers)
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, 0, JUDGE_SEED, args.workers)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..config import AssistantConfig
 from ..miniature.visual_words import VISUAL_WORDS
 from ..mllm.language import Bridge
-from ..weights import load_llama, load_vision, save_bridge
+from ..weights import load_llama, load_tensors, load_vision, save_bridge
 from .data import VIEWS, World
 from .diffusion import encode_semantics, expected, read_patches, ridge
 from .language import HEAD, pick_end
@@ -147,3 +147,17 @@ class BridgeTask:
 
     def sheet(self, path: Path) -> None:
         """There is nothing to look at."""
+
+
+@torch.no_grad()
+def foretold(config: AssistantConfig, world: World, device: str, init: Path, batches: int) -> tuple[Tensor, Tensor]:
+    """What a finished bridge, in `init`, says of pictures to come: H(s) (N, d_F) after replies of a set's dialogues, and which
+    pictures they are, (N,)."""
+    task = BridgeTask(config, world, device, init, fitted=False)
+    load_tensors(init / "bridge/bridge.safetensors", task.bridge)
+    said, at = [], []
+    for k in range(batches):
+        batch = {n: t.to(device) for n, t in task.batch(np.random.default_rng((13, k)), 0.0).items()}
+        said.append(task.bridge.H(task._forward(batch)[0]))
+        at.append(batch["target"][batch["token_at"] >= 0])
+    return torch.cat(said), torch.cat(at)

@@ -1,4 +1,8 @@
-"""Trains the first guess: its readers of E's class token and of F by descent, its books in closed form at the end."""
+"""Trains the first guess: its readers of E's class token and of F by descent, its books in closed form at the end.
+
+The readers learn from a set that E, F and M have never seen: what those know by heart of their own, they will not know of a photo.
+F is read as it is, as H(s) comes near to it (`aims`), and as M's own H(s) after dialogues says it, mistakes and all.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,17 @@ from ..config import AssistantConfig
 from ..decoder.first_guess import FirstGuess
 from ..weights import load_guess, load_vision, save_guess
 from .books import fit_books, layouts, names_of
+from .bridge import foretold
 from .data import World
 from .diffusion import aims, encode_patches, encode_semantics, expected
 from .drawings import SORTS, Drawn, read_books
 
+DIALOGUES = 320  # batches of them that H(s) is taken from
 SHAKEN = 0.5  # how far E is shaken in training, in its deviations: an individual is not to be known by heart
 
 
 class GuessTask:
-    """`init` is a folder with dino and clip; `books` one with what `draw_books` drew; `warm` one with a first guess whose readers go
+    """`init` is a folder with dino and clip, and if H(s) is to be read, llama and bridge; `books` one with what `draw_books` drew; `warm` one with a first guess whose readers go
     on, and whose books are kept where `books` is none."""
 
     name, lr = "guess", 3e-3
@@ -44,6 +50,10 @@ class GuessTask:
                 reader.standardise(x)
         self.names = {k: t.to(device) for k, t in names_of(config.decoder.guess, torch.from_numpy(world["labels"].copy()), layouts(world)).items()}
 
+        self.said, self.of = None, None
+        if (init / "bridge").exists() and len(world.groups) > batch_size:
+            self.said, self.of = foretold(config, world, device, init, DIALOGUES)
+
     def modules(self) -> Mapping[str, nn.Module]:
         return {"subject": self.guess.subject, "scene": self.guess.scene}
 
@@ -56,12 +66,20 @@ class GuessTask:
         shake = torch.randn(seen.shape, device=seen.device, generator=generator)
         logits = {f"E {k}": v for k, v in self.guess.subject(seen + SHAKEN * self.guess.subject.deviation * shake).items()}
         logits |= {f"F {k}": v for k, v in self.guess.scene(aims(self.vision, self.semantics, self.expected, at, generator)).items()}
+        truths = {"E": at, "F": at}
+        if self.said is not None:
+            spoken = torch.randint(len(self.said), (len(at) // 2,), device=at.device, generator=generator)
+            said = self.said[spoken]
+            said = said + 0.2 * torch.rand(len(said), 1, device=at.device, generator=generator) * torch.randn(said.shape, device=at.device, generator=generator)
+            logits |= {f"H {k}": v for k, v in self.guess.scene(self.vision.at_norm(said)).items()}
+            truths["H"] = self.of[spoken]
         losses, right = [], {}
         for k, found in logits.items():
-            truth = self.names[k[2:]][at]
+            truth = self.names[k[2:]][truths[k[0]]]
             losses.append(F.cross_entropy(found, truth))
             right[k] = (found.argmax(1) == truth).float().mean()
-        return torch.stack(losses).sum(), {k: right[k] for k in ("E kind", "E colour", "E coat", "F context", "F style", "F pose")}
+        worn = torch.stack([right[k] for k in right if k[:6] == "F worn"]).mean()
+        return torch.stack(losses).sum(), {k: v for k, v in right.items() if "worn" not in k and "second" not in k} | {"F worn": worn}
 
     def export(self, folder: Path) -> None:
         if self.books is not None:
