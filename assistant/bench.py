@@ -1,4 +1,5 @@
-"""How fast the assistant is on this machine, and what a CAFE step costs beside stock diffusers at an equal UNet, in one run.
+"""How fast the assistant is on this machine, and what a CAFE step costs beside stock diffusers at an equal UNet, and a picture with a
+learned concept beside one of the base model, in one run.
 
 A speed is a ratio to a peer in the same run: both are timed in turns, so that a busy machine is busy for both.
 """
@@ -14,11 +15,14 @@ import time
 import torch
 from diffusers import UNet2DConditionModel
 
-from .conditioning import Conditioning
+from .concepts.drawing import ready
+from .concepts.file import Concept
+from .conditioning import EMPTY, TEXT, Conditioning
 from .control.cafe import Cafe
 from .decoder import sampling
-from .decoder.attention import Seam
-from .decoder.rows import Plan, cafe_plan
+from .decoder.attention import Seam, cross_layers
+from .decoder.diffusion import Diffusion
+from .decoder.rows import Plan, cafe_plan, text_plan
 from .messages import Progress, Reply, Request, Settings, Words
 from .pipeline import Assistant, load
 
@@ -80,6 +84,25 @@ def _stock_step(assistant: Assistant, tokens: int):
     return step
 
 
+def _pictures(base: Diffusion, identity: str, steps: int):
+    """A picture of the base model, and the same one with a learned concept (Infusion): equal prompt, seed and steps, first guess and
+    decoding included."""
+    prompt, guidance = "a cat on the beach", 3.0
+    widths = {name: attn.inner_dim for name, attn in cross_layers(base.unet).items()}
+    concept = Concept("bench", "cat", identity, {name: torch.full((1, width), 0.1) for name, width in widths.items()})
+
+    def plain() -> None:
+        plan, seam = text_plan(guidance), Seam({TEXT: base.encode_text([prompt]), EMPTY: base.encode_text([""])})
+        base.decode(base.sample(plan, seam, [0], steps, guess=base.guess_words(plan, seam, [0])).latents)
+        _wait(base.device)
+
+    def infusion() -> None:
+        base.decode(ready(base, "a <bench> on the beach", {"bench": "cat"}, lambda _: concept, guidance).draw([0], steps).latents)
+        _wait(base.device)
+
+    return {"base": plain, "infusion": infusion}
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -118,6 +141,11 @@ def run(preset: str, device: str, steps: int, repeat: int) -> None:
     for name in list(functions)[1:]:
         ratio = statistics.median(a / b for a, b in zip(times[name], stock))
         print(f"{name + ' step':<26}{statistics.median(times[name]) * 1000:8.1f} ms   {ratio:.2f} x stock")
+    if assistant.teacher is not None:
+        times = _in_turns(_pictures(assistant.teacher.base, assistant.teacher.identity, steps), 2 * repeat)
+        ratio = statistics.median(a / b for a, b in zip(times["infusion"], times["base"]))
+        print(f"{f'base picture, {steps} steps':<26}{statistics.median(times['base']):8.2f} s")
+        print(f"{f'infusion, {steps} steps':<26}{statistics.median(times['infusion']):8.2f} s    {ratio:.2f} x base, at most 2.00 wanted")
     if assistant.decoder.device.type == "cuda":
         print(f"peak memory               {torch.cuda.max_memory_allocated() / 2**30:8.2f} GiB on the GPU")
     else:

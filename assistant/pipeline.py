@@ -25,8 +25,7 @@ from torch import Tensor
 
 from .background import events_of
 from .board import MixEvent, MixRequest, Sketch
-from .concepts.answer import answer
-from .concepts.prompt import named
+from .concepts.answer import answer, wish_of
 from .concepts.teaching import Teacher
 from .conditioning import Conditioning
 from .config import AssistantConfig
@@ -103,8 +102,9 @@ class Assistant:
             return
 
         # 1b. learned concepts are the base model's, which draws from words
-        if self.teacher is not None and request.library is not None and named(request.text):
-            yield from answer(self.teacher.base, request, settings, cancel, self._stamp())
+        wish = wish_of(request) if self.teacher is not None and request.library is not None else ""
+        if wish:
+            yield from answer(self.teacher.base, wish, request, settings, cancel, self._stamp())
             return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
@@ -214,7 +214,10 @@ class Assistant:
         guess, nouns = self.decoder.first_guess, self.config.nouns
         if guess is None or not nouns:
             return []
-        chances = [guess.subject(self.see(photo).patches[:, 0])["kind"].softmax(1)[0] for photo in photos]
+        chances = []
+        for photo in photos:  # not through `see`: a thread of its own may ask, and the cache is the turn's
+            x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
+            chances.append(guess.subject(self.vision.patches(x)[:, 0].float())["kind"].softmax(1)[0])
         return [(nouns[int(c.argmax())], float(c.max())) for c in chances]
 
     def _likeness(self, picture: np.ndarray, seen: Seen, semantics: Tensor) -> dict[str, float]:

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "concepts": {"control", "decoder", "conditioning", "messages", "background", "png"},
     "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights"},
-    "bench": {"conditioning", "control", "decoder", "messages", "pipeline", "board"},
+    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board"},
 }
 _MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
 ALLOWED |= {"training": _MODEL | {"miniature", "evaluation"}, "evaluation": _MODEL | {"miniature", "training"},

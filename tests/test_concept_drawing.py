@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from assistant.concepts.answer import wish_of
 from assistant.concepts.file import Concept
 from assistant.concepts.prompt import caption, named
 from assistant.errors import ConceptError, NotFoundError
-from assistant.messages import Progress, Reply, Request, Settings, Task, Words
+from assistant.messages import Progress, Reply, Request, Settings, Task, Turn, Words
 from assistant.miniature.renderer import render
 from assistant.miniature.world import KINDS, sample_individual, sample_scene
 from assistant.pipeline import load
@@ -90,6 +91,15 @@ def test_what_cannot_be_drawn_is_said_and_a_photo_is_left_aside_openly(engine, l
     assert list(engine.respond(Request("<tom>", settings=Settings(seed=1, steps=4), library=library), stop))[-1].stopped
 
 
+def test_what_is_added_to_a_concept_goes_on_from_it():
+    named_, night, pink = Turn("draw <tom> on the beach", "", drew=True), Turn("now at night", "", drew=True), Turn("hm?", "well")
+    photo = Turn("this one", "", photo=photos("cat", 1)[0], drew=True)
+    assert wish_of(Request("and with a red hat!", history=(photo, named_, night, pink))) == "draw <tom> on the beach, at night, with a red hat"
+    for request in (Request("at night", history=(named_, photo)), Request("what did you change?", history=(named_,)), Request("at night"),
+                    Request("at night", photos("cat", 1)[0], (named_,)), Request("at night", history=(replace(named_, drew=False),))):
+        assert wish_of(request) == ""
+
+
 @pytest.mark.parametrize(("wish", "read"), [
     ("draw <tom> on the beach", "a <tom> on the beach"), ("Can you make a red <mugsy> with <owl>?", "a red <mugsy> with an <owl>"),
     ("draw a picture of <tom> next to <owl>", "a picture of a <tom> next to an <owl>"), ("the <owl> and my <tom>", "the <owl> and my <tom>"),
@@ -125,6 +135,16 @@ def test_a_lesson_goes_on_from_its_state_and_puts_a_usable_concept_into_the_libr
     stop = threading.Event()
     stop.set()
     assert second.preview(stop) is None
+
+
+def test_what_is_painted_takes_the_place_of_what_was_found(engine):
+    half = io.BytesIO()
+    Image.linear_gradient("L").resize((200, 200)).point(lambda v: 255 * (v > 127)).save(half, "PNG")
+    found = engine.teacher.begin(Task("a", "cat", photos("cat", 2), options={"steps": 1})).learner.masks
+    course = engine.teacher.begin(Task("a", "cat", photos("cat", 2), (None, read_photo(half.getvalue())), options={"steps": 1}))
+    painted = course.learner.masks
+    assert torch.equal(painted[0], found[0]) and painted[1, 0, :7].max() == 0 and painted[1, 0, 9:].min() == 1
+    assert course.concept().recipe["painted"] == 1
 
 
 @pytest.mark.parametrize(("change", "words"), [({"kind": "magic"}, "way of learning called 'magic'"), ({"options": {"stepz": 3}}, "no option 'stepz'"),

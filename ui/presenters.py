@@ -6,6 +6,7 @@ of pictures are relative, so that the page also works below a path.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from html import escape
@@ -15,6 +16,7 @@ from assistant.errors import AssistantError
 from assistant.messages import EngineInfo, Progress, ReadySubject
 from assistant.session.records import Conversation, StoredTurn
 
+_NAMED = re.compile(r"&lt;[^\s&<>]+&gt;")  # <name>, escaped
 Acts = Sequence[tuple[str, str]]  # (act, label) of more buttons under a picture: the panels'
 Message = dict[str, Any]  # what gr.Chatbot takes: {"role": ..., "content": ...}
 
@@ -22,6 +24,11 @@ Message = dict[str, Any]  # what gr.Chatbot takes: {"role": ..., "content": ...}
 def say(text: str) -> str:
     """A text as one line of inert HTML. One line, because a blank one would hand the rest to a Markdown parser."""
     return escape(text, quote=True).replace("\n", "<br>")
+
+
+def say_named(text: str) -> str:
+    """As `say`, with every <name> marked as the concept it may be."""
+    return _NAMED.sub(r'<span class="named">\g<0></span>', say(text))
 
 
 def picture_address(name: str, show: bool = True) -> str:
@@ -55,13 +62,13 @@ def user_message(turn: StoredTurn) -> Message:
                     for k, name in enumerate(names))
     if len(names) > 1:
         photo = f'<div class="photos">{photo}</div>'
-    words = f'<div class="say">{say(turn.text)}</div>' if turn.text else ""
+    words = f'<div class="say">{say_named(turn.text)}</div>' if turn.text else ""
     return _message("user", photo + words)
 
 
 def reply_message(turn: StoredTurn, pinned: int | None = None, under: str | None = None, more: Acts = ()) -> Message:
     """An answer that is over: words, picture, what was used and what can be done with it, or why there is none."""
-    parts = [f'<div class="say">{say(turn.reply)}</div>'] if turn.reply else []
+    parts = [f'<div class="say">{say_named(turn.reply)}</div>'] if turn.reply else []
     if turn.picture:
         parts.append(_picture(picture_address(turn.picture), "The picture drawn for this turn", under))
         parts.append(_acts(turn, pinned, more))
@@ -84,7 +91,7 @@ def live_message(turn_id: int, text: str, waiting: int | None = None, progress: 
         shown: steps whose previews can be fetched, the newest last.
         left: seconds the picture still takes, as far as known.
     """
-    parts = [f'<div class="say">{say(text)}</div>'] if text else []
+    parts = [f'<div class="say">{say_named(text)}</div>'] if text else []
     if shown:
         under = live_address(turn_id, shown[-2]) if len(shown) > 1 else None
         parts.append(_picture(live_address(turn_id, shown[-1]), "The picture so far", under))

@@ -17,18 +17,37 @@ from torch import Tensor
 from assistant.background import events_of
 from assistant.concepts.drawing import Ready, ready
 from assistant.concepts.library import Library
-from assistant.concepts.prompt import caption
+from assistant.concepts.prompt import caption, named, plain
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.sampling import Denoised
 from assistant.messages import Cancel, Event, Progress, Reply, Request, Settings, Words
 from assistant.png import write_png
 
 
-def answer(base: Diffusion, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any]) -> Iterator[Event]:
+def wish_of(request: Request) -> str:
+    """What is to be drawn with concepts, "" if nothing is: a text that names some; or what is added to one ("now at night"), unless
+    another picture has become the subject since, or it asks something."""
+    if named(request.text):
+        return request.text
+    said = [request.text]
+    if request.photo is not None or not request.text.strip() or request.text.rstrip().endswith("?"):
+        return ""
+    for turn in reversed(request.history):
+        if turn.photo is not None:
+            return ""
+        if turn.drew:
+            said.append(turn.user)
+        if named(turn.user):
+            first, *added = reversed(said) if turn.drew else ("",)
+            return ", ".join([first, *(plain(one) for one in added)])
+    return ""
+
+
+def answer(base: Diffusion, wish: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any]) -> Iterator[Event]:
     """Yield Words, then Progress, then one Reply.
 
     Args:
-        request: its text names concepts of `request.library`.
+        wish: of `wish_of`; it names concepts of `request.library`.
         settings: checked, with a seed. `follow_words` guides both streams.
         stamp: of the picture's metadata, what says which engine drew it.
 
@@ -37,7 +56,7 @@ def answer(base: Diffusion, request: Request, settings: Settings, cancel: Cancel
     """
     library: Library = request.library
     nouns, started = library.nouns(), time.monotonic()
-    prompt = caption(request.text, nouns)
+    prompt = caption(wish, nouns)
     made = ready(base, prompt, nouns, library.get, settings.follow_words, settings.strengths)
     text = _said(made, request.photo is not None or any(turn.photo for turn in request.history))
     yield Words(text)

@@ -1,6 +1,7 @@
 """Learns a concept from a few pictures (Infusion, eq. 7), one step at a time: whoever calls `step` may stop at any of them.
 
-The base model is frozen, only the residuals change. Knows no files, jobs or pages.
+The base model is frozen, only the residuals change. Where the base model draws from a first guess of its words, most of what a
+concept is lies in the residual of the reader of words, and most steps are the guess's. Knows no files, jobs or pages.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from assistant.concepts.prompt import residual_positions, token_positions
+from assistant.concepts.shown import Shown
 from assistant.conditioning import TEXT
 from assistant.control.infusion import Infusion, Queries, Use, placed
-from assistant.decoder.attention import Call, Control, Seam, cross_layers
+from assistant.decoder.attention import Call, Control, Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import CUSTOMIZED, FOUNDATION, Row
-from assistant.decoder.sampling import make_scheduler
 from assistant.errors import ConceptError
 
 TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
 MOST_PICTURES = 8
-OUTSIDE = 0.1  # how much of the loss what is not the subject keeps
+UNET_EVERY = 20  # after a first guess one step in so many is the UNet's: an even draw of timesteps would make it one in fifty
 FINEST = 8  # cross-attention grids at least this wide say where the subject is
 
 
@@ -57,7 +58,8 @@ class Learner:
         base: the text-to-image model; nothing of it is changed.
         pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
         noun: the class noun, as the base model knows it.
-        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: the base model's own attention to the noun.
+        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: where the base model's guess lays it, or its own
+            attention to the noun.
 
     Raises:
         ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
@@ -74,12 +76,13 @@ class Learner:
         self.states = base.encode_text(self.prompts)
         self.where = torch.cat([self._where(p) for p in self.prompts])
         self.latents = base.encode_image(pictures)
-        self.scheduler = make_scheduler("ddim", base.scheduler_config)
-        self.last = self.scheduler.config.num_train_timesteps
-        self.masks = self._found() if masks is None else masks.to(self.latents)[:, None]
-        self.masks = F.interpolate(self.masks, self.latents.shape[-2:], mode="area")
+        small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
+        self.shown = Shown(base, self.latents, self.noun, small)
+        if masks is None and not self.shown.guessed:
+            self.shown.masks = self._found()
+        self.masks = self.shown.masks  # may be painted over until the first step
         self.residuals = {name: torch.zeros(recipe.residuals, attn.inner_dim, device=self.latents.device, requires_grad=True)
-                          for name, attn in cross_layers(base.unet).items()}
+                          for name, attn in base.cross_layers().items()}
         self.optimizer = torch.optim.AdamW(list(self.residuals.values()), lr=recipe.lr, weight_decay=0.0)
 
     def _where(self, prompt: str) -> Tensor:
@@ -96,18 +99,14 @@ class Learner:
         total, generator = 0.0, torch.Generator("cpu").manual_seed(self.recipe.seed)
         states, own = self.states[:1].expand(len(self.latents), -1, -1), self.where[0, 0].nonzero().flatten().tolist()
         for share in (0.3, 0.5, 0.7):
-            t = torch.full((len(self.latents),), int(share * self.last), device=self.latents.device)
+            t = torch.full((len(self.latents),), int(share * self.shown.last), device=self.latents.device)
             noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
             look = _Looking(own)
             seam = Seam({TEXT: states}, controls=(look,)).begin((Row(FOUNDATION, TEXT),), len(states))
-            self._predict(self.scheduler.add_noise(self.latents, noise, t), t, seam)
+            self._predict(self.shown.scheduler.add_noise(self.latents, noise, t), t, seam)
             total = total + sum(F.interpolate(m, self.latents.shape[-2:], mode="bilinear") for m in look.seen)
         low, high = (getattr(total.flatten(1), f)(1).values.view(-1, 1, 1, 1) for f in ("min", "max"))
         return (total - low) / (high - low).clamp_min(1e-6)
-
-    def _target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        kind = self.scheduler.config.prediction_type
-        return {"epsilon": noise, "sample": latents}[kind] if kind != "v_prediction" else self.scheduler.get_velocity(latents, noise, t)
 
     def _predict(self, noised: Tensor, t: Tensor, seam: Seam) -> Tensor:
         unet = self.base.unet
@@ -119,26 +118,27 @@ class Learner:
         g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
         at = torch.randint(len(self.latents), (r.batch,), generator=g).to(device)
         said = torch.randint(len(self.prompts), (r.batch,), generator=g)
-        t = torch.randint(self.last, (r.batch,), generator=g).to(device)
-        noise = torch.randn((r.batch, *self.latents.shape[1:]), generator=g).to(device)
-        latents, masks = self.latents[at], self.masks[at]
-        if r.flip:
-            mirrored = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device)
-            latents, masks = (torch.where(mirrored, x.flip(-1), x) for x in (latents, masks))
-        noised, tokens = self.scheduler.add_noise(latents, noise, t), {TEXT: self.states[said.to(self.states.device)]}
-        queries = Queries()
-        with torch.no_grad():
-            self._predict(noised, t, Seam(tokens, controls=(queries,), cache=False).begin((Row(FOUNDATION, TEXT),), r.batch))
-        use = Use(self.residuals, self.where[said])
-        seam = Seam(tokens, controls=(Infusion((use,), queries.kept),), cache=False).begin((Row(CUSTOMIZED, TEXT),), r.batch)
-        weight = OUTSIDE + (1 - OUTSIDE) * masks
-        error = (self._predict(noised, t, seam) - self._target(latents, noise, t)).square()
-        loss = (weight * error).sum() / (weight.sum() * error.shape[1])
+        flips = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device) if r.flip else None
+        tokens, use = {TEXT: self.states[said.to(self.states.device)]}, Use(self.residuals, self.where[said])
+        if self.shown.guessed and self.step_count % UNET_EVERY != UNET_EVERY - 1:
+            rows = (Row(FOUNDATION, TEXT), Row(CUSTOMIZED, TEXT))
+            logits = self.base.text_reader(Seam(tokens, controls=(Infusion((use,)),), cache=False).begin(rows, r.batch))
+            loss = self.shown.guess_loss({name: t[r.batch:] for name, t in logits.items()}, at)
+        else:
+            loss = self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, g, flips)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.step_count += 1
         return float(loss.detach())
+
+    def _both(self, noised: Tensor, t: Tensor, tokens: Mapping[str, Tensor], use: Use) -> Tensor:
+        """C's prediction for noised latents (B, C, h, w), with the queries of F, which sees the same and is not learned."""
+        queries = Queries()
+        with torch.no_grad():
+            self._predict(noised, t, Seam(tokens, controls=(queries,), cache=False).begin((Row(FOUNDATION, TEXT),), len(noised)))
+        seam = Seam(tokens, controls=(Infusion((use,), queries.kept),), cache=False).begin((Row(CUSTOMIZED, TEXT),), len(noised))
+        return self._predict(noised, t, seam)
 
     def state(self) -> dict[str, Tensor]:
         """All that a later `restore` needs to go on as if nothing had happened."""

@@ -23,13 +23,18 @@ def named(text: str) -> tuple[str, ...]:
     return tuple(found[1] for found in _NAMED.finditer(text))
 
 
+def plain(text: str) -> str:
+    """A wish without its asking: "now draw it at night!" -> "it at night"."""
+    return _ORDER.sub("", text).strip().rstrip(" ?!.")
+
+
 def caption(text: str, nouns: Mapping[str, str]) -> str:
     """A wish as the base model's captions are put: "please draw <mug> on the beach" -> "a <mug> on the beach".
 
     Args:
         nouns: as in `write`; the article is that of the noun.
     """
-    text = _ORDER.sub("", text).strip().rstrip(" ?!.")
+    text = plain(text)
     known, pieces, at = {name.lower(): noun for name, noun in nouns.items()}, [], 0
     for found in _NAMED.finditer(text):
         before = text[at:found.start()]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -100,7 +101,11 @@ class InfusionCourse:
             raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
         self.recipe = Recipe(**task.options)
         pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
-        self.learner = Learner(teacher.base, pictures, task.noun, self.recipe, self._masks(task))
+        self.painted = [n for n, mask in enumerate(task.masks) if mask is not None]
+        self.learner = Learner(teacher.base, pictures, task.noun, self.recipe)
+        for n in self.painted:  # the others keep what the base model's own attention found
+            mask = torch.from_numpy(np.asarray(teacher.fit(task.masks[n]).convert("L"), np.float32) / 255)[None, None]
+            self.learner.masks[n] = F.interpolate(mask, self.learner.masks.shape[-2:], mode="area")[0].to(self.learner.masks)
         if state is not None:
             try:
                 self.learner.restore(load(state))
@@ -129,21 +134,12 @@ class InfusionCourse:
 
     def concept(self, thumbnail: bytes = b"") -> Concept:
         """What is learned so far."""
-        recipe = {**dataclasses.asdict(self.recipe), "pictures": len(self.task.pictures), "masks": "painted" if self._painted() else "found"}
+        recipe = {**dataclasses.asdict(self.recipe), "pictures": len(self.task.pictures), "painted": len(self.painted)}
         return Concept(self.task.name, self.task.noun, self.teacher.identity, {k: r.detach().clone() for k, r in self.learner.residuals.items()},
                        self.step, recipe, thumbnail=thumbnail)
 
     def keep(self, library: Library, thumbnail: bytes) -> None:
         library.replace(self.concept(thumbnail))
-
-    def _painted(self) -> bool:
-        return bool(self.task.masks) and all(mask is not None for mask in self.task.masks)
-
-    def _masks(self, task: Task) -> torch.Tensor | None:
-        """(P, H, W) in 0..1, if every picture has one."""
-        if not self._painted():
-            return None
-        return torch.from_numpy(np.stack([np.asarray(self.teacher.fit(m).convert("L"), np.float32) / 255 for m in task.masks]))
 
 
 def _png(image: Image.Image) -> bytes:

@@ -15,6 +15,7 @@ from torch import nn
 
 from assistant.decoder import attention, sampling
 from assistant.decoder.rows import Plan, guide
+from assistant.decoder.text_reader import LAYER
 from assistant.errors import ConfigError
 
 
@@ -79,6 +80,11 @@ class Diffusion:
     @property
     def device(self) -> torch.device:
         return self.unet.device
+
+    def cross_layers(self) -> dict[str, Any]:
+        """Every cross-attention layer that a prompt's words pass, by its name in the seam: the reader of words', then the UNet's."""
+        reader = {} if self.text_reader is None else {LAYER: self.text_reader.attn2}
+        return {**reader, **attention.cross_layers(self.unet)}
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> torch.Tensor:

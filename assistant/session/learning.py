@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assistant.errors import AssistantError, NotFoundError, PhotoError
-from assistant.messages import Advice, Course, Photo, Task, Teacher
+from assistant.messages import Advice, Cancel, Course, Engine, Photo, Reply, Request, Settings, Task, Teacher
 from assistant.session.device import Device
 from assistant.session.lessons import Lessons
 from assistant.session.records import Lesson
@@ -43,7 +43,7 @@ class _Course:
 class _Either:
     """A flag for whatever can be broken off: Stop, or a turn that wants the device."""
 
-    cancel: threading.Event
+    cancel: Cancel
     wanted: Callable[[], bool] = field(default=lambda: False)
 
     def is_set(self) -> bool:
@@ -54,11 +54,13 @@ class Learning:
     """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
 
     Args:
+        engine: with a `teacher`.
         device: shared with the chat.
     """
 
-    def __init__(self, teacher: Teacher, store: Store, device: Device) -> None:
-        self._teacher, self._store, self._device, self._lessons = teacher, store, device, Lessons(store)
+    def __init__(self, engine: Engine, store: Store, device: Device) -> None:
+        self._engine, self._store, self._device, self._lessons = engine, store, device, Lessons(store)
+        self._teacher: Teacher = engine.teacher
         self._libraries: dict[str, Any] = {}
         self._changed = threading.Condition()
         self._queue: list[tuple[int, str]] = []  # (lesson, owner)
@@ -88,6 +90,18 @@ class Learning:
             library.check_free(to)
         self._lessons.rename(owner, name, to)
         library.rename(name, to)
+
+    def try_out(self, owner: str, text: str, seed: int, cancel: Cancel) -> bytes | None:
+        """One picture of a text with concepts in it, kept nowhere; a turn of the chat goes first. None: cancelled."""
+        request = Request(text, settings=Settings(seed=seed, steps=self._engine.info().steps, preview_every=0),
+                          library=self.library(owner))
+        flag = _Either(cancel, self._device.wanted)
+        while not cancel.is_set():
+            with self._device.step(cancel) as mine:
+                reply = next((e for e in self._engine.respond(request, flag) if isinstance(e, Reply)), None) if mine else None
+            if reply is not None and not reply.stopped:
+                return reply.png
+        return None
 
     # lessons
 
@@ -232,6 +246,7 @@ class Learning:
                 png = course.preview(flag) if mine else None
             if png is not None:
                 run.previews.append((course.step, self._lessons.preview(png)))
+                self._save(run, course)  # whose picture it is stands in the row
             if png is not None or not last or not self._device.wanted():
                 return
 
@@ -243,7 +258,6 @@ class Learning:
             return
         if not run.previews or run.previews[-1][0] != course.step:
             self._preview(run, course, last=True)
-            self._save(run, course)
         thumbnail = self._store.read_picture(run.previews[-1][1]) if run.previews else b""
         course.keep(self.library(run.lesson.owner), thumbnail)
         self._lessons.mark(run.lesson.id, "done" if course.step >= course.steps else "stopped")

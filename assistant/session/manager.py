@@ -51,8 +51,7 @@ class SessionManager:
         self._jobs: dict[str, Job] = {}  # by conversation: waiting or running
         self._closing = False
         self._device = Device()
-        teacher = getattr(engine, "teacher", None)
-        self.learning = Learning(teacher, store, self._device) if teacher is not None else None
+        self.learning = Learning(engine, store, self._device) if getattr(engine, "teacher", None) is not None else None
         self.easel = Easel(engine, store, self._device.turn, queue_size) if hasattr(engine, "mix") else None
         self._worker = threading.Thread(target=self._work, name="device", daemon=True)
         self._worker.start()

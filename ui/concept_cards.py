@@ -1,0 +1,174 @@
+"""What the Concepts panel shows, as HTML: pictures chosen, a lesson with its curve and previews, the shelf. Pure functions."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from assistant.messages import Advice, Photo
+from assistant.session.records import Lesson, StoredTurn
+from ui.presenters import picture_address, say
+
+TRIES = ("on the beach", "in the snow at night", "in space", "as a watercolour")
+THUMBNAIL = 128  # pixels
+
+
+def act(name: str, argument: object, label: str, kind: str = "act", more: str = "") -> str:
+    return (f'<button type="button" class="{kind}" data-act="concepts.{name}" data-arg="{say(str(argument))}"{more}>'
+            f'{label}</button>')
+
+
+def _label(text: str) -> str:
+    return f' aria-label="{text}"'
+
+
+def inline(png: bytes, side: int = THUMBNAIL) -> str:
+    """A small copy of a picture as an address that holds it."""
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        small = image.convert("RGB")
+        small.thumbnail((side, side), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        small.save(out, "PNG")
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def notice(sentence: str, fault: bool = True, undo: str = "") -> str:
+    """In place, with its way out."""
+    if not sentence:
+        return ""
+    button = act("restore", undo, "Undo") if undo else ""
+    return f'<div class="{"fault" if fault else "note"}" role="{"alert" if fault else "status"}">{say(sentence)} {button}</div>'
+
+
+# pictures to learn from
+
+
+def chosen(photos: Sequence[Photo], masked: Sequence[bool], advice: Advice) -> str:
+    """The pictures so far, each with what can be done with it, and what is to be said of them."""
+    tiles = "".join(
+        f'<figure><img src="{inline(photo.png)}" alt="Picture {n}">'
+        f'{act("remove", n - 1, "&#10005;", "corner", _label(f"Take picture {n} away"))}'
+        f'<button type="button" class="paint{" on" if painted else ""}" data-paint="{n - 1}" '
+        f'data-src="{inline(photo.png, 256)}">{"Painted" if painted else "Mark"}</button></figure>'
+        for n, (photo, painted) in enumerate(zip(photos, masked), 1))
+    warnings = "".join(f"<li>{say(one)}</li>" for one in advice.warnings)
+    return (f'<div class="picked">{tiles}</div>' if tiles else "") + (f'<ul class="advice">{warnings}</ul>' if warnings else "")
+
+
+def sources(turns: Sequence[StoredTurn], photos: Sequence[str]) -> str:
+    """Pictures that are here already: the conversation's own, then what was drawn."""
+    names = list(dict.fromkeys([*photos, *(t.picture for t in turns if t.picture)]))[:24]
+    if not names:
+        return '<p class="quiet">There are no pictures yet: drop some above, or draw one first.</p>'
+    tiles = "".join(act("pick", name, f'<img src="{picture_address(name)}" alt="A picture of yours" loading="lazy">', "pick")
+                    for name in names)
+    return f'<div class="tiles">{tiles}</div>'
+
+
+# lessons
+
+
+def lessons(shown: Sequence[tuple[Lesson, int]]) -> str:
+    """Args: shown: lessons with how many are before each."""
+    return "".join(_lesson(one, before) for one, before in shown)
+
+
+def _lesson(one: Lesson, before: int) -> str:
+    said, acts = _state(one, before)
+    share = 100 * one.step / max(1, one.steps)
+    bar = f'<span class="bar"><span style="width:{share:.0f}%"></span></span>' if one.open else ""
+    views = "".join(f'<figure><img src="{picture_address(name)}" alt="After {at} steps"><figcaption>{at}</figcaption></figure>'
+                    for at, name in one.previews[-6:])
+    fault = f'<div class="fault">{say(one.error)}</div>' if one.status == "failed" and one.error else ""
+    return (f'<section class="lesson {one.status}" data-lesson="{one.id}"><h4><span class="named">&lt;{say(one.name)}&gt;</span>'
+            f'<span class="quiet">{say(one.noun)}</span></h4><p class="doing">{said}{bar}</p>{fault}'
+            f'{curve(one.losses, one.steps)}<div class="views">{views}</div><div class="acts">{acts}</div></section>')
+
+
+def _state(one: Lesson, before: int) -> tuple[str, str]:
+    """What a lesson does or did, and what can be done with it."""
+    at = f"step {one.step} of {one.steps}"
+    on, away = act("resume", one.id, "Go on"), act("drop", one.id, "Discard")
+    if one.status == "running":
+        left = "" if one.left is None or one.step < 3 else f", about {_time(one.left)} left"
+        return (f"Learning, {at}{left}" if one.steps else "Looking at the pictures"), act("stop", one.id, "Stop and keep")
+    if one.status == "waiting":
+        others = "1 lesson is" if before == 1 else f"{before} lessons are"
+        return f"Waiting: {others} learned first." if before else "Starting", act("stop", one.id, "Stop")
+    if one.status == "done":
+        return f"Learned, {one.steps} steps.", act("use", one.name, "Use it") + act("drop", one.id, "Close")
+    if one.status == "stopped":
+        return f"Stopped at {at}; it can be used as it is.", on + act("drop", one.id, "Leave it so")
+    if one.status == "failed":
+        return f"Broken off at {at}." if one.steps else "It could not begin.", on + away
+    return (f"The program ended at {at}; that is kept." if one.step else "It had not begun when the program ended."), on + away
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def curve(losses: Sequence[float], steps: int, width: int = 300, height: int = 56) -> str:
+    """The loss, smoothed: each step looks at other noise, so that single ones jump."""
+    if len(losses) < 2:
+        return ""
+    smooth, kept = [], losses[0]
+    for n, loss in enumerate(losses):
+        kept += (loss - kept) * max(0.05, 1 / (n + 1))
+        smooth.append(kept)
+    low, high = min(smooth), max(smooth)
+    every = max(1, len(smooth) // 150)
+    points = " ".join(f"{n / max(1, steps - 1) * width:.1f},{4 + (high - v) / ((high - low) or 1) * (height - 8):.1f}"
+                      for n, v in list(enumerate(smooth))[::every])
+    return (f'<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="Loss, from {smooth[0]:.3f} to {smooth[-1]:.3f}">'
+            f'<title>Loss, smoothed: {smooth[0]:.3f} at first, now {smooth[-1]:.3f}</title><polyline points="{points}"/></svg>')
+
+
+# the shelf
+
+
+def shelf(entries: Sequence[Any], tried: str = "") -> str:
+    """Concepts by name, each with its picture, its strength and what can be done with it."""
+    if not entries:
+        return '<p class="quiet">Nothing learned yet. What you teach stays here, and in every message as <b>&lt;name&gt;</b>.</p>'
+    return "".join(_card(one, one.name == tried) for one in entries)
+
+
+def concept_address(name: str, kind: str, version: int = 0) -> str:
+    return f"concepts/{quote(name, safe='')}.{kind}" + (f"?{version}" if version else "")
+
+
+def _card(one: Any, opened: bool) -> str:
+    name = say(one.name)
+    size = f"{one.size / 1024:.0f} KB" if one.size >= 1024 else f"{one.size} bytes"
+    if one.problem:
+        return (f'<article class="concept"><div class="what"><b>&lt;{name}&gt;</b><p class="fault">{say(one.problem)}</p>'
+                f'{act("delete", one.name, "Delete")}</div></article>')
+    picture = (f'<img src="{concept_address(one.name, "png", one.steps)}" alt="">' if one.thumbnail else '<span class="blank"></span>')
+    about = f'<p class="quiet">{say(one.description)}</p>' if one.description else ""
+    return f"""<article class="concept">{picture}<div class="what">
+<button type="button" class="named" data-insert="&lt;{name}&gt;" title="Put it into the message">&lt;{name}&gt;</button>
+<span class="quiet">{say(one.noun)}, {one.steps} steps, {size}</span>{about}
+<label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}"><output>1.0</output></label>
+</div><details{' open' if opened else ''}><summary>Try out, rename, export ...</summary>
+<div data-form class="tries">{"".join(act("try", f"{one.name} {n}", say(text), "chip") for n, text in enumerate(TRIES))}
+<div class="own"><input data-field="words" aria-label="Your own words" placeholder="your own words" maxlength="200">
+{act("try", f"{one.name} own", "Try")}</div></div>
+<div data-form class="edit"><label>Name <input data-field="name" value="{name}" maxlength="40" spellcheck="false"></label>
+<label>What it is <textarea data-field="description" rows="2" maxlength="500">{escape(one.description)}</textarea></label>
+{act("save", one.name, "Save")}</div>
+<div class="acts">{act("duplicate", one.name, "Duplicate")}<a class="act" href="{concept_address(one.name, "safetensors")}" download>Export</a>
+{act("delete", one.name, "Delete")}</div></details></article>"""
+
+
+def tried(pictures: Sequence[tuple[str, bytes | None]], doing: str = "") -> str:
+    """The strip: what was asked, and the picture once it is there."""
+    figures = "".join(f'<figure>{f"""<img src="{inline(png)}" alt="">""" if png else """<span class="blank"></span>"""}'
+                      f'<figcaption>{say(text)}</figcaption></figure>' for text, png in pictures)
+    return (f'<div class="strip-tries">{figures}</div>' if figures else "") + (f'<p class="doing">{doing}</p>' if doing else "")

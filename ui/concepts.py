@@ -1,0 +1,327 @@
+"""The panel "Concepts": pictures in, a name, watch it being learned, then <name> in any message.
+
+What is chosen but not yet learned is kept per owner, so that a reload loses nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from assistant.errors import AssistantError, MessageError, PhotoError
+from assistant.messages import Advice, Photo, Settings, Task
+from assistant.session.intake import read_photo
+from assistant.session.learning import MOST_PICTURES
+from assistant.session.manager import SessionManager
+from ui import concept_cards as cards
+from ui.concept_values import options, strengths
+from ui.owners import Owners, signed_in
+from ui.panel import Panel, Place, Press, Updates, pressed
+from ui.pictures import enlarge
+
+MAX_DRAFTS = 256  # owners whose chosen pictures are remembered
+WATCH_EVERY = 0.8  # seconds
+
+
+@dataclass
+class Draft:
+    """Pictures chosen, in their order, with what was painted on them."""
+
+    photos: list[Photo] = field(default_factory=list)
+    masks: list[Photo | None] = field(default_factory=list)
+    advice: Advice = Advice()
+
+
+class Concepts(Panel):
+    """See the module."""
+
+    name, title, turn_acts = "concepts", "Concepts", (("take", "Learn this"),)
+
+    @staticmethod
+    def fits(manager: SessionManager) -> bool:
+        return manager.learning is not None
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.learning = place.manager.learning
+        self._drafts: OrderedDict[str, Draft] = OrderedDict()
+        self._lock = threading.Lock()
+        gr.HTML('<p class="quiet">Teach me one thing from a few pictures; then write its name in any message, as '
+                '<b>&lt;name&gt;</b>.</p>')
+        self.lessons = gr.HTML("", elem_id="concept-lessons")
+        self.drop = gr.File(file_count="multiple", file_types=["image"], label="Drop, paste or choose 1 to 8 pictures of it",
+                            elem_id="concept-drop", height=92)
+        with gr.Accordion("From your pictures", open=False, elem_id="concept-sources") as sources:
+            self.sources = gr.HTML("")
+        self.opened = sources.expand
+        self.chosen = gr.HTML("", elem_id="concept-chosen")
+        with gr.Row(elem_id="concept-words"):
+            self.noun = gr.Textbox(label="What kind of thing", placeholder="cat, mug, ...", max_length=60, elem_id="concept-noun")
+            self.called = gr.Textbox(label="Its name", placeholder="tom", max_length=40, elem_id="concept-name")
+        with gr.Accordion("More", open=False, elem_id="concept-more"):
+            self.steps = gr.Slider(20, 2000, 300, step=10, label="Steps", info="More is truer to the pictures. Usually 300.", buttons=[])
+            self.residuals = gr.Slider(1, 4, 1, step=1, label="Residuals", info="More is truer, and less varied. Usually 1.", buttons=[])
+            self.flip = gr.Checkbox(False, label="Mirrored pictures too", info="Not for writing, or what differs left and right.")
+        self.learn = gr.Button("Learn it", variant="primary", elem_id="concept-learn")
+        self.notice = gr.HTML("", elem_id="concept-notice")
+        gr.HTML("<h3>Learned</h3>", elem_classes="heading")
+        self.shelf = gr.HTML("", elem_id="concept-shelf")
+        self.strip = gr.HTML("", elem_id="concept-tries")
+        # no gr.UploadButton: it takes one file and no second
+        self.take_in = gr.File(file_types=[".safetensors"], label="Import a concept", height=36, elem_id="concept-import")
+        self.strengths = gr.Textbox("", visible="hidden", elem_id="concept-strengths")
+        self.inputs = [self.strengths]
+
+    def settings(self, so_far: Settings, given: Any = "") -> Settings:
+        return strengths(so_far, given)
+
+    def wire(self, desk: Any, courier: gr.HTML) -> None:
+        self.desk = desk
+        # outside the tab, so that they are there before it is opened
+        self.names = gr.HTML("", elem_id="concept-names")
+        self.seen = gr.Textbox("", visible="hidden")
+        self.timer = gr.Timer(WATCH_EVERY, active=False)
+        around = [desk.parts.conversation]
+        form = [self.noun, self.called, self.steps, self.residuals, self.flip]
+        live = [self.lessons, self.shelf, self.names, self.seen, self.timer]
+        picked = [self.chosen, self.noun, self.notice]
+        common = dict(api_visibility="private", show_progress="hidden")
+        desk.page.load(self._load, [self.noun], [*live, *picked], **common)
+        self.timer.tick(self._tick, [self.seen], live, **common)
+        self.drop.upload(self._add, [self.drop, self.noun], [self.drop, *picked], **common)
+        self.opened(self._sources, around, [self.sources], **common)
+        self.learn.click(self._learn, form, [*live, *picked, self.called], **common)
+        self.take_in.upload(self._import, [self.take_in], [*live, self.notice, self.take_in], **common)
+        courier.click(self._act, [*around, self.noun, self.seen], [*live, *picked, self.sources, self.strip],
+                      trigger_mode="multiple", **common)
+
+    # events
+
+    def _load(self, noun: str, request: gr.Request) -> Updates:
+        try:
+            owner = self.desk.owner(request)
+            return {**self._live(owner), **self._picked(owner, noun)}
+        except AssistantError as error:
+            return self._tell(error)
+
+    def _tick(self, seen: str, request: gr.Request) -> Updates:
+        try:
+            return self._live(self.desk.owner(request), seen)
+        except AssistantError as error:
+            return self._tell(error)
+
+    def _add(self, files: Any, noun: str, request: gr.Request) -> Updates:
+        """Pictures were dropped. What cannot be read is said; the others are taken."""
+        updates: Updates = {self.drop: None}
+        try:
+            owner = self.desk.owner(request)
+            faults = []
+            for file in files if isinstance(files, list) else [files] if files else []:
+                try:
+                    self._take(owner, read_photo(Path(str(file))))
+                except AssistantError as error:
+                    faults.append(f"{error.sentence} {error.remedy}")
+                if self.place.uploads in Path(str(file)).resolve().parents:
+                    Path(str(file)).unlink(missing_ok=True)
+            return {**updates, **self._picked(owner, noun), self.notice: cards.notice(" ".join(dict.fromkeys(faults)))}
+        except AssistantError as error:
+            return {**updates, **self._tell(error)}
+
+    def _sources(self, conversation: str, request: gr.Request) -> Updates:
+        try:
+            owner = self.desk.owner(request)
+            turns = self.place.manager.open(conversation, owner)[1] if conversation else []
+            own = [name for t in reversed(turns) for name in (t.picture, t.photo) if name]
+            return {self.sources: cards.sources(self.place.manager.gallery(owner), own)}
+        except AssistantError as error:
+            return {self.sources: cards.notice(str(error))}
+
+    def _learn(self, noun: str, name: str, steps: Any, residuals: Any, flip: Any, request: gr.Request) -> Updates:
+        try:
+            owner = self.desk.owner(request)
+            draft, noun, name = self._draft(owner), (noun or "").strip(), (name or "").strip().strip("<>")
+            if not draft.photos:
+                raise PhotoError("There is nothing to learn from yet.", "Drop some pictures above.")
+            if not noun:
+                raise MessageError("What kind of thing is it?", "Say it in a word, for instance: mug.")
+            if not name:
+                raise MessageError("It has no name yet.", "Give it one; you will write it as <name>.")
+            self.learning.begin(owner, Task(name, noun, tuple(draft.photos), tuple(draft.masks), options=options(steps, residuals, flip)))
+        except AssistantError as error:
+            return self._tell(error)
+        with self._lock:
+            self._drafts.pop(owner, None)
+        return {**self._live(owner), **self._picked(owner, ""), self.noun: "", self.called: "", self.notice: ""}
+
+    def _import(self, file: Any, request: gr.Request) -> Updates:
+        again: Updates = {self.take_in: None}
+        try:
+            owner = self.desk.owner(request)
+            name = self.learning.library(owner).take_in(Path(str(file)))
+            return {**again, **self._live(owner), self.notice: cards.notice(f"<{name}> is on the shelf.", fault=False)}
+        except AssistantError as error:
+            return {**again, **self._tell(error)}
+
+    def _act(self, event: gr.EventData, request: gr.Request, conversation: str, noun: str, seen: str) -> Iterator[Updates]:
+        """Something of this panel was pressed."""
+        press = pressed(event)
+        work = getattr(self, f"_do_{press.act}", None) if press.act.isalpha() else None
+        if work is None:
+            return
+        try:
+            owner = self.desk.owner(request)
+            for updates in work(owner, press, noun) or ({},):
+                yield {**self._live(owner, seen), self.notice: "", **updates}
+        except AssistantError as error:
+            yield self._tell(error)
+
+    # acts: generators or None; each gets the owner, the press and the noun in the box
+
+    def _do_take(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
+        turn = press.argument if press.argument.isdecimal() and len(press.argument) < 16 else "0"
+        self._take(owner, self.place.manager.picture_as_photo(int(turn), owner))
+        yield self._picked(owner, noun)
+
+    def _do_pick(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
+        self._take(owner, read_photo(self.place.manager.picture(press.argument, owner)))
+        yield self._picked(owner, noun)
+
+    def _do_remove(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
+        draft, at = self._draft(owner), int(press.argument) if press.argument.isdecimal() else -1
+        if 0 <= at < len(draft.photos):
+            del draft.photos[at], draft.masks[at]
+            draft.advice = self.learning.advise(draft.photos)
+        yield self._picked(owner, noun)
+
+    def _do_mask(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
+        """What was painted on a picture: a PNG in a data address, or nothing to take it away again."""
+        draft, at = self._draft(owner), int(press.argument) if press.argument.isdecimal() else -1
+        head, _, body = press.fields.get("painted", "").partition(",")
+        if 0 <= at < len(draft.masks):
+            try:
+                draft.masks[at] = read_photo(base64.b64decode(body, validate=True)) if body else None
+            except binascii.Error as error:
+                raise PhotoError("What was painted did not arrive whole.", "Paint it again.") from error
+        yield self._picked(owner, noun)
+
+    def _do_stop(self, owner: str, press: Press, _: str) -> None:
+        self.learning.stop(_number(press), owner)
+
+    def _do_resume(self, owner: str, press: Press, _: str) -> None:
+        self.learning.resume(_number(press), owner)
+
+    def _do_drop(self, owner: str, press: Press, _: str) -> None:
+        self.learning.drop(_number(press), owner)
+
+    def _do_save(self, owner: str, press: Press, _: str) -> Iterator[Updates]:
+        library, name = self.learning.library(owner), press.argument
+        to = press.fields.get("name", "").strip().strip("<>")
+        library.describe(name, press.fields.get("description", "").strip())
+        if to and to != name:
+            self.learning.rename(owner, name, to)
+        yield {**self._live(owner), self.notice: cards.notice("Saved.", fault=False)}
+
+    def _do_duplicate(self, owner: str, press: Press, _: str) -> Iterator[Updates]:
+        fresh = self.learning.library(owner).duplicate(press.argument)
+        yield {**self._live(owner), self.notice: cards.notice(f"<{fresh}> is a copy of <{press.argument}>.", fault=False)}
+
+    def _do_delete(self, owner: str, press: Press, _: str) -> Iterator[Updates]:
+        self.learning.library(owner).delete(press.argument)
+        yield {**self._live(owner), self.notice: cards.notice(f"Deleted: <{press.argument}>.", False, undo=press.argument)}
+
+    def _do_restore(self, owner: str, press: Press, _: str) -> Iterator[Updates]:
+        name = self.learning.library(owner).restore(press.argument)
+        yield {**self._live(owner), self.notice: cards.notice(f"<{name}> is back.", fault=False)}
+
+    def _do_try(self, owner: str, press: Press, _: str) -> Iterator[Updates]:
+        """A strip: the concept with what was pressed and with nothing else, from one seed."""
+        name, _, which = press.argument.partition(" ")
+        words = press.fields.get("words", "").strip() if which == "own" else ""
+        words = words or cards.TRIES[int(which) % len(cards.TRIES) if which.isdecimal() else 0]
+        texts, seed = (f"<{name}>", words if f"<{name}>" in words else f"<{name}> {words}"), time.time_ns() % 2**31
+        done: list[tuple[str, bytes | None]] = []
+        for text in texts:
+            yield {self.strip: cards.tried([*done, (text, None)], f"Drawing, seed {seed}")}
+            done.append((text, self.learning.try_out(owner, text, seed, threading.Event())))
+        yield {self.strip: cards.tried(done, f"Seed {seed}")}
+
+    # inside
+
+    def _draft(self, owner: str) -> Draft:
+        with self._lock:
+            draft = self._drafts.setdefault(owner, Draft())
+            self._drafts.move_to_end(owner)
+            while len(self._drafts) > MAX_DRAFTS:
+                self._drafts.popitem(last=False)
+            return draft
+
+    def _take(self, owner: str, photo: Photo) -> None:
+        draft = self._draft(owner)
+        if any(photo.sha256 == one.sha256 for one in draft.photos):
+            raise PhotoError("This picture is among them already.", "Choose another one.")
+        if len(draft.photos) >= MOST_PICTURES:
+            raise PhotoError(f"{MOST_PICTURES} pictures are chosen, which is as many as can be learned from.", "Take one away first.")
+        draft.photos.append(photo)
+        draft.masks.append(None)
+        draft.advice = self.learning.advise(draft.photos)
+
+    def _picked(self, owner: str, noun: str) -> Updates:
+        draft = self._draft(owner)
+        suggested = draft.advice.noun if draft.photos and not (noun or "").strip() else gr.skip()
+        return {self.chosen: cards.chosen(draft.photos, [m is not None for m in draft.masks], draft.advice), self.noun: suggested}
+
+    def _live(self, owner: str, seen: str | None = None) -> Updates:
+        """Lessons as they are; the shelf, if it is not the one in view already."""
+        library, found = self.learning.library(owner), self.learning.lessons(owner)
+        entries = library.entries()
+        there = {e.name.lower() for e in entries}
+        newest_done = next((one.id for one in found if one.status == "done"), None)
+        shown = [one for one in found if one.status in ("waiting", "running", "interrupted", "failed")
+                 or (one.name.lower() in there and (one.status == "stopped" or one.id == newest_done))]
+        version = str(hash(tuple((e.name, e.steps, e.size, e.description) for e in entries)))
+        updates: Updates = {self.lessons: cards.lessons([(one, self.learning.waiting(one.id)) for one in shown]),
+                            self.timer: gr.Timer(active=any(one.open for one in shown))}
+        if version != seen:
+            usable = ",".join(e.name for e in entries if not e.problem)
+            updates |= {self.shelf: cards.shelf(entries), self.seen: version, self.names: f'<span data-names="{usable}"></span>'}
+        return updates
+
+    def _tell(self, error: AssistantError) -> Updates:
+        return {self.notice: cards.notice(f"{error.sentence} {error.remedy}")}
+
+    @staticmethod
+    def routes(manager: SessionManager, owners: Owners) -> list[Route]:
+        """`concepts/<name>.png` and `concepts/<name>.safetensors`, of the owner's own."""
+        def find(request: Request) -> Response:
+            name, kind = request.path_params["name"], request.path_params["kind"]
+            try:
+                library = manager.learning.library(owners.of(signed_in(request), request.cookies))
+                if kind == "png":
+                    return Response(enlarge(library.get(name).thumbnail), media_type="image/png", headers={"Cache-Control": "private, max-age=60"})
+                data = library.file(name).read_bytes()
+            except (AssistantError, OSError):
+                return Response(status_code=404)
+            return Response(data, media_type="application/octet-stream",
+                            headers={"Cache-Control": "no-store", "Content-Disposition": f"attachment; filename*=UTF-8''{cards.quote(name)}.safetensors"})
+
+        async def concept(request: Request) -> Response:
+            return await run_in_threadpool(find, request)
+
+        return [Route("/concepts/{name:str}.{kind:str}", concept)]
+
+
+def _number(press: Press) -> int:
+    return int(press.argument) if press.argument.isdecimal() and len(press.argument) < 16 else 0
