@@ -15,6 +15,7 @@ import time
 import torch
 from diffusers import UNet2DConditionModel
 
+from .board import Mix, MixRequest, Source, grid
 from .concepts.drawing import ready
 from .concepts.file import Concept
 from .conditioning import EMPTY, TEXT, Conditioning
@@ -121,6 +122,37 @@ def _in_turns(steps: dict, rounds: int) -> dict[str, list[float]]:
     return times
 
 
+def _grid(assistant: Assistant, steps: int, repeat: int) -> tuple[float, float, float]:
+    """Seconds of one mixed picture and of a grid of 5 x 5, in turns, and what the grid adds to the peak memory, in GiB.
+
+    Everything on the board is encoded beforehand, for both: the singles are as cheap as they can be.
+    """
+    photos = [subject.photo for subject in assistant.subjects[:3]]
+    one = Mix((photos[0],), (Source(photos[1]), Source(photos[2])), 0.5)
+    settings = Settings(seed=0, steps=steps, preview_every=0)
+
+    def seconds(*mixes: Mix) -> float:
+        started = time.perf_counter()
+        for _ in assistant.mix(MixRequest(mixes, settings), threading.Event()):
+            pass
+        return time.perf_counter() - started
+
+    seconds(one)
+    before, singles, grids = _peak(assistant.decoder.device), [], []
+    for _ in range(repeat):
+        singles += [seconds(one) for _ in range(4)]
+        grids.append(seconds(*grid(one)))
+        singles += [seconds(one) for _ in range(4)]
+    return statistics.median(singles), statistics.median(grids), _peak(assistant.decoder.device) - before
+
+
+def _peak(device: torch.device) -> float:
+    """GiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
 def run(preset: str, device: str, steps: int, repeat: int) -> None:
     """Print the table."""
     assistant = load(preset, device)
@@ -146,8 +178,8 @@ def run(preset: str, device: str, steps: int, repeat: int) -> None:
         ratio = statistics.median(a / b for a, b in zip(times["infusion"], times["base"]))
         print(f"{f'base picture, {steps} steps':<26}{statistics.median(times['base']):8.2f} s")
         print(f"{f'infusion, {steps} steps':<26}{statistics.median(times['infusion']):8.2f} s    {ratio:.2f} x base, at most 2.00 wanted")
-    if assistant.decoder.device.type == "cuda":
-        print(f"peak memory               {torch.cuda.max_memory_allocated() / 2**30:8.2f} GiB on the GPU")
-    else:
-        unit = 2**30 if sys.platform == "darwin" else 2**20
-        print(f"peak memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:8.2f} GiB")
+    single, grid_of_25, more = _grid(assistant, steps, repeat)
+    print(f"mixed picture             {single:8.2f} s")
+    print(f"grid of 5 x 5             {grid_of_25:8.2f} s    {grid_of_25 / (25 * single):.2f} x 25 pictures, {1024 * more:.0f} MiB more at its peak")
+    where = " on the GPU" if assistant.decoder.device.type == "cuda" else ""
+    print(f"peak memory               {_peak(assistant.decoder.device):8.2f} GiB{where}")

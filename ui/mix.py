@@ -250,6 +250,9 @@ class Mix(Panel):
 
     def _added(self, owner: str, board: str, what: str, photos: list[Photo], origin: str) -> Updates:
         one = self.boards.get(board, owner) if board else self.boards.create(owner)
+        free = MOST_SOURCES - len(one.references) + (what != "reference" and not one.subjects)
+        if what != "subject" and len(photos) > free:  # all or none
+            raise InputError(f"{len(one.references) + len(photos)} references are more than the {MOST_SOURCES} that fit on a board.", "Choose fewer.")
         for photo in photos:
             if what == "subject" or (what != "reference" and not one.subjects):
                 one = self.boards.add_subject(one.id, owner, photo)
