@@ -50,12 +50,14 @@ class Branches:
 
     def draw(self, seeds: Sequence[int], strength: float | Sequence[float] = LAMBDA, window: float = WINDOW, guidance: float = 3.0,
              steps: int = 8, scheduler: str = "dpm++", on_step: OnStep | None = None, preview_every: int = 0, cancel: Flag | None = None,
-             seen: Seen | None = None, layers: Collection[str] | None = None, masks: bool = True, sharpening: Sharpening | None = None) -> Denoised:
-        """As `Diffusion.sample`: one picture a seed; `streams["auxiliary"]` is the other branch as it was when the window closed.
+             seen: Seen | None = None, layers: Collection[str] | None = None, masks: bool = True, sharpening: Sharpening | None = None,
+             guess: Tensor | None = None) -> Denoised:
+        """One picture a seed, as `Diffusion.sample`; `streams["auxiliary"]` is the other branch as it was when the window closed.
 
         Args:
             strength: lambda, one for all or one a seed. window: share of the steps; 0: plain sampling of the fine-tuned model.
             seen, layers, masks: of `Dci`. sharpening: of every layer; None: the authors' in the UNet, NAMES in a first guess.
+            guess: x0 as it may be, (len(seeds), C, h, w), in place of what is read from the words.
         """
         plan = dci_plan(guidance, window if self.auxiliary is not None else 0.0)
         tokens, controls = {TEXT: self.concept.states, EMPTY: self.base.encode_text([""])}, ()
@@ -65,8 +67,8 @@ class Branches:
             apart = {READER: sharpening or NAMES}
             controls = (Dci(self.concept.branch, self.auxiliary.branch, several, sharpening or Sharpening(), apart, seen, layers, masks),)
         seam = Seam(tokens, controls=controls, tuned=self.tuned)
-        guess = self.base.guess_words(plan, seam, seeds)
-        return self.base.sample(plan, seam, seeds, steps, scheduler, on_step, preview_every, cancel, guess=guess)
+        start = self.base.guess_words(plan, seam, seeds) if guess is None else guess
+        return self.base.sample(plan, seam, seeds, steps, scheduler, on_step, preview_every, cancel, guess=start)
 
 
 def branches(base: Diffusion, concept: Tuned, prompt: str, auxiliary: str | None, bare: bool = False) -> Branches:
