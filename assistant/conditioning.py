@@ -12,6 +12,7 @@ from assistant.errors import ConfigError
 # Names of the sources, as rows of the decoder's batch refer to them.
 TEXT = "text"  # text encoder's states of the prompt
 EMPTY = "empty"  # text encoder's states of the empty (or negative) prompt
+AUXILIARY_TEXT = "auxiliary text"  # the same of DCI's auxiliary prompt
 PATCHES = "patches"  # E(x)
 SEMANTICS = "semantics"  # F(w) or H(s)
 

@@ -38,6 +38,8 @@ class Concept:
     thumbnail: bytes = b""  # PNG
     bits: int = 16  # how its file keeps the residuals: 16, or 8 with one scale for each layer's each residual
 
+    kind = "infusion"
+
 
 def residual_bytes(path: Path) -> int:
     """Bytes of a file's residuals alone, without metadata and thumbnail."""
@@ -46,7 +48,7 @@ def residual_bytes(path: Path) -> int:
 
 
 def save_concept(path: Path, concept: Concept) -> None:
-    """Write a concept whole or not at all: to a file beside, synced, then renamed.
+    """Write a concept whole or not at all.
 
     Raises:
         ConceptError: a name that cannot be written in a prompt, no residuals, or numbers that are not finite.
@@ -71,10 +73,15 @@ def save_concept(path: Path, concept: Concept) -> None:
         tensors["scales"] = (scales * 127).half()
     if concept.thumbnail:
         tensors["thumbnail"] = torch.frombuffer(bytearray(concept.thumbnail), dtype=torch.uint8)
+    write_whole(path, tensors, about)
+
+
+def write_whole(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    """Write a concept file whole or not at all: to a file beside, synced, then renamed."""
     fresh = path.with_suffix(f".{os.getpid()}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_file(tensors, fresh, {"concept": json.dumps(about, ensure_ascii=False)})
+        save_file(dict(tensors), fresh, {"concept": json.dumps(dict(about), ensure_ascii=False)})
         os.chmod(fresh, 0o600)
         with open(fresh, "rb") as handle:
             os.fsync(handle.fileno())

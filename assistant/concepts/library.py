@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assistant.concepts.file import NAME_LENGTH, Concept, check_name, load_concept, save_concept
+from assistant.concepts.file import NAME_LENGTH, check_name
+from assistant.concepts.kinds import AnyConcept, load_any, save_any
 from assistant.errors import ConceptError, NotFoundError, StorageError
 
 BIN = "bin"
@@ -30,6 +31,7 @@ class Entry:
     size: int  # bytes of the file
     thumbnail: bytes
     problem: str = ""
+    kind: str = ""  # "infusion" or "ico"
 
 
 class Library:
@@ -60,33 +62,33 @@ class Library:
         """Name -> class noun of every concept that can be used, as `prompt.write` wants it."""
         return {e.name: e.noun for e in self.entries() if not e.problem}
 
-    def get(self, name: str) -> Concept:
+    def get(self, name: str) -> AnyConcept:
         """The concept of that name, without regard to case.
 
         Raises:
             NotFoundError: there is none. ConceptError: it cannot be used here.
         """
         with self._lock:
-            return load_concept(self._path(name), self.base, self.layers)
+            return load_any(self._path(name), self.base, self.layers)
 
-    def add(self, concept: Concept) -> None:
+    def add(self, concept: AnyConcept) -> None:
         """Raises ConceptError for a name that is taken, or a concept that cannot be saved."""
         with self._lock:
             self.check_free(concept.name)
-            save_concept(self._place(concept.name), concept)
+            save_any(self._place(concept.name), concept)
 
-    def replace(self, concept: Concept) -> None:
+    def replace(self, concept: AnyConcept) -> None:
         """Put a concept in the place of the one of its name, if there is one: the file changes whole or not at all."""
         with self._lock:
             found = self._find(concept.name)
-            save_concept(found or self._place(concept.name), concept)
+            save_any(found or self._place(concept.name), concept)
 
     def rename(self, name: str, to: str) -> None:
         with self._lock:
             path, concept = self._path(name), self.get(name)
             if to.lower() != name.lower():
                 self.check_free(to)
-            save_concept(self._place(to), replace(concept, name=to))
+            save_any(self._place(to), replace(concept, name=to))
             if not path.samefile(self._place(to)):  # a file system may not tell <Cup> from <cup>
                 path.unlink()
 
@@ -95,14 +97,14 @@ class Library:
         if len(description) > DESCRIPTION_LENGTH:
             raise ConceptError(f"The description has {len(description)} characters; at most {DESCRIPTION_LENGTH} are kept.", "Shorten it.")
         with self._lock:
-            save_concept(self._path(name), replace(self.get(name), description=description))
+            save_any(self._path(name), replace(self.get(name), description=description))
 
     def duplicate(self, name: str) -> str:
         """A copy under the next free name, which is returned."""
         with self._lock:
             concept = self.get(name)
             fresh = self._next(concept.name)
-            save_concept(self._place(fresh), replace(concept, name=fresh))
+            save_any(self._place(fresh), replace(concept, name=fresh))
             return fresh
 
     def delete(self, name: str) -> None:
@@ -125,7 +127,7 @@ class Library:
                 os.replace(path, self.folder / path.name)
                 return path.stem
             fresh = self._next(path.stem)
-            save_concept(self._place(fresh), replace(load_concept(path, self.base, self.layers), name=fresh))
+            save_any(self._place(fresh), replace(load_any(path, self.base, self.layers), name=fresh))
             path.unlink()
             return fresh
 
@@ -141,9 +143,9 @@ class Library:
             ConceptError: it is no concept, or was learned on another base model.
         """
         with self._lock:
-            concept = load_concept(file, self.base, self.layers)
+            concept = load_any(file, self.base, self.layers)
             name = concept.name if self._find(concept.name) is None else self._next(concept.name)
-            save_concept(self._place(name), replace(concept, name=name))
+            save_any(self._place(name), replace(concept, name=name))
             return name
 
     def file(self, name: str) -> Path:
@@ -154,10 +156,10 @@ class Library:
     def _entry(self, path: Path) -> Entry:
         size = path.stat().st_size
         try:
-            c = load_concept(path, self.base, self.layers)
+            c = load_any(path, self.base, self.layers)
         except ConceptError as error:
             return Entry(path.stem, "", "", 0, size, b"", str(error))
-        return Entry(c.name, c.noun, c.description, c.steps, size, c.thumbnail)
+        return Entry(c.name, c.noun, c.description, c.steps, size, c.thumbnail, kind=c.kind)
 
     def _find(self, name: str) -> Path | None:
         return next((p for p in self.folder.glob("*.safetensors") if p.stem.lower() == name.lower()), None)

@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 
 from assistant.concepts.drawing import ready
 from assistant.concepts.file import Concept
+from assistant.concepts.ico_course import IcoCourse
 from assistant.concepts.learning import Learner, Recipe
 from assistant.concepts.library import Library
 from assistant.decoder.attention import cross_layers
@@ -47,7 +48,7 @@ class Teacher:
 
     def __init__(self, base: Diffusion, identity: str, size: int, name: Namer, steps: int = 8, guidance: float = 3.0) -> None:
         self.base, self.identity, self.size, self.name, self.steps, self.guidance = base, identity, size, name, steps, guidance
-        self.methods: dict[str, Callable[[Teacher, Task, bytes | None], Course]] = {"infusion": InfusionCourse}
+        self.methods: dict[str, Callable[[Teacher, Task, bytes | None], Course]] = {"infusion": InfusionCourse, "ico": IcoCourse}
 
     def open(self, folder: Path) -> Library:
         layers = dict(cross_layers(self.base.unet))

@@ -63,6 +63,8 @@ class Seam:
         vectors: name -> (1 or images, d), the sources of one vector (`Row.vector`).
         controls: applied in this order.
         cache: keep what does not change from step to step. False where gradients flow or weights change.
+        tuned: cross-attention layer -> (dK, dV), (heads * d, width) each, added to the weights of its `to_k` and `to_v`: a
+            fine-tuned model for this request alone, while the shared one stays as it is. A layer may be left out.
     """
 
     def __init__(
@@ -71,11 +73,12 @@ class Seam:
         vectors: Mapping[str, torch.Tensor] | None = None,
         controls: Sequence[Control] = (),
         cache: bool = True,
+        tuned: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
     ) -> None:
         self.tokens = dict(tokens)
         self.vectors = dict(vectors or {})
         self.controls = tuple(controls)
-        self.cache = cache
+        self.cache, self.tuned = cache, dict(tuned or {})
         self.rows: tuple[Row, ...] = ()
         self.images = 1
         self.step, self.steps = 0, 1
@@ -112,7 +115,7 @@ class Seam:
 
         def project(name: str) -> tuple[torch.Tensor, torch.Tensor]:
             # Conditions come as they were encoded, the UNet may be of half precision.
-            key, value = _key_value(attn, self.tokens[name].to(attn.to_k.weight.dtype))
+            key, value = _key_value(attn, self.tokens[name].to(attn.to_k.weight.dtype), self.tuned.get(layer))
             return (key.contiguous(), value.contiguous()) if self.cache else (key, value)
 
         distinct = {name: self.once((layer, name), lambda name=name: project(name)) for name in dict.fromkeys(sources)}
@@ -321,8 +324,13 @@ def _heads(attn: Any, flat: torch.Tensor, norm: torch.nn.Module | None) -> torch
     return split if norm is None else norm(split)
 
 
-def _key_value(attn: Any, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The layer's keys and values of (batch, N, width), each (batch, heads, N, d)."""
+def _key_value(
+    attn: Any, context: torch.Tensor, tuned: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The layer's keys and values of (batch, N, width), each (batch, heads, N, d); with `Seam.tuned` of the layer."""
     if attn.norm_cross is not None:
         context = attn.norm_encoder_hidden_states(context)
-    return _heads(attn, attn.to_k(context), attn.norm_k), _heads(attn, attn.to_v(context), None)
+    key, value = attn.to_k(context), attn.to_v(context)
+    if tuned is not None:
+        key, value = (flat + context @ added.to(context).T for flat, added in zip((key, value), tuned))
+    return _heads(attn, key, attn.norm_k), _heads(attn, value, None)

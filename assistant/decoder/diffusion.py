@@ -101,6 +101,21 @@ class Diffusion:
         )
         return self.text_encoder(encoded.input_ids.to(self.text_encoder.device))[0]
 
+    def encode_embeddings(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Text states (b, N, d_text) of token embeddings (b, N, d_text), learned ones among them; gradients flow through.
+
+        Raises:
+            ConfigError: this decoder has no text encoder.
+        """
+        if self.text_encoder is None:
+            raise ConfigError("This decoder has no text encoder.", "Use the base text-to-image model.")
+        model = getattr(self.text_encoder, "text_model", self.text_encoder)
+        hidden = model.embeddings(inputs_embeds=embeddings)
+        length = hidden.shape[1]
+        future = torch.full((length, length), torch.finfo(hidden.dtype).min, dtype=hidden.dtype, device=hidden.device).triu(1)
+        states = model.encoder(inputs_embeds=hidden, attention_mask=future[None, None])
+        return model.final_layer_norm(states.last_hidden_state)
+
     @torch.no_grad()
     def encode_image(self, pixels: torch.Tensor | np.ndarray, generator: torch.Generator | None = None) -> torch.Tensor:
         """Scaled latents (B, C, h, w) float32 of uint8 RGB (B, H, W, 3).

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from assistant.conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
+from assistant.conditioning import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
 from assistant.errors import ConfigError
 
 UNCONDITIONAL = "unconditional"  # e(0,0), or the empty prompt
@@ -22,7 +22,8 @@ FOUNDATION = "foundation"  # Infusion: the prompt as the base model draws it; it
 FOUNDATION_UNCONDITIONAL = "foundation_unconditional"  # Infusion: the empty prompt on that stream
 CUSTOMIZED = "customized"  # Infusion: the same with the learned concept
 CONCEPT = "concept"  # DCI: the prompt with the learned concept
-AUXILIARY = "auxiliary"  # DCI: the prompt with an auxiliary noun in the concept's place
+AUXILIARY = "auxiliary"  # DCI: the prompt with an auxiliary noun in the concept's place; its stream's name too
+AUXILIARY_UNCONDITIONAL = "auxiliary_unconditional"  # DCI, where the unconditional row is not shared: the empty prompt on that stream
 
 IMAGE = "image"  # the stream whose latents become the picture
 
@@ -154,4 +155,32 @@ def infusion_plan(guidance: float) -> Plan:
             Row(CUSTOMIZED, TEXT))
     streams = (Stream(guided(UNCONDITIONAL, CUSTOMIZED)), Stream(guided(FOUNDATION_UNCONDITIONAL, FOUNDATION), FOUNDATION))
     needed = {name for stream in streams for name, _ in stream.guidance} | {FOUNDATION, CUSTOMIZED}
+    return Plan(tuple(row for row in rows if row.name in needed), streams)
+
+
+def dci_plan(guidance: float, window: float, shared: bool = True) -> Plan:
+    """DCI's two branches: the concept's, whose latents become the picture, and the auxiliary one, alive for the first `window` of the
+    steps: three rows there and two behind it (one fewer each at g = 1, where nothing is unconditional).
+
+    Both branches are guided away from one unconditional prediction, which is made on the concept's latents; the two start from the
+    same noise. `shared` False gives the auxiliary branch an unconditional row of its own, as a reference to compare with.
+    The seam's tokens must hold TEXT, AUXILIARY_TEXT and EMPTY.
+
+    Args:
+        window: T_a / T, 0 to 1; 0 is plain sampling of the fine-tuned model.
+
+    Raises:
+        ConfigError: a window outside 0 to 1.
+    """
+    if not 0.0 <= window <= 1.0:
+        raise ConfigError(f"The window is {window}; it can be 0 to 1, a share of the steps.", "Choose a value in between.")
+    none, concept = Row(UNCONDITIONAL, EMPTY), Row(CONCEPT, TEXT)
+    if window == 0.0:
+        return _plan([(none, 1.0 - guidance), (concept, guidance)])
+    apart = AUXILIARY_UNCONDITIONAL if not shared else UNCONDITIONAL
+    rows = (none, concept, Row(AUXILIARY, AUXILIARY_TEXT, stream=AUXILIARY), *(() if shared else (Row(apart, EMPTY, stream=AUXILIARY),)))
+    weighted = {IMAGE: ((UNCONDITIONAL, 1.0 - guidance), (CONCEPT, guidance)), AUXILIARY: ((apart, 1.0 - guidance), (AUXILIARY, guidance))}
+    streams = tuple(Stream(tuple((n, w) for n, w in guidance_ if w != 0.0), name, window if name == AUXILIARY else 1.0)
+                    for name, guidance_ in weighted.items())
+    needed = {name for stream in streams for name, _ in stream.guidance} | {CONCEPT, AUXILIARY}
     return Plan(tuple(row for row in rows if row.name in needed), streams)

@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature|mixing|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|mixing|dci|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def main() -> None:
     mixing.add_argument("--pairs", type=int, default=64, help="default: %(default)s")
     mixing.add_argument("--steps", type=int, default=8, help="default: %(default)s")
     mixing.add_argument("--out", type=Path, default=Path("checkpoints/mixing"), help="without suffix (default: %(default)s)")
+    dci = commands.add_parser("dci", help="ICO and DCI: lambda, curves along fine-tuning, schemes, ablations, auxiliary nouns, windows, masks; "
+                              "goes on where it stopped")
+    dci.add_argument("study", choices=("sweep", "curves", "schemes", "ablations", "nouns", "windows", "masks", "constants"))
+    dci.add_argument("--run", type=Path, default=Path("runs/dci"), help="folder of what was learned and judged (default: %(default)s)")
+    dci.add_argument("--subjects", type=int, default=8, help="held-out individuals (default: %(default)s)")
+    dci.add_argument("--prompts", type=int, default=12, help="of each, 1 to 24 (default: %(default)s)")
+    dci.add_argument("--full", action="store_true", help="16 subjects and 24 prompts")
+    dci.add_argument("--out", type=Path, help="without suffix (default: checkpoints/dci-STUDY)")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "sheet":
@@ -54,6 +62,8 @@ def main() -> None:
         _table3(args)
     elif args.command == "mixing":
         _mixing(args)
+    elif args.command == "dci":
+        _dci(args)
     elif args.command in ("table4", "table6", "surface"):
         _table(args)
     else:
@@ -90,6 +100,21 @@ def _mixing(args: argparse.Namespace) -> None:
     assistant = load("miniature")
     witness = load_witness(assistant.config, CHECKPOINTS / "miniature")
     print(mixing.write(mixing.measure(assistant, witness, args.pairs, args.steps, lambda what: print(what, flush=True)), args.out))
+
+
+def _dci(args: argparse.Namespace) -> None:
+    from ..presets import MINIATURE
+    from ..weights import CHECKPOINTS, base_identity, load_base
+    from .cases import load_witness
+    from .likeness import Lab, study, write
+    from .likeness_masks import masks, write_masks
+
+    folder = CHECKPOINTS / MINIATURE.folder
+    counts = (16, 24) if args.full else (args.subjects, args.prompts)
+    lab = Lab(MINIATURE, load_base(MINIATURE, folder), base_identity(folder), load_witness(MINIATURE, folder), args.run, *counts,
+              say=lambda what: print(what, flush=True), group="validation" if args.study == "constants" else "test")
+    out = args.out or Path(f"checkpoints/dci-{args.study}")
+    print(write_masks(masks(lab), out) if args.study == "masks" else write(study(args.study, lab), out))
 
 
 def _table3(args: argparse.Namespace) -> None:

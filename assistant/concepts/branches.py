@@ -1,0 +1,147 @@
+"""A prompt with an ICO concept in it, made ready for the base model's sampler: DCI's two branches, for one lambda or several.
+
+Knows no requests, no settings and no files: the concept comes as a value, and is applied through the seam for one drawing alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assistant.concepts.auxiliary import article_for, check
+from assistant.concepts.tuned import Tuned
+from assistant.concepts.words import Piece, Scheme, embed, spell
+from assistant.conditioning import AUXILIARY_TEXT, EMPTY, TEXT
+from assistant.control.dci import Branch, Dci, Seen, Sharpening
+from assistant.decoder.attention import Seam
+from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.rows import dci_plan
+from assistant.decoder.sampling import Denoised, Flag, OnStep
+from assistant.decoder.text_reader import LAYER as READER
+from assistant.errors import ConceptError
+
+WINDOW = 0.15  # T_a / T; the authors' code takes 0.3
+LAMBDA = 1.0  # where nothing is said
+# The layer of names has 17 queries and not thousands, of which each is one token's business: found on validation individuals.
+NAMES = Sharpening(tokens=10.0, space=3.0, gain=40.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What one branch reads: text states (1, N, d_text), its token set, and the words themselves."""
+
+    states: Tensor
+    branch: Branch
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
+class Branches:
+    """Both branches of one prompt, or of several (b prompts drawn together: states (b, N, d_text))."""
+
+    base: Diffusion
+    concept: Side
+    auxiliary: Side | None  # None: the window is closed
+    tuned: Mapping[str, tuple[Tensor, Tensor]]
+
+    def draw(self, seeds: Sequence[int], strength: float | Sequence[float] = LAMBDA, window: float = WINDOW, guidance: float = 3.0,
+             steps: int = 8, scheduler: str = "dpm++", on_step: OnStep | None = None, preview_every: int = 0, cancel: Flag | None = None,
+             seen: Seen | None = None, layers: Collection[str] | None = None, masks: bool = True, sharpening: Sharpening | None = None,
+             guess: Tensor | None = None) -> Denoised:
+        """One picture a seed, as `Diffusion.sample`; `streams["auxiliary"]` is the other branch as it was when the window closed.
+
+        Args:
+            strength: lambda, one for all or one a seed. window: share of the steps; 0: plain sampling of the fine-tuned model.
+            seen, layers, masks: of `Dci`. sharpening: of every layer; None: the authors' in the UNet, NAMES in a first guess.
+            guess: x0 as it may be, (len(seeds), C, h, w), in place of what is read from the words.
+        """
+        plan = dci_plan(guidance, window if self.auxiliary is not None else 0.0)
+        tokens, controls = {TEXT: self.concept.states, EMPTY: self.base.encode_text([""])}, ()
+        if self.auxiliary is not None and window > 0.0:
+            tokens[AUXILIARY_TEXT] = self.auxiliary.states
+            several = strength if isinstance(strength, int | float) else torch.tensor([float(s) for s in strength])
+            apart = {READER: sharpening or NAMES}
+            controls = (Dci(self.concept.branch, self.auxiliary.branch, several, sharpening or Sharpening(), apart, seen, layers, masks),)
+        seam = Seam(tokens, controls=controls, tuned=self.tuned)
+        start = self.base.guess_words(plan, seam, seeds) if guess is None else guess
+        return self.base.sample(plan, seam, seeds, steps, scheduler, on_step, preview_every, cancel, guess=start)
+
+
+def branches(base: Diffusion, concept: Tuned, prompt: str, auxiliary: str | None, bare: bool = False) -> Branches:
+    """Both branches of a prompt with `<name>` in it.
+
+    Args:
+        auxiliary: the noun in the concept's place; None: no auxiliary branch.
+        bare: each branch reads its own share of the words only, "V* noun" and the rest: the paper's ablation of entire prompts.
+
+    Raises:
+        ConceptError: an empty prompt, one without the concept, with it too late, or an auxiliary noun that cannot be.
+    """
+    parts = _split(prompt, concept.name)
+    own, pieces, chosen = Scheme(concept.scheme).pieces(concept.noun), [], []
+    for number, part in enumerate(parts):
+        if number:
+            chosen += range(len(pieces), len(pieces) + len(own))
+            pieces += own
+        pieces.append(part)
+    side = _side(base, ["a ", *own] if bare else pieces, range(1, 1 + len(own)) if bare else chosen, concept.shared, inside=True)
+    if auxiliary is None:
+        return Branches(base, side, None, _here(base, concept))
+    noun = check(auxiliary, concept.noun)
+    if bare:
+        others, place = [_rest(parts)], []
+    else:
+        others, place = [article_for(parts[0], noun)], []
+        for part in parts[1:]:
+            place.append(len(others))
+            others += [noun, article_for(part, noun)]
+    return Branches(base, side, _side(base, others, place, concept.shared[:0], inside=False), _here(base, concept))
+
+
+def together(several: Sequence[Branches]) -> Branches:
+    """Branches of one concept's prompts as one batch, an image each."""
+    def joined(sides: Sequence[Side]) -> Side:
+        branch = Branch(torch.cat([s.branch.real for s in sides]), torch.cat([s.branch.own for s in sides]))
+        return Side(torch.cat([s.states for s in sides]), branch, " / ".join(s.words for s in sides))
+
+    auxiliary = None if several[0].auxiliary is None else joined([b.auxiliary for b in several])
+    return Branches(several[0].base, joined([b.concept for b in several]), auxiliary, several[0].tuned)
+
+
+def _split(prompt: str, name: str) -> list[str]:
+    """The prompt's words around every <name>."""
+    if not prompt.strip():
+        raise ConceptError("There are no words to draw.", f"Say something about <{name}>.")
+    parts = re.split(rf"<{re.escape(name)}>", prompt, flags=re.IGNORECASE)
+    if len(parts) < 2:
+        raise ConceptError(f"The concept <{name}> is not in these words.", f"Write <{name}> where it should be.")
+    other = re.search(r"<([^<>\s]+)>", " ".join(parts))
+    if other:
+        raise ConceptError(f"The words name <{other[1]}> too; a concept with likeness stands alone.", f"Take <{other[1]}> out.")
+    return parts
+
+
+def _rest(parts: Sequence[str]) -> str:
+    """All but the concept, and the article before it."""
+    return " ".join(" ".join(re.sub(r"\ban?\s*$", "", p.strip()) for p in parts).split()).strip(" ,") or "a picture"
+
+
+def _side(base: Diffusion, pieces: Sequence[Piece], chosen: Sequence[int], vectors: Tensor, inside: bool) -> Side:
+    """`chosen` pieces are the branch's token set, or (`inside` False) all that is not in it; V* in words stands for vectors."""
+    spelled = spell(base.tokenizer, pieces, tuple(chosen))
+    at = {p for k in chosen for p in spelled.at[k]}
+    own = [p for p in spelled.words if (p in at) == inside]
+    slots = [p for piece, where in zip(pieces, spelled.at) if isinstance(piece, int) for p in where]
+    repeated = torch.cat([vectors] * (len(slots) // max(1, len(vectors)))) if slots else vectors[:0]
+    with torch.no_grad():
+        states = base.encode_embeddings(embed(base.text_encoder.get_input_embeddings(), spelled, slots, repeated.to(base.device))[None])
+    words = " ".join(" ".join("V*" if isinstance(p, int) else p for p in pieces).split())
+    return Side(states, Branch.of(len(spelled.ids), spelled.words, own), words)
+
+
+def _here(base: Diffusion, concept: Tuned) -> dict[str, tuple[Tensor, Tensor]]:
+    return {layer: (k.to(base.device), v.to(base.device)) for layer, (k, v) in concept.tuned.items()}

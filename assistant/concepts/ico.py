@@ -1,0 +1,233 @@
+"""Learns a concept by image-specific context optimisation (ICO): words of its own, and keys and values of cross-attention.
+
+The base model is frozen: what is learned is added to its keys and values through the seam. One step at a time, whoever calls
+`step` may stop at any of them. Knows no files, jobs or pages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from assistant.concepts.learning import MOST_PICTURES, OUTSIDE, TEMPLATES
+from assistant.concepts.tuned import Tuned
+from assistant.concepts.words import Scheme, embed, spell
+from assistant.conditioning import TEXT
+from assistant.decoder.attention import Seam, cross_layers
+from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.rows import CONCEPT, Row
+from assistant.decoder.sampling import make_scheduler
+from assistant.decoder.text_reader import LAYER
+from assistant.errors import ConceptError
+
+ALONE, WITH_DCI = "I4 T2 E I2", "I1 T3 E I1"  # the paper's two schemes
+MANUAL = "a photo of a T3 E"  # what ICO is compared with
+LEAST = 0.01  # a kind of no more than this share is not drawn in training: it would teach as little, and cost as much as any
+
+
+@dataclass(frozen=True)
+class IcoRecipe:
+    """How a concept is learned.
+
+    Raises:
+        ConceptError: a value outside its limits, or a scheme without a noun or without shared vectors.
+    """
+
+    steps: int = 300
+    batch: int = 4
+    lr: float = 0.02  # of the learned words, in units of the spread of the model's own words
+    lr_attention: float = 0.02  # of what is added to keys and values, in units of their weights' spread
+    scheme: str = WITH_DCI
+    prior: float = 1.0  # how much it counts that other prompts of the noun go on being what the base model makes of them
+    flip: bool = False  # mirrored pictures too
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("steps", 1, 5000), ("batch", 1, 64), ("lr", 1e-6, 1.0), ("lr_attention", 0.0, 1.0), ("prior", 0.0, 100.0)):
+            value = getattr(self, name)
+            if not low <= value <= high or not math.isfinite(value):
+                raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
+        Scheme(self.scheme)
+
+
+def tuned_layers(base: Diffusion) -> dict[str, torch.nn.Module]:
+    """Every cross-attention layer whose keys and values are tuned: the UNet's, and the reader's of a first guess."""
+    reader = {} if base.text_reader is None else {LAYER: base.text_reader.attn2}
+    return {**cross_layers(base.unet), **reader}
+
+
+class IcoLearner:
+    """Learns one concept; the interface of Infusion's `Learner`.
+
+    The loss is the noise prediction's, t uniform. Where the base model has a first guess, that stands for every timestep before the
+    UNet begins, and answers for those: its error of x0, which at the terminal timestep is what the v form asks for.
+
+    Args:
+        base: the text-to-image model; nothing of it is changed.
+        pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
+        noun: the class noun, as the base model knows it.
+        masks: (P, H, W) in 0..1, where the subject is; None, as in the paper: all of a picture counts alike.
+
+    Raises:
+        ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
+    """
+
+    def __init__(self, base: Diffusion, pictures: Tensor, noun: str, recipe: IcoRecipe = IcoRecipe(), masks: Tensor | None = None) -> None:
+        if not 1 <= len(pictures) <= MOST_PICTURES:
+            raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
+        if masks is not None and masks.shape != pictures.shape[:3]:
+            raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
+        if not noun.strip():
+            raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
+        self.base, self.noun, self.recipe, self.step_count, self.scheme = base, noun.strip(), recipe, 0, Scheme(recipe.scheme)
+        self.latents = base.encode_image(pictures)
+        self.scheduler = make_scheduler("ddim", base.scheduler_config)
+        self.last = self.scheduler.config.num_train_timesteps
+        masks = torch.ones(pictures.shape[:3]) if masks is None else OUTSIDE + (1 - OUTSIDE) * masks
+        self.weights = F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
+        pieces = self.scheme.pieces(self.noun, whole=True)
+        self.spelled = spell(base.tokenizer, pieces, range(len(pieces)))
+        self.slots = {kind: [p for (k, _), at in zip(self.scheme.parts(), self.spelled.at) if k == kind for p in at] for kind in "IT"}
+        article = "an" if self.noun[:1].lower() in tuple("aeiou") else "a"
+        self.others = base.encode_text([t.format(a=article, noun=self.noun) for t in TEMPLATES])
+        self.table = base.text_encoder.get_input_embeddings()
+        g = torch.Generator("cpu").manual_seed(recipe.seed)
+        spread, device, width = float(self.table.weight.std()), self.latents.device, self.table.weight.shape[1]
+
+        def words(*shape: int) -> Tensor:
+            return (spread * torch.randn(*shape, width, generator=g)).to(device).requires_grad_()
+
+        self.parameters = {"shared": words(len(self.slots["T"])), "own": words(len(pictures), len(self.slots["I"]))}
+        groups = [{"params": list(self.parameters.values()), "lr": recipe.lr * spread}]
+        for layer, attn in tuned_layers(base).items():
+            for name, linear in (("key", attn.to_k), ("value", attn.to_v)):
+                added = torch.zeros(linear.weight.shape, device=device, requires_grad=True)
+                self.parameters[f"{name}.{layer}"] = added
+                groups.append({"params": [added], "lr": recipe.lr_attention * float(linear.weight.std())})
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+
+    @property
+    def shared(self) -> Tensor:
+        """[T], (S, d_text): what is kept of the words."""
+        return self.parameters["shared"]
+
+    def tuned(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What is added to keys and values, as `Seam.tuned` wants it."""
+        return {k.removeprefix("key."): (p, self.parameters[f"value.{k.removeprefix('key.')}"]) for k, p in self.parameters.items()
+                if k.startswith("key.")}
+
+    def _states(self, at: Tensor) -> Tensor:
+        """Text states (b, N, d_text) of the prompts of pictures `at`."""
+        slots, p = self.slots["I"] + self.slots["T"], self.parameters
+        lines = [embed(self.table, self.spelled, slots, torch.cat([p["own"][i], p["shared"]])) for i in at.tolist()]
+        return self.base.encode_embeddings(torch.stack(lines))
+
+    def _seam(self, states: Tensor, tuned: bool = True) -> Seam:
+        return Seam({TEXT: states}, cache=False, tuned=self.tuned() if tuned else None).begin((Row(CONCEPT, TEXT),), len(states))
+
+    def _names(self, states: Tensor, tuned: bool = True) -> dict[str, Tensor]:
+        """Logits of every name that the first guess is drawn from, (b, count)."""
+        return self.base.text_reader(self._seam(states, tuned))
+
+    def _guessed(self, states: Tensor) -> Tensor:
+        """x0 as the first guess draws it, (b, C, h, w): every name as likely as its logits say, as it is drawn by lot."""
+        reader, shares = self.base.text_reader, {}
+        for name, logits in sorted(self._names(states).items(), key=lambda item: item[0] == "second"):
+            shares[name] = (logits + shares["colour"] @ reader.pairs if name == "second" else logits).softmax(1)
+        return self.base.first_guess.draw({k: shares[k] for k in reader.counts}, LEAST).float()
+
+    def _said(self, states: Tensor, noised: Tensor, t: Tensor, tuned: bool = True) -> Tensor:
+        """The UNet's prediction, (b, C, h, w)."""
+        unet = self.base.unet
+        kwargs = {"seam": self._seam(states, tuned)}
+        return unet(noised.to(unet.dtype), t, None, cross_attention_kwargs=kwargs, return_dict=False)[0].float()
+
+    def _target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        kind = self.scheduler.config.prediction_type
+        return {"epsilon": noise, "sample": latents}[kind] if kind != "v_prediction" else self.scheduler.get_velocity(latents, noise, t)
+
+    def _drift(self, g: torch.Generator) -> Tensor:
+        """How far the names of one other prompt of the noun have gone from the base model's: a divergence, summed over names."""
+        states = self.others[torch.randint(len(self.others), (1,), generator=g).to(self.others.device)]
+        with torch.no_grad():
+            before = self._names(states, tuned=False)
+        return sum(F.kl_div(now.log_softmax(1), before[k].log_softmax(1), log_target=True, reduction="batchmean") for k, now in self._names(states).items())
+
+    def step(self) -> float:
+        """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
+        r, device = self.recipe, self.latents.device
+        g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
+        at = torch.randint(len(self.latents), (r.batch,), generator=g)
+        t = torch.randint(self.last, (r.batch,), generator=g)
+        noise = torch.randn((r.batch, *self.latents.shape[1:]), generator=g).to(device)
+        latents, weights = self.latents[at.to(device)], self.weights[at.to(device)]
+        if r.flip:
+            mirrored = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device)
+            latents, weights = (torch.where(mirrored, x.flip(-1), x) for x in (latents, weights))
+        states = self._states(at)
+        guessed = t >= self.base.guess_left * self.last if self.base.text_reader is not None else torch.zeros(r.batch, dtype=torch.bool)
+        errors, which, drift = [], [], []
+        if guessed.any():
+            k = guessed.nonzero()[:, 0].to(device)
+            errors.append((self._guessed(states[k]) - latents[k]).square())
+            which.append(k)
+            if r.prior:
+                drift.append(self._drift(g))
+        if not guessed.all():
+            k = (~guessed).nonzero()[:, 0].to(device)
+            noised, at_t = self.scheduler.add_noise(latents[k], noise[k], t[k.cpu()].to(device)), t[k.cpu()].to(device)
+            errors.append((self._said(states[k], noised, at_t) - self._target(latents[k], noise[k], at_t)).square())
+            which.append(k)
+            if r.prior:
+                other = self.others[torch.randint(len(self.others), (len(k),), generator=g).to(device)]
+                with torch.no_grad():
+                    before = self._said(other, noised, at_t, tuned=False)
+                drift.append((self._said(other, noised, at_t) - before).square().mean())
+        error, weight = torch.cat(errors), weights[torch.cat(which)]
+        loss = (weight * error).sum() / (weight.sum() * error.shape[1]) + r.prior * sum(drift)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step_count += 1
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a later `restore` needs to go on as if nothing had happened."""
+        found = {"step": torch.tensor(self.step_count)}
+        for name, p in self.parameters.items():
+            kept = self.optimizer.state.get(p, {})
+            found |= {f"p.{name}": p.detach().clone(), **{f"{k}.{name}": v.clone() for k, v in kept.items()}}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take a `state` of the same recipe up again.
+
+        Raises:
+            ConceptError: it is of another model or recipe.
+        """
+        if any(f"p.{name}" not in state or state[f"p.{name}"].shape != p.shape for name, p in self.parameters.items()):
+            raise ConceptError("What was learned so far is of another model or recipe.", "Start again.")
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(state[f"p.{name}"])
+                kept = {k: state[f"{k}.{name}"].clone() for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in state}
+                if kept:
+                    self.optimizer.state[p] = kept
+        self.step_count = int(state["step"])
+
+
+def learned(learner: IcoLearner, name: str, identity: str, thumbnail: bytes = b"") -> Tuned:
+    """What is learned so far, as the concept that is kept: [I] is thrown away.
+
+    Args:
+        name: as it will be written in a prompt. identity: hash of the base model.
+    """
+    recipe = {**dataclasses.asdict(learner.recipe), "pictures": len(learner.latents)}
+    added = {layer: (k.detach().clone(), v.detach().clone()) for layer, (k, v) in learner.tuned().items()}
+    return Tuned(name, learner.noun, identity, learner.shared.detach().clone(), added, learner.recipe.scheme, learner.step_count, recipe, thumbnail=thumbnail)

@@ -1,0 +1,77 @@
+"""A lesson of ICO: steps, previews and state of an `IcoLearner`, as `messages.Course` wants them. Knows no queue and no page."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from assistant.concepts.branches import branches
+from assistant.concepts.ico import IcoLearner, IcoRecipe, learned
+from assistant.concepts.library import Library
+from assistant.concepts.tuned import Tuned
+from assistant.errors import ConceptError
+from assistant.messages import Cancel, Task
+from assistant.png import write_png
+
+if TYPE_CHECKING:
+    from assistant.concepts.teaching import Teacher
+
+PREVIEW_SEED = 1
+
+
+class IcoCourse:
+    """A `messages.Course`. Options: those of `IcoRecipe`.
+
+    Raises:
+        ConceptError: an option that is not known, or what cannot be learned so.
+    """
+
+    def __init__(self, teacher: Teacher, task: Task, state: bytes | None) -> None:
+        self.teacher, self.task = teacher, task
+        known = {f.name for f in dataclasses.fields(IcoRecipe)}
+        unknown = set(task.options) - known
+        if unknown:
+            raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
+        pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
+        painted = bool(task.masks) and all(mask is not None for mask in task.masks)
+        masks = np.stack([np.asarray(teacher.fit(m).convert("L"), np.float32) / 255 for m in task.masks]) if painted else None
+        self.recipe = IcoRecipe(**task.options)
+        self.learner = IcoLearner(teacher.base, pictures, task.noun, self.recipe, None if masks is None else torch.from_numpy(masks))
+        if state is not None:
+            try:
+                self.learner.restore(load(state))
+            except SafetensorError as error:
+                raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
+
+    @property
+    def step(self) -> int:
+        return self.learner.step_count
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.steps
+
+    def advance(self) -> float:
+        return self.learner.step()
+
+    def preview(self, cancel: Cancel) -> bytes | None:
+        """The fine-tuned model by itself, without an auxiliary branch."""
+        base = self.teacher.base
+        done = branches(base, self.concept(), f"a <{self.task.name}>", None).draw(
+            [PREVIEW_SEED], guidance=self.teacher.guidance, steps=self.teacher.steps, cancel=cancel)
+        return None if done.stopped else write_png(base.decode(done.latents)[0])
+
+    def state(self) -> bytes:
+        return save({k: t.contiguous() for k, t in self.learner.state().items()})
+
+    def concept(self, thumbnail: bytes = b"") -> Tuned:
+        """What is learned so far."""
+        return learned(self.learner, self.task.name, self.teacher.identity, thumbnail)
+
+    def keep(self, library: Library, thumbnail: bytes) -> None:
+        library.replace(self.concept(thumbnail))

@@ -1,0 +1,212 @@
+"""The studies of ICO and DCI in miniature: what is learned, what is drawn with it, who says what came of it; goes on where it stopped.
+
+A study is a list of rows. Each row is drawn for every subject and every prompt, one seed a prompt, and judged; what was learned and
+what was judged lies in the run's folder, so that studies share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..concepts.auxiliary import propose
+from ..concepts.branches import LAMBDA, WINDOW, branches, together
+from ..concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
+from ..concepts.tuned import Tuned, load_tuned, save_tuned
+from ..config import AssistantConfig
+from ..control.dci import Sharpening
+from ..decoder.attention import cross_layers
+from ..decoder.diffusion import Diffusion
+from ..decoder.text_reader import LAYER as READER
+from .cases import Witness
+from .metrics import mean
+from .subjects import PROMPTS, Subject, scores, subject
+
+MEASURES = ("subject", "prompt", "DINO-I", "CLIP-I", "CLIP-T")
+LAMBDAS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
+SNAPSHOTS = (25, 50, 100, 200, 300)
+STEPS = 300  # of fine-tuning, where a study does not go along them
+DRAWN = 4  # steps of a drawing: after a first guess more change nothing that the judge sees
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is learned, and how long."""
+
+    steps: int = STEPS
+    scheme: str = WITH_DCI
+    options: tuple[tuple[str, float], ...] = ()  # of `IcoRecipe`
+
+
+@dataclass(frozen=True)
+class Row:
+    """How pictures of a row are drawn. `strength` None: the raw fine-tuned model."""
+
+    label: str
+    learned: Learned = Learned()
+    strength: float | None = LAMBDA
+    window: float = WINDOW
+    noun: str = ""  # auxiliary; "": as it is proposed
+    masks: bool = True
+    bare: bool = False
+    last: str = ""  # "unet", "names": only the last layer of the UNet's, or only the reader of names
+    paper: bool = False  # the authors' constants in a first guess too
+
+
+@dataclass
+class Lab:
+    """Everything that studies need.
+
+    Args:
+        folder: of the run. subjects: how many. prompts: how many of PROMPTS.
+    """
+
+    config: AssistantConfig
+    base: Diffusion
+    identity: str
+    witness: Witness
+    folder: Path
+    subjects: int = 8
+    prompts: int = 12
+    say: Say = print
+    group: str = "test"
+
+    @lru_cache(maxsize=None)  # noqa: B019 - a lab lives as long as its program
+    def who(self, number: int) -> Subject:
+        return subject(number, self.config.decoder.image_size, self.group)
+
+    __hash__ = object.__hash__
+
+    def concept(self, number: int, wanted: Learned) -> Tuned:
+        """Subject `number`, learned so: from its file, or on from the nearest earlier state."""
+        recipe, who = IcoRecipe(steps=STEPS, scheme=wanted.scheme, **dict(wanted.options)), self.who(number)
+        about = json.dumps([self.identity, asdict(recipe)])
+        stem = self.folder / "concepts" / f"{self.group}-{number}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+        place, state = stem.with_name(f"{stem.name}-{wanted.steps}.safetensors"), stem.with_suffix(".state")
+        if not place.exists():
+            learner = IcoLearner(self.base, who.photos, who.one.kind, recipe)
+            if state.exists() and int((kept := load_file(state))["step"]) <= wanted.steps:
+                learner.restore(kept)
+            while learner.step_count < wanted.steps:
+                learner.step()
+            save_tuned(place, learned(learner, "one", self.identity))
+            fresh = state.with_suffix(f".{os.getpid()}")
+            save_file({k: t.contiguous() for k, t in learner.state().items()}, fresh)
+            os.replace(fresh, state)
+        return load_tuned(place, self.identity)
+
+    def noun(self, who: Subject, prompt: str, row: Row) -> str:
+        """The row's auxiliary noun; where that is the class noun, the next best."""
+        if row.noun and row.noun != who.one.kind:
+            return row.noun
+        return propose(prompt.replace("<one>", ""), who.one.kind, self.config.nouns)[0]
+
+    def judged(self, number: int, row: Row) -> list[dict[str, float]]:
+        """A row's scores of one subject, a dict a prompt; kept."""
+        about = json.dumps([self.identity, self.group, number, self.prompts, DRAWN, {k: v for k, v in asdict(row).items() if k != "label"}])
+        place = self.folder / "scores" / f"{hashlib.sha256(about.encode()).hexdigest()[:20]}.json"
+        if place.exists():
+            return json.loads(place.read_text())
+        who, prompts, concept = self.who(number), list(PROMPTS[: self.prompts]), self.concept(number, row.learned)
+        several = [branches(self.base, concept, p, None if row.strength is None else self.noun(who, p, row), row.bare) for p in prompts]
+        layers = {"": None, "unet": list(cross_layers(self.base.unet))[-1:], "names": (READER,)}[row.last]
+        done = together(several).draw(range(len(prompts)), row.strength if row.strength is not None else 0.0, row.window, steps=DRAWN, layers=layers,
+                                      masks=row.masks, sharpening=Sharpening() if row.paper else None)
+        found = scores(self.witness, who, prompts, self.base.decode(done.latents))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(found))
+        return found
+
+    def measure(self, rows: Sequence[Row]) -> list[dict]:
+        """Every row's means over subjects and prompts, with 95 % intervals; and of rows after the first, of the differences to it, picture
+        by picture."""
+        cells: list[list[dict[str, float]]] = [[] for _ in rows]
+        for number in range(self.subjects):
+            for wanted in sorted({row.learned for row in rows}, key=lambda one: one.steps):  # each goes on from the one before
+                self.concept(number, wanted)
+            for cell, row in zip(cells, rows):
+                cell += self.judged(number, row)
+            self.say(f"subject {number + 1} of {self.subjects} ({self.who(number).one.kind})")
+        return [{"label": row.label, **asdict(row), **{m: mean([c[m] for c in cell]) for m in MEASURES},
+                 "difference": {m: mean([c[m] - z[m] for c, z in zip(cell, cells[0])]) for m in MEASURES}} for row, cell in zip(rows, cells)]
+
+
+def raw(steps: int = STEPS, scheme: str = WITH_DCI, label: str = "", **options: float) -> Row:
+    """The fine-tuned model by itself."""
+    return Row(label or f"raw, {steps} steps", Learned(steps, scheme, tuple(options.items())), None)
+
+
+def sweep() -> list[Row]:
+    """Figure 9: lambda, after the raw model and its own curve over fine-tuning steps."""
+    return [raw(), *(Row(f"λ = {v:g}", strength=v) for v in LAMBDAS), *(raw(k) for k in SNAPSHOTS if k != STEPS)]
+
+
+def curves() -> list[Row]:
+    """Figure 6: fidelity against editability along fine-tuning. Textual Inversion and Custom Diffusion are the same code with a manual
+    template: without keys and values, and with them."""
+    one = MANUAL.replace("T3", "T1")
+    methods = (("words only (Textual Inversion beside the noun)", one, {"lr_attention": 0.0, "prior": 0.0}), ("manual template (Custom Diffusion)", one, {}),
+               ("ICO, M4 L2 S2", ALONE, {}), ("ICO, M1 L1 S3", WITH_DCI, {}))
+    return [*(raw(k, scheme, f"{name}, {k}", **options) for name, scheme, options in methods for k in SNAPSHOTS),
+            *(Row(f"ICO + DCI, λ = {v:g}", strength=v) for v in LAMBDAS)]
+
+
+def schemes() -> list[Row]:
+    """Figure 8: prompt schemes, at two lengths of fine-tuning."""
+    lines = (MANUAL, "T3 E", "I1 T1 E I1", "I1 T2 E I1", WITH_DCI, ALONE, "I4 T3 E I2", "I4 E T2 I2")
+    return [raw(k, line, f"{line}, {k}") for line in lines for k in (100, STEPS)]
+
+
+def ablations() -> list[Row]:
+    """Figure 10: without masks, without entire prompts, last layer only; and the authors' constants in the layer of names."""
+    return [raw(), Row("DCI"), Row("without masks: half of each branch", masks=False), Row("without entire prompts", bare=True),
+            Row("last layer only: the reader of names", last="names"), Row("last layer only: the UNet's", last="unet"), Row("the authors' constants everywhere", paper=True)]
+
+
+def nouns() -> list[Row]:
+    """Figure 12: the auxiliary noun, as proposed for each prompt, and the same for all."""
+    return [raw(), Row("as proposed"), *(Row(n, noun=n) for n in ("dog", "cat", "bear", "car", "mug", "fish"))]
+
+
+def windows() -> list[Row]:
+    """How long the auxiliary branch lives. Where there is a first guess, any window holds it."""
+    return [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.05, 0.15, 0.3, 0.6, 1.0))]
+
+
+STUDIES: dict[str, Callable[[], list[Row]]] = {"sweep": sweep, "curves": curves, "schemes": schemes, "ablations": ablations, "nouns": nouns, "windows": windows}
+
+
+def study(name: str, lab: Lab) -> dict:
+    """The table of that name, with what it cost."""
+    started = time.monotonic()
+    rows = lab.measure(STUDIES[name]())
+    return {"study": name, "base": lab.identity, "subjects": lab.subjects, "prompts": lab.prompts, "rows": rows,
+            "minutes": round((time.monotonic() - started) / 60, 1), "threads": torch.get_num_threads()}
+
+
+def write(found: dict, out: Path) -> str:
+    """`out`.json, .md and .webp: subject against prompt, a point a row with its intervals. Returns the Markdown."""
+    from .likeness_plot import plot
+
+    lines = ["| | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
+    for row in found["rows"]:
+        cells = [f"{row[m]['value']:.3f} ± {(row[m]['high'] - row[m]['low']) / 2:.3f}" for m in MEASURES]
+        lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
+    lines += ["", f"{found['subjects']} held-out subjects x {found['prompts']} prompts, one seed each; ±: half of a 95 % interval over pictures; "
+              f"{found['minutes']} minutes on {found['threads']} threads (what earlier studies had learned is not counted)."]
+    text = "\n".join(lines) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
+    plot(found["rows"]).save(out.with_suffix(".webp"), quality=90)
+    return text

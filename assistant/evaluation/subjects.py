@@ -1,0 +1,72 @@
+"""Subjects and prompts of the studies that fine-tune: held-out individuals in a few photos each, and what is asked of them.
+
+Validation individuals (constants are chosen on them) are others than the test's. Everything follows from a number.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..miniature.reading import read
+from ..miniature.renderer import render
+from ..miniature.world import Individual, Scene, sample_individual, sample_scene
+from ..mllm.vision import pixels
+from .cases import SUBJECT, Witness
+
+PROMPTS = (
+    "a <one> in space", "a <one> on the beach, pixel art", "a <one> in the snow at night", "a <one> in the library wearing a red hat",
+    "a <one> underwater, watercolour", "a <one> in the desert at sunset", "a <one> at the castle, pencil sketch",
+    "a <one> on the farm wearing a blue scarf", "a <one> in the clouds, neon", "a <one> in the city at night, paper cut",
+    "a <one> in the forest with a yellow balloon", "a <one> at the volcano",
+    # the full list goes on
+    "a <one> in the kitchen, watercolour", "a <one> in the mountains at sunset", "a <one> on stage wearing a purple crown",
+    "a <one> in the garden, pixel art", "a <one> in space at night, neon", "a <one> on the beach wearing green sunglasses",
+    "a <one> in the snow, paper cut", "a <one> at the castle at night", "a <one> in the library, pencil sketch",
+    "a <one> in the desert with a red umbrella", "a <one> in the clouds at sunset, watercolour", "a <one> in the city wearing a pink bow tie")
+PHOTOS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One individual and its photos: uint8 (P, H, W, 3), and in 0..1, (P, 3, H, W)."""
+
+    number: int
+    one: Individual
+    scenes: tuple[Scene, ...]
+    photos: Tensor
+    shown: Tensor
+
+
+def subject(number: int, size: int, group: str = "test") -> Subject:
+    """Individual `number` of a group, with nothing worn, in PHOTOS scenes."""
+    rng = random.Random(f"{group}/{number}")
+    one = sample_individual(rng, held_out=True)
+    scenes = tuple(replace(sample_scene(rng, one, None), accessories=()) for _ in range(PHOTOS))
+    images = [render(s, size).image for s in scenes]
+    return Subject(number, one, scenes, torch.from_numpy(np.stack([np.asarray(i) for i in images])), pixels(images))
+
+
+def scores(witness: Witness, who: Subject, prompts: list[str], pictures: np.ndarray) -> list[dict[str, float]]:
+    """Of each picture (B, H, W, 3) of a prompt: how much of the subject is there, how much of the prompt, by the judge (shares of what
+    was to be seen), and DINO-I, CLIP-I to the photos, CLIP-T to the prompt without V* (cosines)."""
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    features, own = witness.features(x), witness.features(who.shown)
+    like = witness.likeness
+    dino = (like.individual(features) @ like.individual(own).T).mean(1)
+    clip = (like.picture(features) @ like.picture(own).T).mean(1)
+    text = (like.picture(features) * witness.caption([p.replace("<one>", who.one.kind) for p in prompts])).sum(1)
+    wanted = {k: getattr(who.one, k) for k in SUBJECT if k != "second" or who.one.pattern != "plain"}
+    out = []
+    for k, (said, prompt) in enumerate(zip(witness.names(x), prompts)):
+        asked = read(prompt.replace("<one>", "thing"))
+        worn = dict(said["accessories"])
+        hits = [said[name] == value for name, value in asked.items() if name != "accessories"]
+        hits += [name in worn for name, _ in asked.get("accessories", ())]
+        out.append({"subject": float(np.mean([said[n] == v for n, v in wanted.items()])), "prompt": float(np.mean(hits)),
+                    "DINO-I": float(dino[k]), "CLIP-I": float(clip[k]), "CLIP-T": float(text[k])})
+    return out
