@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature|mixing|dci|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|mixing|dci|infusion|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -54,6 +54,14 @@ def main() -> None:
     dci.add_argument("--prompts", type=int, default=12, help="of each, 1 to 24 (default: %(default)s)")
     dci.add_argument("--full", action="store_true", help="16 subjects and 24 prompts")
     dci.add_argument("--out", type=Path, help="without suffix (default: checkpoints/dci-STUDY)")
+    infusion = commands.add_parser("infusion", help="Infusion beside four baselines, and studies of it; goes on where it stopped")
+    infusion.add_argument("--run", type=Path, default=Path("runs/infusion"), help="folder of what was measured (default: %(default)s)")
+    infusion.add_argument("--individuals", type=int, default=16, help="held-out individuals for Infusion (default: %(default)s)")
+    infusion.add_argument("--compared", type=int, default=4, help="of them, for all methods, curves and W2 (default: %(default)s)")
+    infusion.add_argument("--full", action="store_true", help="steps up to 2000, not 200: about half an hour of one idle core "
+                          "in place of six minutes")
+    infusion.add_argument("--studied", type=int, default=4, help="individuals, and pairs, of the studies (default: %(default)s)")
+    infusion.add_argument("--out", type=Path, default=Path("checkpoints/infusion"), help="without suffix (default: %(default)s)")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "sheet":
@@ -64,6 +72,8 @@ def main() -> None:
         _mixing(args)
     elif args.command == "dci":
         _dci(args)
+    elif args.command == "infusion":
+        _infusion(args)
     elif args.command in ("table4", "table6", "surface"):
         _table(args)
     else:
@@ -130,6 +140,23 @@ def _table3(args: argparse.Namespace) -> None:
     run = Run(args.run, parts, Sizes(attempts=args.attempts, samples=args.samples), lambda what: print(what, flush=True))
     witness = load_witness(assistant.config, folder) if args.judge else None
     print(write(table3(run, assistant, witness or parts.eyes, args.cases, args.seeds, witness), args.out))
+
+
+def _infusion(args: argparse.Namespace) -> None:
+    from ..presets import preset
+    from ..weights import CHECKPOINTS, load_base, verify
+    from .cases import load_witness
+    from .concept_studies import layers_and_bits, pairs
+    from .infusion import SHORT, WHOLE, Protocol
+    from .infusion_report import write
+
+    config, folder = preset("miniature"), CHECKPOINTS / "miniature"
+    protocol = Protocol(load_base(config, folder), load_witness(config, folder), verify(folder), args.run, WHOLE if args.full else SHORT,
+                        args.individuals, min(args.compared, args.individuals), config.decoder.image_size, lambda what: print(what, flush=True))
+    cells = protocol.cells()
+    studies = {"layers and bits": layers_and_bits(protocol, min(args.studied, args.individuals)),
+               "two concepts": pairs(protocol, min(args.studied, args.individuals // 2))}
+    print(write(protocol, cells, studies, args.out))
 
 
 def _table(args: argparse.Namespace) -> None:

@@ -35,12 +35,20 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of two sets of features (N, d), each taken for a Gaussian (Heusel et al., 2017)."""
+    """Frechet distance of two sets of features (N, d) and (M, d), each taken for a Gaussian (Heusel et al., 2017).
+
+    With centred A and B the trace of (S_a^1/2 S_b S_a^1/2)^1/2 is the nuclear norm of A B^T / sqrt((N - 1) (M - 1)), an N x M matrix:
+    for fewer samples than dimensions, as latents have, that is exact too and far cheaper.
+    """
     a, b = a.double(), b.double()
-    values, vectors = torch.linalg.eigh(torch.cov(a.T))
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ torch.cov(b.T) @ root).clamp_min(0).sqrt().sum()
-    return float((a.mean(0) - b.mean(0)).square().sum() + torch.cov(a.T).trace() + torch.cov(b.T).trace() - 2 * cross)
+    x, y = ((t - t.mean(0)) / math.sqrt(len(t) - 1) for t in (a, b))
+    if max(len(a), len(b)) < a.shape[1]:
+        cross = torch.linalg.svdvals(x @ y.T).sum()
+    else:
+        values, vectors = torch.linalg.eigh(x.T @ x)
+        root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+        cross = torch.linalg.eigvalsh(root @ (y.T @ y) @ root).clamp_min(0).sqrt().sum()
+    return float((a.mean(0) - b.mean(0)).square().sum() + x.square().sum() + y.square().sum() - 2 * cross)
 
 
 def wasserstein(a: Tensor, b: Tensor) -> float:

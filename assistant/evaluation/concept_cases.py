@@ -1,0 +1,97 @@
+"""What a learned concept is asked in an evaluation, and how each method draws it: individuals, prompts, learned things as callables.
+
+Individuals are held out, in any combination of kind, place and style; seeds run from 0, none is chosen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..concepts.prompt import residual_positions, token_positions, write
+from ..conditioning import EMPTY, TEXT
+from ..control.infusion import Infusion, Use, placed
+from ..decoder.attention import Seam
+from ..decoder.diffusion import Diffusion
+from ..decoder.rows import infusion_plan, text_plan
+from ..miniature.renderer import render
+from ..miniature.world import Individual, Scene, sample_individual, sample_scene
+
+PICTURES, GUIDANCE, STEPS = 4, 3.0, 1  # after a first guess one step draws what eight draw
+PROMPTS = {"place": ("{} on the beach", "{} in the forest", "{} in space"),
+           "style": ("a pencil sketch of {}", "{} in pixel art", "a watercolour of {}"),
+           "worn": ("{} wearing a red hat", "{} with a blue balloon", "{} wearing green sunglasses"),
+           "moment": ("{} at night", "{} jumping in the snow", "{} resting at sunset")}
+LINES = tuple(line for lines in PROMPTS.values() for line in lines)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A held-out individual and the scenes it is learned from."""
+
+    number: int
+    one: Individual
+    scenes: tuple[Scene, ...]
+
+    @property
+    def noun(self) -> str:
+        return self.one.kind
+
+    def pictures(self, size: int) -> Tensor:
+        """uint8 (PICTURES, size, size, 3)."""
+        return torch.from_numpy(np.stack([np.asarray(render(scene, size).image) for scene in self.scenes]))
+
+    def truth(self) -> dict[str, str]:
+        """What the judge should find, in the form of `reading.attributes`."""
+        found = {"kind": self.one.kind, "colour": self.one.colour, "pattern": self.one.pattern}
+        return found | ({"second": self.one.second} if self.one.pattern != "plain" else {})
+
+
+def subject(number: int) -> Subject:
+    rng = random.Random(f"evaluation/concept/{number}")
+    one = sample_individual(rng, held_out=True)
+    return Subject(number, one, tuple(sample_scene(rng, one, None) for _ in range(PICTURES)))
+
+
+def said(line: str, phrase: str) -> str:
+    """A line of PROMPTS with words, or a <name>, in it."""
+    bare = phrase.strip("<>")
+    return line.format(f"{'an' if bare[:1] in tuple('aeiou') else 'a'} {phrase}")
+
+
+def draw_plain(model: Diffusion, lines: Sequence[str], seeds: Sequence[int]) -> Tensor:
+    """Latents (len(lines), C, h, w) of lines as the base model, or a baseline's copy of it, reads them."""
+    plan, seam = text_plan(GUIDANCE), Seam({TEXT: model.encode_text(list(lines)), EMPTY: model.encode_text([""])})
+    with torch.no_grad():
+        return model.sample(plan, seam, seeds, STEPS, guess=model.guess_words(plan, seam, seeds)).latents
+
+
+def draw_concepts(base: Diffusion, lines: Sequence[str], nouns: Mapping[str, str], learned: Mapping[str, Mapping[str, Tensor]],
+                  seeds: Sequence[int]) -> Tensor:
+    """The same with Infusion's two streams; lines hold <name>s.
+
+    Args:
+        nouns: name -> class noun. learned: name -> residuals.
+    """
+    written = [write(line, nouns) for line in lines]
+    states = base.encode_text([w.text for w in written])
+    uses = []
+    for name, residuals in learned.items():
+        count, length = next(iter(residuals.values())).shape[0], states.shape[1]
+        at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count
+              for w in written]
+        uses.append(Use(residuals, torch.cat([placed(positions, length) for positions in at])))
+    plan = infusion_plan(GUIDANCE)
+    seam = Seam({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
+    with torch.no_grad():
+        return base.sample(plan, seam, seeds, STEPS, guess=base.guess_words(plan, seam, seeds)).latents
+
+
+def pictures_of(base: Diffusion, latents: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(base.decode(latents)).permute(0, 3, 1, 2).float() / 255

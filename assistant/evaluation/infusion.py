@@ -1,0 +1,149 @@
+"""Infusion beside its baselines: one concept each from a few pictures, the papers' metrics, the judge's, both of overfitting.
+
+Every method sees the same pictures, the same loss and the same steps. What was measured is kept, a file for each method and
+individual, so that a command that was stopped goes on; the tables are made of those files alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..concepts.learning import Learner, Recipe
+from ..concepts.shown import Shown
+from ..decoder.diffusion import Diffusion
+from ..mllm.vision import pixels
+from ..miniature.reading import read
+from ..miniature.renderer import render
+from .baselines import BASELINES
+from .cases import STAGE, Witness
+from .concept_cases import LINES, Subject, draw_concepts, draw_plain, pictures_of, said, subject
+from .metrics import wasserstein
+from .overfitting import Others, divergence, others
+
+INFUSION, BASE = "Infusion", "base model"
+METHODS = (INFUSION, *(b.name for b in BASELINES))
+SHORT, WHOLE = (100, 200), (100, 200, 400, 1000, 2000)  # steps at which all is measured
+USUAL = 200  # the table's
+SPREAD, OTHERS = 2, 12  # seeds of each prompt for W2; pictures for the Fisher divergence
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Args:
+        weights: which weights are measured; what was measured on others is not taken.
+        run: folder of what was measured. at: steps. individuals: of Infusion, `compared`: of the baselines, and of curves and W2.
+    """
+
+    base: Diffusion
+    witness: Witness
+    weights: str
+    run: Path
+    at: tuple[int, ...] = SHORT
+    individuals: int = 16
+    compared: int = 4
+    size: int = 128
+    say: Say = print
+
+    def cells(self) -> dict[str, list[dict]]:
+        """Method -> what was measured of each individual; measured now where it was not yet."""
+        found: dict[str, list[dict]] = {}
+        elsewhere = others(self.base, OTHERS, self.size)
+        for method in (BASE, *METHODS):
+            for number in range(self.individuals if method in (BASE, INFUSION) else self.compared):
+                found.setdefault(method, []).append(self._cell(method, number, elsewhere))
+        return found
+
+    def _cell(self, method: str, number: int, elsewhere: Others) -> dict:
+        place = self.run / f"{method.lower().replace(' ', '-')}-{number:02}.json"
+        about = {"weights": self.weights, "at": list(self.at) if number < self.compared else [USUAL]}
+        if place.exists() and (kept := json.loads(place.read_text())) and {k: kept[k] for k in about} == about:
+            return kept
+        one = subject(number)
+        made = {**about, "method": method, "individual": number, "truth": one.truth(), **self._measure(method, one, about["at"], elsewhere)}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.with_suffix(".new").write_text(json.dumps(made))
+        place.with_suffix(".new").replace(place)
+        self.say(f"{method}, individual {number}")
+        return made
+
+    def _measure(self, method: str, one: Subject, at: list[int], elsewhere: Others) -> dict:
+        spread = SPREAD if one.number < self.compared else 1
+        before = self._plain(self.base, one, one.noun, spread) if spread > 1 else None
+        if method == BASE:
+            shown = before if before is not None else self._plain(self.base, one, one.noun, 1)
+            again = wasserstein(before.flatten(1), self._plain(self.base, one, one.noun, spread, 500).flatten(1)) if before is not None else None
+            return {"storage": 0, "steps": {"0": {**self._seen(one, shown), "w2": again, "seconds": 0.0}}}
+        shown, seconds, steps = one.pictures(self.size), 0.0, {}
+        clock = time.process_time()
+        if method == INFUSION:
+            learner: Any = Learner(self.base, shown, one.noun, Recipe(steps=max(at)))
+            storage = 2 * sum(r.numel() for r in learner.residuals.values())
+        else:
+            (kind,) = (b for b in BASELINES if b.name == method)
+            learner = kind(self.base, Shown(self.base, self.base.encode_image(shown), one.noun), one.noun)
+            storage = learner.storage()
+        for stop in at:
+            while learner.step_count < stop:
+                learner.step()
+            seconds += time.process_time() - clock
+            after = self._infused(learner.residuals, one, spread) if method == INFUSION else self._plain(learner.model, one, learner.phrase, spread)
+            moved = self.base if method == INFUSION else learner.model  # without a concept in it a prompt is F's: the base model's own
+            steps[str(stop)] = {**self._seen(one, after), "seconds": seconds, "fisher": divergence(self.base, moved, elsewhere),
+                                "w2": wasserstein(before.flatten(1), after.flatten(1)) if before is not None else None}
+            clock = time.process_time()
+        if method == INFUSION:
+            torch_file(self.run / f"residuals-{one.number:02}.safetensors", learner.residuals)
+        return {"storage": storage, "steps": steps}
+
+    @staticmethod
+    def _seeds(one: Subject, spread: int, after: int = 0) -> list[int]:
+        return [1000 * one.number + after + k for k in range(len(LINES) * spread)]
+
+    def _plain(self, model: Diffusion, one: Subject, phrase: str, spread: int, after: int = 0) -> Tensor:
+        return draw_plain(model, [said(line, phrase) for line in LINES] * spread, self._seeds(one, spread, after))
+
+    def _infused(self, residuals: dict[str, Tensor], one: Subject, spread: int) -> Tensor:
+        lines = [said(line, "<it>") for line in LINES] * spread
+        return draw_concepts(self.base, lines, {"it": one.noun}, {"it": residuals}, self._seeds(one, spread))
+
+    def _seen(self, one: Subject, latents: Tensor) -> dict:
+        """The first picture of each prompt, by the judge and in its embeddings."""
+        return see(self.witness, one, pictures_of(self.base, latents[:len(LINES)]), self.size)
+
+
+def see(witness: Witness, one: Subject, x: Tensor, size: int) -> dict:
+    """(12, 3, H, W) of LINES in order -> name -> what was found of each that was asked for, and the three cosines' means."""
+    hits: dict[str, list[bool]] = {}
+    truth = one.truth()
+    for line, there in zip(LINES, witness.names(x)):
+        for name, value in truth.items():
+            hits.setdefault(name, []).append(there[name] == value)
+        asked, worn = read(said(line, one.noun)), dict(there["accessories"])
+        for name in STAGE:
+            if name in asked:
+                hits.setdefault(f"asked {name}", []).append(there[name] == asked[name])
+        for name, colour in asked.get("accessories", ()):
+            hits.setdefault("asked accessory", []).append(name in worn)
+            hits.setdefault("asked accessory's colour", []).append(worn.get(name) == colour)
+    drawn, photos = witness.features(x), witness.features(pixels([render(s, size).image for s in one.scenes]))
+    words = [said(line, one.noun) for line in LINES]
+    alike = [witness.alike(drawn, photo.expand(len(drawn), -1), words) for photo in photos]
+    cosines = {k: [sum(a[k][i] for a in alike) / len(alike) for i in range(len(drawn))] for k in alike[0]}
+    return {"hits": hits, **cosines}
+
+
+def torch_file(place: Path, residuals: dict[str, Tensor]) -> None:
+    """Keep learned residuals beside what was measured, for the studies."""
+    from safetensors.torch import save_file
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: r.detach().clone() for k, r in residuals.items()}, place)

@@ -1,0 +1,143 @@
+"""Infusion's comparison for people: JSON, a Markdown table, curves, a sheet of results. Makes nothing up: all is of cells and studies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ..miniature.renderer import render
+from .concept_cases import LINES, draw_concepts, draw_plain, pictures_of, said, subject
+from .concept_studies import learned
+from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol
+from .metrics import mean, share
+
+COSINES = ("CLIP-T", "CLIP-I", "DINO-I")
+INKS = ((214, 52, 50), (52, 100, 208), (74, 160, 70), (136, 76, 184), (240, 136, 36))
+WIDTH, HEIGHT, MARGIN = 420, 220, 44  # of a panel of curves
+CELL, GAP, QUALITY = 128, 4, 82
+
+
+def summary(cells: dict[str, list[dict]]) -> dict[str, Any]:
+    """Method -> step -> every measure with its 95 % interval, pictures of all individuals together."""
+    out: dict[str, Any] = {}
+    for method, found in cells.items():
+        for step in sorted({s for cell in found for s in cell["steps"]}, key=int):
+            at = [cell["steps"][step] for cell in found if step in cell["steps"]]
+            hits = [cell["hits"] for cell in at]
+            row: dict[str, Any] = {name: share([hit for h in hits for hit in h.get(name, ())]) for name in sorted({n for h in hits for n in h})}
+            row["kind and colour"] = share([a and b for h in hits for a, b in zip(h["kind"], h["colour"])])
+            row["asked"] = share([hit for h in hits for name, all_of in h.items() if name.startswith("asked") for hit in all_of])
+            row |= {name: mean([v for cell in at for v in cell[name]]) for name in COSINES}
+            for name in ("w2", "fisher", "seconds"):
+                values = [cell[name] for cell in at if cell.get(name) is not None]
+                if values:
+                    row[name] = mean(values)
+            out.setdefault(method, {})[step] = {**row, "individuals": len(at)}
+        out[method]["storage"] = found[0]["storage"]
+    return out
+
+
+def write(protocol: Protocol, cells: dict[str, list[dict]], studies: dict[str, dict], out: Path) -> str:
+    """`out`.json, `out`.md, `out`-curves.png and `out`.webp; returns the Markdown."""
+    found = summary(cells)
+    fair = summary({m: c[:protocol.compared] for m, c in cells.items()})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES), "steps": USUAL}
+    everything = {**about, "all": found, f"first {protocol.compared}": fair, **studies}
+    out.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    text = "\n".join([f"All methods on the same {protocol.compared} individuals, {USUAL} steps; pictures: {protocol.compared} x {len(LINES)} prompts.", "",
+                      *_table(fair), "", f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",
+                      *_table({m: found[m] for m in (BASE, INFUSION)}), "", *_studies(studies),
+                      f"95 % intervals; seconds of one core; W2 between {len(LINES)} x {SPREAD} latents before and after, of the base model: between two "
+                      f"sets of seeds; weights {protocol.weights}."]) + "\n"
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
+    curves(fair, out.with_name(f"{out.name}-curves.png"))
+    sheet(protocol, out.with_suffix(".webp"))
+    return text
+
+
+def _show(value: dict | None) -> str:
+    if value is None:
+        return ""
+    digits = 3 if abs(value["value"]) < 10 else 1
+    half = (value["high"] - value["low"]) / 2
+    return f"{value['value']:.{digits}f}" + (f" ± {half:.{digits}f}" if half == half and half > 0 else "")
+
+
+def _table(rows: dict[str, Any]) -> list[str]:
+    columns = ("kind", "colour", "kind and colour", "pattern", "asked", *COSINES, "w2", "fisher", "seconds")
+    lines = ["| method | " + " | ".join(columns) + " | bytes |", "|---" * (len(columns) + 2) + "|"]
+    for method, steps in rows.items():
+        at = steps.get(str(USUAL), steps.get("0"))
+        if at is not None:
+            lines.append(f"| {method} | " + " | ".join(_show(at.get(c)) for c in columns) + f" | {steps['storage']:,} |")
+    return lines
+
+
+def _studies(studies: dict[str, dict]) -> list[str]:
+    lines: list[str] = []
+    for title, rows in studies.items():
+        columns = ("moved", "kind and colour") if title == "layers and bits" else ("share",)
+        lines += [f"| {title} | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+        for name, row in rows.items():
+            lines.append(f"| {name} | " + " | ".join(_show(row.get(c)) for c in columns) + " |" if columns != ("share",) else f"| {name} | {_show(row)} |")
+        lines.append("")
+    return lines
+
+
+def curves(rows: dict[str, Any], place: Path) -> None:
+    """W2, the Fisher divergence, and the judge's subject and prompt over training steps, a panel each."""
+    panels = (("2-Wasserstein distance of latents", "w2"), ("latent Fisher divergence", "fisher"), ("kind and colour right", "kind and colour"),
+              ("what the prompt asks for right", "asked"))
+    whole = Image.new("RGB", (2 * (WIDTH + 2 * MARGIN), 2 * (HEIGHT + 2 * MARGIN)), "white")
+    pen = ImageDraw.Draw(whole)
+    steps = sorted({int(s) for m in METHODS for s in rows.get(m, {}) if s.isdigit()})
+    low, high = np.log(min(steps)), np.log(max(steps)) if len(steps) > 1 else np.log(min(steps)) + 1
+    for number, (title, name) in enumerate(panels):
+        left, top = MARGIN + number % 2 * (WIDTH + 2 * MARGIN), MARGIN + number // 2 * (HEIGHT + 2 * MARGIN)
+        series = {m: [(int(s), rows[m][s][name]["value"]) for s in rows[m] if s.isdigit() and name in rows[m][s]] for m in METHODS if m in rows}
+        most = max([v for points in series.values() for _, v in points], default=1.0) or 1.0
+        pen.text((left, top - 18), title, fill="black")
+        pen.line((left, top, left, top + HEIGHT, left + WIDTH, top + HEIGHT), fill="black")
+        pen.text((left - 36, top - 4), f"{most:.3g}", fill="black")
+        for s in steps:
+            pen.text((left + (np.log(s) - low) / (high - low) * WIDTH - 8, top + HEIGHT + 4), str(s), fill="black")
+        for k, (method, points) in enumerate(series.items()):
+            at = [(left + (np.log(s) - low) / (high - low) * WIDTH, top + HEIGHT * (1 - v / most)) for s, v in sorted(points)]
+            if len(at) > 1:
+                pen.line(at, fill=INKS[k], width=2)
+            for x, y in at:
+                pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=INKS[k])
+            if number == 0:
+                pen.text((left + 8, top + HEIGHT - 16 * (len(series) - k)), method, fill=INKS[k])
+    whole.save(place)
+
+
+def sheet(protocol: Protocol, place: Path, rows: int = 12, columns: Sequence[int] = tuple(range(len(LINES)))) -> None:
+    """Every individual a row: one of its pictures, then each prompt by the base model (above) and by Infusion (below); none chosen."""
+    rows = min(rows, protocol.individuals)
+    small, line = CELL // 2 + CELL // 4, 14
+    whole = Image.new("RGB", ((len(columns) + 1) * (small + GAP) + GAP, line + rows * (2 * small + 3 * GAP)), "white")
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(9)
+    for c in columns:
+        pen.text(((c + 1) * (small + GAP) + GAP, 2), LINES[c].replace("{}", "…")[:20], (30, 30, 34), font)
+    for number in range(rows):
+        one, top = subject(number), line + number * (2 * small + 3 * GAP)
+        seeds = [1000 * number + k for k in range(len(LINES))]
+        with torch.no_grad():
+            plain = draw_plain(protocol.base, [said(q, one.noun) for q in LINES], seeds)
+            own = draw_concepts(protocol.base, [said(q, "<it>") for q in LINES], {"it": one.noun}, {"it": learned(protocol, number)}, seeds)
+        for k in (0, 1):
+            picture = render(one.scenes[k], CELL).image.resize((small, small), Image.Resampling.LANCZOS)
+            whole.paste(picture, (GAP, top + k * (small + GAP)))
+        for k, latents in enumerate((plain, own)):
+            for c, x in enumerate(pictures_of(protocol.base, latents)):
+                picture = Image.fromarray((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).resize((small, small), Image.Resampling.LANCZOS)
+                whole.paste(picture, ((c + 1) * (small + GAP) + GAP, top + k * (small + GAP)))
+    whole.save(place, quality=QUALITY)
