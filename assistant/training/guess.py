@@ -70,7 +70,7 @@ class GuessTask:
         if self.said is not None:
             spoken = torch.randint(len(self.said), (len(at) // 2,), device=at.device, generator=generator)
             said = self.said[spoken]
-            said = said + 0.2 * torch.rand(len(said), 1, device=at.device, generator=generator) * torch.randn(said.shape, device=at.device, generator=generator)
+            said = said + 0.4 * torch.rand(len(said), 1, device=at.device, generator=generator) * torch.randn(said.shape, device=at.device, generator=generator)
             logits |= {f"H {k}": v for k, v in self.guess.scene(self.vision.at_norm(said)).items()}
             truths["H"] = self.of[spoken]
         losses, right = [], {}
