@@ -119,10 +119,14 @@ def test_words_swaps_and_copies(page, pictures):  # noqa: F811
     expect(page.locator(".mix-photo img")).not_to_have_attribute("src", subject)
     expect(page.locator(".mix-face img").first).to_have_attribute("src", subject)
     page.locator("[data-act='mix.copy']").click()
-    expect(page.locator("#mix-bar select option:checked")).to_contain_text("(copy)")
+    expect(page.locator("#mix-bar input")).to_have_value(re.compile("copy"))
+    page.locator("#mix-bar input").fill("Harbours")
+    page.locator("#mix-bar input").press("Tab")
     settled(page)
     page.locator("[data-act='mix.film']").click()
     expect(page.get_by_role("link", name="Download the GIF")).to_be_visible()
+    page.locator("[data-act='mix.new']").click()
+    expect(page.locator("#mix-bar option", has_text="Harbours")).to_have_count(1)
 
 
 def test_two_pictures_in_one_message_fill_a_board(page, pictures):  # noqa: F811
