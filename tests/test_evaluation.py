@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 from assistant.errors import WeightsError
 from assistant.evaluation.judge import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
-from assistant.evaluation.cases import Tally, Witness, asked_of, cases, load_witness, pixels, scenes
+from assistant.evaluation.cases import Tally, Witness, asked_of, cases, load_witness, scenes
 from assistant.evaluation import mixing
 from assistant.miniature.reading import attributes
 from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory, combination_held_out, individual_held_out, restage
 from assistant.miniature.recipe import JUDGE_SEED, TRAIN_SEED
+from assistant.mllm.vision import pixels
 from assistant.presets import MINIATURE
 from assistant.training.data import group
 from assistant.training.promote import compare
