@@ -12,6 +12,13 @@ from tests.test_browser import address, browser, expect, page, replies, say, ser
 
 SLIDE = "(e, value) => { e.value = value; for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {bubbles: true})); }"
 
+DROP = """async ([where, address, link]) => {
+    const data = new DataTransfer();
+    if (address) data.items.add(new File([await (await fetch(address)).blob()], 'one.png', {type: 'image/png'}));
+    if (link) data.setData('text/uri-list', new URL(link, location).href);
+    document.querySelector(where).dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data}));
+}"""
+
 
 @pytest.fixture
 def pictures(tmp_path) -> list[Path]:
@@ -119,10 +126,14 @@ def test_words_swaps_and_copies(page, pictures):  # noqa: F811
     expect(page.locator(".mix-photo img")).not_to_have_attribute("src", subject)
     expect(page.locator(".mix-face img").first).to_have_attribute("src", subject)
     page.locator("[data-act='mix.copy']").click()
-    expect(page.locator("#mix-bar select option:checked")).to_contain_text("(copy)")
+    expect(page.locator("#mix-bar input")).to_have_value(re.compile("copy"))
+    page.locator("#mix-bar input").fill("Harbours")
+    page.locator("#mix-bar input").press("Tab")
     settled(page)
     page.locator("[data-act='mix.film']").click()
     expect(page.get_by_role("link", name="Download the GIF")).to_be_visible()
+    page.locator("[data-act='mix.new']").click()
+    expect(page.locator("#mix-bar option", has_text="Harbours")).to_have_count(1)
 
 
 def test_two_pictures_in_one_message_fill_a_board(page, pictures):  # noqa: F811
@@ -135,11 +146,16 @@ def test_two_pictures_in_one_message_fill_a_board(page, pictures):  # noqa: F811
     expect(page.locator(".mix-photo img")).to_be_visible()
     expect(page.locator(".mix-ref")).to_have_count(1)
     settled(page)
-    with page.expect_download() as download:
-        page.locator("#mix-result a[download]").click()
+    link = page.locator("#mix-result a[download]").get_attribute("href")
+    face = page.locator(".mix-face img").get_attribute("src")
     page.locator("[data-act='mix.new']").click()
     expect(page.locator(".mix-photo")).to_have_count(0)
-    page.locator("[data-put=reference]").set_input_files(download.value.path())  # a picture that carries a board
+    page.evaluate(DROP, ["[data-drop=subject]", "", face])  # a picture of the page, dragged by its address
+    expect(page.locator(".mix-photo")).to_have_count(1)
+    page.locator("[data-act='mix.new']").click()
+    expect(page.locator(".mix-photo")).to_have_count(0)
+    page.locator("#panel-drawing-button").click()
+    page.evaluate(DROP, ["#left", link, ""])  # a downloaded picture that carries a board, anywhere on the page
     expect(page.locator("#mix-notice .note")).to_contain_text("brought its board back")
     expect(page.locator(".mix-photo")).to_have_count(1)
     expect(page.locator(".mix-ref")).to_have_count(1)

@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from assistant.errors import WeightsError
 from assistant.evaluation.judge import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
-from assistant.evaluation.cases import Tally, Witness, asked_of, cases, load_witness, pixels, scenes
+from assistant.evaluation.cases import Tally, Witness, asked_of, cases, load_witness, scenes
+from assistant.evaluation import mixing
 from assistant.miniature.reading import attributes
 from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory, combination_held_out, individual_held_out, restage
 from assistant.miniature.recipe import JUDGE_SEED, TRAIN_SEED
+from assistant.mllm.vision import pixels
 from assistant.presets import MINIATURE
 from assistant.training.data import group
 from assistant.training.promote import compare
@@ -131,3 +133,15 @@ def test_weights_are_promoted_only_if_they_are_better_and_no_worse_anywhere():
     nothing = _result(0.9)
     nothing["base"] = {"kind": share([])}
     assert compare(shipped, nothing).better and not any(line.startswith("base") for line in compare(shipped, nothing).lines)
+
+
+def test_mixing_pairs_differ_in_all_that_is_asked_of_a_picture_and_a_curve_that_goes_back_is_told():
+    found = mixing.pairs(12)
+    assert found[:6] == mixing.pairs(6)  # by seed
+    for pair in found:
+        x, w = attributes(pair.x), attributes(pair.w)
+        assert all(x[name] != w[name] for name in (*mixing.OF_W, *mixing.OF_X))
+        assert individual_held_out(pair.x.individual) and individual_held_out(pair.w.individual)
+    rows = [{"style": {"value": v}} for v in (0.1, 0.5, 0.4, 0.9)]
+    assert mixing.against(rows, "style", True) == pytest.approx(0.1) and mixing.against(rows, "style", False) == pytest.approx(0.8)
+    assert mixing.against(rows[:2], "style", True) == 0.0

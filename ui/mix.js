@@ -23,7 +23,7 @@ window.cafeMix = window.cafeMix || ((trigger, upload) => {
   const carriesBoard = async (file) => {
     if (file.type !== 'image/png') return false;
     const head = new TextDecoder('latin1').decode(await file.slice(0, 1 << 16).arrayBuffer());
-    return head.includes('iTXtassistant') && head.includes('"board":');
+    return /(iTXt|tEXt)assistant/.test(head) && head.includes('"board":');
   };
 
   document.addEventListener('change', (event) => {

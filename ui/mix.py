@@ -21,7 +21,8 @@ from starlette.routing import Route
 from assistant.board import MOST_SOURCES
 from assistant.errors import AssistantError, InputError, NotFoundError
 from assistant.messages import Photo, Settings
-from assistant.session.boards import Board, board_in
+from assistant.session.boardrecords import Board
+from assistant.session.boards import board_in
 from assistant.session.intake import MAX_BYTES, read_photo
 from assistant.session.manager import SessionManager
 from ui import mix_views as views
@@ -141,6 +142,10 @@ class Mix(Panel):
 
     def _act_new(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         return self._view(owner, self.boards.create(owner))
+
+    def _act_rename(self, owner: str, board: str, one: Press, box: Any) -> Updates:
+        renamed = self.boards.rename(board, owner, one.argument)
+        return {self.bar: views.bar(self.boards.of(owner), renamed)}
 
     def _act_copy(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         return self._view(owner, self.boards.duplicate(board, owner))

@@ -11,7 +11,7 @@ from html import escape
 from assistant.board import GRID, MOST_SOURCES, MOST_SUBJECTS
 from assistant.errors import AssistantError
 from assistant.messages import EngineInfo
-from assistant.session.boards import Board, Cell, Reference
+from assistant.session.boardrecords import Board, Cell, Reference
 from assistant.session.easel import Sitting
 from assistant.session.records import StoredTurn
 from ui.presenters import picture_address, say
@@ -34,14 +34,14 @@ def bar(boards: Sequence[Board], current: Board | None) -> str:
     line = '<p class="quiet">Draw your subject with the look of other pictures.</p>'
     if current is None and not boards:
         return line
-    options = "".join(f'<option value="{b.id}"{" selected" if current and b.id == current.id else ""}>{say(b.title)}</option>' for b in boards)
-    if current is None:
-        options = f'<option value="" selected>Choose a board</option>{options}'
-    acts = _act("new", "New")
+    options = "".join(f'<option value="{b.id}">{say(b.title)}</option>' for b in boards if current is None or b.id != current.id)
+    others = (f'<select data-change="mix.open" aria-label="Open another board"><option value="" selected>Boards</option>{options}</select>'
+              if options else "")
+    title, acts = "", _act("new", "New")
     if current is not None:
+        title = f'<input type="text" value="{say(current.title)}" maxlength="60" data-change="mix.rename" aria-label="Name of this board">'
         acts += _act("copy", "Duplicate") + _act("delete", "Delete")
-    return (f'{line}<div class="mix-bar" data-form><select data-change="mix.open" aria-label="Board">{options}</select>'
-            f'<span class="mix-acts">{acts}</span></div>')
+    return f'{line}<div class="mix-bar" data-form>{title}{others}<span class="mix-acts">{acts}</span></div>'
 
 
 def form(board: Board | None, info: EngineInfo, gallery: Sequence[StoredTurn]) -> str:

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from assistant.concepts.learning import MOST_PICTURES, OUTSIDE, TEMPLATES
+from assistant.concepts.learning import MOST_PICTURES, TEMPLATES
+from assistant.concepts.shown import OUTSIDE
 from assistant.concepts.tuned import Tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.conditioning import TEXT

@@ -44,7 +44,7 @@ def main() -> None:
         table.add_argument("--out", type=Path, default=Path(f"checkpoints/{name}"), help="without suffix (default: %(default)s)")
     mixing = commands.add_parser("mixing", help="what alpha does (eq. 4), on held-out pairs of pictures")
     mixing.add_argument("--pairs", type=int, default=64, help="default: %(default)s")
-    mixing.add_argument("--steps", type=int, default=8, help="default: %(default)s")
+    mixing.add_argument("--steps", type=int, default=4, help="default: %(default)s")
     mixing.add_argument("--out", type=Path, default=Path("checkpoints/mixing"), help="without suffix (default: %(default)s)")
     dci = commands.add_parser("dci", help="ICO and DCI: lambda, curves along fine-tuning, schemes, ablations, auxiliary nouns, windows, masks; "
                               "goes on where it stopped")

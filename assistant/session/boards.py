@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from PIL import Image
@@ -20,61 +20,12 @@ from PIL import Image
 from assistant.board import MOST_SOURCES, MOST_SUBJECTS, Mix, Source, read_names
 from assistant.errors import InputError, NotFoundError, PhotoError
 from assistant.messages import Photo
+from assistant.session.boardrecords import ROW, Board, Cell, Reference, board_of, columns
 from assistant.session.intake import MAX_PIXELS
 from assistant.session.store import Store
 
-ORIGINS = ("added", "gallery", "chat", "drawn", "words")  # where a reference came from
 MOST_BOARDS = 200
 _GONE = ("This board is not here any more.", "Open another, or begin a new one.")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A picture by its name, or words alone; `words` beside a picture: what it was drawn from."""
-
-    picture: str | None = None
-    words: str = ""
-    weight: float = 1.0
-    on: bool = True
-    origin: str = "added"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A drawn picture of a board, and the weights it was drawn with."""
-
-    picture: str
-    alpha: float
-    weights: tuple[float, ...]
-    on: tuple[bool, ...]
-    subject: float = 0.0  # DINO similarity to it
-    sources: tuple[float, ...] = ()  # CLIP similarity to each reference
-    advice: str = ""
-
-
-@dataclass(frozen=True)
-class Board:
-    """Times are seconds since the epoch; pictures are names of files."""
-
-    id: str
-    owner: str
-    title: str
-    created: float
-    updated: float
-    subjects: tuple[str, ...] = ()
-    references: tuple[Reference, ...] = ()
-    alpha: float = 0.5
-    seed: int = 0
-    keep_subject: float = 2.0
-    follow: float = 2.0
-    result: Cell | None = None
-    kind: str = ""  # of the map: "strip" or "grid"
-    cells: tuple[Cell, ...] = ()
-
-    def pictures(self) -> tuple[str, ...]:
-        """Names of all files it needs."""
-        found = [*self.subjects, *(r.picture for r in self.references), self.result and self.result.picture, *(c.picture for c in self.cells)]
-        return tuple(dict.fromkeys(name for name in found if name))
 
 
 def _one_at_a_time(method: Callable) -> Callable:
@@ -84,23 +35,6 @@ def _one_at_a_time(method: Callable) -> Callable:
         with self._lock:
             return method(self, *args, **kwargs)
     return locked
-
-
-_ROW = ("id", "owner", "title", "created", "updated")
-
-
-def _of(row: Any) -> Board:
-    known = {f.name for f in fields(Board)}
-    said = {k: v for k, v in json.loads(row["content"]).items() if k in known}
-    said["references"] = tuple(Reference(**r) for r in said.get("references", ()))
-    said["cells"] = tuple(_cell(c) for c in said.get("cells", ()))
-    said["result"] = _cell(said["result"]) if said.get("result") else None
-    said["subjects"] = tuple(said.get("subjects", ()))
-    return Board(**{name: row[name] for name in _ROW}, **said)
-
-
-def _cell(value: dict[str, Any]) -> Cell:
-    return Cell(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
 
 
 class Boards:
@@ -113,14 +47,14 @@ class Boards:
 
     def of(self, owner: str) -> list[Board]:
         """Last used first."""
-        return [_of(row) for row in self._store.rows("SELECT * FROM boards WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?",
-                                                     (owner, MOST_BOARDS))]
+        return [board_of(row) for row in self._store.rows(
+            "SELECT * FROM boards WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, MOST_BOARDS))]
 
     def get(self, board_id: str, owner: str) -> Board:
         rows = self._store.rows("SELECT * FROM boards WHERE id = ? AND owner = ? AND deleted IS NULL", (board_id, owner))
         if not rows:
             raise NotFoundError(*_GONE)
-        return _of(rows[0])
+        return board_of(rows[0])
 
     @_one_at_a_time
     def create(self, owner: str, **said: Any) -> Board:
@@ -130,13 +64,13 @@ class Boards:
         one = Board(secrets.token_urlsafe(12), owner, title, now, now, **{"seed": secrets.randbelow(2**31), **said})
         with self._store.transaction() as db:
             db.execute("INSERT INTO boards (id, owner, title, created, updated, content, pictures) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                       (*(getattr(one, name) for name in _ROW), *_columns(one)))
+                       (*(getattr(one, name) for name in ROW), *columns(one)))
         return one
 
     @_one_at_a_time
     def duplicate(self, board_id: str, owner: str) -> Board:
         one = self.get(board_id, owner)
-        said = {f.name: getattr(one, f.name) for f in fields(Board) if f.name not in _ROW}
+        said = {f.name: getattr(one, f.name) for f in fields(Board) if f.name not in ROW}
         return self.create(owner, title=f"{one.title.removesuffix(' (copy)')[:50]} (copy)", **said)
 
     @_one_at_a_time
@@ -281,7 +215,7 @@ class Boards:
         one = replace(one, updated=time.time())
         with self._store.transaction() as db:
             db.execute("UPDATE boards SET title = ?, updated = ?, content = ?, pictures = ? WHERE id = ? AND owner = ?",
-                       (one.title, one.updated, *_columns(one), one.id, one.owner))
+                       (one.title, one.updated, *columns(one), one.id, one.owner))
         return one
 
 
@@ -296,11 +230,6 @@ def board_in(png: bytes) -> dict[str, Any] | None:
     except Exception:  # a file that anybody made
         return None
     return said if isinstance(said, dict) and "board" in said else None
-
-
-def _columns(one: Board) -> tuple[str, str]:
-    said = {k: v for k, v in asdict(one).items() if k not in _ROW}
-    return json.dumps(said), json.dumps(one.pictures())
 
 
 def _within(value: float, low: float, high: float) -> float:
