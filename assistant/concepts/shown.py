@@ -1,8 +1,9 @@
 """What a concept's few pictures ask of a model (Infusion, eq. 8): the loss of what it predicts of them, guess and UNet alike.
 
 A base model with a first guess predicts a whole picture from words alone at all timesteps but the last few: there eq. 8 is the
-error of what the guess decides to draw, expected over its lots: decisions have no gradient, their likelihoods have. Knows no method:
-who learns brings logits and noise predictions.
+error of what the guess decides to draw, expected over its lots: decisions have no gradient, their likelihoods have. Only the subject's
+names are learned so: the scene's are what the noised picture shows, which is told from another at nine in ten timesteps. (Learned
+too, for the tenth, a concept wore what it happened to wear in its pictures.) Knows no method: who learns brings logits and predictions.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from assistant.decoder.sampling import make_scheduler
 
 OUTSIDE = 0.1  # how much of the loss what is not the subject keeps
 SWEEPS = 2  # over all names, until a picture is found again in the books
-UNKNOWN = 0.1  # how much the scene counts beside the subject. Latents noised so far that one scene cannot be told from another are
-# about a tenth of all timesteps; at the others the noised picture, which F sees as C does, tells it, and words need not
 
 
 class Shown:
@@ -79,25 +78,27 @@ class Shown:
 
     @property
     def errors(self) -> dict[str, Tensor]:
-        """Name -> (P, count): what each picture loses with each value, the other names as it shows them. Kept from the first call."""
+        """The subject's names -> (P, count): what each picture loses with each value, the other names as it shows them. Kept from the
+        first call."""
         if self._lost is None:
             with torch.no_grad():
                 shown = self._one_hot(self.names)
-                self._lost = {k: self._errors(shown, k, self.latents, OUTSIDE + (1 - OUTSIDE) * self.masks) for k in shown}
+                weight, names = OUTSIDE + (1 - OUTSIDE) * self.masks, subject_names(self.base.first_guess.config)
+                self._lost = {k: self._errors(shown, k, self.latents, weight) for k in names}
         return self._lost
 
     def guess_loss(self, logits: Mapping[str, Tensor], at: Tensor) -> Tensor:
-        """Eq. 8 where the guess predicts: what the pictures `at` (B,) lose, expected over what logits (B, count) of every name decide.
+        """Eq. 8 where the guess predicts: what the pictures `at` (B,) lose, expected over what logits (B, count) of the subject's names decide.
 
         One name at a time: the error of each of its values times how likely it is.
         """
-        subject, total = subject_names(self.base.first_guess.config), 0.0
+        total = 0.0
         colour = self._one_hot({"colour": self.names["colour"][at]})["colour"]
         for name, errors in self.errors.items():
             found = logits[name].float().log_softmax(1)
             if name == "second":  # as `TextReader.decide` takes it, beside the first
                 found = found + colour @ self.base.text_reader.pairs.float()
-            total = total + (1.0 if name in subject else UNKNOWN) * (found.softmax(1) * errors[at]).sum(1).mean()
+            total = total + (found.softmax(1) * errors[at]).sum(1).mean()
         return total
 
     def noised(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,6 +34,7 @@ class TextReader(nn.Module):
         self.queries = nn.Parameter(0.02 * torch.randn(len(self.counts), width))
         self.attn2 = Attention(width, text_width, heads=config.text_heads, dim_head=width // config.text_heads)
         self.attn2.set_processor(SeamProcessor(LAYER))
+        self.attn2.where_queries = len(scene_names(config))  # the first of them ask for the scene, the rest for the subject
         self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
         self.out = nn.ModuleDict({name: nn.Linear(width, n) for name, n in self.counts.items()})
         self.register_buffer("pairs", torch.zeros(config.colours, config.colours))  # log odds of a second colour beside a first
