@@ -115,11 +115,12 @@ def _time(seconds: float) -> str:
 
 
 def curve(losses: Sequence[float], steps: int, width: int = 300, height: int = 56) -> str:
-    """The loss, smoothed: each step looks at other noise, so that single ones jump."""
+    """The loss, smoothed: each step looks at other noise, and some at another part of the model, so that single ones jump."""
     if len(losses) < 2:
         return ""
-    smooth, kept = [], losses[0]
-    for n, loss in enumerate(losses):
+    calm = [sorted(losses[max(0, n - 4):n + 5])[len(losses[max(0, n - 4):n + 5]) // 2] for n in range(len(losses))]
+    smooth, kept = [], calm[0]
+    for n, loss in enumerate(calm):
         kept += (loss - kept) * max(0.05, 1 / (n + 1))
         smooth.append(kept)
     low, high = min(smooth), max(smooth)
@@ -146,7 +147,7 @@ def concept_address(name: str, kind: str, version: int = 0) -> str:
 
 def _card(one: Any, opened: bool) -> str:
     name = say(one.name)
-    size = f"{one.size / 1024:.0f} KB" if one.size >= 1024 else f"{one.size} bytes"
+    size = f"{(one.size - len(one.thumbnail)) / 1024:.1f} KB"
     if one.problem:
         return (f'<article class="concept"><div class="what"><b>&lt;{name}&gt;</b><p class="fault">{say(one.problem)}</p>'
                 f'{act("delete", one.name, "Delete")}</div></article>')
@@ -154,7 +155,7 @@ def _card(one: Any, opened: bool) -> str:
     about = f'<p class="quiet">{say(one.description)}</p>' if one.description else ""
     return f"""<article class="concept">{picture}<div class="what">
 <button type="button" class="named" data-insert="&lt;{name}&gt;" title="Put it into the message">&lt;{name}&gt;</button>
-<span class="quiet">{say(one.noun)}, {one.steps} steps, {size}</span>{about}
+<span class="quiet" title="With its picture the file has {one.size / 1024:.0f} KB">{say(one.noun)}, {one.steps} steps, {size}</span>{about}
 <label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}"><output>1.0</output></label>
 </div><details{' open' if opened else ''}><summary>Try out, rename, export ...</summary>
 <div data-form class="tries">{"".join(act("try", f"{one.name} {n}", say(text), "chip") for n, text in enumerate(TRIES))}

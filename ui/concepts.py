@@ -34,6 +34,7 @@ from ui.pictures import enlarge
 
 MAX_DRAFTS = 256  # owners whose chosen pictures are remembered
 WATCH_EVERY = 0.8  # seconds
+_ORDER = ("running", "waiting")  # of lessons, then the others, the newest first
 
 
 @dataclass
@@ -291,6 +292,7 @@ class Concepts(Panel):
         newest_done = next((one.id for one in found if one.status == "done"), None)
         shown = [one for one in found if one.status in ("waiting", "running", "interrupted", "failed")
                  or (one.name.lower() in there and (one.status == "stopped" or one.id == newest_done))]
+        shown.sort(key=lambda one: (_ORDER.index(one.status) if one.open else len(_ORDER), one.id if one.open else -one.id))
         version = str(hash(tuple((e.name, e.steps, e.size, e.description) for e in entries)))
         updates: Updates = {self.lessons: cards.lessons([(one, self.learning.waiting(one.id)) for one in shown]),
                             self.timer: gr.Timer(active=any(one.open for one in shown))}

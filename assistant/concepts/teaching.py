@@ -28,7 +28,7 @@ from assistant.decoder.text_reader import LAYER as READER
 from assistant.errors import ConceptError
 from assistant.messages import Advice, Cancel, Course, Photo, Task
 
-PREVIEW_SEED = 1
+PREVIEW, PREVIEW_SEED = "a <{}> on the beach", 1  # one place, so that what changes is the concept
 ALIKE = 0.04  # mean difference of two pictures, 0 to 1, below which they are taken for one
 LIKELY = 0.6  # how sure a suggestion is
 
@@ -126,7 +126,7 @@ class InfusionCourse:
 
     def preview(self, cancel: Cancel) -> bytes | None:
         base, name = self.teacher.base, self.task.name
-        drawn = ready(base, f"a <{name}>", {name: self.task.noun}, lambda _: self.concept(), self.teacher.guidance)
+        drawn = ready(base, PREVIEW.format(name), {name: self.task.noun}, lambda _: self.concept(), self.teacher.guidance)
         done = drawn.draw([PREVIEW_SEED], self.teacher.steps, cancel=cancel)
         return None if done.stopped else _png(Image.fromarray(base.decode(done.latents)[0]))
 
