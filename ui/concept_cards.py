@@ -153,11 +153,12 @@ def _card(one: Any, opened: bool) -> str:
                 f'{act("delete", one.name, "Delete")}</div></article>')
     picture = (f'<img src="{concept_address(one.name, "png", one.steps)}" alt="">' if one.thumbnail else '<span class="blank"></span>')
     about = f'<p class="quiet">{say(one.description)}</p>' if one.description else ""
+    how = (f'<label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}">'
+           '<output>1.0</output></label>' if one.kind in ("", "infusion") else '<span class="quiet">Fine-tuned: see Likeness.</span>')
     return f"""<article class="concept">{picture}<div class="what">
 <button type="button" class="named" data-insert="&lt;{name}&gt;" title="Put it into the message">&lt;{name}&gt;</button>
 <span class="quiet" title="With its picture the file has {one.size / 1024:.0f} KB">{say(one.noun)}, {one.steps} steps, {size}</span>{about}
-<label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}"><output>1.0</output></label>
-</div><details{' open' if opened else ''}><summary>Try out, rename, export ...</summary>
+{how}</div><details{' open' if opened else ''}><summary>Try out, rename, export ...</summary>
 <div data-form class="tries">{"".join(act("try", f"{one.name} {n}", say(text), "chip") for n, text in enumerate(TRIES))}
 <div class="own"><input data-field="words" aria-label="Your own words" placeholder="your own words" maxlength="200">
 {act("try", f"{one.name} own", "Try")}</div></div>
