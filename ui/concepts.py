@@ -33,6 +33,7 @@ from ui.panel import Panel, Place, Press, Updates, pressed
 from ui.pictures import enlarge
 
 MAX_DRAFTS = 256  # owners whose chosen pictures are remembered
+MOST_WORDS = 200  # characters of what is tried out
 WATCH_EVERY = 0.8  # seconds
 _ORDER = ("running", "waiting")  # of lessons, then the others, the newest first
 
@@ -250,7 +251,7 @@ class Concepts(Panel):
     def _do_try(self, owner: str, press: Press, _: str) -> Iterator[Updates]:
         """A strip: the concept with what was pressed and with nothing else, from one seed."""
         name, _, which = press.argument.partition(" ")
-        words = press.fields.get("words", "").strip() if which == "own" else ""
+        words = press.fields.get("words", "").strip()[:MOST_WORDS] if which == "own" else ""
         words = words or cards.TRIES[int(which) % len(cards.TRIES) if which.isdecimal() else 0]
         texts, seed = (f"<{name}>", words if f"<{name}>" in words else f"<{name}> {words}"), time.time_ns() % 2**31
         done: list[tuple[str, bytes | None]] = []
@@ -313,10 +314,10 @@ class Concepts(Panel):
                 library = manager.learning.library(owners.of(signed_in(request), request.cookies))
                 if kind == "png":
                     return Response(enlarge(library.get(name).thumbnail), media_type="image/png", headers={"Cache-Control": "private, max-age=60"})
-                data = library.file(name).read_bytes()
+                data = library.file(name).read_bytes() if kind == "safetensors" else None
             except (AssistantError, OSError):
-                return Response(status_code=404)
-            return Response(data, media_type="application/octet-stream",
+                data = None
+            return Response(status_code=404) if data is None else Response(data, media_type="application/octet-stream",
                             headers={"Cache-Control": "no-store", "Content-Disposition": f"attachment; filename*=UTF-8''{cards.quote(name)}.safetensors"})
 
         async def concept(request: Request) -> Response:

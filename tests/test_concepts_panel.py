@@ -1,0 +1,86 @@
+"""The Concepts panel without a browser: its cards, its values, its addresses, and what a hand-made client gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.concepts.library import Entry
+from assistant.messages import Advice, Settings
+from assistant.session.records import Lesson
+from tests.fake_engine import draw, photo_of, png_of
+from tests.test_lessons import task, until
+from tests.test_ui import HOSTILE, ROOT, handler, join, served, sign_in  # noqa: F401
+from ui import concept_cards as cards
+from ui.concept_values import options, strengths
+from ui.owners import Owners
+from ui.presenters import user_message
+
+
+def lesson(**values) -> Lesson:
+    return Lesson(**{"id": 7, "owner": "o", "created": 0, "updated": 0, "kind": "infusion", "name": "tom", "noun": "cat",
+                     "pictures": ("ab" * 32,), "steps": 300, "step": 120, **values})
+
+
+@pytest.mark.parametrize(("values", "before", "said", "acts"), [
+    ({"status": "running", "left": 41.0}, 0, "Learning, step 120 of 300, about 41 s left", ("stop",)),
+    ({"status": "running", "left": 240.0}, 0, "about 4 min left", ("stop",)),
+    ({"status": "running", "steps": 0, "step": 0}, 0, "Looking at the pictures", ("stop",)),
+    ({"status": "waiting"}, 2, "Waiting: 2 lessons are learned first.", ("stop",)),
+    ({"status": "stopped"}, 0, "Stopped at step 120 of 300; it can be used as it is.", ("resume", "drop")),
+    ({"status": "interrupted"}, 0, "The program ended at step 120 of 300; that is kept.", ("resume", "drop")),
+    ({"status": "interrupted", "step": 0}, 0, "It had not begun when the program ended.", ("resume", "drop")),
+    ({"status": "failed", "error": HOSTILE}, 0, "Broken off at step 120 of 300.", ("resume", "drop")),
+    ({"status": "done"}, 0, "Learned, 300 steps.", ("use", "drop"))])
+def test_a_lesson_says_how_it_stands_and_what_can_be_done(values, before, said, acts):
+    html = cards.lessons([(lesson(**values), before)])
+    assert said in html and "<script" not in html
+    for act in ("stop", "resume", "drop", "use"):
+        assert (f'data-act="concepts.{act}"' in html) == (act in acts)
+
+
+def test_a_curve_is_calm_and_short():
+    html = cards.curve([1 / (1 + n) + 5 * (n % 20 == 19) for n in range(1000)], 1000)
+    ys = [float(point.split(",")[1]) for point in html.split('points="')[1].split('"')[0].split()]
+    assert len(ys) <= 170 and ys == sorted(ys)  # single jumps are not shown, and the loss falls
+    assert cards.curve([1.0], 10) == ""
+
+
+def test_markup_is_shown_and_not_obeyed():
+    shelf = cards.shelf([Entry("tom", HOSTILE, HOSTILE, 3, 4000, png_of(draw(1))), Entry("odd", "", "", 0, 9, b"", HOSTILE)])
+    told = cards.notice(HOSTILE) + cards.tried([(HOSTILE, None)]) + cards.chosen([photo_of(1)], [False], Advice("", (HOSTILE,)))
+    for html in (shelf, told, user_message_of("see <tom> and <script>alert(1)</script>")):
+        assert "<script" not in html and "<img src=x" not in html
+    assert '<span class="named">&lt;tom&gt;</span>' in user_message_of("see <tom>")
+
+
+def user_message_of(text: str) -> str:
+    from tests.test_ui import turn
+
+    return user_message(turn(text=text))["content"]
+
+
+def test_values_of_a_browser_are_brought_into_range():
+    assert strengths(Settings(), '{"tom": 0.5, "a": 1, "b": 9, "c": "x", "d": null}').strengths == {"tom": 0.5, "b": 2.0}
+    for rubbish in ("", "{", "[1]", "7", None, 5, '{"a": NaN}'):
+        assert strengths(Settings(), rubbish) == Settings()
+    assert options(1e9, "x", 1) == {"steps": 2000, "residuals": 1, "flip": True}
+
+
+def test_concepts_are_served_to_their_owner_only_and_no_file_of_this_computer_is_read(served):  # noqa: F811
+    manager, store, url = served
+    ada, eve, nobody = sign_in(url, "ada", "one"), sign_in(url, "eve", "two"), sign_in(url)
+    one = manager.learning.begin("user:ada", task("tom", steps=3))
+    until(lambda: manager.learning.lesson(one.id, "user:ada").status == "done")
+    preview = manager.learning.lesson(one.id, "user:ada").previews[0][1]
+    for path in ("concepts/tom.png", "concepts/tom.safetensors", f"pictures/{preview}.png"):
+        assert ada.get(path).status_code == 200
+        assert eve.get(path).status_code == nobody.get(path).status_code == 404
+    assert "attachment" in ada.get("concepts/tom.safetensors").headers["content-disposition"]
+    for path in ("concepts/..%2F..%2Fconversations.png", "concepts/tom.txt", "concepts/none.safetensors"):
+        assert ada.get(path).status_code == 404
+    for path in (store.folder / "conversations.sqlite3", ROOT / "app.py"):
+        given = [{"path": str(path), "meta": {"_type": "gradio.FileData"}}]
+        answer = join(ada, handler(ada, "_add"), [given, ""])
+        assert "SQLite" not in answer and "picked" not in answer
+        join(ada, handler(ada, "_import"), given)
+        assert [e.name for e in manager.learning.library("user:ada").entries()] == ["tom"]
