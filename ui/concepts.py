@@ -5,13 +5,9 @@ What is chosen but not yet learned is kept per owner, so that a reload loses not
 
 from __future__ import annotations
 
-import base64
-import binascii
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +18,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.errors import AssistantError, MessageError, PhotoError
-from assistant.messages import Advice, Photo, Settings, Task
+from assistant.messages import Settings, Task
 from assistant.session.intake import read_photo
-from assistant.session.learning import MOST_PICTURES
 from assistant.session.manager import SessionManager
 from ui import concept_cards as cards
+from ui.concept_drafts import Drafts
 from ui.concept_values import options, strengths
 from ui.owners import Owners, signed_in
 from ui.panel import Panel, Place, Press, Updates, pressed
 from ui.pictures import enlarge
 
-MAX_DRAFTS = 256  # owners whose chosen pictures are remembered
 MOST_WORDS = 200  # characters of what is tried out
 WATCH_EVERY = 0.8  # seconds
 _ORDER = ("running", "waiting")  # of lessons, then the others, the newest first
-
-
-@dataclass
-class Draft:
-    """Pictures chosen, in their order, with what was painted on them."""
-
-    photos: list[Photo] = field(default_factory=list)
-    masks: list[Photo | None] = field(default_factory=list)
-    advice: Advice = Advice()
 
 
 class Concepts(Panel):
@@ -59,8 +45,7 @@ class Concepts(Panel):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self.learning = place.manager.learning
-        self._drafts: OrderedDict[str, Draft] = OrderedDict()
-        self._lock = threading.Lock()
+        self.drafts = Drafts(self.learning.advise)
         gr.HTML('<p class="quiet">Teach me one thing from a few pictures; then write its name in any message, as '
                 '<b>&lt;name&gt;</b>.</p>')
         self.lessons = gr.HTML("", elem_id="concept-lessons")
@@ -133,7 +118,7 @@ class Concepts(Panel):
             faults = []
             for file in files if isinstance(files, list) else [files] if files else []:
                 try:
-                    self._take(owner, read_photo(Path(str(file))))
+                    self.drafts.take(owner, read_photo(Path(str(file))))
                 except AssistantError as error:
                     faults.append(f"{error.sentence} {error.remedy}")
                 if self.place.uploads in Path(str(file)).resolve().parents:
@@ -154,7 +139,7 @@ class Concepts(Panel):
     def _learn(self, noun: str, name: str, steps: Any, residuals: Any, flip: Any, request: gr.Request) -> Updates:
         try:
             owner = self.desk.owner(request)
-            draft, noun, name = self._draft(owner), (noun or "").strip(), (name or "").strip().strip("<>")
+            draft, noun, name = self.drafts.of(owner), (noun or "").strip(), (name or "").strip().strip("<>")
             if not draft.photos:
                 raise PhotoError("There is nothing to learn from yet.", "Drop some pictures above.")
             if not noun:
@@ -164,8 +149,7 @@ class Concepts(Panel):
             self.learning.begin(owner, Task(name, noun, tuple(draft.photos), tuple(draft.masks), options=options(steps, residuals, flip)))
         except AssistantError as error:
             return self._tell(error)
-        with self._lock:
-            self._drafts.pop(owner, None)
+        self.drafts.forget(owner)
         return {**self._live(owner), **self._picked(owner, ""), self.noun: "", self.called: "", self.notice: ""}
 
     def _import(self, file: Any, request: gr.Request) -> Updates:
@@ -193,30 +177,19 @@ class Concepts(Panel):
     # acts: generators or None; each gets the owner, the press and the noun in the box
 
     def _do_take(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
-        turn = press.argument if press.argument.isdecimal() and len(press.argument) < 16 else "0"
-        self._take(owner, self.place.manager.picture_as_photo(int(turn), owner))
+        self.drafts.take(owner, self.place.manager.picture_as_photo(_number(press), owner))
         yield self._picked(owner, noun)
 
     def _do_pick(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
-        self._take(owner, read_photo(self.place.manager.picture(press.argument, owner)))
+        self.drafts.take(owner, read_photo(self.place.manager.picture(press.argument, owner)))
         yield self._picked(owner, noun)
 
     def _do_remove(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
-        draft, at = self._draft(owner), int(press.argument) if press.argument.isdecimal() else -1
-        if 0 <= at < len(draft.photos):
-            del draft.photos[at], draft.masks[at]
-            draft.advice = self.learning.advise(draft.photos)
+        self.drafts.remove(owner, _number(press, -1))
         yield self._picked(owner, noun)
 
     def _do_mask(self, owner: str, press: Press, noun: str) -> Iterator[Updates]:
-        """What was painted on a picture: a PNG in a data address, or nothing to take it away again."""
-        draft, at = self._draft(owner), int(press.argument) if press.argument.isdecimal() else -1
-        head, _, body = press.fields.get("painted", "").partition(",")
-        if 0 <= at < len(draft.masks):
-            try:
-                draft.masks[at] = read_photo(base64.b64decode(body, validate=True)) if body else None
-            except binascii.Error as error:
-                raise PhotoError("What was painted did not arrive whole.", "Paint it again.") from error
+        self.drafts.paint(owner, _number(press, -1), press.fields.get("painted", ""))
         yield self._picked(owner, noun)
 
     def _do_stop(self, owner: str, press: Press, _: str) -> None:
@@ -262,26 +235,8 @@ class Concepts(Panel):
 
     # inside
 
-    def _draft(self, owner: str) -> Draft:
-        with self._lock:
-            draft = self._drafts.setdefault(owner, Draft())
-            self._drafts.move_to_end(owner)
-            while len(self._drafts) > MAX_DRAFTS:
-                self._drafts.popitem(last=False)
-            return draft
-
-    def _take(self, owner: str, photo: Photo) -> None:
-        draft = self._draft(owner)
-        if any(photo.sha256 == one.sha256 for one in draft.photos):
-            raise PhotoError("This picture is among them already.", "Choose another one.")
-        if len(draft.photos) >= MOST_PICTURES:
-            raise PhotoError(f"{MOST_PICTURES} pictures are chosen, which is as many as can be learned from.", "Take one away first.")
-        draft.photos.append(photo)
-        draft.masks.append(None)
-        draft.advice = self.learning.advise(draft.photos)
-
     def _picked(self, owner: str, noun: str) -> Updates:
-        draft = self._draft(owner)
+        draft = self.drafts.of(owner)
         suggested = draft.advice.noun if draft.photos and not (noun or "").strip() else gr.skip()
         return {self.chosen: cards.chosen(draft.photos, [m is not None for m in draft.masks], draft.advice), self.noun: suggested}
 
@@ -326,5 +281,5 @@ class Concepts(Panel):
         return [Route("/concepts/{name:str}.{kind:str}", concept)]
 
 
-def _number(press: Press) -> int:
-    return int(press.argument) if press.argument.isdecimal() and len(press.argument) < 16 else 0
+def _number(press: Press, otherwise: int = 0) -> int:
+    return int(press.argument) if press.argument.isdecimal() and len(press.argument) < 16 else otherwise
