@@ -72,7 +72,9 @@ class Desk:
                     return self._view(owner, address)
                 except NotFoundError as error:
                     return self._view(owner, "", error)
-            return self._view(owner, "")
+            view = self._view(owner, "")
+            view.pop(self.parts.stage)  # it is there from the start, and a subject may have been chosen meanwhile
+            return view
         except AssistantError as error:
             return self._tell(error)
 
