@@ -37,7 +37,7 @@ def summary(cells: dict[str, list[dict]]) -> dict[str, Any]:
             for name in ("w2", "fisher", "seconds"):
                 values = [cell[name] for cell in at if cell.get(name) is not None]
                 if values:
-                    row[name] = mean(values)
+                    row[name] = mean(values) if len(values) > 1 else {"value": values[0], "low": values[0], "high": values[0], "count": 1}
             out.setdefault(method, {})[step] = {**row, "individuals": len(at)}
         out[method]["storage"] = found[0]["storage"]
     return out
@@ -48,14 +48,16 @@ def write(protocol: Protocol, cells: dict[str, list[dict]], studies: dict[str, d
     found = summary(cells)
     fair = summary({m: c[:protocol.compared] for m, c in cells.items()})
     out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES), "steps": USUAL}
+    about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES),
+             "steps": USUAL}
     everything = {**about, "all": found, f"first {protocol.compared}": fair, **studies}
     out.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
-    text = "\n".join([f"All methods on the same {protocol.compared} individuals, {USUAL} steps; pictures: {protocol.compared} x {len(LINES)} prompts.", "",
+    text = "\n".join([f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "",
                       *_table(fair), "", f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",
                       *_table({m: found[m] for m in (BASE, INFUSION)}), "", *_studies(studies),
-                      f"95 % intervals; seconds of one core; W2 between {len(LINES)} x {SPREAD} latents before and after, of the base model: between two "
-                      f"sets of seeds; weights {protocol.weights}."]) + "\n"
+                      "Asked: what the prompt names beside the subject (place, style, thing worn and its colour, light, pose).",
+                      f"95 % intervals; seconds of one core; w2 between {len(LINES)} x {SPREAD} latents before and after, on the base model's "
+                      f"row between two sets of seeds; weights {protocol.weights}."]) + "\n"
     out.with_suffix(".md").write_text(text, encoding="utf-8")
     curves(fair, out.with_name(f"{out.name}-curves.png"))
     sheet(protocol, out.with_suffix(".webp"))
@@ -101,7 +103,8 @@ def curves(rows: dict[str, Any], place: Path) -> None:
     low, high = np.log(min(steps)), np.log(max(steps)) if len(steps) > 1 else np.log(min(steps)) + 1
     for number, (title, name) in enumerate(panels):
         left, top = MARGIN + number % 2 * (WIDTH + 2 * MARGIN), MARGIN + number // 2 * (HEIGHT + 2 * MARGIN)
-        series = {m: [(int(s), rows[m][s][name]["value"]) for s in rows[m] if s.isdigit() and name in rows[m][s]] for m in METHODS if m in rows}
+        series = {m: [(int(s), rows[m][s][name]["value"]) for s in rows[m] if s.isdigit() and name in rows[m][s]]
+                  for m in METHODS if m in rows}
         most = max([v for points in series.values() for _, v in points], default=1.0) or 1.0
         pen.text((left, top - 18), title, fill="black")
         pen.line((left, top, left, top + HEIGHT, left + WIDTH, top + HEIGHT), fill="black")
@@ -119,8 +122,8 @@ def curves(rows: dict[str, Any], place: Path) -> None:
     whole.save(place)
 
 
-def sheet(protocol: Protocol, place: Path, rows: int = 12, columns: Sequence[int] = tuple(range(len(LINES)))) -> None:
-    """Every individual a row: one of its pictures, then each prompt by the base model (above) and by Infusion (below); none chosen."""
+def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int] = tuple(range(len(LINES)))) -> None:
+    """The first individuals, a row each: two of its pictures, then each prompt by the base model (above) and by Infusion (below); none chosen."""
     rows = min(rows, protocol.individuals)
     small, line = CELL // 2 + CELL // 4, 14
     whole = Image.new("RGB", ((len(columns) + 1) * (small + GAP) + GAP, line + rows * (2 * small + 3 * GAP)), "white")
@@ -138,6 +141,7 @@ def sheet(protocol: Protocol, place: Path, rows: int = 12, columns: Sequence[int
             whole.paste(picture, (GAP, top + k * (small + GAP)))
         for k, latents in enumerate((plain, own)):
             for c, x in enumerate(pictures_of(protocol.base, latents)):
-                picture = Image.fromarray((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).resize((small, small), Image.Resampling.LANCZOS)
+                picture = Image.fromarray((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+                picture = picture.resize((small, small), Image.Resampling.LANCZOS)
                 whole.paste(picture, ((c + 1) * (small + GAP) + GAP, top + k * (small + GAP)))
     whole.save(place, quality=QUALITY)
