@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_engine import draw
-from tests.test_browser import address, browser, expect, page, replies, say, serve  # noqa: F401  # fixtures
+from tests.test_browser import address, browser, expect, page, replies, say  # noqa: F401  # fixtures
 
 SLIDE = "(e, value) => { e.value = value; for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {bubbles: true})); }"
 

@@ -188,6 +188,14 @@ def test_a_batch_draws_what_each_would_be_alone(assistant, photos, monkeypatch, 
     assert (pixels_of(together.pictures[0].png) - pixels_of(together.pictures[2].png)).abs().max() > 20
 
 
+def test_without_a_first_guess_a_few_steps_are_the_sketch(assistant, photos, monkeypatch):
+    monkeypatch.setattr(assistant.decoder, "first_guess", None)
+    events, reply = drawn(assistant, Mix((photos[0],)), settings=Settings(seed=5, steps=9))
+    assert [type(e) for e in events] == [Sketch] + [Progress] * 9 and not reply.stopped
+    quick = drawn(assistant, Mix((photos[0],)), settings=Settings(seed=5, steps=4, preview_every=0))[1].pictures[0]
+    assert torch.equal(pixels_of(events[0].pngs[0]), pixels_of(quick.png))
+
+
 def test_alpha_1_draws_the_picture_that_f_of_w_draws(assistant, photos):
     *_, reply = assistant.respond(Request("", photos[0], like=photos[1], settings=QUICK), threading.Event())
     assert isinstance(reply, Reply)

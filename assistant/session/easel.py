@@ -22,7 +22,6 @@ from assistant.session.intake import read_photo
 from assistant.session.queue import FairQueue
 from assistant.session.store import Store
 
-KINDS = ("", "strip", "grid", "film")  # one picture; maps; a path as a moving picture
 FILMS = 16  # moving pictures held in memory
 
 _log = logging.getLogger(__name__)
