@@ -16,10 +16,15 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from .board import Mix, MixRequest, Source, grid
+from .concepts.branches import WINDOW, branches
 from .concepts.drawing import ready
 from .concepts.file import Concept
+from .concepts.ico import WITH_DCI, tuned_layers
+from .concepts.mask_pictures import at_scale, overlaid, scales
+from .concepts.tuned import Tuned
 from .conditioning import EMPTY, TEXT, Conditioning
 from .control.cafe import Cafe
+from .control.dci import Seen
 from .decoder import sampling
 from .decoder.attention import Seam, cross_layers
 from .decoder.diffusion import Diffusion
@@ -104,6 +109,24 @@ def _pictures(base: Diffusion, identity: str, steps: int):
     return {"base": plain, "infusion": infusion}
 
 
+def _likeness(base: Diffusion, identity: str, steps: int):
+    """A picture with an ICO concept: plain sampling of the fine-tuned model, DCI at its usual window, and DCI with its masks kept and one
+    laid over: equal prompt, seed and steps, first guess and decoding included."""
+    generator, width = torch.Generator().manual_seed(0), base.text_encoder.config.hidden_size
+    added = {name: tuple(0.01 * torch.randn(linear.weight.shape, generator=generator) for linear in (attn.to_k, attn.to_v))
+             for name, attn in tuned_layers(base).items()}
+    concept = Tuned("bench", "cat", identity, 0.1 * torch.randn(3, width, generator=generator), added, WITH_DCI)
+
+    def draw(window: float, seen: Seen | None = None) -> None:
+        both = branches(base, concept, "a <bench> on the beach", "dog" if window else None)
+        picture = base.decode(both.draw([0], 1.0, window, steps=steps, seen=seen).latents)[0]
+        if seen is not None:
+            overlaid(picture, at_scale(seen.auxiliary, list(scales(seen.auxiliary))[-1])[0], 0.6)
+        _wait(base.device)
+
+    return {"tuned": lambda: draw(0.0), "dci": lambda: draw(WINDOW), "masks": lambda: draw(WINDOW, Seen())}
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -178,6 +201,11 @@ def run(preset: str, device: str, steps: int, repeat: int) -> None:
         ratio = statistics.median(a / b for a, b in zip(times["infusion"], times["base"]))
         print(f"{f'base picture, {steps} steps':<26}{statistics.median(times['base']):8.2f} s")
         print(f"{f'infusion, {steps} steps':<26}{statistics.median(times['infusion']):8.2f} s    {ratio:.2f} x base, at most 2.00 wanted")
+        times = _in_turns(_likeness(assistant.teacher.base, assistant.teacher.identity, steps), 2 * repeat)
+        ratios = {name: statistics.median(a / b for a, b in zip(times[name], times["tuned"])) for name in ("dci", "masks")}
+        print(f"{f'fine-tuned, {steps} steps':<26}{statistics.median(times['tuned']):8.2f} s")
+        print(f"{'dci, T_a = 0.15 T':<26}{statistics.median(times['dci']):8.2f} s    {ratios['dci']:.2f} x fine-tuned, at most 1.10 wanted")
+        print(f"{'dci with masks kept':<26}{statistics.median(times['masks']):8.2f} s    {ratios['masks']:.2f} x fine-tuned, at most 1.50 wanted")
     single, grid_of_25, more = _grid(assistant, steps, repeat)
     print(f"mixed picture             {single:8.2f} s")
     print(f"grid of 5 x 5             {grid_of_25:8.2f} s    {grid_of_25 / (25 * single):.2f} x 25 pictures, {1024 * more:.0f} MiB more at its peak")

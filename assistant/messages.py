@@ -32,6 +32,9 @@ class Settings:
     preview_every: int = 4  # steps between previews; 0: none
     strengths: Mapping[str, float] = field(default_factory=dict)  # learned concept -> how strongly it acts, 0 to 2; usually 1
     temperature: float = 0.4  # of the reply's words; 0: greedy
+    imagination: float = 1.0  # DCI's lambda, -2 (near the pictures a concept was learned from) to 2 (near the words)
+    window: float = 0.15  # share of the steps in which DCI's auxiliary branch acts; 0: not at all
+    auxiliary: str = ""  # DCI's auxiliary noun; empty: one is proposed
 
 
 @dataclass(frozen=True)

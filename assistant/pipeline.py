@@ -26,6 +26,7 @@ from torch import Tensor
 from .background import events_of
 from .board import MixEvent, MixRequest, Sketch
 from .concepts.answer import answer, wish_of
+from .concepts.strips import strip
 from .concepts.teaching import Teacher
 from .conditioning import Conditioning
 from .config import AssistantConfig
@@ -40,10 +41,11 @@ from .mixing.engine import Mixing
 from .mllm.language import LanguageModel, Spoken
 from .mllm.vision import Vision, pad_square, pixels
 from .png import write_png
+from .strip import StripEvent, StripRequest
 
 DEFAULT_WISH = "surprise me with something creative"
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
-           "preview_every": (0, 100)}
+           "preview_every": (0, 100), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Assistant:
         # 1b. learned concepts are the base model's, which draws from words
         wish = wish_of(request) if self.teacher is not None and request.library is not None else ""
         if wish:
-            yield from answer(self.teacher.base, wish, request, settings, cancel, self._stamp())
+            yield from answer(self.teacher.base, wish, request, settings, cancel, self._stamp(), self.config.nouns)
             return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
@@ -152,6 +154,21 @@ class Assistant:
         reply = Reply(spoken.text, write_png(picture, metadata), seed, settings, metadata,
                       {} if denoised.stopped else self._likeness(picture, seen, semantics), seconds, denoised.stopped)
         yield reply
+
+    def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]:
+        """A prompt with an ICO concept over several lambdas, as one batch from one seed: yield Progress, then exactly one StripReply.
+
+        Raises:
+            AssistantError: a setting outside its limits, or a prompt, a noun or a concept that cannot be drawn with.
+        """
+        if self.teacher is None:
+            raise InputError("This engine has no base model to draw concepts with.", "Start a preset that has one.")
+        settings = check(request.settings)
+        for strength in request.strengths:
+            check(dataclasses.replace(settings, imagination=strength))
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        request = dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed))
+        yield from strip(self.teacher.base, request, cancel, self._stamp(), self.config.nouns)
 
     def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
         """Draw mixes of pictures and words (eq. 4): yield Sketch and Progress, then exactly one MixReply.

@@ -213,6 +213,11 @@ class Desk:
             at += len(panel.inputs)
         return found
 
+    def say(self, owner: str, conversation: str, text: str, settings: Settings) -> Updates:
+        """Send a message for a panel, drawn with just these settings. Raises AssistantError."""
+        updates = self._send(owner, conversation, text, None, settings)
+        return {**updates, self.parts.box: gr.update(submit_btn=False, stop_btn=True)}
+
     def _send(self, owner: str, conversation: str, text: str, photo: Any, settings: Settings, others: Sequence[Any] = ()) -> Updates:
         where = conversation or self.manager.new(owner).id
         try:

@@ -12,11 +12,12 @@ from ui import presenters
 from ui.chat import Desk, Parts
 from ui.concepts import Concepts
 from ui.drawing import Drawing
+from ui.likeness import Likeness
 from ui.mix import Mix
 from ui.owners import Owners
 from ui.panel import Panel, Place, courier
 
-PANELS: tuple[type[Panel], ...] = (Drawing, Concepts, Mix)  # the right column, one module each; the first has the seed
+PANELS: tuple[type[Panel], ...] = (Drawing, Concepts, Likeness, Mix)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
 _PICTURES = ["image", ".heic", ".heif", ".avif"]  # others are refused by the session, with a sentence
 

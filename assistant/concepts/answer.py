@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from assistant.background import events_of
 from assistant.concepts.drawing import Ready, ready
 from assistant.concepts.library import Library
 from assistant.concepts.prompt import caption, named, plain
+from assistant.concepts.strips import answer_tuned
+from assistant.concepts.tuned import Tuned
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.sampling import Denoised
 from assistant.messages import Cancel, Event, Progress, Reply, Request, Settings, Words
@@ -43,13 +45,15 @@ def wish_of(request: Request) -> str:
     return ""
 
 
-def answer(base: Diffusion, wish: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any]) -> Iterator[Event]:
+def answer(base: Diffusion, wish: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
+           known: Sequence[str] = ()) -> Iterator[Event]:
     """Yield Words, then Progress, then one Reply.
 
     Args:
         wish: of `wish_of`; it names concepts of `request.library`.
         settings: checked, with a seed. `follow_words` guides both streams.
         stamp: of the picture's metadata, what says which engine drew it.
+        known: nouns that the base model knows, for DCI's auxiliary one.
 
     Raises:
         NotFoundError, ConceptError: of `ready`; nothing has been drawn then.
@@ -57,6 +61,10 @@ def answer(base: Diffusion, wish: str, request: Request, settings: Settings, can
     library: Library = request.library
     nouns, started = library.nouns(), time.monotonic()
     prompt = caption(wish, nouns)
+    tuned = [name for name in named(prompt) if name.lower() in {n.lower() for n in nouns} and isinstance(library.get(name), Tuned)]
+    if tuned:  # ICO's: drawn by two branches; Infusion's below
+        yield from answer_tuned(base, library.get(tuned[0]), prompt, request, settings, cancel, stamp, known)
+        return
     made = ready(base, prompt, nouns, library.get, settings.follow_words, settings.strengths)
     text = _said(made, request.photo is not None or any(turn.photo for turn in request.history))
     yield Words(text)

@@ -151,6 +151,11 @@ def sweep() -> list[Row]:
     return [raw(), *(Row(f"λ = {v:g}", strength=v) for v in LAMBDAS), *(raw(k) for k in SNAPSHOTS if k != STEPS)]
 
 
+def narrow() -> list[Row]:
+    """The same where all photos were taken in one place: the fine-tuned model then holds on to it."""
+    return [raw(), *(Row(f"λ = {v:g}", strength=v) for v in (-2.0, 0.0, 0.5, 1.0, 2.0)), *(raw(k) for k in (50, 100, 200))]
+
+
 def curves() -> list[Row]:
     """Figure 6: fidelity against editability along fine-tuning. Textual Inversion and Custom Diffusion are the same code with a manual
     template: without keys and values, and with them."""
@@ -183,7 +188,7 @@ def windows() -> list[Row]:
     return [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.05, 0.15, 0.3, 0.6, 1.0))]
 
 
-STUDIES: dict[str, Callable[[], list[Row]]] = {"sweep": sweep, "curves": curves, "schemes": schemes, "ablations": ablations, "nouns": nouns, "windows": windows}
+STUDIES: dict[str, Callable[[], list[Row]]] = {"sweep": sweep, "narrow": narrow, "curves": curves, "schemes": schemes, "ablations": ablations, "nouns": nouns, "windows": windows}
 
 
 def study(name: str, lab: Lab) -> dict:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..miniature.reading import read
 from ..miniature.renderer import render
-from ..miniature.world import Individual, Scene, sample_individual, sample_scene
+from ..miniature.world import POSES, Individual, Scene, sample_individual, sample_scene
 from ..mllm.vision import pixels
 from .cases import SUBJECT, Witness
 
@@ -43,10 +43,13 @@ class Subject:
 
 
 def subject(number: int, size: int, group: str = "test") -> Subject:
-    """Individual `number` of a group, with nothing worn, in PHOTOS scenes."""
+    """Individual `number` of a group, with nothing worn, in PHOTOS scenes; in the group "narrow" all of them in one place, light and
+    style, as people's photos of a thing at home are: only the pose differs."""
     rng = random.Random(f"{group}/{number}")
     one = sample_individual(rng, held_out=True)
     scenes = tuple(replace(sample_scene(rng, one, None), accessories=()) for _ in range(PHOTOS))
+    if group == "narrow":
+        scenes = tuple(replace(scenes[0], pose=pose) for pose in POSES)
     images = [render(s, size).image for s in scenes]
     return Subject(number, one, scenes, torch.from_numpy(np.stack([np.asarray(i) for i in images])), pixels(images))
 

@@ -26,6 +26,7 @@ from assistant.session.learning import Learning
 from assistant.session.queue import FairQueue
 from assistant.session.records import Conversation, StoredTurn
 from assistant.session.store import Store
+from assistant.session.strips import Strips
 
 HISTORY_TURNS = 24  # the engine is told no more of a conversation than this
 MIXED_ALPHA = 0.9  # of pictures that were sent together: w's look is there in 95 of 100, and x itself in 97 (checkpoints/mixing.md)
@@ -39,7 +40,7 @@ class SessionManager:
 
     Args:
         engine: answers one request at a time; one with a `teacher` learns concepts too: see `learning`, one that mixes draws
-            boards: see `easel`.
+            boards: see `easel`, one with both draws strips over lambda: see `strips`.
         store: keeps everything.
         queue_size: turns that may wait, beside the one being answered.
     """
@@ -53,6 +54,9 @@ class SessionManager:
         self._device = Device()
         self.learning = Learning(engine, store, self._device) if getattr(engine, "teacher", None) is not None else None
         self.easel = Easel(engine, store, self._device.turn, queue_size) if hasattr(engine, "mix") else None
+        self.strips = None
+        if self.learning is not None and hasattr(engine, "strip"):
+            self.strips = Strips(engine, self.learning.library, self._device.turn)
         self._worker = threading.Thread(target=self._work, name="device", daemon=True)
         self._worker.start()
 

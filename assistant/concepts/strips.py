@@ -1,0 +1,146 @@
+"""Draws with an ICO concept: a turn of the chat at one lambda, or a strip over several as one batch. Knows no queue and no page."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from assistant.background import events_of
+from assistant.concepts.auxiliary import check, propose
+from assistant.concepts.branches import Branches, branches
+from assistant.concepts.library import Library
+from assistant.concepts.mask_pictures import at_scale, overlaid, scales
+from assistant.concepts.prompt import caption, named
+from assistant.concepts.tuned import Tuned
+from assistant.control.dci import Seen
+from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.sampling import Denoised
+from assistant.errors import ConceptError
+from assistant.messages import Cancel, Event, Progress, Reply, Request, Settings, Words
+from assistant.png import write_png
+from assistant.strip import MOST, StripEvent, StripReply, StripRequest, Struck
+
+DECODED = 4  # pictures decoded at a time
+
+
+class Masks:
+    """See `strip.Masks`."""
+
+    def __init__(self, seen: Seen, pictures: np.ndarray) -> None:
+        self._seen, self._pictures = seen, pictures  # (B, H, W, 3) uint8
+        self.scales = tuple(scales(seen.auxiliary))
+        kept = next(iter(seen.auxiliary.values()))
+        self.steps = max(len(steps) for steps in seen.auxiliary.values()) if self.scales else len(kept)
+        self.heads = kept[0].shape[1] if not self.scales else seen.auxiliary[scales(seen.auxiliary)[self.scales[0]][0]][0].shape[1]
+
+    def over(self, number: int, scale: str, opacity: float, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> bytes:
+        if not 0 <= number < len(self._pictures):
+            raise ConceptError(f"There is no picture {number + 1} in this strip of {len(self._pictures)}.", "Choose one of them.")
+        mask = at_scale(self._seen.auxiliary, scale, step, head)[number]
+        return write_png(overlaid(self._pictures[number], mask if auxiliary else 1 - mask, min(1.0, max(0.0, opacity))))
+
+
+def ready(base: Diffusion, concept: Tuned, prompt: str, settings: Settings, known: Sequence[str]) -> tuple[Branches, str]:
+    """Both branches and the auxiliary noun: the one that was asked for, or the first that is proposed.
+
+    Raises:
+        ConceptError: of `branches`.
+    """
+    proposed = propose(prompt.replace(f"<{concept.name}>", ""), concept.noun, known)
+    noun = check(settings.auxiliary or proposed[0], concept.noun)
+    return branches(base, concept, prompt, noun if settings.window > 0 else None), noun
+
+
+def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping[str, Any], known: Sequence[str] = ()) -> Iterator[StripEvent]:
+    """Yield Progress, then one StripReply.
+
+    Args:
+        request: its settings are checked, and have a seed. stamp: of metadata, what says which engine drew. known: the base model's nouns.
+
+    Raises:
+        ConceptError: too many pictures, no words, none or several concepts, one of another kind, or a noun that cannot be.
+        NotFoundError: a name that is no concept.
+    """
+    started, settings, library = time.monotonic(), request.settings, request.library
+    if not 1 <= len(request.strengths) <= MOST:
+        raise ConceptError(f"{len(request.strengths)} pictures were asked for at once; it can be 1 to {MOST}.", "Ask for fewer.")
+    concept, prompt = _concept(library, request.prompt), caption(request.prompt, library.nouns())
+    made, noun = ready(base, concept, prompt, settings, known)
+    seen, count = Seen() if made.auxiliary is not None else None, len(request.strengths)
+
+    def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
+        return made.draw([settings.seed] * count, request.strengths, settings.window, settings.follow_words, settings.steps, settings.scheduler,
+                         lambda step, steps, _: emit(Progress(step, steps)), 0, stop, seen)
+
+    for item in events_of(work, cancel):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            done: Denoised = item
+    drawn = np.concatenate([base.decode(part) for part in done.latents.split(DECODED)])
+    other = write_png(base.decode(done.streams["auxiliary"][:1])[0]) if "auxiliary" in done.streams else b""
+    pictures = []
+    for picture, strength in zip(drawn, request.strengths):
+        about = _about(library, concept, made, noun, dataclasses.replace(settings, imagination=strength), request.prompt, stamp, done)
+        pictures.append(Struck(strength, write_png(picture, about), about))
+    masks = Masks(seen, drawn) if seen is not None and seen.auxiliary and not done.stopped else None
+    yield StripReply(tuple(pictures), other, made.concept.words, made.auxiliary.words if made.auxiliary else "", noun, concept.name, settings, masks,
+                     time.monotonic() - started, done.stopped)
+
+
+def answer_tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
+                 known: Sequence[str]) -> Iterator[Event]:
+    """A turn of the chat, see `answer.answer`: yield Words, then Progress, then one Reply."""
+    started = time.monotonic()
+    made, noun = ready(base, concept, prompt, settings, known)
+    beside = f" Beside it I drew “{made.auxiliary.words}”, and let it be heard at λ = {settings.imagination:g}." if made.auxiliary else ""
+    text = f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{beside}"
+    yield Words(text)
+    seconds = {"first_word": time.monotonic() - started, "words": time.monotonic() - started}
+
+    def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
+        def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
+            emit(Progress(step, steps, None if estimate is None else write_png(np.asarray(base.decode_preview(estimate)[0]))))
+
+        return made.draw([settings.seed], settings.imagination, settings.window, settings.follow_words, settings.steps, settings.scheduler, on_step,
+                         settings.preview_every, stop)
+
+    for item in events_of(work, cancel):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            done: Denoised = item
+    picture = base.decode(done.latents)[0]
+    seconds["picture"] = time.monotonic() - started - seconds["words"]
+    about = {**_about(request.library, concept, made, noun, settings, request.text, stamp, done), "reply": text}
+    yield Reply(text, write_png(picture, about), settings.seed, settings, about, {}, seconds, done.stopped)
+
+
+def _concept(library: Library, prompt: str) -> Tuned:
+    """The one ICO concept that a prompt names."""
+    names = list(dict.fromkeys(name.lower() for name in named(prompt)))
+    if not prompt.strip():
+        raise ConceptError("There are no words to draw.", "Say something about a concept, for instance: <name> in the snow.")
+    if len(names) != 1:
+        there = ", ".join(f"<{e.name}>" for e in library.entries() if e.kind == "ico") or "none yet"
+        raise ConceptError(f"These words name {'no concept' if not names else f'{len(names)} concepts'}; a strip is drawn of one.", f"There are: {there}.")
+    found = library.get(names[0])
+    if not isinstance(found, Tuned):
+        raise ConceptError(f"<{found.name}> was learned by another method, which has no likeness to slide.", "Learn it here, by the panel Likeness.")
+    return found
+
+
+def _about(library: Library, concept: Tuned, made: Branches, noun: str, settings: Settings, words: str, stamp: Mapping[str, Any],
+           done: Denoised) -> dict[str, Any]:
+    """All that is needed to draw a picture again."""
+    return {**stamp, "method": "ICO + DCI" if made.auxiliary else "ICO", **dataclasses.asdict(settings), "auxiliary": noun if made.auxiliary else "",
+            "prompt": words, "read": made.concept.words, "auxiliary_read": made.auxiliary.words if made.auxiliary else "",
+            "concepts": [{"name": concept.name, "noun": concept.noun, "kind": concept.kind, "scheme": concept.scheme, "steps": concept.steps,
+                          "sha256": hashlib.sha256(library.file(concept.name).read_bytes()).hexdigest()}],
+            "steps_done": done.steps_done, "stopped": done.stopped}

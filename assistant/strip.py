@@ -1,0 +1,78 @@
+"""A strip over lambda, as plain values: one prompt with a learned concept, one seed, from likeness to imagination.
+
+No torch, no gradio, no files: masks come as an object of the engine's that draws them when a picture is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Union
+
+from .messages import Cancel, Progress, Settings
+
+STRENGTHS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0)  # usually
+MOST = 9  # pictures of a strip
+
+
+@dataclass(frozen=True)
+class StripRequest:
+    """`settings` hold the seed, the window and the auxiliary noun; its own lambda is not read."""
+
+    prompt: str  # names one concept <so>
+    library: Any  # the owner's concepts
+    strengths: tuple[float, ...] = STRENGTHS
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class Struck:
+    """One picture of a strip; `png` carries `metadata`."""
+
+    strength: float
+    png: bytes
+    metadata: dict[str, Any]
+
+
+class Masks(Protocol):
+    """DCI's masks of one strip."""
+
+    scales: tuple[str, ...]  # "16 down", "8 up", ...
+    steps: int  # in the window
+    heads: int
+
+    def over(self, number: int, scale: str, opacity: float, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> bytes:
+        """PNG of picture `number` with a branch's mask laid over it, brighter where that branch is heard more.
+
+        Args:
+            opacity: 0, the picture, to 1, the mask. auxiliary: which branch's. step, head: one of them; None: the mean.
+
+        Raises:
+            AssistantError: no such picture, scale, step or head.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class StripReply:
+    """Event, always the last."""
+
+    pictures: tuple[Struck, ...]
+    auxiliary_png: bytes  # what the auxiliary branch saw when the window closed; empty: the window was closed from the start
+    read: str  # the concept branch's prompt, V* for what was learned
+    auxiliary: str  # the auxiliary branch's prompt
+    noun: str  # the auxiliary noun
+    concept: str
+    settings: Settings  # as used, with the seed
+    masks: Masks | None  # None: the window was closed
+    seconds: float
+    stopped: bool = False
+
+
+StripEvent = Union[Progress, StripReply]
+
+
+class Striker(Protocol):
+    """What a session needs of an engine that draws strips."""
+
+    def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]: ...
