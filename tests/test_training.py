@@ -20,14 +20,15 @@ from transformers import Dinov2Config, Dinov2Model
 
 from assistant.errors import WeightsError
 from assistant.evaluation.judge import load_judge, load_likeness
-from assistant.miniature.world import ACCESSORIES, COLOURS, individual_held_out
+from assistant.miniature.renderer import render
+from assistant.miniature.world import ACCESSORIES, COLOURS, Accessory, individual_held_out
 from assistant.presets import MINIATURE
 from assistant.training import books, bridge, drawings
 from assistant.training.data import LABELS, VIEWS, World, draw, group, labels
 from assistant.training.diffusion import VLoss, encode_latents, encode_patches, encode_semantics, expected
 from assistant.training.dino import begin_local
 from assistant.training.guess import GuessTask
-from assistant.training.judge import JudgeTask
+from assistant.training.judge import JudgeTask, worn_cells, worn_where
 from assistant.training.likeness import LikenessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
@@ -341,6 +342,18 @@ def test_where_a_pattern_lies_is_drawn_by_lot_again(world: World) -> None:
     found = books.layouts(world)
     assert found[:6 * VIEWS].tolist() == [s.individual.layout for s in scenes]
     assert torch.equal(books.layouts(world), found)  # from the file
+
+
+def test_what_is_worn_is_found_where_it_is(world: World) -> None:
+    cells = worn_cells(world, 1)
+    scenes = [s for g in range(6) for s in group(5, g).scenes]
+    for scene, at in zip(scenes, cells):
+        assert [bool(c.max() > 80) for c in at] == [k < len(scene.accessories) for k in range(2)]
+    hat = replace(scenes[0], accessories=(Accessory("hat", "red"),), pose="standing")
+    rows = worn_where(hat, 128, 16)[0].sum(1)
+    assert rows[:8].sum() > 3 * rows[8:].sum(), "a hat is on top"
+    changed = np.abs(np.subtract(*(np.asarray(render(s, 128).image, np.float32) for s in (hat, replace(hat, accessories=()))))).sum(2).reshape(16, 8, 16, 8).mean((1, 3))
+    assert changed[worn_where(hat, 128, 16)[0] > 128].min() > changed[worn_where(hat, 128, 16)[0] == 0].max()
 
 
 def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(world: World, tmp_path: Path) -> None:

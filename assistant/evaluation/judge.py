@@ -22,6 +22,7 @@ HEADS: dict[str, tuple[str, ...]] = {
     "kind": KINDS, "colour": tuple(COLOURS), "second": tuple(COLOURS), "pattern": PATTERNS, "context": CONTEXTS,
     "light": LIGHTS, "style": STYLES, "pose": POSES, "eyes": EYES, **{a: ("", *COLOURS) for a in ACCESSORIES}}
 SIZES = tuple(len(v) for v in HEADS.values())
+WORN = sum(len(HEADS[a]) for a in ACCESSORIES)
 
 
 class Block(nn.Module):
@@ -39,7 +40,8 @@ class Judge(nn.Module):
     """(B, 3, 128, 128) in [0, 1] -> logits (B, sum of SIZES).
 
     Four pixels by four become a cell, and three stages make of them a grid of 8 x 8. Where the subject is, is found at 16 x 16,
-    and what is there is read beside what is anywhere.
+    and what is there is read beside what is anywhere. What is worn is small, so it is looked for in every cell of 16 x 16, and
+    the cell that is surest decides.
     """
 
     WIDTHS, DEPTHS = (32, 72, 144), (1, 3, 2)
@@ -52,7 +54,8 @@ class Judge(nn.Module):
         self.near = nn.Sequential(*_stage(first, first, 1, self.DEPTHS[0]), *_stage(first, middle, 2, self.DEPTHS[1]))
         self.far = nn.Sequential(*_stage(middle, last, 2, self.DEPTHS[2]))
         self.subject = nn.Conv2d(middle, 1, 1)
-        self.out = nn.Sequential(nn.Linear(self.FEATURES, 512), nn.SiLU(), nn.Linear(512, sum(SIZES)))
+        self.out = nn.Sequential(nn.Linear(self.FEATURES, 512), nn.SiLU(), nn.Linear(512, sum(SIZES) - WORN))
+        self.worn = nn.Conv2d(middle, WORN, 1)
 
     def grids(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, 128, 128) in [0, 1] -> (B, 72, 16, 16) and (B, 144, 8, 8)."""
@@ -70,7 +73,17 @@ class Judge(nn.Module):
         return self.pooled(*self.grids(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.features(x))
+        return self.named(*self.grids(x))
+
+    def named(self, near: Tensor, far: Tensor) -> Tensor:
+        """What `grids` gives -> logits (B, sum of SIZES)."""
+        return torch.cat([self.out(self.pooled(near, far)), self.anywhere(self.worn(near))], 1)
+
+    @staticmethod
+    def anywhere(cells: Tensor) -> Tensor:
+        """Logits of every cell (B, WORN, h, w) -> of the picture (B, WORN): a thing is worn if some cell is surer of it than of none."""
+        each = cells.flatten(2).unflatten(1, (len(ACCESSORIES), -1))
+        return (each - each[:, :, :1]).amax(3).flatten(1)
 
     @torch.no_grad()
     def name(self, x: Tensor) -> Tensor:
