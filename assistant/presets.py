@@ -43,8 +43,8 @@ MINIATURE = AssistantConfig(
         image_size=128, noise=0.5, steps=8,  # a first guess leaves little to do
         guess=GuessConfig(kinds=16, colours=12, patterns=5, layouts=4, eyes=4, contexts=16, lights=3, styles=6, poses=4, worn=8,
                           hidden=384, text_width=192, text_heads=8, rank=256, worn_rank=80)),
-    notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, so its pictures are "
-           "still soft. A real photo it sees as a drawing; photos need a full-size preset.",
+    notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, and now and "
+           "then forgets a hat. A real photo it sees as a drawing; photos need a full-size preset.",
     nouns=("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase"),
     folder="miniature")
 
