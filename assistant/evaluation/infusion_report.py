@@ -20,7 +20,7 @@ from .metrics import mean, share
 COSINES = ("CLIP-T", "CLIP-I", "DINO-I")
 INKS = ((214, 52, 50), (52, 100, 208), (74, 160, 70), (136, 76, 184), (240, 136, 36))
 WIDTH, HEIGHT, MARGIN = 420, 220, 44  # of a panel of curves
-CELL, GAP, QUALITY = 128, 4, 82
+CELL, GAP, QUALITY = 128, 4, 66
 
 
 def summary(cells: dict[str, list[dict]]) -> dict[str, Any]:
@@ -144,4 +144,4 @@ def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int]
                 picture = Image.fromarray((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
                 picture = picture.resize((small, small), Image.Resampling.LANCZOS)
                 whole.paste(picture, ((c + 1) * (small + GAP) + GAP, top + k * (small + GAP)))
-    whole.save(place, quality=QUALITY)
+    whole.save(place, quality=QUALITY, method=6)

@@ -74,5 +74,5 @@ def write_masks(found: dict, out: Path) -> str:
         for column, cell in enumerate(cells):
             image = Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.LANCZOS)
             sheet.paste(image, (GAP + column * (CELL + GAP), 16 + GAP + row * (CELL + GAP)))
-    sheet.save(out.with_suffix(".webp"), quality=88)
+    sheet.save(out.with_suffix(".webp"), quality=72, method=6)
     return text

@@ -130,5 +130,5 @@ def write(found: dict, out: Path) -> str:
     shown = next(iter(found["curves"].values()))
     series = {name: [(row["alpha"], row[name]["value"], row[name]["low"], row[name]["high"]) for row in shown["rows"]]
               for name in (*OF_W, *OF_X, "both", "DINO to x")}
-    curves(series, strips, shown["best alpha"], "alpha").save(out.with_suffix(".webp"), quality=82)
+    curves(series, strips, shown["best alpha"], "alpha").save(out.with_suffix(".webp"), quality=72, method=6)
     return text
