@@ -22,7 +22,7 @@ WISHES = ("I want something creative for this one, can you help?", "surprise me"
           "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
 
 
-INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 64  # pixels, lines of text, WebP quality
+INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 60  # pixels, lines of text, WebP quality
 PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 
