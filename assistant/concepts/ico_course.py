@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from assistant.concepts.branches import branches
 from assistant.concepts.ico import IcoLearner, IcoRecipe, learned
+from assistant.concepts.learning import go_on, recipe_of
 from assistant.concepts.library import Library
 from assistant.concepts.tuned import Tuned
-from assistant.errors import ConceptError
 from assistant.messages import Cancel, Task
 from assistant.png import write_png
 
@@ -33,20 +31,12 @@ class IcoCourse:
 
     def __init__(self, teacher: Teacher, task: Task, state: bytes | None) -> None:
         self.teacher, self.task = teacher, task
-        known = {f.name for f in dataclasses.fields(IcoRecipe)}
-        unknown = set(task.options) - known
-        if unknown:
-            raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
         pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
         painted = bool(task.masks) and all(mask is not None for mask in task.masks)
         masks = np.stack([np.asarray(teacher.fit(m).convert("L"), np.float32) / 255 for m in task.masks]) if painted else None
-        self.recipe = IcoRecipe(**task.options)
+        self.recipe = recipe_of(IcoRecipe, task.options)
         self.learner = IcoLearner(teacher.base, pictures, task.noun, self.recipe, None if masks is None else torch.from_numpy(masks))
-        if state is not None:
-            try:
-                self.learner.restore(load(state))
-            except SafetensorError as error:
-                raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
+        go_on(self.learner, state)
 
     @property
     def step(self) -> int:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
 from assistant.concepts.prompt import residual_positions, token_positions
@@ -182,3 +185,21 @@ class _Looking(Control):
             side = math.isqrt(found.shape[2])
             self.seen.append(found[..., self.tokens].sum(-1).mean(1).unflatten(1, (side, side))[:, None])
         return out
+
+
+def recipe_of(kind: type, options: Mapping[str, Any]) -> Any:
+    """A recipe of a kind from options by name. Raises ConceptError: one that it does not have."""
+    known = {f.name for f in fields(kind)}
+    unknown = set(options) - known
+    if unknown:
+        raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
+    return kind(**options)
+
+
+def go_on(learner: Any, state: bytes | None) -> None:
+    """Restore a learner from the bytes of its state, if there are any. Raises ConceptError: they cannot be read."""
+    if state is not None:
+        try:
+            learner.restore(load(state))
+        except SafetensorError as error:
+            raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from assistant.concepts.drawing import ready
 from assistant.concepts.file import Concept
 from assistant.concepts.ico_course import IcoCourse
-from assistant.concepts.learning import Learner, Recipe
+from assistant.concepts.learning import Learner, Recipe, go_on, recipe_of
 from assistant.concepts.library import Library
 from assistant.decoder.attention import cross_layers
 from assistant.decoder.diffusion import Diffusion
@@ -96,22 +95,14 @@ class InfusionCourse:
 
     def __init__(self, teacher: Teacher, task: Task, state: bytes | None) -> None:
         self.teacher, self.task = teacher, task
-        known = {f.name for f in dataclasses.fields(Recipe)}
-        unknown = set(task.options) - known
-        if unknown:
-            raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
-        self.recipe = Recipe(**task.options)
+        self.recipe = recipe_of(Recipe, task.options)
         pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
         self.painted = [n for n, mask in enumerate(task.masks) if mask is not None]
         self.learner = Learner(teacher.base, pictures, task.noun, self.recipe)
         for n in self.painted:  # the others keep what the base model's own attention found
             mask = torch.from_numpy(np.asarray(teacher.fit(task.masks[n]).convert("L"), np.float32) / 255)[None, None]
             self.learner.masks[n] = F.interpolate(mask, self.learner.masks.shape[-2:], mode="area")[0].to(self.learner.masks)
-        if state is not None:
-            try:
-                self.learner.restore(load(state))
-            except SafetensorError as error:
-                raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
+        go_on(self.learner, state)
 
     @property
     def step(self) -> int:
