@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from assistant.concepts.learning import MOST_PICTURES, TEMPLATES
-from assistant.concepts.shown import OUTSIDE
+from assistant.concepts.shown import OUTSIDE, drift
 from assistant.concepts.tuned import Tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.conditioning import TEXT
@@ -154,11 +154,11 @@ class IcoLearner:
         return {"epsilon": noise, "sample": latents}[kind] if kind != "v_prediction" else self.scheduler.get_velocity(latents, noise, t)
 
     def _drift(self, g: torch.Generator) -> Tensor:
-        """How far the names of one other prompt of the noun have gone from the base model's: a divergence, summed over names."""
+        """How far the names of one other prompt of the noun have gone from the base model's."""
         states = self.others[torch.randint(len(self.others), (1,), generator=g).to(self.others.device)]
         with torch.no_grad():
             before = self._names(states, tuned=False)
-        return sum(F.kl_div(now.log_softmax(1), before[k].log_softmax(1), log_target=True, reduction="batchmean") for k, now in self._names(states).items())
+        return drift(self._names(states), before)
 
     def step(self) -> float:
         """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
@@ -173,13 +173,13 @@ class IcoLearner:
             latents, weights = (torch.where(mirrored, x.flip(-1), x) for x in (latents, weights))
         states = self._states(at)
         guessed = t >= self.base.guess_left * self.last if self.base.text_reader is not None else torch.zeros(r.batch, dtype=torch.bool)
-        errors, which, drift = [], [], []
+        errors, which, gone = [], [], []
         if guessed.any():
             k = guessed.nonzero()[:, 0].to(device)
             errors.append((self._guessed(states[k]) - latents[k]).square())
             which.append(k)
             if r.prior:
-                drift.append(self._drift(g))
+                gone.append(self._drift(g))
         if not guessed.all():
             k = (~guessed).nonzero()[:, 0].to(device)
             noised, at_t = self.scheduler.add_noise(latents[k], noise[k], t[k.cpu()].to(device)), t[k.cpu()].to(device)
@@ -189,9 +189,9 @@ class IcoLearner:
                 other = self.others[torch.randint(len(self.others), (len(k),), generator=g).to(device)]
                 with torch.no_grad():
                     before = self._said(other, noised, at_t, tuned=False)
-                drift.append((self._said(other, noised, at_t) - before).square().mean())
+                gone.append((self._said(other, noised, at_t) - before).square().mean())
         error, weight = torch.cat(errors), weights[torch.cat(which)]
-        loss = (weight * error).sum() / (weight.sum() * error.shape[1]) + r.prior * sum(drift)
+        loss = (weight * error).sum() / (weight.sum() * error.shape[1]) + r.prior * sum(gone)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -121,3 +121,11 @@ class Shown:
         noised, t, target = self.noised(latents, generator)
         weight = OUTSIDE + (1 - OUTSIDE) * masks
         return (weight * (predict(noised, t) - target).square()).sum() / (weight.sum() * target.shape[1])
+
+
+def drift(now: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Tensor:
+    """How far a reading of words, logits (b, count) of every name, has gone from what it was: a divergence, summed over names.
+
+    What preserving the prior (Ruiz et al., 2023) comes to where words are read into names.
+    """
+    return sum(F.kl_div(found.log_softmax(1), before[k].log_softmax(1), log_target=True, reduction="batchmean") for k, found in now.items())

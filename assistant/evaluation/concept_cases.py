@@ -64,11 +64,11 @@ def said(line: str, phrase: str) -> str:
     return line.format(f"{'an' if bare[:1] in tuple('aeiou') else 'a'} {phrase}")
 
 
-def draw_plain(model: Diffusion, lines: Sequence[str], seeds: Sequence[int]) -> Tensor:
+def draw_plain(model: Diffusion, lines: Sequence[str], seeds: Sequence[int], steps: int = STEPS) -> Tensor:
     """Latents (len(lines), C, h, w) of lines as the base model, or a baseline's copy of it, reads them."""
     plan, seam = text_plan(GUIDANCE), Seam({TEXT: model.encode_text(list(lines)), EMPTY: model.encode_text([""])})
     with torch.no_grad():
-        return model.sample(plan, seam, seeds, STEPS, guess=model.guess_words(plan, seam, seeds)).latents
+        return model.sample(plan, seam, seeds, steps, guess=model.guess_words(plan, seam, seeds)).latents
 
 
 def draw_concepts(base: Diffusion, lines: Sequence[str], nouns: Mapping[str, str], learned: Mapping[str, Mapping[str, Tensor]],

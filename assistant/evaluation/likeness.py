@@ -21,13 +21,16 @@ from safetensors.torch import load_file, save_file
 from ..concepts.auxiliary import propose
 from ..concepts.branches import LAMBDA, WINDOW, branches, together
 from ..concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
+from ..concepts.shown import Shown
 from ..concepts.tuned import Tuned, load_tuned, save_tuned
 from ..config import AssistantConfig
 from ..control.dci import Sharpening
 from ..decoder.attention import cross_layers
 from ..decoder.diffusion import Diffusion
 from ..decoder.text_reader import LAYER as READER
+from .baselines import BASELINES, Baseline, DreamBoothLora
 from .cases import Witness
+from .concept_cases import draw_plain
 from .metrics import mean
 from .subjects import PROMPTS, Subject, scores, subject
 
@@ -61,6 +64,7 @@ class Row:
     bare: bool = False
     last: str = ""  # "unet", "names": only the last layer of the UNet's, or only the reader of names
     paper: bool = False  # the authors' constants in a first guess too
+    baseline: str = ""  # by name: another method, learned for as many steps, in place of ICO
 
 
 @dataclass
@@ -80,6 +84,7 @@ class Lab:
     prompts: int = 12
     say: Say = print
     group: str = "test"
+    _last: tuple[tuple[int, str], Baseline] | None = None
 
     @lru_cache(maxsize=None)  # noqa: B019 - a lab lives as long as its program
     def who(self, number: int) -> Subject:
@@ -105,6 +110,16 @@ class Lab:
             os.replace(fresh, state)
         return load_tuned(place, self.identity)
 
+    def baseline(self, number: int, name: str, steps: int) -> Baseline:
+        """Subject `number`, learned by another method; the last one goes on where it stands."""
+        if self._last is None or self._last[0] != (number, name) or self._last[1].step_count > steps:
+            who, kind = self.who(number), {b.name: b for b in BASELINES}[name]
+            self._last = (number, name), kind(self.base, Shown(self.base, self.base.encode_image(who.photos), who.one.kind), who.one.kind)
+        method = self._last[1]
+        while method.step_count < steps:
+            method.step()
+        return method
+
     def noun(self, who: Subject, prompt: str, row: Row) -> str:
         """The row's auxiliary noun; where that is the class noun, the next best."""
         if row.noun and row.noun != who.one.kind:
@@ -117,22 +132,30 @@ class Lab:
         place = self.folder / "scores" / f"{hashlib.sha256(about.encode()).hexdigest()[:20]}.json"
         if place.exists():
             return json.loads(place.read_text())
-        who, prompts, concept = self.who(number), list(PROMPTS[: self.prompts]), self.concept(number, row.learned)
-        several = [branches(self.base, concept, p, None if row.strength is None else self.noun(who, p, row), row.bare) for p in prompts]
-        layers = {"": None, "unet": list(cross_layers(self.base.unet))[-1:], "names": (READER,)}[row.last]
-        done = together(several).draw(range(len(prompts)), row.strength if row.strength is not None else 0.0, row.window, steps=DRAWN, layers=layers,
-                                      masks=row.masks, sharpening=Sharpening() if row.paper else None)
-        found = scores(self.witness, who, prompts, self.base.decode(done.latents))
+        who, prompts = self.who(number), list(PROMPTS[: self.prompts])
+        found = scores(self.witness, who, prompts, self.base.decode(self.drawn(number, row, who, prompts)))
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(found))
         return found
+
+    def drawn(self, number: int, row: Row, who: Subject, prompts: Sequence[str]) -> torch.Tensor:
+        """Latents (len(prompts), C, h, w), one seed a prompt."""
+        seeds = range(len(prompts))
+        if row.baseline:
+            method = self.baseline(number, row.baseline, row.learned.steps)
+            return draw_plain(method.model, [p.replace("<one>", method.phrase) for p in prompts], seeds, DRAWN)
+        concept = self.concept(number, row.learned)
+        several = [branches(self.base, concept, p, None if row.strength is None else self.noun(who, p, row), row.bare) for p in prompts]
+        layers = {"": None, "unet": list(cross_layers(self.base.unet))[-1:], "names": (READER,)}[row.last]
+        return together(several).draw(seeds, row.strength if row.strength is not None else 0.0, row.window, steps=DRAWN, layers=layers,
+                                      masks=row.masks, sharpening=Sharpening() if row.paper else None).latents
 
     def measure(self, rows: Sequence[Row]) -> list[dict]:
         """Every row's means over subjects and prompts, with 95 % intervals; and of rows after the first, of the differences to it, picture
         by picture."""
         cells: list[list[dict[str, float]]] = [[] for _ in rows]
         for number in range(self.subjects):
-            for wanted in sorted({row.learned for row in rows}, key=lambda one: one.steps):  # each goes on from the one before
+            for wanted in sorted({row.learned for row in rows if not row.baseline}, key=lambda one: one.steps):  # each goes on from the one before
                 self.concept(number, wanted)
             for cell, row in zip(cells, rows):
                 cell += self.judged(number, row)
@@ -157,12 +180,10 @@ def narrow() -> list[Row]:
 
 
 def curves() -> list[Row]:
-    """Figure 6: fidelity against editability along fine-tuning. Textual Inversion and Custom Diffusion are the same code with a manual
-    template: without keys and values, and with them."""
-    one = MANUAL.replace("T3", "T1")
-    methods = (("words only (Textual Inversion beside the noun)", one, {"lr_attention": 0.0, "prior": 0.0}), ("manual template (Custom Diffusion)", one, {}),
-               ("ICO, M4 L2 S2", ALONE, {}), ("ICO, M1 L1 S3", WITH_DCI, {}))
-    return [*(raw(k, scheme, f"{name}, {k}", **options) for name, scheme, options in methods for k in SNAPSHOTS),
+    """Figure 6: fidelity against editability along fine-tuning, of the baselines and of ICO."""
+    methods = (("ICO, M4 L2 S2", ALONE), ("ICO, M1 L1 S3", WITH_DCI))
+    return [*(Row(f"{b.name}, {k}", Learned(k), None, baseline=b.name) for b in BASELINES if b is not DreamBoothLora for k in SNAPSHOTS),
+            *(raw(k, scheme, f"{name}, {k}") for name, scheme in methods for k in SNAPSHOTS),
             *(Row(f"ICO + DCI, λ = {v:g}", strength=v) for v in LAMBDAS)]
 
 

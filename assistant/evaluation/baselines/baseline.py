@@ -1,7 +1,8 @@
 """What all baselines share: a copy of the base model, the words that stand for the concept, one step of training, drawing.
 
 A baseline says which parameters learn. All of them may change what the first guess reads: the reader of words' layer is one of the
-cross-attention layers. The base model itself is left as it is.
+cross-attention layers. The base model itself is left as it is. Where a method's paper preserves the prior, other prompts of the noun
+go on being read as the base model reads them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...concepts.learning import TEMPLATES, UNET_EVERY
-from ...concepts.shown import Shown
+from ...concepts.shown import Shown, drift
 from ...conditioning import TEXT
 from ...decoder.attention import Seam
 from ...decoder.diffusion import Diffusion
@@ -33,9 +34,10 @@ class Baseline:
 
     name = ""
     lr = 1e-3
+    prior = 1.0  # how much it counts that other prompts of the noun stay what they were; 0: the method's paper has no such term
 
     def __init__(self, base: Diffusion, shown: Shown, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0) -> None:
-        self.shown, self.noun, self.batch, self.seed, self.step_count = shown, noun, batch, seed, 0
+        self.base, self.shown, self.noun, self.batch, self.seed, self.step_count = base, shown, noun, batch, seed, 0
         unet, text, reader = (copy.deepcopy(m) for m in (base.unet, base.text_encoder, base.text_reader))
         self.model = Diffusion(unet, base.vae, base.scheduler_config, text, copy.deepcopy(base.tokenizer), preview=base.preview,
                                first_guess=base.first_guess, text_reader=reader, guess_left=base.guess_left)
@@ -48,7 +50,8 @@ class Baseline:
             self.parameters = [p.requires_grad_() for p in self.learned()]
         self.rows = (Row(CONDITIONAL, TEXT),)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.lr if lr is None else lr, weight_decay=0.0)
-        self.prompts = [t.format(a="a" if self.phrase[0] not in "aeiou" else "an", noun=self.phrase) for t in TEMPLATES]
+        self.prompts, self.others = ([t.format(a="a" if what[0] not in "aeiou" else "an", noun=what) for t in TEMPLATES]
+                                     for what in (self.phrase, noun))
 
     def learned(self) -> Sequence[nn.Parameter]:
         """The parameters that learn; fresh ones are made here."""
@@ -62,6 +65,8 @@ class Baseline:
         seam = Seam({TEXT: self.states([self.prompts[k] for k in said])}, cache=False).begin(self.rows, self.batch)
         if self.shown.guessed and self.step_count % UNET_EVERY != UNET_EVERY - 1:
             loss = self.shown.guess_loss(self.model.text_reader(seam), at)
+            if self.prior:
+                loss = loss + self.prior * self._drift(g)
         else:
             loss = self.shown.unet_loss(lambda x, t: self.model.unet(x, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0],
                                         at, g)
@@ -70,6 +75,13 @@ class Baseline:
         self.optimizer.step()
         self.step_count += 1
         return float(loss.detach())
+
+    def _drift(self, g: torch.Generator) -> Tensor:
+        """How far the names of one other prompt of the noun have gone from the base model's."""
+        other = [self.others[int(torch.randint(len(self.others), (1,), generator=g))]]
+        with torch.no_grad():
+            before = self.base.text_reader(Seam({TEXT: self.base.encode_text(other)}).begin(self.rows, 1))
+        return drift(self.model.text_reader(Seam({TEXT: self.states(other)}, cache=False).begin(self.rows, 1)), before)
 
     def states(self, prompts: Sequence[str]) -> Tensor:
         """`Diffusion.encode_text` with gradients."""

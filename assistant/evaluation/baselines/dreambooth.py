@@ -1,4 +1,4 @@
-"""DreamBooth (Ruiz et al., 2023): every weight of UNet, text encoder and reader of words, under a rare word; without the prior's pictures."""
+"""DreamBooth (Ruiz et al., 2023): every weight of UNet, text encoder and reader of words, under a rare word, the prior preserved."""
 
 from __future__ import annotations
 

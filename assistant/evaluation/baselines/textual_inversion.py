@@ -10,7 +10,7 @@ from .baseline import TOKEN, Baseline
 
 
 class TextualInversion(Baseline):
-    name, lr = "Textual Inversion", 0.01
+    name, lr, prior = "Textual Inversion", 0.01, 0.0
 
     def learned(self) -> Sequence[nn.Parameter]:
         self.phrase = TOKEN
