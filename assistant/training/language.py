@@ -26,6 +26,7 @@ from .reading import amounts, word_reader
 from .tokens import dialogue_tokenizer
 
 HEAD = 2  # tokens before the picture: the start and the user mark
+SHORT = 2.0  # short dialogues come more often: words for places are as many in them, and they cost less
 
 
 def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +71,7 @@ class LanguageTask:
         w = self.world
         # dialogues of about one length, so that little is padding
         near = min(len(self.rows), 16 * self.batch_size)
-        start = rng.integers(0, len(self.rows) - near + 1)
+        start = int(rng.random() ** SHORT * (len(self.rows) - near + 1))
         rows = rng.choice(self.rows[start:start + near], self.batch_size)
         longest = int(self.lengths[rows].max()) + 1
         which = pick_end(w, rows, rng)
