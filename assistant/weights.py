@@ -42,7 +42,7 @@ CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpol
 def build_clip(config: str | Mapping[str, Any]) -> nn.Module:
     """An open_clip model with random weights, of a registry name or a model_cfg."""
     if isinstance(config, str):
-        return open_clip.create_model(config, pretrained=None)
+        return open_clip.create_model(config, pretrained=None, device=torch.get_default_device())
     vision, text = config["vision_cfg"], config["text_cfg"]
     model = open_clip.CLIP(config["embed_dim"], vision, text)
     for name in ("mean", "std"):
