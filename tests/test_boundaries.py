@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # package -> what it may import of the project, beside itself and errors
 ALLOWED: dict[str, set[str]] = {
-    "app": {"ui", "session", "pipeline", "presets", "weights", "messages"},
+    "app": {"ui", "session", "pipeline", "presets", "weights", "messages", "places"},
     "ui": {"session", "messages", "board", "strip"},
     "session": {"messages", "board", "strip"},
     "board": {"messages"}, "strip": {"messages"}, "background": {"messages"}, "png": set(),
@@ -19,8 +19,10 @@ ALLOWED: dict[str, set[str]] = {
                "pipeline"},  # of the pipeline its type only: an engine with the encoders to use
     "pipeline": {"mllm", "control", "concepts", "decoder", "conditioning", "config", "messages", "loading",
                  "mixing", "board", "background", "png", "strip"},
-    "loading": {"pipeline", "presets", "weights", "messages"},
+    "loading": {"pipeline", "presets", "weights", "messages", "config", "parts", "places"},
     "weights": {"mllm", "control", "decoder", "conditioning", "config"},
+    "blueprint": {"mllm", "control", "weights", "config"}, "places": set(),
+    "parts": {"config", "weights"}, "hub": {"config", "weights", "parts"},
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages"},
     "decoder": {"conditioning", "config"},

@@ -63,6 +63,7 @@ class Diffusion:
         self.unet, self.vae, self.scheduler_config = unet, vae, dict(scheduler_config)
         self.text_encoder, self.tokenizer, self.semantic_values = text_encoder, tokenizer, semantic_values
         self.preview, self.first_guess, self.text_reader, self.guess_left = preview, first_guess, text_reader, guess_left
+        self.device = unet.device  # that the UNet computes on; its weights may be elsewhere between calls
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
 
@@ -75,11 +76,8 @@ class Diffusion:
             if dtype is not None and next(module.parameters()).dtype != dtype:
                 module.to(dtype)
         self.vae.to(device)
+        self.device = torch.device(device)
         return self
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.device
 
     def cross_layers(self) -> dict[str, Any]:
         """Every cross-attention layer that a prompt's words pass, by its name in the seam: the reader of words', then the UNet's."""

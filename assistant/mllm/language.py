@@ -62,10 +62,15 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config, self.llama, self.bridge, self.builder = config, llama, bridge, builder
 
+    @property
+    def where(self) -> torch.device:
+        """The device that M computes on; its weights may be elsewhere between calls."""
+        return self.bridge.token.device
+
     def embed(self, prompt: Prompt, patches: Tensor | None) -> Tensor:
         """(1, N, d_M): the prompt's embeddings with V of E(x), pooled if the preset says so, spliced in at `prompt.picture`."""
         table = self.llama.get_input_embeddings()
-        words = table(torch.tensor([prompt.ids], device=table.weight.device))
+        words = table(torch.tensor([prompt.ids], device=self.where)).to(self.where)
         if prompt.picture is None or patches is None:
             return words
         seen = self.bridge.V(pooled(patches.to(self.bridge.V.weight.dtype), self.config.picture_side)).to(words.dtype)
@@ -91,7 +96,7 @@ class LanguageModel(nn.Module):
             token = _pick(out.logits[0, -1].float().cpu(), temperature, top_p, generator)
             ended = token in (tokenizer.eos_token_id, self.builder.draw_id)
             if ended:
-                spoken.draw = token == self.builder.draw_id or (self.builder.draw_id is None and patches is not None)
+                spoken.draw = token == self.builder.draw_id
                 break
             ids.append(token)
             text = tokenizer.decode(ids, skip_special_tokens=True)
@@ -99,6 +104,8 @@ class LanguageModel(nn.Module):
                 delta, spoken.text = text[len(spoken.text):], text
                 yield delta
             out = self.llama(input_ids=torch.tensor([[token]], device=out.logits.device), past_key_values=cache, use_cache=True)
+        if self.builder.draw_id is None and not spoken.stopped:  # however the reply ended, by itself or by its limit
+            spoken.draw = patches is not None
         if spoken.draw:
             spoken.hidden = self._state(cache, self.builder.draw_id)
 
@@ -106,7 +113,7 @@ class LanguageModel(nn.Module):
         """s, (1, d_M): one more forward over the draw token (sampled, not yet read) and the learnable token."""
         table = self.llama.get_input_embeddings()
         ids = [draw_id] if draw_id is not None else []
-        tail = [table(torch.tensor([ids], device=table.weight.device))] if ids else []
+        tail = [table(torch.tensor([ids], device=self.where))] if ids else []
         tail.append(self.bridge.token.to(table.weight.dtype).view(1, 1, -1))
         out = self.llama.model(inputs_embeds=torch.cat(tail, dim=1), past_key_values=cache, use_cache=True)
         return out.last_hidden_state[:, -1]

@@ -58,7 +58,7 @@ class Vision(nn.Module):
     @torch.no_grad()
     def patches(self, pixels: Tensor) -> Tensor:
         """E(x): (B, 3, H, W) in [0, 1] -> (B, 257, d_E), class token first."""
-        side = self.config.dino["image_size"]
+        side = self.config.side
         pixels = self._normalise(resize(pixels, side), self.config.dino_mean, self.config.dino_std)
         return self.dino(pixel_values=pixels.to(self.dino.dtype)).last_hidden_state
 

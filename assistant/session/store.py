@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -36,19 +35,6 @@ _NAMED = " UNION ALL ".join(
     + [f"SELECT l.owner, {value} AS name, l.status <> 'dropped' AS shown FROM lessons l, json_each(l.{column}) e"
        for column, value in (("pictures", "e.value"), ("masks", "e.value"), ("previews", "json_extract(e.value, '$[1]')"))]
     + ["SELECT b.owner, e.value AS name, b.deleted IS NULL AS shown FROM boards b, json_each(b.pictures) e"])
-
-
-def default_data_dir() -> Path:
-    """CAFE_DATA_DIR, else the platform's folder for a user's data. Never the working directory."""
-    if os.environ.get("CAFE_DATA_DIR"):
-        return Path(os.environ["CAFE_DATA_DIR"])
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "cafe-assistant"
 
 
 class Store:

@@ -1,0 +1,55 @@
+"""Builds a preset's modules from its numbers alone, with random weights or (on the meta device) none. Knows no files and no requests."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from .config import AssistantConfig
+from .control.cafe import SemanticValues
+from .mllm.language import Bridge
+from .weights import build_clip
+
+
+def build(config: AssistantConfig, device: torch.device | str = "meta") -> dict[str, nn.Module]:
+    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), unet, text, vae; float32, frozen.
+
+    What the preset does not have is left out, and so is a first guess. Weights are those of the libraries' own initialisation, drawn from
+    the global random state: to be used where no numbers matter.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
+
+    d, v, m = config.decoder, config.vision, config.language
+    parts: dict[str, Callable[[], nn.Module]] = {}
+    if v is not None and m is not None:
+        parts |= {"dino": lambda: Dinov2Model(Dinov2Config(**v.dino)), "clip": lambda: build_clip(v.clip),
+                  "llama": lambda: LlamaForCausalLM(LlamaConfig(**m.llama)), "bridge": lambda: Bridge(m, v.patch_width),
+                  "cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
+    parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text["hidden_size"]),
+              "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
+    with torch.device(device), _quiet():
+        made = {name: make().eval().requires_grad_(False) for name, make in parts.items()}
+        if "cafe" in made:
+            made["values"] = SemanticValues.of(made["cafe"], m.semantic_width).eval().requires_grad_(False)
+    return made
+
+
+def count(module: nn.Module) -> int:
+    """Parameters of a module."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip warns that a model has random weights, which is what is wanted here."""
+    root = logging.getLogger()
+    before, root.level = root.level, logging.ERROR
+    try:
+        yield
+    finally:
+        root.level = before

@@ -1,0 +1,121 @@
+"""A folder in the published layout, at miniature numbers, through the loader of the preset `full`: it answers; what is wrong is said."""
+
+import io
+import shutil
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from assistant import presets
+from assistant.errors import WeightsError
+from assistant.loading import build, identified
+from assistant.messages import Reply, Request, Settings, Words
+from assistant.parts import missing, require
+from assistant.presets import FULL
+from assistant.session.intake import read_photo
+from tests.tiny_full import TINY, write
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    write(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "tiny", ignore=shutil.ignore_patterns("manifest.json"))
+    return tmp_path / "tiny"
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "tiny", TINY)
+
+
+def photo(colour="teal"):
+    out = io.BytesIO()
+    Image.new("RGB", (90, 60), colour).save(out, "PNG")
+    return read_photo(out.getvalue())
+
+
+def answered(engine, request):
+    events = list(engine.respond(request, threading.Event()))
+    assert isinstance(events[-1], Reply)
+    return events
+
+
+def test_it_loads_answers_and_draws(folder):
+    engine = build("tiny", "cpu", "auto", "auto", folder)
+    ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2, preview_every=1))
+    *before, reply = answered(engine, ask)
+    assert Image.open(io.BytesIO(reply.png)).size == (64, 64) and reply.metadata["preset"] == "tiny"
+    assert any(isinstance(e, Words) for e in before) and reply.text
+    assert any(getattr(e, "preview", None) for e in before)  # rough colours without a file of their own
+    assert reply.png == answered(engine, ask)[-1].png
+    told = answered(engine, replace(ask, photo=photo("red")))[-1]
+    assert told.png != reply.png
+    assert engine.see(photo()).patches.shape == (1, 10, 48)  # 3 x 3 patches of positions learned at 5 x 5
+
+
+def test_bfloat16_halves_what_is_held_and_still_draws(folder):
+    engine = build("tiny", "cpu", "bfloat16", "auto", folder)
+    assert {p.dtype for p in engine.decoder.unet.parameters()} == {torch.bfloat16} and engine.decoder.vae.dtype == torch.float32
+    reply = answered(engine, Request("a beach", photo(), settings=Settings(seed=3, steps=2)))[-1]
+    assert reply.png and reply.text
+
+
+@pytest.mark.parametrize("gone, command", [
+    ("llama/model-00002*", "python -m assistant download tiny --to"), ("clip/*.safetensors", "python -m assistant download tiny --to"),
+    ("bridge/*", "python -m assistant.training bridge"), ("cafe/*.safetensors", "python -m assistant.training cafe")])
+def test_what_is_missing_is_named_with_the_next_command(copy, gone, command):
+    for path in copy.glob(gone):
+        path.unlink()
+    part = gone.partition("/")[0]
+    assert missing(TINY, copy) == [part]
+    with pytest.raises(WeightsError, match=part) as raised:
+        build("tiny", "cpu", "auto", "auto", copy)
+    assert command in raised.value.remedy and "\n" not in str(raised.value)
+
+
+def test_an_empty_place_names_all_of_it(tmp_path):
+    with pytest.raises(WeightsError) as raised:
+        require(FULL, tmp_path)
+    said = str(raised.value)
+    assert all(word in said for word in ("dino, clip, llama and base", "bridge and cafe", "licence", "python -m assistant download full"))
+
+
+@pytest.mark.parametrize("part, file, change, said", [
+    ("dino", "dino/model.safetensors", lambda t: t.pop("layernorm.weight"), "lacks layernorm.weight"),
+    ("unet", "base/unet/diffusion_pytorch_model.safetensors", lambda t: t.update(stray=torch.zeros(1)), "does not know stray"),
+    ("unet", "base/unet/diffusion_pytorch_model.safetensors", lambda t: t.update({"conv_in.bias": torch.zeros(3)}), "conv_in.bias"),
+    ("bridge", "bridge/bridge.safetensors", lambda t: t.update({"V.weight": torch.zeros(2, 2)}), "bridge.safetensors"),
+], ids=("lacks", "stray", "shape", "bridge"))
+def test_weights_of_another_model_are_refused(copy, part, file, change, said):
+    tensors = load_file(copy / file)
+    change(tensors)
+    save_file(tensors, copy / file, {"format": "pt"})
+    with pytest.raises(WeightsError, match=said):
+        build("tiny", "cpu", "auto", "auto", copy)
+
+
+def test_pickled_weights_beside_nothing_are_never_opened(copy):
+    (copy / "base/unet/diffusion_pytorch_model.safetensors").rename(copy / "base/unet/diffusion_pytorch_model.bin")
+    with pytest.raises(WeightsError, match="lacks base"):
+        build("tiny", "cpu", "auto", "auto", copy)
+
+
+def test_a_folder_put_together_by_hand_is_known_again_and_damage_is_seen(copy):
+    first = identified(TINY, copy)
+    assert (copy / "manifest.json").exists() and identified(TINY, copy) == first
+    from assistant.weights import verify
+    verify.cache_clear()
+    with (copy / "cafe/config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(WeightsError, match="cafe/config.json is damaged"):
+        identified(TINY, copy)
