@@ -162,7 +162,7 @@ def test_limits_are_named() -> None:
         pipeline.check(Settings(scheduler="euler"))
     with pytest.raises(DeviceError, match="cuda:99"):
         pipeline.load("miniature", "cuda:99")
-    with pytest.raises(WeightsError, match="never published"):
+    with pytest.raises(WeightsError, match="which nobody published"):
         pipeline.load("full", "cpu")
 
 
