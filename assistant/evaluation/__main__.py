@@ -48,7 +48,7 @@ def main() -> None:
     mixing.add_argument("--out", type=Path, default=Path("checkpoints/mixing"), help="without suffix (default: %(default)s)")
     dci = commands.add_parser("dci", help="ICO and DCI: lambda, curves along fine-tuning, schemes, ablations, auxiliary nouns, windows, masks; "
                               "goes on where it stopped")
-    dci.add_argument("study", choices=("sweep", "narrow", "curves", "schemes", "ablations", "nouns", "windows", "masks"))
+    dci.add_argument("study", choices=("sweep", "narrow", "overfit", "curves", "schemes", "ablations", "nouns", "windows", "masks"))
     dci.add_argument("--run", type=Path, default=Path("runs/dci"), help="folder of what was learned and judged (default: %(default)s)")
     dci.add_argument("--subjects", type=int, default=8, help="held-out individuals (default: %(default)s)")
     dci.add_argument("--prompts", type=int, default=12, help="of each, 1 to 24 (default: %(default)s)")
@@ -122,7 +122,7 @@ def _dci(args: argparse.Namespace) -> None:
     folder = CHECKPOINTS / MINIATURE.folder
     counts = (16, 24) if args.full else (args.subjects, args.prompts)
     lab = Lab(MINIATURE, load_base(MINIATURE, folder), base_identity(folder), load_witness(MINIATURE, folder), args.run, *counts,
-              say=lambda what: print(what, flush=True), group="narrow" if args.study == "narrow" else "test")
+              say=lambda what: print(what, flush=True), group="narrow" if args.study in ("narrow", "overfit") else "test")
     out = args.out or Path(f"checkpoints/dci-{args.study}")
     print(write_masks(masks(lab), out) if args.study == "masks" else write(study(args.study, lab), out))
 

@@ -179,6 +179,12 @@ def narrow() -> list[Row]:
     return [raw(), *(Row(f"λ = {v:g}", strength=v) for v in (-2.0, 0.0, 0.5, 1.0, 2.0)), *(raw(k) for k in (50, 100, 200))]
 
 
+def overfit() -> list[Row]:
+    """One place, and nothing that holds other prompts: a model that was fine-tuned too far."""
+    free = (("prior", 0.0),)
+    return [raw(prior=0.0), *(Row(f"λ = {v:g}", Learned(options=free), v) for v in (-2.0, 0.0, 0.5, 1.0, 2.0)), *(raw(k, prior=0.0) for k in (25, 50, 100, 200))]
+
+
 def curves() -> list[Row]:
     """Figure 6: fidelity against editability along fine-tuning, of the baselines and of ICO."""
     methods = (("ICO, M4 L2 S2", ALONE), ("ICO, M1 L1 S3", WITH_DCI))
@@ -209,7 +215,7 @@ def windows() -> list[Row]:
     return [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.05, 0.15, 0.3, 0.6, 1.0))]
 
 
-STUDIES: dict[str, Callable[[], list[Row]]] = {"sweep": sweep, "narrow": narrow, "curves": curves, "schemes": schemes, "ablations": ablations, "nouns": nouns, "windows": windows}
+STUDIES: dict[str, Callable[[], list[Row]]] = {"sweep": sweep, "narrow": narrow, "overfit": overfit, "curves": curves, "schemes": schemes, "ablations": ablations, "nouns": nouns, "windows": windows}
 
 
 def study(name: str, lab: Lab) -> dict:
