@@ -1,6 +1,6 @@
 """M, the frozen Llama, with V, H and the learnable token (CAFE, section 3, eq. 2). Streams words, then gives H(s).
 
-Knows nothing of pictures but E(x)'s tokens. Sampling is our own loop because `generate` draws from the global random state.
+Knows nothing of pictures but E(x)'s tokens.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from ..config import LanguageConfig
 from ..messages import Cancel
 from .prompt import Prompt, PromptBuilder
+from .sampling import TOP_P, sampled
 
 
 def pooled(patches: Tensor, side: int | None) -> Tensor:
@@ -78,7 +79,7 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def stream(self, prompt: Prompt, patches: Tensor | None, spoken: Spoken, temperature: float, generator: torch.Generator,
-               cancel: Cancel, top_p: float = 0.9) -> Iterator[str]:
+               cancel: Cancel, top_p: float = TOP_P) -> Iterator[str]:
         """Yield the reply piece by piece and fill `spoken`; s is taken at the learnable token appended after it.
 
         Args:
@@ -86,16 +87,9 @@ class LanguageModel(nn.Module):
             generator: a CPU generator; the only source of chance.
         """
         tokenizer, cache = self.builder.tokenizer, DynamicCache()
-        out = self.llama(inputs_embeds=self.embed(prompt, patches), past_key_values=cache, use_cache=True, logits_to_keep=1)
         ids: list[int] = []
-        ended = False
-        while len(ids) < self.config.max_new_tokens and not ended:
-            if cancel.is_set():
-                spoken.stopped = True
-                return
-            token = _pick(out.logits[0, -1].float().cpu(), temperature, top_p, generator)
-            ended = token in (tokenizer.eos_token_id, self.builder.draw_id)
-            if ended:
+        for token in sampled(self.llama, self.embed(prompt, patches), cache, self.config.max_new_tokens, temperature, generator, cancel, top_p):
+            if token in (tokenizer.eos_token_id, self.builder.draw_id):
                 spoken.draw = token == self.builder.draw_id
                 break
             ids.append(token)
@@ -103,7 +97,8 @@ class LanguageModel(nn.Module):
             if not text.endswith("\ufffd") and len(text) > len(spoken.text):  # a character may need several tokens
                 delta, spoken.text = text[len(spoken.text):], text
                 yield delta
-            out = self.llama(input_ids=torch.tensor([[token]], device=out.logits.device), past_key_values=cache, use_cache=True)
+        else:
+            spoken.stopped = cancel.is_set()
         if self.builder.draw_id is None and not spoken.stopped:  # however the reply ended, by itself or by its limit
             spoken.draw = patches is not None
         if spoken.draw:
@@ -122,12 +117,3 @@ class LanguageModel(nn.Module):
     def semantics(self, hidden: Tensor) -> Tensor:
         """H(s): (1, d_M) -> (1, d_F), a stand-in for F(target)."""
         return self.bridge.H(hidden.to(self.bridge.token.dtype))
-
-
-def _pick(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """Nucleus sampling from (vocabulary,) logits; greedy at temperature 0."""
-    if temperature <= 0:
-        return int(logits.argmax())
-    probs, order = torch.softmax(logits / temperature, dim=-1).sort(descending=True)
-    probs = probs * ((probs.cumsum(-1) - probs) < top_p)
-    return int(order[torch.multinomial(probs, 1, generator=generator)])
