@@ -139,8 +139,8 @@ class Call:
         maps: row name -> (images, heads, Nq, N), filled before `Control.after`, for the rows asked for.
     """
 
-    def __init__(self, layer: str, attn: Any, seam: Seam, hidden: torch.Tensor) -> None:
-        self.layer, self.attn, self.seam = layer, attn, seam
+    def __init__(self, layer: str, attn: Any, seam: Seam, hidden: torch.Tensor, kernel: str = "sdpa") -> None:
+        self.layer, self.attn, self.seam, self._kernel = layer, attn, seam, kernel
         self.cross: bool = attn.is_cross_attention
         self.maps: dict[str, torch.Tensor] = {}
         self._hidden = hidden  # (rows * images, Nq, C)
@@ -157,7 +157,12 @@ class Call:
 
     def queries(self, span: slice) -> torch.Tensor:
         """The queries of some batch entries. Rows that attend to nothing need none, so the others may come alone."""
-        return self.query[span] if self._query is not None else _query(self.attn, self._hidden[span])
+        whole = span.start == 0 and span.stop >= self._hidden.shape[0]  # then they are kept: a control may ask for them again
+        return self.query[span] if whole or self._query is not None else _query(self.attn, self._hidden[span])
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Attention by the layer's scale and kernel, for a control that adds one: (b, heads, Nq, d) with (b, heads, N, d) twice."""
+        return kernels.attend(self._kernel, query, key, value, self.attn.scale)
 
     def has(self, *names: str) -> bool:
         """Whether all these rows are in the batch."""
@@ -248,7 +253,7 @@ class SeamProcessor:
                 raise ConfigError(
                     f"The batch has {hidden_states.shape[0]} entries, the seam {len(seam.rows)}x{seam.images}."
                 )
-            out = self._through(Call(self.layer, attn, seam, hidden_states))
+            out = self._through(Call(self.layer, attn, seam, hidden_states, self.kernel))
         out = out.transpose(1, 2).flatten(2)  # (batch, Nq, heads * d)
         out = attn.to_out[1](attn.to_out[0](out))
         if attn.residual_connection:

@@ -1,0 +1,74 @@
+"""A preset like `open` at miniature numbers, with random weights in the published layouts: folders that the real loaders read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+TEXT, SEEN, SHARED = 32, 48, 40  # widths: of the text, of the image encoder, of its projection
+SIDE, PATCHES = 32, 17  # px of the image encoder's input; 4 x 4 patches and the class token
+SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                 set_alpha_to_one=False, steps_offset=1, prediction_type="epsilon")
+UNET = dict(sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64), norm_num_groups=8,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=4)
+VAE = dict(sample_size=32, block_out_channels=(16, 16), layers_per_block=1, latent_channels=4, norm_num_groups=8,
+           down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
+WORDS = dict(hidden_size=TEXT, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=16, projection_dim=TEXT)
+VISION = dict(hidden_size=SEEN, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, image_size=SIDE, patch_size=8, projection_dim=SHARED)
+
+
+def tokenizer() -> CLIPTokenizer:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocab = [*letters, *(c + "</w>" for c in letters), ",</w>", "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocab)}, merges=[], model_max_length=16)
+
+
+def modules(seed: int = 0) -> dict[str, object]:
+    """By their folders' names."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        words = tokenizer()
+        about = CLIPTextConfig(vocab_size=len(words), bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, **WORDS)
+        return {"unet": UNet2DConditionModel(cross_attention_dim=TEXT, **UNET).eval(), "vae": AutoencoderKL(**VAE).eval(),
+                "text_encoder": CLIPTextModel(about).eval(), "tokenizer": words, "scheduler": DDIMScheduler(**SCHEDULER),
+                "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)).eval()}
+
+
+def published(widths: list[int], plus: bool, seed: int = 0) -> dict[str, Tensor]:
+    """An adapter's tensors as published: of kind plus (hidden 64, 4 layers, 6 tokens) or plain (4 tokens), none of them zero.
+
+    Args:
+        widths: of the cross-attention layers, in the UNet's order.
+    """
+    generator, hidden = torch.Generator().manual_seed(seed), 64
+
+    def some(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator) / shape[-1] ** 0.5
+
+    found = {f"ip_adapter.{2 * n + 1}.{part}.weight": 2 * some(inner, TEXT) for n, inner in enumerate(widths) for part in ("to_k_ip", "to_v_ip")}
+    norm = lambda name, width: {f"image_proj.{name}.weight": 1 + some(width), f"image_proj.{name}.bias": some(width)}  # noqa: E731
+    linear = lambda name, out, into: {f"image_proj.{name}.weight": some(out, into), f"image_proj.{name}.bias": some(out)}  # noqa: E731
+    if not plus:
+        return found | linear("proj", 4 * TEXT, SHARED) | norm("norm", TEXT)
+    found |= {"image_proj.latents": some(1, 6, hidden)} | linear("proj_in", hidden, SEEN) | linear("proj_out", TEXT, hidden) | norm("norm_out", TEXT)
+    for n in range(4):
+        layer = f"layers.{n}"
+        found |= norm(f"{layer}.0.norm1", hidden) | norm(f"{layer}.0.norm2", hidden) | norm(f"{layer}.1.0", hidden)
+        for name, out, into in (("0.to_q", hidden, hidden), ("0.to_kv", 2 * hidden, hidden), ("0.to_out", hidden, hidden),
+                                ("1.1", 4 * hidden, hidden), ("1.3", hidden, 4 * hidden)):
+            found[f"image_proj.{layer}.{name}.weight"] = some(out, into)
+    return found
+
+
+def widths(unet: UNet2DConditionModel) -> list[int]:
+    return [unet.get_submodule(name.removesuffix(".processor")).inner_dim for name in unet.attn_processors if "attn2" in name]
+
+
+def write_adapter(path: Path, tensors: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
