@@ -60,8 +60,8 @@ class Mixed:
     png: bytes
     mix: Mix
     metadata: dict[str, Any]
-    subject: float  # DINO similarity to the nearest photo of the subject, 0 to 1
-    sources: tuple[float, ...]  # CLIP similarity to each source, 0 to 1
+    subject: float  # similarity to the nearest photo of the subject (the papers' presets: DINO), 0 to 1
+    sources: tuple[float | None, ...]  # CLIP similarity to each source, 0 to 1; None: words that this preset cannot compare with
     advice: str = ""  # far from the subject: which way to move
 
 

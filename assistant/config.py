@@ -62,6 +62,60 @@ class LanguageConfig:
 
 
 @dataclass(frozen=True)
+class ClipVisionConfig:
+    """One CLIP image encoder, whose patch features stand for E(x) and whose global embedding is F(w)."""
+
+    clip: Mapping[str, Any]  # transformers.CLIPVisionConfig; its projection_dim is d_F
+
+    @property
+    def patch_tokens(self) -> int:
+        """Tokens of E(x), the class token first."""
+        return (self.clip["image_size"] // self.clip["patch_size"]) ** 2 + 1
+
+    @property
+    def patch_width(self) -> int:
+        return self.clip["hidden_size"]
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """Any language model with a chat template, which writes the explanation and the prompt; its sizes are its folder's business."""
+
+    max_new_tokens: int = 200
+    context: int = 4096  # tokens kept of a conversation, the rules and examples included
+
+    def __post_init__(self) -> None:
+        _require(0 < self.max_new_tokens < self.context, f"A reply of {self.max_new_tokens} tokens does not fit a context of {self.context}.",
+                 "Make the context longer.")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """One published IP-Adapter (control/ip_adapter.py)."""
+
+    file: str  # in the preset's folder "adapters"
+    plus: bool  # reads patch features, for E(x); else the global embedding, for F(w)
+    tokens: int  # image tokens
+    unit: float  # scale in attention, for each unit of what steers it: a request's `keep_subject`, or how much F(w) counts
+    hidden: int = 768  # width of a plus adapter's resampler
+    depth: int = 4  # and its layers
+
+
+@dataclass(frozen=True)
+class AdaptersConfig:
+    """What draws in CAFE's place where nothing was trained for it: two adapters on the base model, and what every prompt is told."""
+
+    subject: AdapterConfig  # E(x)
+    semantics: AdapterConfig  # F(w)
+    praise: str = ""  # ends every prompt; alone where there are no words
+    negative: str = ""  # what the unconditional row reads
+
+    def __post_init__(self) -> None:
+        _require(self.subject.plus and not self.semantics.plus, "The subject's adapter reads patch features, the other the global embedding.",
+                 "Name a plus adapter for the subject, and a plain one for the semantics.")
+
+
+@dataclass(frozen=True)
 class GuessConfig:
     """What a first guess (decoder/first_guess.py) reads: how many there are of each name."""
 

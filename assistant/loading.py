@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from . import weights
 from .config import AssistantConfig
+from .drawers.cafe import CafeDrawer
 from .errors import DeviceError
 from .messages import Photo, ReadySubject
 from .parts import require
@@ -95,4 +96,5 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     language = weights.load_language(config, folder, kind).to(where)
     decoder = weights.load_cafe(config, folder, attention, kind).to(where, kind)
     base = weights.load_base(config, folder, attention, decoder.first_guess, kind).to(where, kind)
-    return Assistant(config, vision, language, decoder, short, ready_subjects(folder), (base, weights.base_identity(folder)))
+    drawer = CafeDrawer(vision, language, decoder, config.picture_tokens, config.decoder.noise)
+    return Assistant(config, drawer, short, ready_subjects(folder), (base, weights.base_identity(folder)))

@@ -1,19 +1,17 @@
-"""One way through: Request -> E(x) -> words -> H(s) -> Conditioning -> latents -> picture -> Reply, in numbered steps.
+"""One way through: Request -> what is seen -> words -> what is wished -> latents -> picture -> Reply, in numbered steps.
 
-Knows neither pages nor storage. One request at a time is drawn (the session holds the device); nothing here is changed by it
-but a small cache of E(x), which is a pure function of the photo.
+Knows neither pages nor storage, nor which networks see, speak and draw: that is the drawer's. One request at a time is drawn (the session holds the device); nothing here is changed by it
+but a small cache of what is seen, which is a pure function of the photo.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import io
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +26,14 @@ from .board import MixEvent, MixRequest, Sketch
 from .concepts.answer import answer, wish_of
 from .concepts.strips import strip
 from .concepts.teaching import Teacher
-from .conditioning import Conditioning
 from .config import AssistantConfig
-from .control.cafe import Cafe
-from .decoder.attention import Seam
 from .decoder.diffusion import Diffusion
-from .decoder.rows import cafe_plan
 from .decoder.sampling import Denoised
+from .drawers.drawer import Drawer, Said, Seen
 from .errors import InputError
 from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from .mixing.engine import Mixing
-from .mllm.language import LanguageModel, Spoken
-from .mllm.vision import Vision, pad_square, pixels
+from .mllm.vision import pad_square, pixels
 from .png import write_png
 from .strip import StripEvent, StripRequest
 
@@ -48,27 +42,20 @@ _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0,
            "preview_every": (0, 100), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the encoders say of one photo."""
-
-    patches: Tensor  # E(x), (1, 257, d_E)
-    semantics: Tensor  # F(x), (1, d_F)
-
-
 class Assistant:
-    """The engine: CAFE's language side and decoder behind `messages.Engine`.
+    """The engine: a drawer behind `messages.Engine`.
 
     Args:
         weights: short hash of the weight files; part of every picture's metadata.
         base: the text-to-image model that draws from words alone and with learned concepts, and its hash; None: neither.
     """
 
-    def __init__(self, config: AssistantConfig, vision: Vision, language: LanguageModel, decoder: Diffusion, weights: str,
-                 subjects: tuple[ReadySubject, ...] = (), base: tuple[Diffusion, str] | None = None) -> None:
-        self.config, self.vision, self.language, self.decoder = config, vision, language, decoder
+    def __init__(self, config: AssistantConfig, drawer: Drawer, weights: str, subjects: tuple[ReadySubject, ...] = (),
+                 base: tuple[Diffusion, str] | None = None) -> None:
+        self.config, self.drawer, self.decoder = config, drawer, drawer.decoder
+        self.vision, self.language = drawer.vision, drawer.language
         self.weights, self.subjects, self.base = weights, subjects, base[0] if base is not None else None
-        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._seen: OrderedDict[str, Seen | None] = OrderedDict()
         self._mixing = Mixing(self)
         self.teacher = Teacher(*base, config.decoder.image_size, self.kinds, config.decoder.steps) if base is not None else None
 
@@ -79,11 +66,11 @@ class Assistant:
         return EngineInfo(self.config.name, device, self.config.decoder.image_size, self.config.notice, self.weights, self.subjects,
                           self.config.decoder.steps)
 
-    def see(self, photo: Photo) -> Seen:
-        """E(x) and F(x), computed once per photo."""
+    def see(self, photo: Photo) -> Seen | None:
+        """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""
         if photo.sha256 not in self._seen:
             x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
-            self._seen[photo.sha256] = Seen(self.vision.patches(x).float(), self.vision.semantics(x).float())
+            self._seen[photo.sha256] = self.drawer.look(x)
             while len(self._seen) > 32:
                 self._seen.popitem(last=False)
         return self._seen[photo.sha256]
@@ -113,35 +100,29 @@ class Assistant:
         photo, history = _subject(request)
         seen = self.see(photo) if photo is not None else None
 
-        # 3. words, and s -> H(s); or F(w); or an earlier picture's own
-        spoken = Spoken()
-        semantics: Tensor | None = None
+        # 3. words, and what they wish for; or a picture in their place; or an earlier picture's own
+        said = Said()
         if request.redraw is not None:
-            spoken.text, semantics = _from_metadata(request.redraw, self.decoder.device)
-            yield Words(spoken.text)
+            said.text, said.wish = self._recall(request.redraw)
+            yield Words(said.text)
         elif request.like is not None:
-            semantics = self.see(request.like).semantics
+            said.wish = self.drawer.like(self.known(request.like), request.text)
         else:
-            text = request.text.strip() or DEFAULT_WISH
-            prompt = self.language.builder.build([(t.user, t.reply, t.drew) for t in history], text, seen is not None,
-                                                 self.config.picture_tokens)
-            chance = torch.Generator("cpu").manual_seed(seed)
-            for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, settings.temperature, chance, cancel):
+            text, chance = request.text.strip() or DEFAULT_WISH, torch.Generator("cpu").manual_seed(seed)
+            for delta in self.drawer.speak(history, text, seen, said, settings.temperature, chance, cancel):
                 seconds.setdefault("first_word", time.monotonic() - started)
                 yield Words(delta)
-            if spoken.hidden is not None:
-                semantics = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
         seconds["words"] = time.monotonic() - started
 
         # 4. an answer in words only
-        if seen is None or semantics is None or spoken.stopped or cancel.is_set():
-            yield Reply(spoken.text, None, seed, settings, {}, {}, seconds, stopped=spoken.stopped or cancel.is_set())
+        stopped = said.stopped or cancel.is_set()
+        if said.wish is None or stopped or (seen is None and self.drawer.needs_photo):
+            yield Reply(said.text, None, seed, settings, {}, {}, seconds, stopped=stopped)
             return
 
         # 5. the picture
-        condition = Conditioning(patches=seen.patches, semantics=semantics)
         denoised: Denoised | None = None
-        for item in self._draw(condition, settings, seed, cancel):
+        for item in self._draw([seen] if seen is not None else [], said.wish, settings, seed, cancel):
             if isinstance(item, Denoised):
                 denoised = item
             else:
@@ -150,10 +131,9 @@ class Assistant:
         seconds["picture"] = time.monotonic() - started - seconds["words"]
 
         # 6. what is needed to draw it again, written into the file itself
-        metadata = self._metadata(request, photo, spoken.text, settings, semantics, denoised)
-        reply = Reply(spoken.text, write_png(picture, metadata), seed, settings, metadata,
-                      {} if denoised.stopped else self._likeness(picture, seen, semantics), seconds, denoised.stopped)
-        yield reply
+        metadata = self._metadata(request, photo, said, settings, denoised)
+        likeness = {} if denoised.stopped else self._likeness(picture, seen, said.wish)
+        yield Reply(said.text, write_png(picture, metadata), seed, settings, metadata, likeness, seconds, denoised.stopped)
 
     def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]:
         """A prompt with an ICO concept over several lambdas, as one batch from one seed: yield Progress, then exactly one StripReply.
@@ -192,35 +172,42 @@ class Assistant:
         metadata = {**one.metadata, "prompt": request.text, "reply": request.say}
         picture = np.asarray(Image.open(io.BytesIO(one.png)))
         yield Reply(request.say, write_png(picture, metadata), event.seed, event.settings, metadata,
-                    {"subject": one.subject, "reference": max(one.sources, default=0.0)}, {"picture": event.seconds}, event.stopped)
+                    {"subject": one.subject, "reference": max((v for v in one.sources if v is not None), default=0.0)}, {"picture": event.seconds}, event.stopped)
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
         """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
         return self._mixing.imagine(words, check(settings), cancel)
 
-    def _draw(self, condition: Conditioning, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
+    def _draw(self, subject: Sequence[Seen], wish: Any, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
         """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
         def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
             def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
                 preview = None if estimate is None else write_png(np.asarray(self.decoder.decode_preview(estimate)[0]))
                 emit(Progress(step, steps, preview))
 
-            plan = cafe_plan(settings.keep_subject, settings.follow_words, condition.patches is not None, condition.semantics is not None)
-            seam = Seam(condition.tokens(), condition.vectors(), (Cafe(self.decoder.semantic_values),))
-            guess = None
-            if self.decoder.first_guess is not None:
-                guess = self.decoder.first_guess(condition.patches, condition.semantics, settings.keep_subject, settings.follow_words)
-            return self.decoder.sample(plan, seam, [seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop,
-                                       self.config.decoder.noise, guess)
+            prepared = self.drawer.prepare(subject, wish, settings, [seed])
+            return prepared.draw(settings.steps, settings.scheduler, on_step, settings.preview_every, stop)
 
         return events_of(work, cancel)
 
-    def _metadata(self, request: Request, photo: Photo, text: str, settings: Settings, semantics: Tensor,
-                  denoised: Denoised) -> dict[str, Any]:
-        vector = semantics[0].cpu().numpy().astype("<f4").tobytes()
-        return {**self._stamp(), "method": "CAFE", **dataclasses.asdict(settings), "prompt": request.text, "reply": text, "reference": photo.sha256,
-                "like": request.like.sha256 if request.like else None, "steps_done": denoised.steps_done,
-                "stopped": denoised.stopped, "semantics": base64.b64encode(vector).decode()}
+    def _metadata(self, request: Request, photo: Photo | None, said: Said, settings: Settings, denoised: Denoised) -> dict[str, Any]:
+        return {**self._stamp(), "method": self.drawer.method, **dataclasses.asdict(settings), "prompt": request.text, "reply": said.text,
+                "reference": photo.sha256 if photo else None, "like": request.like.sha256 if request.like else None,
+                "steps_done": denoised.steps_done, "stopped": denoised.stopped, **self.drawer.note(said.wish)}
+
+    def _recall(self, metadata: Any) -> tuple[str, Any]:
+        """The reply and the wish of an earlier picture."""
+        try:
+            return str(metadata["reply"]), self.drawer.recall(metadata)
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
+
+    def known(self, photo: Photo) -> Seen:
+        """As `see`, where nothing can be done without. Raises InputError."""
+        seen = self.see(photo)
+        if seen is None:
+            raise InputError("This preset does not look at pictures.", "Say it in words, or start another preset.")
+        return seen
 
     def _stamp(self) -> dict[str, Any]:
         return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights}
@@ -237,12 +224,15 @@ class Assistant:
             chances.append(guess.subject(self.vision.patches(x)[:, 0].float())["kind"].softmax(1)[0])
         return [(nouns[int(c.argmax())], float(c.max())) for c in chances]
 
-    def _likeness(self, picture: np.ndarray, seen: Seen, semantics: Tensor) -> dict[str, float]:
-        """How near the picture is: to the subject, by E's class tokens; to the words, by F against H(s). 0 to 1."""
-        x = pixels([Image.fromarray(picture)]).to(self.decoder.device)
-        subject = F.cosine_similarity(self.vision.patches(x)[:, 0].float(), seen.patches[:, 0])
-        words = F.cosine_similarity(self.vision.semantics(x).float(), semantics)
-        return {"subject": round(float(subject.clamp(0, 1)), 3), "words": round(float(words.clamp(0, 1)), 3)}
+    def _likeness(self, picture: np.ndarray, seen: Seen | None, wish: Any) -> dict[str, float]:
+        """How near the picture is, 0 to 1: to the subject, by what tells subjects apart; to what was meant, by F. As far as it can be told."""
+        if seen is None:
+            return {}
+        shown, meant = self.drawer.look(pixels([Image.fromarray(picture)]).to(self.decoder.device)), self.drawer.meant(wish)
+        found = {"subject": F.cosine_similarity(self.drawer.trait(shown), self.drawer.trait(seen))}
+        if meant is not None:
+            found["words"] = F.cosine_similarity(shown.semantics, meant)
+        return {name: round(float(value.clamp(0, 1)), 3) for name, value in found.items()}
 
 
 def check(settings: Settings) -> Settings:
@@ -270,15 +260,6 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
         if request.history[i].photo is not None:
             return request.history[i].photo, request.history[i:]
     return None, request.history
-
-
-def _from_metadata(metadata: Any, device: torch.device) -> tuple[str, Tensor]:
-    """The reply and H(s) of an earlier picture."""
-    try:
-        vector = np.frombuffer(base64.b64decode(metadata["semantics"]), "<f4")
-        return str(metadata["reply"]), torch.from_numpy(vector.copy())[None].to(device)
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",

@@ -145,10 +145,10 @@ def test_a_film_goes_there_and_back():
 
 def test_advice_says_which_way_to_move_only_when_the_subject_is_lost():
     mix = Mix((X,), (Source(W1), Source(W2, weight=0.2)), 0.9)
-    assert advice(mix, 0.8, (0.3, 0.2), 2.0) == ""
-    assert "more like reference 1 than like your subject" in advice(mix, 0.65, (0.8, 0.2), 2.0)
-    assert "Move alpha or reference 1's weight down" in advice(mix, 0.3, (0.2, None), 2.0)
-    assert "Keep the subject" in advice(replace(mix, alpha=0.1), 0.3, (None, None), 2.0)
+    assert advice(mix, 0.8, (0.3, 0.2), 2.0, 0.45) == ""
+    assert "more like reference 1 than like your subject" in advice(mix, 0.65, (0.8, 0.2), 2.0, 0.45)
+    assert "Move alpha or reference 1's weight down" in advice(mix, 0.3, (0.2, None), 2.0, 0.45)
+    assert "Keep the subject" in advice(replace(mix, alpha=0.1), 0.3, (None, None), 2.0, 0.45)
 
 
 # on the miniature's weights, and without its first guess as full size is

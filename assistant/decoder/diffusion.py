@@ -33,6 +33,7 @@ class Diffusion:
         first_guess: the miniature's `FirstGuess`, or None; kept here for the same reason.
         text_reader: the `TextReader` through which a first guess is made of words, or None.
         guess_left: share of the timesteps that are left after a first guess.
+        adapters: by name, or None; kept here because they move with the UNet.
 
     Raises:
         ConfigError: modules that do not fit each other.
@@ -52,6 +53,7 @@ class Diffusion:
         first_guess: nn.Module | None = None,
         text_reader: nn.Module | None = None,
         guess_left: float = 1.0,
+        adapters: nn.ModuleDict | None = None,
     ) -> None:
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
@@ -64,12 +66,13 @@ class Diffusion:
         self.text_encoder, self.tokenizer, self.semantic_values = text_encoder, tokenizer, semantic_values
         self.preview, self.first_guess, self.text_reader, self.guess_left = preview, first_guess, text_reader, guess_left
         self.device = unet.device  # that the UNet computes on; its weights may be elsewhere between calls
+        self.adapters = adapters
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Diffusion:
         """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
-        for module in (self.unet, self.semantic_values, self.text_encoder, self.first_guess, self.text_reader):
+        for module in (self.unet, self.semantic_values, self.text_encoder, self.first_guess, self.text_reader, self.adapters):
             if module is None:
                 continue
             module.to(device)

@@ -1,12 +1,11 @@
-"""MixRequest -> E and F of its pictures, once -> one batch of mixes -> pictures with their nearness. Knows no storage, no page."""
+"""MixRequest -> what is seen in its pictures, once -> one batch of mixes -> pictures with their nearness. Knows no storage, no page."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,18 +14,17 @@ from torch import Tensor
 
 from ..background import events_of
 from ..board import MOST_CELLS, Mixed, MixEvent, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients
-from ..conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
-from ..control.cafe import Cafe
+from ..conditioning import EMPTY, TEXT
 from ..decoder.attention import Seam
-from ..decoder.rows import cafe_plan, text_plan
+from ..decoder.rows import text_plan
 from ..decoder.sampling import Denoised
+from ..drawers.drawer import Seen
 from ..errors import InputError
 from ..messages import Cancel, Photo, Progress, Settings
-from ..mllm.language import Spoken
 from ..png import write_png
 from .film import film
 from .nearness import advice, similarities
-from .vectors import blend, subject_semantics, subject_tokens
+from .vectors import subject_semantics
 
 if TYPE_CHECKING:
     from ..pipeline import Assistant
@@ -40,42 +38,35 @@ DECODED = 4  # pictures decoded at a time: more do not fit a processor's cache, 
 class Heard:
     """What a request's pictures and words come to; the same for all of its mixes."""
 
-    patches: Tensor  # E(x) to attend to, (1, 257 * photos, d_E)
-    lead: Tensor  # E's class token for a first guess, (1, 1, d_E)
-    photos: list[Tensor]  # E's class token of each photo of the subject, (1, d_E)
+    subject: list[Seen]  # its photos
     own: Tensor  # F(x), (1, d_F)
-    sources: list[Tensor]  # F(w_i) or H(s), (1, d_F)
-    rivals: list[Tensor | None]  # E's class token of each w_i, (1, d_E); None for words
+    sources: list[Tensor | str]  # F(w_i), (1, d_F), or what the drawer heard in words
+    rivals: list[Tensor | None]  # what tells each w_i apart, (1, d); None for words
 
 
 class Mixing:
-    """Draws boards with an assistant's encoders and decoder. Keeps nothing but H(s) of the last sentences."""
+    """Draws boards with an assistant's drawer. Keeps nothing but what was heard in the last sentences."""
 
     def __init__(self, assistant: Assistant) -> None:
         self.assistant = assistant
-        self._said: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._said: OrderedDict[tuple[str, str], Tensor | str] = OrderedDict()
 
     def hear(self, request: MixRequest, cancel: Cancel) -> Heard:
         """E, F and H(s) of everything on the board, each computed once."""
-        first = request.mixes[0]
-        seen = [self.assistant.see(photo) for photo in first.subjects]
-        patches, lead = subject_tokens([s.patches for s in seen])
-        pictures = [None if s.photo is None else self.assistant.see(s.photo) for s in first.sources]
-        vectors = [self._words(source, first.subjects[0], cancel) if w is None else w.semantics for source, w in zip(first.sources, pictures)]
-        return Heard(patches, lead, [s.patches[:, 0] for s in seen], subject_semantics([s.semantics for s in seen]), vectors,
-                     [None if w is None else w.patches[:, 0] for w in pictures])
+        first, drawer = request.mixes[0], self.assistant.drawer
+        seen = [self.assistant.known(photo) for photo in first.subjects]
+        pictures = [None if s.photo is None else self.assistant.known(s.photo) for s in first.sources]
+        sources = [self._words(source, first.subjects[0], cancel) if w is None else w.semantics for source, w in zip(first.sources, pictures)]
+        return Heard(seen, subject_semantics([s.semantics for s in seen]), sources, [None if w is None else drawer.trait(w) for w in pictures])
 
-    def _words(self, source: Source, subject: Photo, cancel: Cancel) -> Tensor:
-        """H(s) of a sentence about the subject, without chance: a sentence means the same each time. (1, d_F)"""
+    def _words(self, source: Source, subject: Photo, cancel: Cancel) -> Tensor | str:
+        """A sentence about the subject, without chance: it means the same each time."""
         key, words = (subject.sha256, source.words.strip()), source.words.strip()
         if key not in self._said:
-            one, spoken = self.assistant, Spoken()
-            prompt = one.language.builder.build([], words, True, one.config.picture_tokens)
-            for _ in one.language.stream(prompt, one.see(subject).patches, spoken, 0.0, torch.Generator("cpu").manual_seed(0), cancel):
-                pass
-            if spoken.hidden is None:
+            heard = self.assistant.drawer.hear(words, self.assistant.known(subject), cancel)
+            if heard is None:
                 raise InputError(f"“{words[:60]}” does not say what to draw.", "Say where it should be, or how it should look.")
-            self._said[key] = one.vision.at_norm(one.language.semantics(spoken.hidden).float())
+            self._said[key] = heard
             while len(self._said) > 64:
                 self._said.popitem(last=False)
         return self._said[key]
@@ -88,32 +79,23 @@ class Mixing:
             check(one)
         settings, started = request.settings, time.monotonic()
         heard = self.hear(request, cancel)
-        vectors = blend(heard.own, heard.sources, [coefficients(m) for m in request.mixes])  # (B, d_F)
+        wish = self.assistant.drawer.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes])
 
         def work(emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
-            return self._denoise(heard, vectors, settings, emit, stop)
+            return self._denoise(heard, wish, settings, len(request.mixes), emit, stop)
 
         for item in events_of(work, cancel):
             if not isinstance(item, Denoised):
                 yield item
         done = item
         drawn = np.concatenate([self.assistant.decoder.decode(part) for part in done.latents.split(DECODED)])  # (B, H, W, 3)
-        pictures = self._told(request, settings, heard, vectors, drawn, done)
+        pictures = self._told(request, settings, heard, wish, drawn, done)
         yield MixReply(pictures, settings.seed, settings, time.monotonic() - started, done.stopped,
                        film(list(drawn)) if request.film and not done.stopped else None)
 
-    def _denoise(self, heard: Heard, vectors: Tensor, settings: Settings, emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
-        """All mixes in one batch and from one seed; E's keys and values are made once and shared by all of them."""
-        decoder, count = self.assistant.decoder, len(vectors)
-        plan = cafe_plan(settings.keep_subject, settings.follow_words)
-        seam = Seam({PATCHES: heard.patches}, {SEMANTICS: vectors}, (Cafe(decoder.semantic_values),))
-        guess = None
-        if decoder.first_guess is not None:
-            guess = decoder.first_guess(heard.lead.expand(count, -1, -1), vectors, settings.keep_subject, settings.follow_words)
-
-        def sample(steps: int, on_step: Any, every: int) -> Denoised:
-            return decoder.sample(plan, seam, [settings.seed] * count, steps, settings.scheduler, on_step, every, stop,
-                                  self.assistant.config.decoder.noise, guess)
+    def _denoise(self, heard: Heard, wish: Any, settings: Settings, count: int, emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
+        """All mixes in one batch and from one seed."""
+        decoder, prepared = self.assistant.decoder, self.assistant.drawer.prepare(heard.subject, wish, settings, [settings.seed] * count)
 
         def sketch(latents: Tensor) -> None:
             if count == 1:
@@ -122,8 +104,8 @@ class Mixing:
                 emit(Sketch(tuple(write_png(np.asarray(p)) for p in decoder.decode_preview(latents))))
 
         wanted = settings.preview_every > 0
-        if wanted and guess is None and settings.steps > 2 * QUICK:
-            sketch(sample(QUICK, None, 0).latents)
+        if wanted and prepared.guess is None and settings.steps > 2 * QUICK:
+            sketch(prepared.draw(QUICK, settings.scheduler, None, 0, stop).latents)
             wanted = False
 
         def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
@@ -131,7 +113,7 @@ class Mixing:
                 sketch(estimate)
             emit(Progress(step, steps))
 
-        return sample(settings.steps, on_step, 1 if wanted else 0)
+        return prepared.draw(settings.steps, settings.scheduler, on_step, 1 if wanted else 0, stop)
 
     @torch.no_grad()
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
@@ -147,25 +129,28 @@ class Mixing:
         return write_png(base.decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
 
     @torch.no_grad()
-    def _told(self, request: MixRequest, settings: Settings, heard: Heard, vectors: Tensor, drawn: np.ndarray, done: Denoised) -> tuple[Mixed, ...]:
+    def _told(self, request: MixRequest, settings: Settings, heard: Heard, wish: Any, drawn: np.ndarray, done: Denoised) -> tuple[Mixed, ...]:
         """The pictures as files, each with its board and its nearness."""
-        one = self.assistant
-        x = torch.from_numpy(drawn).to(one.decoder.device).permute(0, 3, 1, 2).float() / 255
-        looks, shown = one.vision.patches(x)[:, 0], one.vision.semantics(x)
-        subject = similarities(looks, heard.photos).amax(1)  # (B,)
-        near = similarities(shown, heard.sources)  # (B, n)
-        pictured = [t for t in heard.rivals if t is not None]
-        rivals = iter(similarities(looks, pictured).T.tolist())  # a list of B for each picture
-        by_source = [next(rivals) if t is not None else [None] * len(drawn) for t in heard.rivals]
+        one, drawer = self.assistant, self.assistant.drawer
+        shown = drawer.look(torch.from_numpy(drawn).to(one.decoder.device).permute(0, 3, 1, 2).float() / 255)
+        looks = drawer.trait(shown)
+        subject = similarities(looks, [drawer.trait(s) for s in heard.subject]).amax(1)  # (B,)
+
+        def by_source(found: Tensor, among: Sequence[Any], known: Callable[[Any], bool]) -> list[list[float | None]]:
+            """(B, number known) -> of each source its B values, None where it is not known."""
+            columns = iter(found.T.tolist())
+            return [next(columns) if known(a) else [None] * len(drawn) for a in among]
+
+        near = by_source(similarities(shown.semantics, [s for s in heard.sources if isinstance(s, Tensor)]), heard.sources,
+                         lambda s: isinstance(s, Tensor))
+        rivals = by_source(similarities(looks, [t for t in heard.rivals if t is not None]), heard.rivals, lambda t: t is not None)
         out = []
         for k, mix in enumerate(request.mixes):
-            vector = vectors[k].cpu().numpy().astype("<f4").tobytes()
-            metadata = {"software": "CAFE assistant", "preset": one.config.name, "weights": one.weights, "method": "CAFE, mixed (eq. 4)",
+            metadata = {"software": "CAFE assistant", "preset": one.config.name, "weights": one.weights, "method": f"{drawer.method}, mixed (eq. 4)",
                         **dataclasses.asdict(settings), "board": as_names(mix), "coefficients": list(coefficients(mix)), "reply": "",
-                        "reference": mix.subjects[0].sha256, "steps_done": done.steps_done, "stopped": done.stopped,
-                        "semantics": base64.b64encode(vector).decode()}
+                        "reference": mix.subjects[0].sha256, "steps_done": done.steps_done, "stopped": done.stopped, **drawer.note(wish, k)}
             likeness = round(float(subject[k]), 3)
-            out.append(Mixed(write_png(drawn[k], metadata), mix, metadata, likeness, tuple(round(v, 3) for v in near[k].tolist()),
-                             advice(mix, likeness, [r[k] for r in by_source], settings.keep_subject)))
+            out.append(Mixed(write_png(drawn[k], metadata), mix, metadata, likeness,
+                             tuple(None if n[k] is None else round(n[k], 3) for n in near),
+                             advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, drawer.far)))
         return tuple(out)
-

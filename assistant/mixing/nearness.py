@@ -10,8 +10,6 @@ from torch import Tensor
 
 from ..board import Mix, coefficients
 
-FAR = 0.45  # DINO similarity: of 128 held-out individuals 4 % look less like themselves in another scene, of others 98 % do
-
 
 def similarities(seen: Tensor, known: Sequence[Tensor]) -> Tensor:
     """Cosines in [0, 1] of (B, d) with each of n (1, d): (B, n); what points away counts as 0."""
@@ -20,17 +18,17 @@ def similarities(seen: Tensor, known: Sequence[Tensor]) -> Tensor:
     return (F.normalize(seen.float(), dim=-1) @ F.normalize(torch.cat(list(known)).float(), dim=-1).T).clamp(0, 1)
 
 
-def advice(mix: Mix, subject: float, rivals: Sequence[float | None], keep_subject: float) -> str:
+def advice(mix: Mix, subject: float, rivals: Sequence[float | None], keep_subject: float, far: float) -> str:
     """One sentence when a picture is far from its subject, with the way to move; else nothing.
 
     Args:
-        subject: DINO similarity to the subject. rivals: to each source's picture, None for words.
-        keep_subject: E's strength as drawn with.
+        subject: similarity to the subject. rivals: to each source's picture, None for words.
+        keep_subject: E's strength as drawn with. far: similarity below which the subject is lost.
     """
     others = [(value, k) for k, value in enumerate(rivals, 1) if value is not None and mix.sources[k - 1].on]
     nearest = max(others, default=None)
     lost = nearest is not None and nearest[0] > subject
-    if subject >= FAR and not lost:
+    if subject >= far and not lost:
         return ""
     told = f"This looks more like reference {nearest[1]} than like your subject" if lost else "This is far from your subject"
     told = f"{told} (likeness {100 * subject:.0f} %)."

@@ -27,7 +27,7 @@ class Cell:
     weights: tuple[float, ...]
     on: tuple[bool, ...]
     subject: float = 0.0  # DINO similarity to it
-    sources: tuple[float, ...] = ()  # CLIP similarity to each reference
+    sources: tuple[float | None, ...] = ()  # CLIP similarity to each reference, None where it cannot be told
     advice: str = ""
 
 
