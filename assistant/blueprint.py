@@ -9,24 +9,29 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from .config import AssistantConfig
+from .config import AssistantConfig, VisionConfig
 from .control.cafe import SemanticValues
+from .drawers.words import adapters_of
 from .mllm.language import Bridge
 from .weights import build_clip
 
 
 def build(config: AssistantConfig, device: torch.device | str = "meta") -> dict[str, nn.Module]:
-    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), unet, text, vae; float32, frozen.
+    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, adapters, unet, text, vae;
+    float32, frozen. A language model that only its folder describes is none of them.
 
     What the preset does not have is left out, and so is a first guess. Weights are those of the libraries' own initialisation, drawn from
     the global random state: to be used where no numbers matter.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
+    from transformers import (CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model,
+                              LlamaConfig, LlamaForCausalLM)
 
     d, v, m = config.decoder, config.vision, config.language
     parts: dict[str, Callable[[], nn.Module]] = {}
-    if v is not None and m is not None:
+    if config.adapters is not None:
+        parts |= {"image_encoder": lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**v.clip))}
+    elif isinstance(v, VisionConfig):
         parts |= {"dino": lambda: Dinov2Model(Dinov2Config(**v.dino)), "clip": lambda: build_clip(v.clip),
                   "llama": lambda: LlamaForCausalLM(LlamaConfig(**m.llama)), "bridge": lambda: Bridge(m, v.patch_width),
                   "cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
@@ -34,6 +39,8 @@ def build(config: AssistantConfig, device: torch.device | str = "meta") -> dict[
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
     with torch.device(device), _quiet():
         made = {name: make().eval().requires_grad_(False) for name, make in parts.items()}
+        if config.adapters is not None:
+            made["adapters"] = adapters_of(made["unet"], config.adapters, v).eval().requires_grad_(False)
         if "cafe" in made:
             made["values"] = SemanticValues.of(made["cafe"], m.semantic_width).eval().requires_grad_(False)
     return made

@@ -81,6 +81,7 @@ class ClipVisionConfig:
 class ChatConfig:
     """Any language model with a chat template, which writes the explanation and the prompt; its sizes are its folder's business."""
 
+    folder: str = "llm"  # in the preset's, or anywhere
     max_new_tokens: int = 200
     context: int = 4096  # tokens kept of a conversation, the rules and examples included
 
@@ -187,13 +188,15 @@ class Source:
 
 @dataclass(frozen=True)
 class AssistantConfig:
-    """Everything one preset is. One without vision and language draws from words and learned concepts alone."""
+    """Everything one preset is. One without vision and language draws from words and learned concepts alone; one with adapters, as CAFE
+    does, but by published weights."""
 
     name: str
-    vision: VisionConfig | None
-    language: LanguageConfig | None
+    vision: VisionConfig | ClipVisionConfig | None
+    language: LanguageConfig | ChatConfig | None
     decoder: DecoderConfig
     notice: str  # the page's one sentence about this size of model
+    adapters: AdaptersConfig | None = None  # with a ClipVisionConfig: what draws where CAFE's own layers are not trained
     nouns: tuple[str, ...] = ()  # what the first guess calls the kinds of things, in its own order
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
@@ -209,7 +212,9 @@ class AssistantConfig:
         _require((self.vision is None) == (self.language is None), "Vision and language come together.", "Give both or neither.")
         _require(not self.nouns or (guess is not None and guess.kinds == len(self.nouns)),
                  f"{len(self.nouns)} nouns do not name the first guess's kinds.", "Name each of them once.")
-        if self.vision is None:
+        _require(isinstance(self.vision, ClipVisionConfig) == (self.adapters is not None), "Adapters read what one CLIP image encoder sees.",
+                 "Give both or neither.")
+        if not isinstance(self.vision, VisionConfig):
             return
         clip = self.vision.clip
         width = clip["embed_dim"] if isinstance(clip, Mapping) else self.language.semantic_width

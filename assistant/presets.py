@@ -1,8 +1,14 @@
-"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone. Knows no torch."""
+"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN is made
+of published weights. Knows no torch."""
 
 from __future__ import annotations
 
-from .config import AssistantConfig, DecoderConfig, GuessConfig, LanguageConfig, Source, VisionConfig
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, GuessConfig, LanguageConfig,
+                     Source, VisionConfig)
 from .errors import ConfigError
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -110,7 +116,46 @@ FULL = AssistantConfig(
         "base": _SD2_SOURCE},
     trained={"bridge": "python -m assistant.training bridge --preset full", "cafe": "python -m assistant.training cafe --preset full"})
 
-PRESETS = {p.name: p for p in (MINIATURE, SD15, SD2, FULL)}
+OPEN = AssistantConfig(
+    name="open",
+    # CLIP ViT-H/14, 632,076,800; 257 x 1280 of its last layer but one, and 1 x 1024
+    vision=ClipVisionConfig(clip=dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, image_size=224,
+                                      patch_size=14, projection_dim=1024, hidden_act="gelu")),
+    language=ChatConfig(),
+    decoder=replace(SD15.decoder, steps=25, sampler="dpm++", guidance=7.5, guidance_unit=3.75),
+    adapters=AdaptersConfig(
+        subject=AdapterConfig("ip-adapter-plus_sd15.safetensors", plus=True, tokens=16, unit=0.3),  # 49,087,488
+        semantics=AdapterConfig("ip-adapter_sd15.safetensors", plus=False, tokens=4, unit=0.6),  # 22,319,616
+        praise="best quality, high quality",
+        negative="monochrome, lowres, bad anatomy, worst quality, low quality"),
+    notice="This is Stable Diffusion 1.5 with published adapters, at 512 pixels: photos are welcome. It keeps what your picture shows roughly, "
+           "not every detail, and the words come from a language model that does not see it.",
+    sources={
+        "base": SD15.sources["base"],
+        "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder"),
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models"),
+        # 1.5 B, Apache 2.0; larger ones speak better
+        "llm": Source(("Qwen/Qwen2.5-1.5B-Instruct",), ("*.json", "*.safetensors", "merges.txt"), gib=2.9)})
+
+PRESETS = {p.name: p for p in (MINIATURE, OPEN, SD15, SD2, FULL)}
+
+
+def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
+    """The same preset with another language model: a folder, or a hub id like "Qwen/Qwen2.5-7B-Instruct", which then is one of its sources.
+
+    Raises:
+        ConfigError: the preset's language model is not to be chosen, or the name is neither.
+    """
+    if not isinstance(config.language, ChatConfig):
+        raise ConfigError(f"The preset {config.name!r} takes no other language model.", "Name one with the preset open.")
+    others = {part: source for part, source in config.sources.items() if part != config.language.folder}
+    if Path(name).is_dir():
+        return replace(config, language=replace(config.language, folder=str(Path(name).resolve())), sources=others)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like Qwen/Qwen2.5-7B-Instruct.")
+    part = f"llm-{name.replace('/', '--')}"
+    source = Source((name,), ("*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template.jinja"), gib=0.0)
+    return replace(config, language=replace(config.language, folder=part), sources={**others, part: source})
 
 
 def preset(name: str) -> AssistantConfig:

@@ -15,11 +15,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..conditioning import EMPTY, TEXT
-from ..config import AdaptersConfig
-from ..control.ip_adapter import IpAdapter
+from ..config import AdaptersConfig, ClipVisionConfig
+from ..control.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
@@ -39,6 +39,14 @@ class Asked:
     prompts: tuple[tuple[tuple[str, float], ...], ...]  # of each picture: words, and how much they count
     semantics: Tensor | None = None  # F(w) or a mix, (b, d_F)
     shares: tuple[float, ...] = ()  # how much F(w) counts, of each picture
+
+
+def adapters_of(unet: nn.Module, about: AdaptersConfig, vision: ClipVisionConfig) -> nn.ModuleDict:
+    """Both adapters for a UNet2DConditionModel, with random weights."""
+    width = unet.config.cross_attention_dim
+    plus = plus_projection(vision.patch_width, width, about.subject.tokens, about.subject.hidden, about.subject.depth)
+    plain = plain_projection(vision.clip["projection_dim"], width, about.semantics.tokens)
+    return nn.ModuleDict({SUBJECT: Adapter.of(unet, plus), SEMANTICS: Adapter.of(unet, plain)})
 
 
 class WordsDrawer:
