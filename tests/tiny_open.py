@@ -7,8 +7,14 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
+from tokenizers import Tokenizer as Words
+from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import (CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection, LlamaConfig,
+                          LlamaForCausalLM, PreTrainedTokenizerFast)
+
+from assistant.config import AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig
+from assistant.mllm import chat
 
 TEXT, SEEN, SHARED = 32, 48, 40  # widths: of the text, of the image encoder, of its projection
 SIDE, PATCHES = 32, 17  # px of the image encoder's input; 4 x 4 patches and the class token
@@ -72,3 +78,42 @@ def widths(unet: UNet2DConditionModel) -> list[int]:
 def write_adapter(path: Path, tensors: dict[str, Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+CHATML = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+          "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+CONFIG = AssistantConfig(
+    name="open", vision=ClipVisionConfig(VISION), language=ChatConfig(max_new_tokens=12),
+    decoder=DecoderConfig(unet=UNET, vae=VAE, text=WORDS, scheduler=SCHEDULER, image_size=SIDE, steps=3, guidance_unit=2.0,
+                          latents_rgb=((0.3, 0.2, 0.2), (0.2, 0.3, 0.2), (-0.2, 0.2, 0.3), (-0.2, -0.3, -0.5))),
+    adapters=AdaptersConfig(AdapterConfig("plus.safetensors", True, 6, 0.4, hidden=64), AdapterConfig("plain.safetensors", False, 4, 0.6),
+                            praise="fine", negative="blur"),
+    notice="Tiny.")
+
+
+def speaker(seed: int = 0, template: str | None = CHATML) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """A language model that says nothing sensible, and a tokenizer with a chat template."""
+    raw = Words(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    raw.train_from_iterator([chat.RULES], trainers.BpeTrainer(vocab_size=400, special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False,
+                                                             initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    words = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"])
+    words.chat_template = template
+    about = LlamaConfig(vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+                        max_position_embeddings=4096, eos_token_id=words.eos_token_id, bos_token_id=None)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(about).eval(), words
+
+
+def write(folder: Path) -> Path:
+    """The whole preset as its loaders want it."""
+    parts = modules()
+    for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+        parts[name].save_pretrained(folder / "base" / name)
+    parts["image_encoder"].save_pretrained(folder / "image_encoder")
+    for seed, about in enumerate((CONFIG.adapters.subject, CONFIG.adapters.semantics)):
+        write_adapter(folder / "adapters" / about.file, published(widths(parts["unet"]), about.plus, seed))
+    for part in speaker():
+        part.save_pretrained(folder / CONFIG.language.folder)
+    return folder

@@ -63,7 +63,7 @@ class Adapter(nn.Module):
             WeightsError: a tensor that is missing, of another shape, not finite, or not of this adapter; `what` names the file.
         """
         remedy = "Take the adapter that the preset names, made for Stable Diffusion 1.5."
-        given = _ours(tensors)
+        given = self.renamed(tensors)
         for name, own in self.state_dict().items():
             there = given.pop(name, None)
             if there is None:
@@ -75,6 +75,27 @@ class Adapter(nn.Module):
             own.copy_(there)
         if given:
             raise WeightsError(f"The adapter {what} holds {_theirs(next(iter(given)))}, which this kind of adapter has no use for.", remedy)
+
+    @staticmethod
+    def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A file's tensors by the names that an adapter has for them; what is unknown keeps its own."""
+        found: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            layer = re.fullmatch(r"ip_adapter\.(\d*[13579])\.(to_[kv]_ip\.weight)", name)
+            if layer:
+                found[f"layers.{int(layer[1]) // 2}.{layer[2]}"] = tensor
+                continue
+            if not name.startswith("image_proj."):
+                found[name] = tensor
+                continue
+            inner = re.sub(r"^proj\.", "image_embeds.", name.removeprefix("image_proj."))
+            for theirs, ours in _RESAMPLER:
+                inner = re.sub(theirs, ours, inner)
+            if ".to_kv." in inner:
+                found |= {f"projection.{inner.replace('to_kv', part)}": half for part, half in zip(("to_k", "to_v"), tensor.chunk(2))}
+            else:
+                found[f"projection.{inner}"] = tensor
+        return found
 
 
 class IpAdapter(Control):
@@ -128,27 +149,6 @@ def plain_projection(semantic_width: int, text_width: int, tokens: int = 4) -> n
 def plus_projection(patch_width: int, text_width: int, tokens: int = 16, hidden: int = 768, depth: int = 4) -> nn.Module:
     """The Resampler: (b, 257, d_E) -> `tokens` image tokens of d_text."""
     return IPAdapterPlusImageProjection(patch_width, text_width, hidden, depth, _HEAD, hidden // _HEAD, tokens)
-
-
-def _ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published names -> the names in an `Adapter`; what is unknown keeps its own."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        layer = re.fullmatch(r"ip_adapter\.(\d*[13579])\.(to_[kv]_ip\.weight)", name)
-        if layer:
-            found[f"layers.{int(layer[1]) // 2}.{layer[2]}"] = tensor
-            continue
-        if not name.startswith("image_proj."):
-            found[name] = tensor
-            continue
-        inner = re.sub(r"^proj\.", "image_embeds.", name.removeprefix("image_proj."))
-        for theirs, ours in _RESAMPLER:
-            inner = re.sub(theirs, ours, inner)
-        if ".to_kv." in inner:
-            found |= {f"projection.{inner.replace('to_kv', part)}": half for part, half in zip(("to_k", "to_v"), tensor.chunk(2))}
-        else:
-            found[f"projection.{inner}"] = tensor
-    return found
 
 
 def _theirs(name: str) -> str:

@@ -165,6 +165,7 @@ def shown(whole: str) -> str:
 
 def _spoken(whole: str) -> str:
     """Without what a model thinks to itself beforehand."""
-    if not whole.lstrip().startswith("<think>"):
-        return whole
-    return whole.partition("</think>")[2]
+    head = whole.lstrip()
+    if head.startswith("<think>"):
+        return whole.partition("</think>")[2]
+    return "" if "<think>".startswith(head) else whole

@@ -1,0 +1,256 @@
+"""Preset `open`: every width on the meta device against what was published, and the whole engine at miniature numbers with random weights."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from assistant import published
+from assistant.blueprint import build, count
+from assistant.board import Mix, MixReply, MixRequest, Sketch, Source
+from assistant.conditioning import EMPTY, TEXT
+from assistant.control.ip_adapter import IpAdapter
+from assistant.decoder.attention import Seam, cross_layers
+from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.rows import text_plan
+from assistant.drawers.words import WordsDrawer
+from assistant.errors import ConfigError, InputError, WeightsError
+from assistant.messages import Photo, Progress, Reply, Request, Settings, Turn, Words
+from assistant.mllm.clip_vision import ClipVision
+from assistant.pipeline import Assistant
+from assistant.presets import OPEN, SD15, with_llm
+from tests import tiny_open as tiny
+
+QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
+
+
+def photo(seed: int, side: int = 40) -> Photo:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(out, "PNG")
+    return Photo(out.getvalue(), side, side, f"{seed:064d}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("open"))
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    drawer = published.load_drawer(tiny.CONFIG, folder)
+    return Assistant(tiny.CONFIG, drawer, "0" * 12, base=(drawer.decoder, "base"))
+
+
+def respond(engine, text: str = "a red cat in the snow", **request):
+    request.setdefault("settings", QUICK)
+    return list(engine.respond(Request(text, **request), threading.Event()))
+
+
+def drawn(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+# the engine
+
+def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
+    events = respond(engine, photo=photo(1))
+    reply = events[-1]
+    assert "".join(e.delta for e in events if isinstance(e, Words)) == reply.text != ""
+    assert [type(e) for e in events if not isinstance(e, Words)] == [Progress] * 3 + [Reply] and events[-3].preview
+    assert drawn(reply.png).shape == (32, 32, 3) and drawn(reply.png).std() > 1 and set(reply.likeness) == {"subject"}
+    told = json.loads(Image.open(io.BytesIO(reply.png)).text["assistant"])
+    assert told["method"] == "IP-Adapter" and told["seed"] == 4 and told["read"] == "a red cat in the snow" and told["reference"] == f"{1:064d}"
+
+
+def test_same_seed_same_reply_and_its_metadata_draws_it_again(engine, folder) -> None:
+    first = respond(engine, photo=photo(1))[-1]
+    other = published.load_drawer(tiny.CONFIG, folder)
+    second = respond(Assistant(tiny.CONFIG, other, "0" * 12), photo=photo(1))[-1]
+    assert first.text == second.text and first.png == second.png
+    told = json.loads(Image.open(io.BytesIO(first.png)).text["assistant"])
+    again = respond(engine, "", photo=photo(1), redraw=told)[-1]
+    assert again.text == first.text and np.array_equal(drawn(again.png), drawn(first.png))
+    assert not np.array_equal(drawn(respond(engine, "", photo=photo(1), redraw=told, settings=replace(QUICK, seed=5))[-1].png), drawn(first.png))
+
+
+def test_the_subject_the_words_and_both_strengths_are_heard(engine) -> None:
+    seen = drawn(respond(engine, photo=photo(1))[-1].png)
+    for other in (respond(engine, photo=photo(2)), respond(engine, "a blue car", photo=photo(1)),
+                  respond(engine, photo=photo(1), settings=replace(QUICK, keep_subject=0.5)),
+                  respond(engine, photo=photo(1), settings=replace(QUICK, follow_words=0.5))):
+        assert not np.array_equal(drawn(other[-1].png), seen)
+    without = [drawn(respond(engine, photo=photo(n), settings=replace(QUICK, keep_subject=0.0))[-1].png) for n in (1, 2)]
+    assert np.array_equal(*without), "a subject that is not kept is not seen"
+
+
+def test_a_follow_up_is_about_the_same_photo(engine) -> None:
+    history = (Turn("a red cat", "Here it is.", photo(1), True),)
+    reply = respond(engine, "now at night", history=history)[-1]
+    assert reply.png and reply.metadata["reference"] == f"{1:064d}"
+    assert reply.text != respond(engine, "now at night", photo=photo(1))[-1].text, "what was said before is read"
+
+
+def test_without_a_photo_and_without_a_prompt_it_only_speaks(engine) -> None:
+    assert respond(engine)[-1].png is None
+
+
+def test_another_picture_takes_the_words_place(engine) -> None:
+    one, two = (respond(engine, "", photo=photo(1), like=photo(n))[-1] for n in (2, 3))
+    assert one.text == "" and one.metadata["like"] == f"{2:064d}" and set(one.likeness) == {"subject", "words"}
+    assert not np.array_equal(drawn(one.png), drawn(two.png))
+
+
+def test_stopping_is_heard_while_speaking_and_while_drawing(engine) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert list(engine.respond(Request("a cat", photo(1), settings=QUICK), stop))[-1].stopped
+    stop = threading.Event()
+    for event in engine.respond(Request("a cat", photo(1), settings=replace(QUICK, steps=50)), stop):
+        if isinstance(event, Progress):
+            stop.set()
+    assert event.stopped and event.png and event.metadata["steps_done"] < 10
+
+
+def board(engine, *mixes: Mix, settings: Settings = QUICK) -> tuple[list, MixReply]:
+    *events, reply = engine.mix(MixRequest(mixes, settings), threading.Event())
+    return events, reply
+
+
+def test_a_board_mixes_pictures_by_the_global_adapter(engine) -> None:
+    mix = Mix((photo(1),), (Source(photo(2)), Source(photo(3))), 0.5)
+    cells = (replace(mix, alpha=0.0), mix, replace(mix, alpha=1.0))
+    events, together = board(engine, *cells)
+    assert [type(e) for e in events] == [Sketch] + [Progress] * 3 and all(0 <= v <= 1 for v in together.pictures[1].sources)
+    for cell, one in zip(cells, together.pictures):
+        alone = board(engine, cell)[1].pictures[0]
+        assert np.abs(drawn(alone.png).astype(int) - drawn(one.png)).max() <= 2
+    assert not np.array_equal(drawn(together.pictures[0].png), drawn(together.pictures[2].png))
+    liked = respond(engine, "", photo=photo(1), like=photo(2))[-1]
+    assert np.abs(drawn(board(engine, Mix((photo(1),), (Source(photo(2)),), 1.0))[1].pictures[0].png).astype(int) - drawn(liked.png)).max() <= 2
+
+
+def test_a_board_takes_sentences_as_prompts_that_count(engine) -> None:
+    mix = Mix((photo(1),), (Source(words="a blue car"), Source(photo(2), weight=0.5)), 1.0)
+    full = board(engine, replace(mix, sources=mix.sources[:1]))[1].pictures[0]
+    half, none = (board(engine, replace(mix, alpha=alpha))[1].pictures[0] for alpha in (0.5, 0.0))
+    assert half.sources[0] is None and 0 <= half.sources[1] <= 1
+    said = respond(engine, "", photo=photo(1), redraw={"reply": "", "prompts": [["a blue car", 1.0]]})[-1]
+    assert np.array_equal(drawn(full.png), drawn(said.png)), "alone and in full, a sentence is the prompt"
+    assert len({drawn(one.png).tobytes() for one in (full, half, none)}) == 3
+    again = respond(engine, "", photo=photo(1), redraw=json.loads(Image.open(io.BytesIO(half.png)).text["assistant"]))[-1]
+    assert np.abs(drawn(again.png).astype(int) - drawn(half.png)).max() <= 2
+
+
+def test_several_photos_of_the_subject_and_one_given_twice(engine) -> None:
+    one, twice, two = (board(engine, Mix(tuple(photo(n) for n in numbers)))[1].pictures[0] for numbers in ((1,), (1, 1), (1, 2)))
+    assert np.abs(drawn(one.png).astype(int) - drawn(twice.png)).max() <= 2 and not np.array_equal(drawn(one.png), drawn(two.png))
+
+
+def test_a_long_board_is_sketched_first(engine) -> None:
+    assert isinstance(board(engine, Mix((photo(1),)), settings=replace(QUICK, steps=9))[0][0], Sketch)
+
+
+def test_a_base_model_alone_draws_what_it_is_told_and_leaves_pictures_aside(engine) -> None:
+    config = replace(tiny.CONFIG, name="base", vision=None, language=None, adapters=None)
+    alone = Assistant(config, WordsDrawer(engine.decoder, 2.0), "0" * 12, base=(engine.decoder, "base"))
+    with_photo, without = (respond(alone, photo=p)[-1] for p in (photo(1), None))
+    assert np.array_equal(drawn(with_photo.png), drawn(without.png)) and "a red cat in the snow" in without.text and with_photo.likeness == {}
+    with pytest.raises(InputError, match="does not look at pictures"):
+        board(alone, Mix((photo(1),)))
+
+
+# loading
+
+@pytest.mark.parametrize("harm, says", [
+    (lambda f: (f / "adapters/plus.safetensors").rename(f / "adapters/plus.bin"), "plus.bin beside it is pickled, and never opened"),
+    (lambda f: (f / "adapters/plain.safetensors").write_bytes(b"\x80\x04 not safetensors"), "plain.safetensors cannot be read"),
+    (lambda f: shutil.copy(f / "adapters/plain.safetensors", f / "adapters/plus.safetensors"), r"plus.safetensors lacks image_proj\.latents"),
+    (lambda f: shutil.rmtree(f / "llm"), "There is no language model at"),
+    (lambda f: (f / "llm/chat_template.jinja").unlink(), "no chat template"),
+    (lambda f: shutil.copytree(f / "base/text_encoder", f / "image_encoder", dirs_exist_ok=True), "image_encoder|CLIPVision"),
+], ids=["pickled", "damaged", "another kind", "no language model", "no template", "another encoder"])
+def test_what_is_not_as_published_is_told_in_a_sentence(folder, tmp_path, harm, says) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    harm(copy)
+    with pytest.raises(WeightsError, match=says):
+        published.load_drawer(tiny.CONFIG, copy)
+
+
+def test_any_chat_model_can_be_named(tmp_path) -> None:
+    named = with_llm(OPEN, "some-org/A.Chat-Model")
+    assert named.sources["llm-some-org--A.Chat-Model"].hubs == ("some-org/A.Chat-Model",) and "llm" not in named.sources
+    assert named.language.folder == "llm-some-org--A.Chat-Model"
+    local = with_llm(OPEN, str(tmp_path))
+    assert Path(local.language.folder) == tmp_path and "llm" not in local.sources
+    for config, name, says in ((OPEN, "no such thing", "neither a folder nor a hub id"), (SD15, "some/model", "takes no other")):
+        with pytest.raises(ConfigError, match=says):
+            with_llm(config, name)
+
+
+# full size, on the meta device
+
+WIDTHS = [320] * 2 + [640] * 2 + [1280] * 2 + [1280] * 3 + [640] * 3 + [320] * 3 + [1280]  # published adapters count down, up, mid
+
+
+@pytest.fixture(scope="module")
+def full():
+    return build(OPEN)
+
+
+def meta(*shape: int) -> torch.Tensor:
+    return torch.empty(*shape, device="meta")
+
+
+def test_parameters_are_as_many_as_published(full) -> None:
+    assert {name: count(full[name]) for name in ("unet", "vae", "text", "image_encoder")} == {
+        "unet": 859_520_964, "vae": 83_653_863, "text": 123_060_480, "image_encoder": 632_076_800}
+    # h94's files hold half-precision tensors and a header of a few kilobytes: 98,183,288 and 44,642,768 bytes
+    assert {name: count(adapter) for name, adapter in full["adapters"].items()} == {"subject": 49_087_488, "semantics": 22_319_616}
+    assert 0 < 98_183_288 - 2 * 49_087_488 < 10_000 and 0 < 44_642_768 - 2 * 22_319_616 < 10_000
+
+
+def test_the_adapters_published_names_and_shapes(full) -> None:
+    layers = cross_layers(full["unet"])
+    assert [attn.inner_dim for attn in layers.values()] == WIDTHS and {attn.heads for attn in layers.values()} == {8}
+    assert all(attn.to_k.in_features == 768 for attn in layers.values())
+    shapes = {f"ip_adapter.{2 * n + 1}.to_{part}_ip.weight": meta(width, 768) for n, width in enumerate(WIDTHS) for part in "kv"}
+    plain = shapes | {"image_proj.proj.weight": meta(3072, 1024), "image_proj.proj.bias": meta(3072), "image_proj.norm.weight": meta(768),
+                      "image_proj.norm.bias": meta(768)}
+    plus = shapes | {"image_proj.latents": meta(1, 16, 768), "image_proj.proj_in.weight": meta(768, 1280), "image_proj.proj_in.bias": meta(768),
+                     "image_proj.proj_out.weight": meta(768, 768), "image_proj.proj_out.bias": meta(768),
+                     "image_proj.norm_out.weight": meta(768), "image_proj.norm_out.bias": meta(768)}
+    for n in range(4):
+        layer = f"image_proj.layers.{n}"
+        plus |= {f"{layer}.{norm}.{part}": meta(768) for norm in ("0.norm1", "0.norm2", "1.0") for part in ("weight", "bias")}
+        plus |= {f"{layer}.0.to_q.weight": meta(768, 768), f"{layer}.0.to_kv.weight": meta(1536, 768), f"{layer}.0.to_out.weight": meta(768, 768),
+                 f"{layer}.1.1.weight": meta(3072, 768), f"{layer}.1.3.weight": meta(768, 3072)}
+    for name, tensors in (("subject", plus), ("semantics", plain)):
+        own = full["adapters"][name].state_dict()
+        renamed = {key: tensor.shape for key, tensor in full["adapters"][name].renamed(tensors).items()}
+        assert renamed == {key: tensor.shape for key, tensor in own.items()}
+
+
+def test_every_width_meets_its_neighbour(full) -> None:
+    vision = ClipVision(full["image_encoder"])
+    patches, semantics = vision.look(meta(1, 3, 640, 480))
+    assert patches.shape == (1, 257, 1280) and semantics.shape == (1, 1024) and OPEN.vision.patch_tokens == 257 and OPEN.vision.patch_width == 1280
+    subject, general = full["adapters"]["subject"], full["adapters"]["semantics"]
+    seen, like = subject.tokens(patches), general.tokens(semantics)
+    assert seen.shape == (1, 16, 768) and like.shape == (1, 4, 768)
+    assert OPEN.adapters.subject.tokens == 16 and OPEN.adapters.semantics.tokens == 4
+    assert full["text"].config.max_position_embeddings == 77 and full["text"](torch.zeros(1, 77, dtype=torch.long, device="meta"))[0].shape == (1, 77, 768)
+    decoder = Diffusion(full["unet"], full["vae"], OPEN.decoder.scheduler, adapters=full["adapters"])
+    controls = [IpAdapter(name, adapter, {TEXT: tokens, EMPTY: tokens}) for (name, adapter), tokens in zip(full["adapters"].items(), (seen, like))]
+    seam = Seam({TEXT: meta(1, 77, 768), EMPTY: meta(1, 77, 768)}, controls=controls)
+    latents = decoder.sample(text_plan(7.5), seam, [0], 1).latents
+    assert latents.shape == (1, 4, 64, 64) and full["vae"].decode(latents).sample.shape == (1, 3, 512, 512)
