@@ -17,7 +17,8 @@ def main() -> None:
     bench.add_argument("--steps", type=int, default=20, help="denoising steps of a picture (default: %(default)s)")
     bench.add_argument("--repeat", type=int, default=5, help="measurements of each thing; medians are printed (default: %(default)s)")
     fetch = commands.add_parser("download", help="fetch the published weights of a preset, or list them")
-    fetch.add_argument("preset", help="sd15, sd2, full, ...")
+    fetch.add_argument("preset", help="open, sd15, sd2, full, ...")
+    fetch.add_argument("--llm", metavar="NAME", help="with open: another language model, by its hub id")
     fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to put them (default: CAFE_WEIGHTS_DIR, else beside your data)")
     fetch.add_argument("--from", type=Path, metavar="FOLDER", dest="source", help="take the parts from a folder that holds them, without network")
     fetch.add_argument("--dry", action="store_true", help="only list what would be fetched, from where, and how large it is")
@@ -42,9 +43,9 @@ def _download(args: argparse.Namespace) -> None:
     from .hub import FolderClient, HubClient
     from .parts import download, look, told
     from .places import weights_dir
-    from .presets import preset
+    from .presets import preset, with_llm
 
-    config = preset(args.preset)
+    config = preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm)
     if not config.sources:
         raise ConfigError(f"The preset {config.name!r} ships with the code.", "There is nothing to download.")
     folder, client = args.to or weights_dir(config.name), FolderClient(args.source) if args.source else HubClient()

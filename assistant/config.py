@@ -82,6 +82,7 @@ class ChatConfig:
     """Any language model with a chat template, which writes the explanation and the prompt; its sizes are its folder's business."""
 
     folder: str = "llm"  # in the preset's, or anywhere
+    named: str = ""  # as it was asked for; empty: the preset's own
     max_new_tokens: int = 200
     context: int = 4096  # tokens kept of a conversation, the rules and examples included
 

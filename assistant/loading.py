@@ -12,15 +12,18 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from transformers.utils import logging as transformers_logging
 
-from . import weights
-from .config import AssistantConfig
+from . import published, weights
+from .config import AssistantConfig, VisionConfig
+from .decoder.diffusion import Diffusion
 from .drawers.cafe import CafeDrawer
+from .drawers.drawer import Drawer
 from .errors import DeviceError
 from .messages import Photo, ReadySubject
 from .parts import require
 from .pipeline import Assistant
 from .places import weights_dir
 from .presets import preset as find_preset
+from .presets import with_llm
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -84,17 +87,25 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     return weights.verify(folder)
 
 
-def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None) -> Assistant:
+def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None) -> Assistant:
     """See `pipeline.load`."""
-    config = find_preset(name)
+    config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)
     kind = pick_dtype(dtype, where)
     short = identified(config, folder)
+    drawer, base = hands(config, folder, attention, kind, where)
+    return Assistant(config, drawer, short, ready_subjects(folder), (base, weights.base_identity(folder)))
+
+
+def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device) -> tuple[Drawer, Diffusion]:
+    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base model itself."""
+    if not isinstance(config.vision, VisionConfig):
+        drawer = published.load_drawer(config, folder, attention, kind, where)
+        return drawer, drawer.decoder
     vision = weights.load_vision(config, folder, kind).to(where)
     language = weights.load_language(config, folder, kind).to(where)
     decoder = weights.load_cafe(config, folder, attention, kind).to(where, kind)
     base = weights.load_base(config, folder, attention, decoder.first_guess, kind).to(where, kind)
-    drawer = CafeDrawer(vision, language, decoder, config.picture_tokens, config.decoder.noise)
-    return Assistant(config, drawer, short, ready_subjects(folder), (base, weights.base_identity(folder)))
+    return CafeDrawer(vision, language, decoder, config.picture_tokens, config.decoder.noise), base

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .config import AssistantConfig, Source
+from .config import AssistantConfig, ChatConfig, Source
 from .errors import WeightsError
 from .weights import read_listing, sha256, write_listing
 
@@ -102,10 +102,15 @@ def require(config: AssistantConfig, folder: Path) -> None:
         gated = [f"{p} needs its licence accepted at {config.sources[p].licence}" for p in published if config.sources[p].licence]
         also = f", and {_and(untrained)}, which nobody published" if untrained else ""
         raise WeightsError(f"The preset {config.name!r} lacks {_and(published)} in {folder}{also}{f' ({gated[0]})' if gated else ''}.",
-                           f"Run: python -m assistant download {config.name} --to {folder}")
+                           f"Run: python -m assistant download {config.name}{_llm(config)} --to {folder}")
     if untrained:
         raise WeightsError(f"The preset {config.name!r} lacks {_and(untrained)} in {folder}: nobody published {'them' if len(untrained) > 1 else 'it'}, "
                            "so that they must be trained.", f"Run: {config.trained[untrained[0]]}")
+
+
+def _llm(config: AssistantConfig) -> str:
+    named = config.language.named if isinstance(config.language, ChatConfig) else ""
+    return f" --llm {named}" if named else ""
 
 
 def _and(names: Sequence[str]) -> str:

@@ -57,7 +57,8 @@ class Assistant:
         self.weights, self.subjects, self.base = weights, subjects, base[0] if base is not None else None
         self._seen: OrderedDict[str, Seen | None] = OrderedDict()
         self._mixing = Mixing(self)
-        self.teacher = Teacher(*base, config.decoder.image_size, self.kinds, config.decoder.steps) if base is not None else None
+        about = config.decoder
+        self.teacher = Teacher(*base, about.image_size, self.kinds, about.steps, about.guidance) if base is not None else None
 
     def info(self) -> EngineInfo:
         device = str(self.decoder.device)
@@ -263,7 +264,7 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
-         folder: Path | None = None) -> Assistant:
+         folder: Path | None = None, llm: str | None = None) -> Assistant:
     """Build a preset's engine from its weights.
 
     Args:
@@ -271,10 +272,11 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
         dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
         attention: "auto", "sdpa" or "xformers".
         folder: other weights of that preset than the ones that ship.
+        llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
 
     Raises:
         ConfigError, DeviceError, WeightsError: with the remedy.
     """
     from .loading import build
 
-    return build(preset, device, dtype, attention, folder)
+    return build(preset, device, dtype, attention, folder, llm)

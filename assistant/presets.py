@@ -155,7 +155,7 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
         raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like Qwen/Qwen2.5-7B-Instruct.")
     part = f"llm-{name.replace('/', '--')}"
     source = Source((name,), ("*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template.jinja"), gib=0.0)
-    return replace(config, language=replace(config.language, folder=part), sources={**others, part: source})
+    return replace(config, language=replace(config.language, folder=part, named=name), sources={**others, part: source})
 
 
 def preset(name: str) -> AssistantConfig:

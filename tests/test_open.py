@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant import published
+from assistant import pipeline, presets, published
 from assistant.blueprint import build, count
 from assistant.board import Mix, MixReply, MixRequest, Sketch, Source
 from assistant.conditioning import EMPTY, TEXT
@@ -24,7 +24,7 @@ from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import text_plan
 from assistant.drawers.words import WordsDrawer
 from assistant.errors import ConfigError, InputError, WeightsError
-from assistant.messages import Photo, Progress, Reply, Request, Settings, Turn, Words
+from assistant.messages import Photo, Progress, Reply, Request, Settings, Task, Turn, Words
 from assistant.mllm.clip_vision import ClipVision
 from assistant.pipeline import Assistant
 from assistant.presets import OPEN, SD15, with_llm
@@ -184,6 +184,34 @@ def test_what_is_not_as_published_is_told_in_a_sentence(folder, tmp_path, harm, 
     harm(copy)
     with pytest.raises(WeightsError, match=says):
         published.load_drawer(tiny.CONFIG, copy)
+
+
+def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_named(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(presets.PRESETS, "open", tiny.CONFIG)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    engine = pipeline.load("open", "cpu", folder=copy)
+    reply = respond(engine, photo=photo(1))[-1]
+    assert engine.teacher.base is engine.decoder and len(engine.weights) == 12 and reply.metadata["weights"] == engine.weights
+    for part in tiny.speaker(seed=1):
+        part.save_pretrained(tmp_path / "other")
+    other = respond(pipeline.load("open", "cpu", folder=copy, llm=str(tmp_path / "other")), photo=photo(1))[-1]
+    assert other.text != reply.text and np.array_equal(drawn(other.png), drawn(reply.png)), "neither keeps to the form: the words are the prompt"
+    shutil.rmtree(copy / "llm")
+    with pytest.raises(WeightsError, match=r"lacks llm in .* Run: python -m assistant download open --to"):
+        pipeline.load("open", "cpu", folder=copy)
+    with pytest.raises(WeightsError, match=r"Run: python -m assistant download open --llm some-org/Chat --to"):
+        pipeline.load("open", "cpu", folder=copy, llm="some-org/Chat")
+
+
+def test_a_concept_is_learned_and_drawn_on_the_same_base(engine, tmp_path) -> None:
+    library = engine.teacher.open(tmp_path)
+    course = engine.teacher.begin(Task("tom", "cat", (photo(1), photo(2)), options={"steps": 2}))
+    while course.step < course.steps:
+        course.advance()
+    course.keep(library, b"")
+    reply = respond(engine, "<tom> in the snow", library=library)[-1]
+    assert reply.png and reply.metadata["method"] == "Infusion"
 
 
 def test_any_chat_model_can_be_named(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from transformers import (CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisi
 
 from assistant.config import AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig
 from assistant.mllm import chat
+from assistant.presets import OPEN
 
 TEXT, SEEN, SHARED = 32, 48, 40  # widths: of the text, of the image encoder, of its projection
 SIDE, PATCHES = 32, 17  # px of the image encoder's input; 4 x 4 patches and the class token
@@ -88,7 +90,8 @@ CONFIG = AssistantConfig(
                           latents_rgb=((0.3, 0.2, 0.2), (0.2, 0.3, 0.2), (-0.2, 0.2, 0.3), (-0.2, -0.3, -0.5))),
     adapters=AdaptersConfig(AdapterConfig("plus.safetensors", True, 6, 0.4, hidden=64), AdapterConfig("plain.safetensors", False, 4, 0.6),
                             praise="fine", negative="blur"),
-    notice="Tiny.")
+    notice="Tiny.", sources={part: replace(source, files=("plus.safetensors", "plain.safetensors")) if part == "adapters" else source
+                             for part, source in OPEN.sources.items()})
 
 
 def speaker(seed: int = 0, template: str | None = CHATML) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..pipeline import Assistant
 
 QUICK = 4  # steps of a sketch where there is no first guess
-GUIDANCE = 3.0  # of the base model
 DECODED = 4  # pictures decoded at a time: more do not fit a processor's cache, and take twice as long each
 
 
@@ -123,7 +122,8 @@ class Mixing:
             raise InputError("This engine has no text-to-image model of its own.", "Add a picture instead.")
         if not words:
             raise InputError("There are no words to draw from yet.", "Write what the reference should show.")
-        plan, seam = text_plan(GUIDANCE), Seam({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
+        plan = text_plan(self.assistant.config.decoder.guidance)
+        seam = Seam({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
         seeds = [settings.seed or 0]
         done = base.sample(plan, seam, seeds, settings.steps, settings.scheduler, cancel=cancel, guess=base.guess_words(plan, seam, seeds))
         return write_png(base.decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
