@@ -33,7 +33,7 @@ class Job:
 
 
 class Control:
-    """What plugs in. Each method may be left as it is; all are called for self- and cross-attention layers."""
+    """What plugs in. Each method may be left as it is, and then costs nothing; all are called for self- and cross-attention layers."""
 
     def maps(self, call: Call) -> Collection[str]:
         """Rows whose attention maps this control wants to find in `call.maps` afterwards. Only these are made."""
@@ -53,6 +53,16 @@ class Control:
             The same shape.
         """
         return out
+
+    def shift(self, call: Call) -> torch.Tensor | None:
+        """What is added to the rows' outputs whatever their queries and tokens are, after every `after`.
+
+        Called once for each batch of rows, not at each step: `to_out` is linear, so what it makes of a shift is kept.
+
+        Returns:
+            (rows * images, heads * d), or None.
+        """
+        return None
 
 
 class Seam:
@@ -78,11 +88,18 @@ class Seam:
         self.tokens = dict(tokens)
         self.vectors = dict(vectors or {})
         self.controls = tuple(controls)
+        # Who does what; most controls do one thing, and most layers of most steps ask nobody.
+        self.mapping, self.replacing, self.merging, self.shifting = (
+            tuple(c for c in controls if getattr(type(c), method) is not getattr(Control, method))
+            for method in ("maps", "replace", "after", "shift"))
         self.cache, self.tuned = cache, dict(tuned or {})
         self.rows: tuple[Row, ...] = ()
         self.images = 1
         self.step, self.steps = 0, 1
+        self.spans: dict[str, slice] = {}  # row -> where its images lie in the batch
         self._kept: dict[Hashable, Any] = {}
+        self.batch = 0  # a number for these rows and images: the key of what is kept for them
+        self._batches: dict[Hashable, int] = {}
 
     def begin(self, rows: Sequence[Row], images: int, step: int = 0, steps: int = 1) -> Seam:
         """Say what the next call of the UNet holds: `rows` in order, `images` batch entries each.
@@ -97,6 +114,8 @@ class Seam:
                 if name is not None and held[name].shape[0] not in (1, images):
                     raise ConfigError(f"'{name}' is of {held[name].shape[0]} images, but {images} are drawn.")
         self.rows, self.images, self.step, self.steps = tuple(rows), images, step, steps
+        self.spans = {row.name: slice(i * images, (i + 1) * images) for i, row in enumerate(rows)}
+        self.batch = self._batches.setdefault((self.rows, images), len(self._batches))
         return self
 
     def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
@@ -161,12 +180,11 @@ class Call:
 
     def has(self, *names: str) -> bool:
         """Whether all these rows are in the batch."""
-        return {row.name for row in self.seam.rows}.issuperset(names)
+        return self.seam.spans.keys() >= set(names)
 
     def span(self, name: str) -> slice:
         """Where a row's images lie in the batch."""
-        start = [row.name for row in self.seam.rows].index(name) * self.seam.images
-        return slice(start, start + self.seam.images)
+        return self.seam.spans[name]
 
     def key_value(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The ordinary K and V of a row that attends to something, each (images, heads, N, d)."""
@@ -202,21 +220,21 @@ class Call:
         sources = [tuple(row.tokens for row in seam.rows[a:b]) for a, b, _ in spans]
         return [(s, *seam.key_value(self.layer, self.attn, names)) for (_, _, s), names in zip(spans, sources)]
 
-    def joined(self, pieces: Mapping[int, torch.Tensor]) -> torch.Tensor:
-        """The batch's outputs from its pieces (first entry -> output), zero where there is none."""
+    def zeros(self) -> torch.Tensor:
+        """The output of entries that attend to nothing, (rows * images, heads, Nq, d), in the memory of one number."""
         batch, queries, _ = self._hidden.shape
+        return self._hidden.new_zeros(()).expand(batch, self.attn.heads, queries, self.attn.inner_dim // self.attn.heads)
 
-        def zeros(entries: int) -> torch.Tensor:
-            return self._hidden.new_zeros(entries, self.attn.heads, queries, self.attn.inner_dim // self.attn.heads)
-
-        parts, position = [], 0
-        for start, piece in sorted(pieces.items(), key=lambda item: item[0]):
+    def joined(self, pieces: Mapping[int, torch.Tensor], rest: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The batch's outputs from its pieces (first entry -> output) and, where there is none, from `rest()`, as long as the batch."""
+        parts, position, batch = [], 0, self._hidden.shape[0]
+        for start in sorted(pieces):
             if start > position:
-                parts.append(zeros(start - position).to(piece.dtype))
-            parts.append(piece)
-            position = start + piece.shape[0]
+                parts.append(rest()[position:start].to(pieces[start].dtype))
+            parts.append(pieces[start])
+            position = start + pieces[start].shape[0]
         if position < batch:
-            parts.append(zeros(batch - position).to(parts[0].dtype if parts else self._hidden.dtype))
+            parts.append(rest()[position:].to(parts[0].dtype if parts else self._hidden.dtype))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -240,7 +258,7 @@ class SeamProcessor:
             if attention_mask is not None:
                 attention_mask = attn.prepare_attention_mask(attention_mask, key.shape[2], key.shape[0])
                 attention_mask = attention_mask.view(key.shape[0], attn.heads, -1, attention_mask.shape[-1])
-            out = kernels.attend(self.kernel, _query(attn, hidden_states), key, value, attn.scale, attention_mask)
+            out = attn.to_out[0](_flat(kernels.attend(self.kernel, _query(attn, hidden_states), key, value, attn.scale, attention_mask)))
         else:
             if attention_mask is not None:
                 raise ConfigError("A seam takes no attention mask.", "Hand over only the tokens to attend to.")
@@ -249,24 +267,46 @@ class SeamProcessor:
                     f"The batch has {hidden_states.shape[0]} entries, the seam {len(seam.rows)}x{seam.images}."
                 )
             out = self._through(Call(self.layer, attn, seam, hidden_states))
-        out = out.transpose(1, 2).flatten(2)  # (batch, Nq, heads * d)
-        out = attn.to_out[1](attn.to_out[0](out))
+        out = attn.to_out[1](out)
         if attn.residual_connection:
             out = out + hidden_states
         return out if attn.rescale_output_factor == 1.0 else out / attn.rescale_output_factor
 
     def _through(self, call: Call) -> torch.Tensor:
-        """All rows' outputs, (rows * images, heads, Nq, d), with the controls' say."""
+        """All rows' outputs behind `to_out`'s linear map, (rows * images, Nq, C), with the controls' say."""
+        seam, linear = call.seam, call.attn.to_out[0]
+        pieces: dict[int, torch.Tensor] = {}  # first batch entry -> output
+        apart = self._replaced(call, pieces) if seam.replacing or seam.mapping else ()
+        for span, key, value in call.runs(apart):
+            pieces[span.start] = kernels.attend(self.kernel, call.queries(span), key, value, call.attn.scale)
+        if seam.merging:
+            out = call.joined(pieces, call.zeros)
+            for control in seam.merging:
+                out = control.after(call, out)
+            pieces = {0: out}
+        # Linear: W (attention + shift) + b = (W attention + b) + W shift, and the last term never changes.
+        alone, moved = seam.once((call.layer, "shift", seam.batch), lambda: _shifted(call)) if seam.shifting else (None, None)
+        for start, piece in pieces.items():
+            out = linear(_flat(piece))
+            pieces[start] = out if moved is None else out + moved[start : start + out.shape[0]]
+
+        def still() -> torch.Tensor:
+            rest = linear(_flat(call.zeros()[:, :, :1])) if alone is None else alone
+            return rest.expand(-1, call.zeros().shape[2], -1)
+
+        return call.joined(pieces, still)
+
+    def _replaced(self, call: Call, pieces: dict[int, torch.Tensor]) -> set[str]:
+        """Puts the attentions that controls replace, or want a map of, into `pieces`. Returns the names of their rows."""
         seam, scale = call.seam, call.attn.scale
-        jobs = [job for control in seam.controls for job in control.replace(call)]
+        jobs = [job for control in seam.replacing for job in control.replace(call)]
         taken = [name for job in jobs for name in job.targets]
         if len(set(taken)) < len(taken):
             raise ConfigError(f"Two controls replace the attention of one row: {taken}.")
-        mapped = {name for control in seam.controls for name in control.maps(call)}
+        mapped = {name for control in seam.mapping for name in control.maps(call)}
         for row in seam.rows:
             if row.name in mapped and row.name not in taken and not (call.cross and row.tokens is None):
                 jobs.append(Job(call.query[call.span(row.name)], *call.key_value(row.name), (row.name,)))
-        pieces: dict[int, torch.Tensor] = {}  # first batch entry -> output
         for job in jobs:
             if mapped.isdisjoint(job.targets):
                 whole = kernels.attend(self.kernel, job.query, job.key, job.value, scale)
@@ -275,12 +315,7 @@ class SeamProcessor:
                 call.maps.update(dict.fromkeys(job.targets, probabilities))
             for name, part in zip(job.targets, whole.chunk(len(job.targets), dim=-1)):
                 pieces[call.span(name).start] = part
-        for span, key, value in call.runs({name for job in jobs for name in job.targets}):
-            pieces[span.start] = kernels.attend(self.kernel, call.queries(span), key, value, scale)
-        out = call.joined(pieces)
-        for control in seam.controls:
-            out = control.after(call, out)
-        return out
+        return {name for job in jobs for name in job.targets}
 
 
 def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
@@ -311,6 +346,21 @@ def cross_layers(unet: torch.nn.Module) -> dict[str, Any]:
 def _layers(unet: torch.nn.Module) -> dict[str, Any]:
     names = (key.removesuffix(".processor") for key in unet.attn_processors)
     return {name: unet.get_submodule(name) for name in names}
+
+
+def _shifted(call: Call) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """What `to_out` makes of the controls' shift alone, and what the shift adds to any other output: (rows * images, 1, C) each."""
+    shifts = [shift for control in call.seam.shifting if (shift := control.shift(call)) is not None]
+    if not shifts:
+        return None, None
+    linear, total = call.attn.to_out[0], sum(shifts)
+    alone = linear(total).unsqueeze(1)
+    return alone, alone - linear(torch.zeros_like(total[:1]))
+
+
+def _flat(out: torch.Tensor) -> torch.Tensor:
+    """(batch, heads, Nq, d) -> (batch, Nq, heads * d)."""
+    return out.transpose(1, 2).flatten(2)
 
 
 def _query(attn: Any, hidden: torch.Tensor) -> torch.Tensor:
