@@ -7,6 +7,7 @@ passed to each call of the UNet as `cross_attention_kwargs={"seam": seam}`; two 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -316,6 +317,10 @@ class SeamProcessor:
             for name, part in zip(job.targets, whole.chunk(len(job.targets), dim=-1)):
                 pieces[call.span(name).start] = part
         return {name for job in jobs for name in job.targets}
+
+
+# diffusers reads the signature at each call of each layer; kept here, it need not be taken apart each time.
+SeamProcessor.__call__.__signature__ = inspect.signature(SeamProcessor.__call__)
 
 
 def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
