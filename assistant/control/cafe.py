@@ -57,10 +57,10 @@ class Cafe(Control):
         self.values, self.strength = values, strength
 
     def shift(self, call: Call) -> torch.Tensor | None:
-        """(rows * images, heads * d), zero in the rows that see no vector; None: no row does, or the layer is of self-attention."""
+        """(rows * images, heads * d), zero in the rows that see no vector; None: no row does."""
         seam = call.seam
         names = [row.vector for row in seam.rows]
-        if not call.cross or not any(names):
+        if not any(names):
             return None
         seen = {name: self.values(call.layer, seam.vectors[name]) for name in dict.fromkeys(names) if name is not None}
         like = next(iter(seen.values()))
