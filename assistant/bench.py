@@ -61,13 +61,14 @@ def _cafe_step(assistant: Assistant, plan: Plan):
     seam = Seam(condition.tokens(), condition.vectors(), (Cafe(decoder.semantic_values),))
     rows = plan.alive(0, 20)
     side = decoder.unet.config.sample_size
-    batch = sampling.draw_noise([0], (decoder.unet.config.in_channels, side, side), decoder.device).repeat(len(rows), 1, 1, 1)
+    unet, device = decoder.unet, decoder.device
+    batch = sampling.draw_noise([0], (unet.config.in_channels, side, side), device).repeat(len(rows), 1, 1, 1).to(unet.dtype)
 
     @torch.no_grad()
     def step() -> None:
         seam.begin(rows, 1, 0, 20)
-        decoder.unet(batch.to(decoder.unet.dtype), torch.tensor(500, device=decoder.device), None, cross_attention_kwargs={"seam": seam})
-        _wait(decoder.device)
+        unet(batch, torch.tensor(500, device=device), None, cross_attention_kwargs={"seam": seam})
+        _wait(device)
 
     return step
 
@@ -78,14 +79,14 @@ def _stock_step(assistant: Assistant, tokens: int):
     unet = UNet2DConditionModel.from_config(decoder.unet.config).to(decoder.device).eval()
     if unet.dtype != decoder.unet.dtype:
         unet.to(decoder.unet.dtype)
-    side, width = unet.config.sample_size, unet.config.cross_attention_dim
+    side, width, device = unet.config.sample_size, unet.config.cross_attention_dim, decoder.device
     batch = sampling.draw_noise([0, 1], (unet.config.in_channels, side, side), decoder.device).to(unet.dtype)
     states = torch.randn(2, tokens, width, generator=torch.Generator().manual_seed(0)).to(decoder.device, unet.dtype)
 
     @torch.no_grad()
     def step() -> None:
-        unet(batch, torch.tensor(500, device=decoder.device), states)
-        _wait(decoder.device)
+        unet(batch, torch.tensor(500, device=device), states)
+        _wait(device)
 
     return step
 

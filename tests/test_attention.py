@@ -8,7 +8,7 @@ import torch._dynamo.testing
 from diffusers import UNet2DConditionModel
 
 from assistant.conditioning import Conditioning, stack
-from assistant.control.cafe import Cafe, SemanticValues, training_seam
+from assistant.control.cafe import Cafe, Kept, SemanticValues, training_seam
 from assistant.decoder.attention import Control, Job, Seam, cross_layers, install
 from assistant.decoder.rows import Row
 from assistant.errors import ConfigError, DeviceError
@@ -61,8 +61,9 @@ E, F = drawn(1, TOKENS, WIDTH, seed=1), drawn(1, VECTOR, seed=2)
 EVERY = (Row("none"), Row("e", "patches"), Row("f", vector="semantics"), Row("both", "patches", "semantics"))
 
 
-def cafe_seam(values, cache=True, e=E, f=F, **scales):
-    return Seam({"patches": e}, {"semantics": f}, (Cafe(values, **scales),), cache=cache)
+def cafe_seam(values, cache=True, e=E, f=F, patches=1.0, semantics=1.0):
+    controls = (Cafe(values, semantics), *(() if patches == 1.0 else (Kept(patches),)))
+    return Seam({"patches": e}, {"semantics": f}, controls, cache=cache)
 
 
 def test_without_a_control_it_is_stock(stock, unet):

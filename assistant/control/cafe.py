@@ -46,44 +46,45 @@ class SemanticValues(nn.Module):
 
 
 class Cafe(Control):
-    """Adds V_H to every cross-attention layer's output, before its `to_out`, in the rows that see a vector.
+    """Adds V_H to every cross-attention layer, in the rows that see a vector.
 
     Args:
         values: V_H of each layer.
-        patches: multiplier of the E(x) term, one number or (images,); 0 drops it exactly.
-        semantics: multiplier of the V_H term, likewise.
+        strength: multiplier of V_H, one number or (images,); 0 drops it exactly.
     """
 
-    def __init__(
-        self, values: SemanticValues, patches: float | torch.Tensor = 1.0, semantics: float | torch.Tensor = 1.0
-    ) -> None:
-        self.values, self.patches, self.semantics = values, patches, semantics
+    def __init__(self, values: SemanticValues, strength: float | torch.Tensor = 1.0) -> None:
+        self.values, self.strength = values, strength
 
-    def after(self, call: Call, out: torch.Tensor) -> torch.Tensor:
-        """`out` is the E(x) term, (rows * images, heads, Nq, d), zero in the rows that do not see E(x)."""
-        if not call.cross:
-            return out
-        rows = call.seam.rows
-        if isinstance(self.patches, torch.Tensor):
-            out = out * self.patches.to(out).repeat(len(rows)).view(-1, 1, 1, 1)
-        elif self.patches != 1.0:
-            out = out * self.patches
-        key = (call.layer, "V_H", tuple(row.vector for row in rows), call.seam.images)
-        term = call.seam.once(key, lambda: self._term(call, out.dtype))
-        return out if term is None else out + term
-
-    def _term(self, call: Call, dtype: torch.dtype) -> torch.Tensor | None:
-        """The V_H term of the batch, (rows * images, heads, 1, d) to be broadcast over queries; None: no row has it."""
+    def shift(self, call: Call) -> torch.Tensor | None:
+        """(rows * images, heads * d), zero in the rows that see no vector; None: no row does."""
         seam = call.seam
         names = [row.vector for row in seam.rows]
-        seen = {name: self.values(call.layer, seam.vectors[name]) for name in names if name is not None}
-        if not seen:
+        if not any(names):
             return None
+        seen = {name: self.values(call.layer, seam.vectors[name]) for name in dict.fromkeys(names) if name is not None}
         like = next(iter(seen.values()))
-        scale = torch.as_tensor(self.semantics, dtype=dtype, device=like.device).view(-1, 1)
+        scale = torch.as_tensor(self.strength, dtype=like.dtype, device=like.device).view(-1, 1)
         nothing = like.new_zeros(seam.images, like.shape[-1])
-        rows = [nothing if name is None else (seen[name] * scale).expand(seam.images, -1) for name in names]
-        return torch.cat(rows).unflatten(-1, (call.attn.heads, -1)).unsqueeze(2).to(dtype)
+        return torch.cat([nothing if name is None else (seen[name] * scale).expand(seam.images, -1) for name in names])
+
+
+class Kept(Control):
+    """Multiplies what a cross-attention layer gathers from E(x).
+
+    Args:
+        keep: one number or (images,); 0 drops E(x) exactly.
+    """
+
+    def __init__(self, keep: float | torch.Tensor) -> None:
+        self.keep = keep
+
+    def after(self, call: Call, out: torch.Tensor) -> torch.Tensor:
+        """`out` is the E(x) term, (rows * images, heads, Nq, d)."""
+        if not call.cross:
+            return out
+        keep = torch.as_tensor(self.keep, dtype=out.dtype, device=out.device).expand(call.seam.images)
+        return out * keep.repeat(len(call.seam.rows)).view(-1, 1, 1, 1)
 
 
 def training_seam(
@@ -99,8 +100,8 @@ def training_seam(
         patches: E(x), (B, 257, d_E). semantics: F(target), (B, d_F).
         keep_patches, keep_semantics: (B,), 1 to keep and 0 to drop.
     """
-    control = Cafe(values, keep_patches, keep_semantics)
-    seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (control,), cache=False)
+    controls = (Kept(keep_patches), Cafe(values, keep_semantics))
+    seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, controls, cache=False)
     return seam.begin((Row("training", tokens=PATCHES, vector=SEMANTICS),), images=patches.shape[0])
 
 
