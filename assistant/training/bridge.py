@@ -24,8 +24,8 @@ from .reading import word_reader
 
 LAMBDA = 0.2
 FIRST = 0.7  # how often a training step ends at the first reply, which says most of what V has to tell
-FITTED = (40, 200)  # batches on which H is fitted at the start and at the end
-FITTING = 1500  # steps of that, if H has a hidden layer
+FITTED = (40, 480)  # batches on which H is fitted at the start and at the end
+FITTING = 3000  # steps of that, if H has a hidden layer
 
 
 class BridgeTask:
