@@ -17,10 +17,10 @@ from .quadruplets import commands
 DRAWN = {"vae": "draw", "judge": "draw-judge", "guess": "draw-books"}  # what each stage is the first to need
 
 
-def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
+def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
     from .data import World
 
-    model, device, batch = args.run / "model", args.device, args.batch or stage.batch
+    model = args.run / "model"
     data = args.run / {"judge": "judge-data", "likeness": "judge-data", "guess": "reader-data"}.get(stage.task, "data")
     world = World(data, config)
     if not len(world.groups):
@@ -68,19 +68,21 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float | None) -> None:
     import torch
 
-    from .loop import Options, Trainer
+    from .loop import Options, Trainer, batch_of
+    from .processes import Team, join
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by `accelerate launch` or `torchrun`
-        torch.distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
+    device, folder = join(args.device), args.run / stage.name
     torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
     if args.threads:
         torch.set_num_threads(args.threads)
-    task = _task(stage, config, args)
+    batch, parts = batch_of(folder, args.batch or stage.batch, args.parts, Team(device))
+    task = _task(stage, config, args, device, batch // parts)
     if args.lr:
         task.lr = args.lr
-    options = Options(minutes=minutes, steps=args.steps, device=args.device, seed=args.seed, save_every=args.save_every)
-    Trainer(task, args.run / stage.name, args.run / "model" / stage.writes, options).run()
+    options = Options(minutes=minutes, steps=args.steps, parts=parts, device=device, seed=args.seed, save_every=args.save_every,
+                      log_every=args.log_every, ema_device=args.ema_device, clip=args.clip, sheet=not args.no_sheet)
+    Trainer(task, folder, args.run / "model" / stage.writes, options).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,12 +96,18 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=float, help="training time of the stage, or of the whole recipe (default: 10, or 240)")
     p.add_argument("--steps", type=int, help="train a number of steps instead")
     p.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    p.add_argument("--batch", type=int, help="batch size (default: the recipe's)")
+    p.add_argument("--batch", type=int, help="samples a step, of all processes together (default: the recipe's)")
+    p.add_argument("--parts", type=int, help="cut each batch into so many parts, one after another in memory, shared out between processes: "
+                   "the same curve whatever their number (default: as begun, at first one a process)")
+    p.add_argument("--clip", type=float, default=1.0, help="the gradient's norm, at most (default: %(default)s)")
+    p.add_argument("--ema-device", help="cpu: keep the averages in main memory (default: on the device)")
     p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
     p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
     p.add_argument("--init", type=Path, help="dino, language, base, cafe, guess, judge: a folder of finished weights to go on from")
     p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    p.add_argument("--no-sheet", action="store_true", help="draw no samples at the end")
+    p.add_argument("--log-every", type=float, default=10.0, help="seconds between lines of the log (default: %(default)s)")
     p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS}; "
                    f"draw-books: how many heroes, {BOOKS})")

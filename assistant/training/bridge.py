@@ -30,6 +30,7 @@ FITTING = 1500  # steps of that, if H has a hidden layer
 
 class BridgeTask:
     name, lr = "bridge", 1e-3
+    share = {"words": 1.0, "targets": 1.0}  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
                  objective: str = "mse", fitted: bool = True) -> None:
@@ -120,6 +121,10 @@ class BridgeTask:
         return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "token_at": torch.from_numpy(token_at),
                 "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS)}
 
+    def tally(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """What the two means of the loss are over."""
+        return {"words": float(batch["spoken"][:, 1:].sum()), "targets": float((batch["token_at"] >= 0).sum())}
+
     def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """s (B', d_M) and F(target) (B', d_F) where there is a target, and all hidden states behind the picture's."""
         words = self.llama.get_input_embeddings()(batch["lines"]).clone()
@@ -133,9 +138,10 @@ class BridgeTask:
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         state, truth, hidden = self._forward(batch)
         keep = batch["spoken"][:, 1:]
-        lm = F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), batch["lines"][:, 1:][keep])
-        guess = self.bridge.H(state)
-        cosine, mse = F.cosine_similarity(guess, truth, dim=-1).mean(), F.mse_loss(guess, truth)
+        lm = self.share["words"] * F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), batch["lines"][:, 1:][keep])
+        guess, share = self.bridge.H(state), self.share["targets"] / max(1, len(state))  # of each target; a part may have none
+        cosine = share * F.cosine_similarity(guess, truth, dim=-1).sum()
+        mse = share * (guess - truth).square().mean(1).sum()
         aim = mse if self.objective == "mse" else -cosine
         return lm + LAMBDA * aim, {"lm": lm.detach(), "mse": mse.detach(), "cosine": cosine.detach()}
 

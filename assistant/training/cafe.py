@@ -81,15 +81,15 @@ class CafeTask:
         photo, target = self.world.pairs(rng, self.batch_size)
         same = rng.random(len(photo)) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
         keep = (rng.random((2, len(photo))) >= 0.1).astype(np.float32)
-        patches = self.config.vision.patch_tokens
-        seen = np.concatenate([[0], 1 + rng.permutation(patches - 1)[:SEEN if self.done < WHOLE else patches]])
+        seen = np.concatenate([[0], 1 + rng.permutation(self.config.vision.patch_tokens - 1)])
         return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
                 "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep), "labels": torch.from_numpy(self.world["labels"][target])}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         latents = self.latents[batch["target"]].float()
         noised, t, target = self.vloss.draw(latents, generator, self.done)
-        patches = self.patches[batch["photo"]][:, batch["seen"]].float()
+        seen = batch["seen"][:1 + SEEN] if self.done < WHOLE else batch["seen"]
+        patches = self.patches[batch["photo"]][:, seen].float()
         semantics = aims(self.vision, self.semantics, self.expected, batch["target"], generator)
         seam = training_seam(self.values, patches, semantics, *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
