@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
 from . import state
 from .muon import Muon
 from .processes import Team
@@ -74,19 +73,6 @@ class Options:
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warmup: float = 0.02  # fraction of the budget
-
-
-def batch_of(folder: Path, batch: int, parts: int | None, team: Team) -> tuple[int, int]:
-    """Samples a step and its parts, of a training in `folder` that may have begun.
-
-    Raises:
-        ConfigError: the parts do not divide the batch.
-    """
-    found = (state.about(folder) if team.rank == 0 else None) or {}
-    (number,) = team.agreed(parts or found.get("parts", team.world))
-    if batch % int(number):
-        raise ConfigError(f"A batch of {batch} cannot be cut into {int(number)} equal parts.", "Change --batch or --parts.")
-    return batch, int(number)
 
 
 class Trainer:

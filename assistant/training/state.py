@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import ConfigError, WeightsError
+from .processes import Team
 
 
 def _place(folder: Path) -> Path | None:
@@ -37,6 +38,19 @@ def same_batch(found: Mapping[str, Any], batch: int, parts: int) -> None:
             what = "a batch of {} samples" if name == "batch" else "a batch in {} parts"
             raise ConfigError(f"This training was begun with {what.format(found[name])}, not {value}.",
                               f"Go on with {option} {found[name]}, or begin anew in another --run folder.")
+
+
+def cut(folder: Path, batch: int, asked: int | None, recipe: int | None, team: Team) -> int:
+    """Into how many parts a batch is cut: as asked, as it was begun, as the recipe says, or one a process.
+
+    Raises:
+        ConfigError: they do not divide it.
+    """
+    begun = (about(folder) if team.rank == 0 else None) or {}
+    (number,) = team.agreed(asked or begun.get("parts") or recipe or team.world)
+    if batch % int(number):
+        raise ConfigError(f"A batch of {batch} cannot be cut into {int(number)} equal parts.", "Change --batch or --parts.")
+    return int(number)
 
 
 def tensors(folder: Path, names: set[str], device: str) -> dict[str, Tensor]:
