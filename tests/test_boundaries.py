@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board"},
 }
 _MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation"}, "evaluation": _MODEL | {"miniature", "training"},
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "places", "blueprint"}, "evaluation": _MODEL | {"miniature", "training"},
             "miniature": _MODEL | {"training"}}
 
 

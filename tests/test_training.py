@@ -27,6 +27,7 @@ from assistant.training import books, bridge, drawings
 from assistant.training.data import LABELS, VIEWS, World, draw, group, labels
 from assistant.training.diffusion import VLoss, encode_latents, encode_patches, encode_semantics, expected
 from assistant.training.dino import begin_local
+from assistant.training.examples import DrawnTalks
 from assistant.training.guess import GuessTask
 from assistant.training.judge import JudgeTask, worn_cells, worn_where
 from assistant.training.likeness import LikenessTask
@@ -247,8 +248,8 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path
     monkeypatch.setattr(bridge, "FITTED", (1, 1))
     monkeypatch.setattr(bridge, "FITTING", 100)
     config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
-    task = bridge.BridgeTask(config, world, "cpu", CHECKPOINTS / "miniature", batch_size=8)
-    batch = task.batch(np.random.default_rng((11, 0)), first=0.0)  # one of those that H is fitted on
+    task = bridge.BridgeTask(config, DrawnTalks(config, world, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=8)
+    batch = task.source.batch(np.random.default_rng((11, 0)), 8, first=0.0)  # one of those that H is fitted on
     with torch.no_grad():
         state, truth, _ = task._forward(batch)
         task._fit(1)

@@ -10,7 +10,7 @@ import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,9 @@ from ..pipeline import Assistant
 from ..training.bridge import BridgeTask
 from ..training.data import World
 from ..training.diffusion import encode_latents, encode_patches, encode_semantics
+from ..training.examples import DrawnTalks
 from ..training.loop import Options, Trainer
+from ..training.numbers import BridgeNumbers
 from ..training.pairs import Pairs, PairTask, fresh_readers, load_readers
 from ..weights import load_tensors
 from .asked import Asked, ask, draw, score
@@ -76,7 +78,8 @@ def table4(bench: Bench, steps: int, say: Say) -> dict:
         for seed in range(bench.seeds):
             place = bench.run / f"table4/{objective}-{seed}"
             torch.manual_seed(seed)  # only the fresh layers' initial weights
-            task = BridgeTask(bench.config, bench.world, "cpu", bench.weights, BATCHES["table4"], objective, fitted=False)
+            task = BridgeTask(bench.config, DrawnTalks(bench.config, bench.world, "cpu", bench.weights), "cpu", bench.weights, BATCHES["table4"], objective,
+                              replace(BridgeNumbers(), fitted=False))
             if not (place / "out/bridge.safetensors").exists():
                 Trainer(task, place / "state", place / "out", Options(steps=steps, seed=seed)).run()
             bridge = Bridge(bench.config.language, bench.config.vision.patch_width)

@@ -12,15 +12,16 @@ from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
 from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, READER_GROUPS, READER_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
+from . import at_size, running
 from .quadruplets import commands
 
 DRAWN = {"vae": "draw", "judge": "draw-judge", "guess": "draw-books"}  # what each stage is the first to need
 
 
-def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
+def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
     from .data import World
 
-    model, device, batch = args.run / "model", args.device, args.batch or stage.batch
+    model = args.run / "model"
     data = args.run / {"judge": "judge-data", "likeness": "judge-data", "guess": "reader-data"}.get(stage.task, "data")
     world = World(data, config)
     if not len(world.groups):
@@ -45,7 +46,8 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         return LikenessTask(config, world, device, model / "judge", batch)
     if stage.task == "bridge":
         from .bridge import BridgeTask
-        return BridgeTask(config, world, device, model, batch)
+        from .examples import DrawnTalks
+        return BridgeTask(config, DrawnTalks(config, world, device, model), device, model, batch, checkpointing=args.checkpointing)
     if stage.task == "trunk":
         from .trunk import TrunkTask
         return TrunkTask(config, world, device, model, batch)
@@ -62,45 +64,28 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace):
         from .base import BaseTask
         return BaseTask(config, world, device, model / "base/vae", batch, warm, args.compile)
     from .cafe import CafeTask
-    return CafeTask(config, world, device, model, batch, warm, args.compile)
+    from .examples import DrawnPairs
+    return CafeTask(config, DrawnPairs(config, world, device, model), device, model, batch, warm, args.compile, checkpointing=args.checkpointing)
 
 
-def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float | None) -> None:
-    import torch
-
-    from .loop import Options, Trainer
-
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by `accelerate launch` or `torchrun`
-        torch.distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
-    torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    task = _task(stage, config, args)
-    if args.lr:
-        task.lr = args.lr
-    options = Options(minutes=minutes, steps=args.steps, device=args.device, seed=args.seed, save_every=args.save_every)
-    Trainer(task, args.run / stage.name, args.run / "model" / stage.writes, options).run()
+def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
+    running.train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name,
+                  args.run / "model" / stage.writes, stage.batch, minutes=minutes)
 
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "quadruplets", "sid", "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "encode", "quadruplets", "sid", "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there; "
-                        "or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds")
+                        "or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
+                        "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
-    p.add_argument("--run", type=Path, default=Path("runs/miniature"), help="folder of data, states, logs, sheets (default: %(default)s)")
-    p.add_argument("--minutes", type=float, help="training time of the stage, or of the whole recipe (default: 10, or 240)")
-    p.add_argument("--steps", type=int, help="train a number of steps instead")
-    p.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    p.add_argument("--batch", type=int, help="batch size (default: the recipe's)")
-    p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
-    p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
+    p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
+    running.add_arguments(p)
+    at_size.add_arguments(p)
     p.add_argument("--init", type=Path, help="dino, language, base, cafe, guess, judge: a folder of finished weights to go on from")
     p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
-    p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
-    p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS}; "
                    f"draw-books: how many heroes, {BOOKS})")
     p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
@@ -174,7 +159,10 @@ def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
 def main() -> None:
     args = _parser().parse_args()
     config = preset(args.preset)
-    if args.stage == "tokenizers":
+    args.run = args.run or Path("runs") / config.name
+    if args.stage == "encode" or args.data or config.sources:
+        at_size.run(args, config)
+    elif args.stage == "tokenizers":
         _tokenizers(config)
     elif args.stage in DRAWN.values():
         _draw(args, config, args.stage)
@@ -186,9 +174,11 @@ def main() -> None:
         commands.run(args, config)
     else:
         total = args.minutes if args.minutes is not None else 240.0
+        if args.stage == "miniature":
+            args.minutes = None  # of the whole
         for stage in STAGES:
             if args.stage == stage.name:
-                _train(stage, args, config, args.minutes if args.minutes is not None else 10.0)
+                _train(stage, args, config, 10.0)
             elif args.stage == "miniature":
                 if stage.name in DRAWN:
                     _draw(args, config, DRAWN[stage.name])

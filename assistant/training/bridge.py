@@ -1,12 +1,15 @@
-"""Trains V, H and the learnable token with M frozen (CAFE, eq. 2): L_LM + 0.2 MSE(H(s), F(target)).
+"""Trains V, H and the learnable token with M frozen (CAFE, eq. 2): L_LM + lambda MSE(H(s), F(target)).
 
-Table 4's cosine variant is `objective="cosine"`; there both go without the fits of H that least squares would decide.
+It knows the drawn world and sets encoded beforehand by one interface (examples.py). Table 4's cosine variant is
+`objective="cosine"`; there both go without the fits of H that least squares would decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,30 +19,34 @@ from torch import Tensor, nn
 from ..config import AssistantConfig
 from ..miniature.visual_words import VISUAL_WORDS
 from ..mllm.language import Bridge
-from ..weights import load_llama, load_tensors, load_vision, save_bridge
-from .data import VIEWS, World
-from .diffusion import encode_semantics, expected, read_patches, ridge
-from .language import HEAD, pick_end
-from .reading import word_reader
+from ..mllm.prompt import PromptBuilder
+from ..weights import load_tensors, save_bridge
+from .data import World
+from .diffusion import ridge
+from .examples import DrawnTalks, TalkSource
+from .frozen import frozen_llama
+from .numbers import BridgeNumbers
 
-LAMBDA = 0.2
-FIRST = 0.7  # how often a training step ends at the first reply, which says most of what V has to tell
 FITTED = (40, 480)  # batches on which H is fitted at the start and at the end
 FITTING = 3000  # steps of that, if H has a hidden layer
 
 
 class BridgeTask:
-    name, lr = "bridge", 1e-3
+    """`init` is a folder with llama, or `llama` is (M, its tokenizer); `checkpointing` computes M's activations twice instead of
+    keeping them."""
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
-                 objective: str = "mse", fitted: bool = True) -> None:
-        self.world, self.device, self.batch_size, self.objective, self.fitted = world, device, batch_size, objective, fitted
-        vision = load_vision(config, init).to(device)
-        self.llama, self.tokenizer = load_llama(init / "llama")
-        self.llama.to(device)
-        self.semantics = expected(world, encode_semantics(world, device, vision))
-        self.patches = read_patches(world, device, vision, config.language.picture_side)
-        self.rows = world.groups[world.groups % 2 == 0]
+    name = "bridge"
+    share = {"words": 1.0, "targets": 1.0}  # the training loop sets it
+
+    def __init__(self, config: AssistantConfig, source: TalkSource, device: str, init: Path, batch_size: int = 32, objective: str = "mse",
+                 numbers: BridgeNumbers = BridgeNumbers(), llama: tuple[nn.Module, Any] | None = None, checkpointing: bool = False) -> None:
+        self.source, self.device, self.batch_size, self.objective = source, device, batch_size, objective
+        self.numbers, self.lr = numbers, numbers.lr
+        self.llama, self.tokenizer = llama or frozen_llama(init / "llama", device)
+        if checkpointing:
+            self.llama.gradient_checkpointing_enable({"use_reentrant": False})
+            self.llama.train()  # without which it keeps them all the same; it has no dropout
+        self.head = PromptBuilder(config.language, self.tokenizer).opening("", True).picture  # tokens before the picture
         self.bridge = Bridge(config.language, config.vision.patch_width).to(device)
         self._start()
         self.bridge.train()
@@ -52,16 +59,17 @@ class BridgeTask:
         read what least squares make of that; the token is the mark at which M learned to name the coming picture; H is the
         best map from its state to F.
         """
-        scene = self.tokenizer.convert_tokens_to_ids("<scene>")
-        if scene is None or scene == self.tokenizer.unk_token_id:
+        table, scene = self.llama.get_input_embeddings().weight, self.tokenizer.convert_tokens_to_ids("<scene>")
+        known = scene is not None and scene != self.tokenizer.unk_token_id
+        self.bridge.token.copy_(table[scene if known else self.tokenizer.eos_token_id])
+        reader = self.source.reader() if known else None
+        if reader is None:
             return
-        table = self.llama.get_input_embeddings().weight
-        self.bridge.token.copy_(table[scene])
-        reader, first = word_reader(self.world, self.patches), self.tokenizer.convert_tokens_to_ids(VISUAL_WORDS[0])
+        first = self.tokenizer.convert_tokens_to_ids(VISUAL_WORDS[0])
         words = table[first:first + len(VISUAL_WORDS)]
         self.bridge.V.weight.copy_(words.T @ reader.weight)
         self.bridge.V.bias.copy_(words.T @ reader.bias)
-        if self.fitted:
+        if self.numbers.fitted:
             self._fit(FITTED[0])
 
     @torch.no_grad()
@@ -69,7 +77,7 @@ class BridgeTask:
         """Set H to the best map from M's state to F, found on states that are computed once."""
         states, truths = [], []
         for k in range(batches):
-            batch = {n: t.to(self.device) for n, t in self.batch(np.random.default_rng((11, k)), 0.0).items()}
+            batch = {n: t.to(self.device) for n, t in self.source.batch(np.random.default_rng((11, k)), self.batch_size, 0.0).items()}
             state, truth, _ = self._forward(batch)
             states.append(state), truths.append(truth)
         states, truths = torch.cat(states), torch.cat(truths)
@@ -101,47 +109,36 @@ class BridgeTask:
     def modules(self) -> Mapping[str, nn.Module]:
         return {"bridge": self.bridge}
 
-    def batch(self, rng: np.random.Generator, first: float = FIRST) -> dict[str, Tensor]:
-        """Dialogues up to the end of one of their replies, in a share `first` of the batches the first one's."""
-        w = self.world
-        rows = np.sort(rng.choice(self.rows, self.batch_size))
-        which = pick_end(w, rows, rng)
-        if rng.random() < first:
-            which = np.minimum(which, 0)
-        ends = w["ends"][rows, which].astype(np.int64)  # where a dialogue was too long for the set, -1: nothing of it is read
-        longest = int(ends.max()) + 2
-        lines, spoken = w["lines"][rows, :longest].astype(np.int64), w["spoken"][rows, :longest].copy()
-        token_at, target = np.full(len(rows), -1), np.full(len(rows), -1)
-        for i, k in enumerate(which):
-            if k >= 0 and w["views"][rows[i], k] >= 0:
-                token_at[i] = ends[i] + 1
-                target[i] = rows[i] * VIEWS + w["views"][rows[i], k]
-            lines[i, ends[i] + 1:], spoken[i, ends[i] + 1:] = 0, False
-        return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "token_at": torch.from_numpy(token_at),
-                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS)}
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        return self.source.batch(rng, self.batch_size, self.numbers.first)
+
+    def tally(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """What the two means of the loss are over."""
+        return {"words": float(batch["spoken"][:, 1:].sum()), "targets": float((batch["token_at"] >= 0).sum())}
 
     def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """s (B', d_M) and F(target) (B', d_F) where there is a target, and all hidden states behind the picture's."""
         words = self.llama.get_input_embeddings()(batch["lines"]).clone()
         marked = (batch["token_at"] >= 0).nonzero().squeeze(1)
         words[marked, batch["token_at"][marked]] = self.bridge.token.to(words.dtype)
-        seen = self.bridge.V(self.patches[batch["photo"]].float()).to(words.dtype)
-        hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :HEAD], seen, words[:, HEAD:]], 1)).last_hidden_state
-        hidden = torch.cat([hidden[:, :HEAD], hidden[:, HEAD + seen.shape[1]:]], 1)
-        return hidden[marked, batch["token_at"][marked]].float(), self.semantics[batch["target"][marked]].float(), hidden
+        seen, head = self.bridge.V(self.source.seen(batch).float()).to(words.dtype), self.head
+        hidden = self.llama.model(inputs_embeds=torch.cat([words[:, :head], seen, words[:, head:]], 1), use_cache=False).last_hidden_state
+        hidden = torch.cat([hidden[:, :head], hidden[:, head + seen.shape[1]:]], 1)
+        return hidden[marked, batch["token_at"][marked]].float(), self.source.truths(batch), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         state, truth, hidden = self._forward(batch)
         keep = batch["spoken"][:, 1:]
-        lm = F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), batch["lines"][:, 1:][keep])
-        guess = self.bridge.H(state)
-        cosine, mse = F.cosine_similarity(guess, truth, dim=-1).mean(), F.mse_loss(guess, truth)
+        lm = self.share["words"] * F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), batch["lines"][:, 1:][keep])
+        guess, share = self.bridge.H(state), self.share["targets"] / max(1, len(state))  # of each target; a part may have none
+        cosine = share * F.cosine_similarity(guess, truth, dim=-1).sum()
+        mse = share * (guess - truth).square().mean(1).sum()
         aim = mse if self.objective == "mse" else -cosine
-        return lm + LAMBDA * aim, {"lm": lm.detach(), "mse": mse.detach(), "cosine": cosine.detach()}
+        return lm + self.numbers.weight * aim, {"lm": lm.detach(), "mse": mse.detach(), "cosine": cosine.detach()}
 
     def export(self, folder: Path) -> None:
         """With H fitted once more: M is frozen, so that it need not be computed again for every step of H."""
-        if self.fitted:
+        if self.numbers.fitted:
             self._fit(FITTED[1])
         save_bridge(self.bridge, folder)
 
@@ -153,11 +150,11 @@ class BridgeTask:
 def foretold(config: AssistantConfig, world: World, device: str, init: Path, batches: int) -> tuple[Tensor, Tensor]:
     """What a finished bridge, in `init`, says of pictures to come: H(s) (N, d_F) after replies of a set's dialogues, and which
     pictures they are, (N,)."""
-    task = BridgeTask(config, world, device, init, fitted=False)
+    task = BridgeTask(config, DrawnTalks(config, world, device, init), device, init, numbers=replace(BridgeNumbers(), fitted=False))
     load_tensors(init / "bridge/bridge.safetensors", task.bridge)
     said, at = [], []
     for k in range(batches):
-        batch = {n: t.to(device) for n, t in task.batch(np.random.default_rng((13, k)), 0.0).items()}
+        batch = {n: t.to(device) for n, t in task.source.batch(np.random.default_rng((13, k)), task.batch_size, 0.0).items()}
         said.append(task.bridge.H(task._forward(batch)[0]))
         at.append(batch["target"][batch["token_at"] >= 0])
     return torch.cat(said), torch.cat(at)

@@ -1,6 +1,7 @@
 """Trains CAFE's decoder G (eq. 3): the base UNet with new two-source cross-attention, on (E(x), F(target), noised target).
 
-x and target are two pictures of one individual. E and F are dropped independently with probability 0.1.
+x and target are two pictures of one individual. E and F are dropped independently. It knows the drawn world and sets encoded
+beforehand by one interface (examples.py).
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from ..decoder import attention
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
-from ..weights import load_tensors, load_vae, load_vision, save_cafe
-from .data import World
-from .diffusion import LAYOUT, Layout, VLoss, aims, encode_latents, encode_patches, encode_semantics, expected, inner_matrices
+from ..weights import load_tensors, load_vae, save_cafe
+from .diffusion import LAYOUT, Layout, VLoss, inner_matrices
+from .examples import PairSource
+from .numbers import CafeNumbers
 from .sheets import grid
 
 
@@ -36,23 +38,22 @@ def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) ->
     return unet, SemanticValues.of(unet, semantic_width)
 
 
-SEEN = 128  # patches of E(x) that a training step attends to, beside the class token
-WHOLE = 0.85  # from here on all of them
+WHOLE = 0.85  # from here on a step attends to all patches of E(x)
+SHEET = 24 * 128**2  # pixels of the last sheet's pictures
 
 
 class CafeTask:
-    """`init` is a folder with dino, clip and base; `warm` a CAFE decoder to go on from instead of the base UNet, `shared` a
-    UNet that is being trained elsewhere too, with its layout."""
+    """`init` is a folder with base; `warm` a CAFE decoder to go on from instead of the base UNet, `shared` a UNet that is being
+    trained elsewhere too, with its layout. `checkpointing` computes activations twice instead of keeping them."""
 
-    name, lr = "cafe", 1e-3
+    name = "cafe"
     done = 0.0  # the training loop sets it
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32,
-                 warm: Path | None = None, compiled: bool = False,
-                 shared: tuple[UNet2DConditionModel, Layout] | None = None) -> None:
-        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
-        self.vision = load_vision(config, init).to(device)
-        self.vae = load_vae(init / "base" / "vae").to(device)
+    def __init__(self, config: AssistantConfig, source: PairSource, device: str, init: Path, batch_size: int = 32,
+                 warm: Path | None = None, compiled: bool = False, shared: tuple[UNet2DConditionModel, Layout] | None = None,
+                 numbers: CafeNumbers = CafeNumbers(), checkpointing: bool = False) -> None:
+        self.config, self.source, self.device, self.init, self.batch_size = config, source, device, init, batch_size
+        self.numbers, self.lr = numbers, numbers.lr
         if shared:
             self.unet = shared[0]
             attention.install(self.unet, "sdpa")
@@ -64,37 +65,34 @@ class CafeTask:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
             load_tensors(warm / "semantic_values.safetensors", self.values)
         self.unet.to(device).train(), self.values.to(device).train()
+        if checkpointing:
+            self.unet.enable_gradient_checkpointing()
         if compiled:
             self.unet.compile()
-        self.layout = shared[1] if shared else Layout(self.unet).to(device)
-        self.matrices = inner_matrices("unet", self.unet)
-        self.latents, self.semantics = encode_latents(world, device, self.vae), encode_semantics(world, device, self.vision)
-        self.expected = expected(world, self.semantics)
-        self.vloss = VLoss(config, device, self.latents)
-        self.patches = encode_patches(world, device, self.vision)
-        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)].copy()).to(device), self.latents.shape[-1])
+        self.layout = None if not source.labelled else shared[1] if shared else Layout(self.unet).to(device)
+        self.matrices = inner_matrices("unet", self.unet) if numbers.muon else set()
+        self.vloss = VLoss(config, device, source.some.to(device) if numbers.weighed else None, numbers.skew)
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"unet": self.unet, "values": self.values, "layout": self.layout}
+        return {"unet": self.unet, "values": self.values, **({"layout": self.layout} if self.layout else {})}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        photo, target = self.world.pairs(rng, self.batch_size)
-        same = rng.random(len(photo)) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
-        keep = (rng.random((2, len(photo))) >= 0.1).astype(np.float32)
-        patches = self.config.vision.patch_tokens
-        seen = np.concatenate([[0], 1 + rng.permutation(patches - 1)[:SEEN if self.done < WHOLE else patches]])
-        return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
-                "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep), "labels": torch.from_numpy(self.world["labels"][target])}
+        drawn = self.source.pairs(rng, self.batch_size)
+        keep = (rng.random((2, self.batch_size)) >= self.numbers.dropped).astype(np.float32)
+        seen = np.concatenate([[0], 1 + rng.permutation(self.config.vision.patch_tokens - 1)])
+        return {**drawn, "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep)}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        latents = self.latents[batch["target"]].float()
-        noised, t, target = self.vloss.draw(latents, generator, self.done)
-        patches = self.patches[batch["photo"]][:, batch["seen"]].float()
-        semantics = aims(self.vision, self.semantics, self.expected, batch["target"], generator)
-        seam = training_seam(self.values, patches, semantics, *batch["keep"])
+        shown = self.source.shown(batch, generator)
+        noised, t, target = self.vloss.draw(shown.latents, generator, self.done)
+        few = self.numbers.seen is not None and self.done < WHOLE
+        patches = (shown.patches[:, batch["seen"][:1 + self.numbers.seen]] if few else shown.patches).float()
+        seam = training_seam(self.values, patches, shown.semantics, *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
-        masks = self.masks[batch["target"]]
-        v, (layout, kind) = self.vloss(predicted, target, masks), self.layout(masks, batch["labels"])
+        v = self.vloss(predicted, target, shown.masks)
+        if self.layout is None:
+            return v, {}
+        layout, kind = self.layout(shown.masks, shown.labels)
         return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:
@@ -102,12 +100,14 @@ class CafeTask:
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
-        """Rows of photo, a target, G(E(photo), F(target)) for 24 pairs."""
-        rng = np.random.default_rng(3)
-        photo, target = self.world.pairs(rng, 24)
-        decoder = Diffusion(self.unet, self.vae, self.config.decoder.scheduler, semantic_values=self.values)
-        seam = Seam({PATCHES: self.patches[torch.from_numpy(photo).to(self.device)].float()},
-                    {SEMANTICS: self.semantics[torch.from_numpy(target).to(self.device)].float()}, (Cafe(self.values),))
-        drawn = decoder.decode(decoder.sample(cafe_plan(2.0, 2.0), seam, range(24), 20, "dpm++").latents)
-        shown = np.stack([self.world["images"][photo], self.world["images"][target], drawn], 1).reshape(-1, *drawn.shape[1:])
-        grid(path, shown, 12)
+        """Rows of photo (where it is at hand), target, G(E(photo), F(target))."""
+        count = min(len(self.source), max(2, SHEET // self.config.decoder.image_size**2))
+        batch = {k: t.to(self.device) for k, t in self.source.pairs(np.random.default_rng(3), count).items()}
+        shown = self.source.shown(batch)
+        decoder = Diffusion(self.unet, load_vae(self.init / "base/vae").to(self.device), self.config.decoder.scheduler, semantic_values=self.values)
+        seam = Seam({PATCHES: shown.patches.float()}, {SEMANTICS: shown.semantics}, (Cafe(self.values),))
+        drawn = decoder.sample(cafe_plan(2.0, 2.0), seam, range(count), 20, "dpm++").latents
+        columns = [decoder.decode(x) for x in (shown.latents, drawn)]
+        if (photos := self.source.photos(batch)) is not None:
+            columns.insert(0, photos)
+        grid(path, np.stack(columns, 1).reshape(-1, *columns[0].shape[1:]), 4 * len(columns))

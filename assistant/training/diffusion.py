@@ -22,6 +22,7 @@ from .dino import CLASSES, attribute_loss
 
 CHUNK = 256
 EARLY = 0.4  # share of the training that is mostly at high noise
+SKEW = (0.15, 0.5)  # exponents of an even lot, until then and after: high noise first, where the conditions decide
 SUBJECT = 4.0
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 
@@ -123,33 +124,37 @@ def aims(vision: Vision, semantics: Tensor, means: Tensor, at: Tensor, generator
 
 
 class VLoss:
-    """Eq. 3's noise-prediction loss in its v form, v = sqrt(abar) eps - sqrt(1 - abar) x0, over all timesteps.
+    """Eq. 3's noise-prediction loss over all timesteps, of what the scheduler says that the UNet foretells: the noise, or
+    v = sqrt(abar) eps - sqrt(1 - abar) x0.
 
-    A channel counts by the spread of the latents (N, C, h, w) in it. An error in it weighs about as much as their variance in
+    Of `latents` a channel counts by the spread of the latents (N, C, h, w) in it. An error in it weighs about as much as their variance in
     the picture, but counted so, outlines and faces are not learned at all; with all channels alike, what cannot be foreseen
     drowns shapes and colours.
     """
 
-    def __init__(self, config: AssistantConfig, device: str, latents: Tensor) -> None:
-        self.abar = DDIMScheduler(**config.decoder.scheduler).alphas_cumprod.to(device)
-        self.channels = channel_weights(latents[::10]).view(-1, 1, 1)
+    def __init__(self, config: AssistantConfig, device: str, latents: Tensor | None, skew: tuple[float, float] = SKEW) -> None:
+        scheduler = DDIMScheduler(**config.decoder.scheduler)
+        self.abar, self.foretold, self.skew = scheduler.alphas_cumprod.to(device), scheduler.config.prediction_type, skew
+        self.channels = 1.0 if latents is None else channel_weights(latents[::10]).view(-1, 1, 1)
 
     def draw(self, latents: Tensor, generator: torch.Generator, done: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, h, w) -> noised latents, timesteps (B,), target v. `done` is the share of the training behind it."""
-        # high noise first, where the conditions decide: what they mean is the slowest thing to learn
-        where = torch.rand(len(latents), device=latents.device, generator=generator) ** (0.15 if done < EARLY else 0.5)
+        """(B, C, h, w) -> noised latents, timesteps (B,), what is to be foretold. `done` is the share of the training behind it."""
+        where = torch.rand(len(latents), device=latents.device, generator=generator) ** self.skew[done >= EARLY]
         t = (where * len(self.abar)).long().clamp_max(len(self.abar) - 1)
         noise = torch.randn(latents.shape, device=latents.device, generator=generator)
         signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
-        return signal * latents + spread * noise, t, signal * noise - spread * latents
+        target = noise if self.foretold == "epsilon" else signal * noise - spread * latents
+        return signal * latents + spread * noise, t, target
 
     @staticmethod
     def at_side(masks: Tensor, side: int) -> Tensor:
         """(N, h, w) subject masks at the latents' side."""
         return F.adaptive_avg_pool2d(masks.float(), side) if masks.shape[-1] != side else masks
 
-    def __call__(self, predicted: Tensor, target: Tensor, masks: Tensor) -> Tensor:
+    def __call__(self, predicted: Tensor, target: Tensor, masks: Tensor | None = None) -> Tensor:
         """Mean squared error; the subject, masks (B, h, w) in 0..255, counts SUBJECT times as much as the rest."""
+        if masks is None:
+            return (self.channels * (predicted.float() - target).square()).mean()
         weight = 1 + (SUBJECT - 1) * masks[:, None].float() / 255
         return (weight * self.channels * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
 

@@ -39,6 +39,7 @@ class LanguageTask:
     """`init` is a folder with dino and clip; `warm` one with an M to go on from, or none."""
 
     name, lr = "language", 3e-3
+    share = {"words": 1.0, "scenes": 1.0}  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32, warm: Path | None = None) -> None:
         self.world, self.device, self.batch_size = world, device, batch_size
@@ -88,6 +89,11 @@ class LanguageTask:
         return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "photo": torch.from_numpy(photo),
                 "scene_at": torch.from_numpy(scene_at), "scene_words": torch.from_numpy(scene_words)}
 
+    def tally(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """What the two means of the loss are over."""
+        scenes = (batch["scene_at"] >= 0) & (batch["photo"][:, 0] >= 0)
+        return {"words": float(batch["spoken"][:, 1:].sum()), "scenes": float(scenes.sum())}
+
     def _slots(self, photo: Tensor, generator: torch.Generator) -> Tensor:
         """Slots (B, slots, d) of pictures with the words `photo` (B, MOST), -1 after the last, as a linear reader of E would fill
         them: the words in the class token's, and everywhere what it gets wrong about another picture of that kind and pattern."""
@@ -107,7 +113,9 @@ class LanguageTask:
         words = self.llama.get_input_embeddings()(lines)
         sighted = (photo[:, 0] >= 0)
         # dialogues without a picture have none of its slots: the two sorts go through M apart
-        total, count, parts, scene = 0.0, 0, {}, 0.0
+        nothing = torch.tensor(torch.nan, device=lines.device)
+        total, scene, marks = 0.0, 0.0, {"scene": nothing, "scene_right": nothing}
+        count = spoken[:, 1:].sum()
         for mask, seen in ((sighted, True), (~sighted, False)):
             at = mask.nonzero().squeeze(1)
             if not len(at):
@@ -122,7 +130,7 @@ class LanguageTask:
             keep = spoken[at][:, 1:]
             logits = self.llama.lm_head(hidden[:, :-1][keep]).float()
             lm = F.cross_entropy(logits, lines[at][:, 1:][keep], reduction="sum")
-            total, count = total + lm, count + keep.sum()
+            total = total + lm
             if seen:
                 marked = (batch["scene_at"][at] >= 0).nonzero().squeeze(1)
                 if not len(marked):
@@ -132,9 +140,10 @@ class LanguageTask:
                 number = (named >= 0).sum(1)
                 picked = log_p.gather(1, named.clamp_min(0) + self.first_visual) * (named >= 0)
                 scene = -(picked.sum(1) / number).mean()
-                parts = {"scene": scene.detach(), "scene_right": self._found(log_p, named, number)}
+                marks = {"scene": scene.detach(), "scene_right": self._found(log_p, named, number)}
         lm = total / count
-        return lm + 0.3 * scene, {"lm": lm.detach(), "perplexity": lm.detach().exp(), **parts}
+        said = {"lm": lm.detach() * self.share["words"], "perplexity": lm.detach().exp(), **marks}
+        return lm * self.share["words"] + 0.3 * scene * self.share["scenes"], said
 
     def _found(self, log_p: Tensor, named: Tensor, number: Tensor) -> Tensor:
         """Share of a scene's words among as many that are thought likeliest; log_p (B, vocabulary), named (B, MOST)."""

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from PIL import Image
 
 from ..config import AssistantConfig
@@ -50,6 +49,7 @@ class Sizes:
     rounds: int = 1  # after the first
     samples: int = 25_600  # pairs seen in each round's training
     batch: int = 128
+    parts: int = 2  # of a batch: as many processes can train at once
     alpha: tuple[float, float] = (0.7, 1.0)  # eq. 4's, drawn evenly for each target
     reference: str = "base"  # where w comes from: "store" (retrieved), or "base" (drawn from the instruction)
     seed: int = 0
@@ -165,11 +165,10 @@ class Run:
             fresh_readers(guess, pairs, seed)
         else:
             load_readers(guess, begin_with)
-        task = PairTask(guess, pairs, batch_size=self.sizes.batch, sources=sources)
-        options = Options(minutes=None, steps=max(1, samples // (self.sizes.batch * process()[1])), seed=seed, ema=0.98, save_every=20.0)
+        batch, parts = self.sizes.batch, self.sizes.parts
+        task = PairTask(guess, pairs, batch_size=batch // parts, sources=sources)
+        options = Options(minutes=None, steps=max(1, samples // batch), parts=parts, seed=seed, ema=0.98, save_every=20.0)
         Trainer(task, out / "training", out, options).run()
-        if dist.is_initialized():
-            dist.barrier()  # the first process writes what all go on from
         guess.requires_grad_(False).eval()
         self.log(name, started, pairs=len(pairs), samples=samples, seed=seed)
         return out

@@ -18,6 +18,7 @@ from ..config import AssistantConfig
 from .base import BaseTask
 from .cafe import CafeTask
 from .data import World
+from .examples import DrawnPairs
 
 
 class TrunkTask:
@@ -27,7 +28,7 @@ class TrunkTask:
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
         self.batch_size = batch_size
         self.base = BaseTask(config, world, device, init / "base/vae", batch_size // 4)
-        self.cafe = CafeTask(config, world, device, init, batch_size - batch_size // 4,
+        self.cafe = CafeTask(config, DrawnPairs(config, world, device, init), device, init, batch_size - batch_size // 4,
                              shared=(self.base.unet, self.base.layout))
         self.matrices = self.base.matrices
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 
@@ -24,15 +23,15 @@ def run(args: argparse.Namespace, config) -> None:
     import torch
 
     from ...weights import CHECKPOINTS
+    from ..processes import join
     from ..sid import Parts, Run, Sizes
 
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        torch.distributed.init_process_group("gloo")
+    join("cpu")
     if args.threads:
         torch.set_num_threads(args.threads)
     batch = args.batch or Sizes.batch
     sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch,
-                  alpha=tuple(args.alpha), reference=args.reference, seed=args.seed)
+                  parts=args.parts or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference, seed=args.seed)
     one = Run(args.run / "sid", Parts.load(config, CHECKPOINTS / config.folder), sizes, lambda what: print(what, flush=True))
     if args.stage == "sid":
         print(f"readers: {one.rounds()}")

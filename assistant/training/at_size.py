@@ -1,0 +1,92 @@
+"""`python -m assistant.training encode|bridge|cafe` on sets of quadruplets, at any preset's size: arguments -> encoders, or a task."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..config import AssistantConfig
+from ..errors import ConfigError
+from ..places import weights_dir
+
+STAGES = ("encode", "bridge", "cafe")
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--data", type=Path, nargs="+", metavar="FOLDER", help="encode: sets of quadruplets; bridge, cafe: sets encoded "
+                   "beforehand, in place of the drawn world")
+    p.add_argument("--out", type=Path, metavar="FOLDER", help="encode: where to put the encoded set")
+    p.add_argument("--weights", type=Path, metavar="FOLDER", help="encode, and bridge and cafe with --data: a preset's parts (default: "
+                   "where `python -m assistant download` puts them, or what ships)")
+    p.add_argument("--checkpointing", action="store_true", help="bridge, cafe: compute activations twice instead of keeping them")
+    p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model "
+                   "(default: bfloat16 on cuda)")
+
+
+def run(args: argparse.Namespace, config: AssistantConfig) -> None:
+    """Raises AssistantError: nothing to learn from, parts that are missing, or a folder of other data."""
+    if args.stage not in STAGES:
+        raise ConfigError(f"There is no stage {args.stage!r} at the preset {config.name!r}.", f"Choose one of: {', '.join(STAGES)}, cost.")
+    if config.vision is None:
+        raise ConfigError(f"The preset {config.name!r} has neither E nor F nor a language model.", "Choose full.")
+    if not args.data:
+        raise ConfigError("There is nothing to learn from.", "Name a set with --data FOLDER.")
+    from ..weights import CHECKPOINTS
+
+    weights = args.weights or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
+    if args.stage == "encode":
+        _encode(args, config, weights)
+    else:
+        _train(args, config, weights)
+
+
+def _missing(config: AssistantConfig, weights: Path, *parts: str) -> None:
+    for part in parts:
+        if not (weights / part).exists():
+            raise ConfigError(f"The part {part!r} is not in {weights}.", f"Run: python -m assistant download {config.name}"
+                              if config.sources else "Name the folder that holds it with --weights.")
+
+
+def _encode(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
+    if args.out is None:
+        raise ConfigError("There is no place for the encoded set.", "Name one with --out FOLDER.")
+    _missing(config, weights, "dino", "clip", "base/vae")
+    import torch
+
+    from ..weights import load_vae, load_vision
+    from .encode import Encoder, encode
+    from .processes import join
+
+    device = join(args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    encoder = Encoder(config, load_vision(config, weights), load_vae(weights / "base/vae"), device)
+    encode(args.out, args.data, config.name, encoder, args.batch or 16, lambda what: print(what, flush=True))
+
+
+def _train(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
+    from .encoded import Encoded
+    from .examples import EncodedPairs, EncodedTalks
+    from .numbers import BRIDGE, CAFE
+    from .running import train
+
+    encoded, numbers = Encoded(config, *args.data), {"cafe": CAFE, "bridge": BRIDGE}[args.stage]
+
+    def make(device: str, batch: int):
+        if args.stage == "cafe":
+            from .cafe import CafeTask
+            _missing(config, weights, "base/unet", "base/vae")
+            return CafeTask(config, EncodedPairs(encoded), device, weights, batch, args.init, args.compile, numbers=CAFE,
+                            checkpointing=args.checkpointing)
+        from ..mllm.prompt import PromptBuilder
+        from .bridge import BridgeTask
+        from .frozen import frozen_llama
+        _missing(config, weights, "llama")
+        llama = frozen_llama(weights / "llama", device, args.language_dtype or ("float32" if device == "cpu" else "bfloat16"))
+        source = EncodedTalks(config, encoded, PromptBuilder(config.language, llama[1]))
+        return BridgeTask(config, source, device, weights, batch, numbers=BRIDGE, llama=llama, checkpointing=args.checkpointing)
+
+    # where a preset's parts are published, what was trained joins them; what ships is left alone
+    export = (weights if config.sources else args.run / "model") / args.stage
+    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs):
+        print(f"{args.stage}: {export}")

@@ -1,0 +1,217 @@
+"""What the decoder and the bridge learn from, behind one interface: the drawn world, or sets encoded beforehand.
+
+A source draws indices or rows on the CPU, ahead of time, and turns them into what a task reads, on its device. Knows no loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import AssistantConfig
+from ..mllm.language import pooled
+from ..mllm.prompt import PromptBuilder
+from ..mllm.vision import Vision
+from ..weights import load_vae, load_vision
+from .data import VIEWS, World
+from .diffusion import VLoss, aims, encode_latents, encode_patches, encode_semantics, expected, read_patches
+from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded
+from .language import pick_end
+from .reading import word_reader
+
+
+@dataclass
+class Shown:
+    """A batch as the decoder reads it."""
+
+    latents: Tensor  # (B, C, h, w) float32, scaled
+    patches: Tensor  # (B, N, d_E) E(photo), class token first
+    semantics: Tensor  # (B, d_F) float32, F(target)
+    masks: Tensor | None = None  # (B, h, w) in 0..255, the subject's, and
+    labels: Tensor | None = None  # (B, L) class numbers, where they are known
+
+
+class PairSource(Protocol):
+    """Pairs (photo, target) of one subject.
+
+    Attributes:
+        some: latents (n, C, h, w) to look at their spread. labelled: whether `shown` has masks and labels.
+    """
+
+    some: Tensor
+    labelled: bool
+
+    def __len__(self) -> int: ...
+
+    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        """CPU tensors from which `shown` makes the rest."""
+
+    def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> Shown:
+        """`batch` on the device; without a generator nothing is left to chance."""
+
+    def photos(self, batch: dict[str, Tensor]) -> np.ndarray | None:
+        """uint8 (B, H, W, 3) to look at, if they are at hand."""
+
+
+class DrawnPairs:
+    """Of the drawn world, encoded as a whole on the device."""
+
+    labelled = True
+
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path) -> None:
+        self.world = world
+        self.vision = load_vision(config, init).to(device)
+        self.some = self.latents = encode_latents(world, device, load_vae(init / "base/vae").to(device))
+        self.semantics = encode_semantics(world, device, self.vision)
+        self.expected = expected(world, self.semantics)
+        self.patches = encode_patches(world, device, self.vision)
+        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)].copy()).to(device), self.latents.shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        photo, target = self.world.pairs(rng, count)
+        same = rng.random(count) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
+        return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
+                "labels": torch.from_numpy(self.world["labels"][target])}
+
+    def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> Shown:
+        target = batch["target"]
+        semantics = self.semantics[target].float() if generator is None else aims(self.vision, self.semantics, self.expected, target, generator)
+        return Shown(self.latents[target].float(), self.patches[batch["photo"]], semantics, self.masks[target], batch["labels"])
+
+    def photos(self, batch: dict[str, Tensor]) -> np.ndarray:
+        return self.world["images"][batch["photo"].cpu().numpy()]
+
+
+class EncodedPairs:
+    """Of sets encoded beforehand, read from disk row by row."""
+
+    labelled = False
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.encoded = encoded
+        self.some = encoded.rows(range(min(64, len(encoded))), LATENTS)[LATENTS]
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        return self.encoded.rows(rng.integers(0, len(self), count), LATENTS, PATCHES, SEMANTICS)
+
+    def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> Shown:
+        return Shown(batch[LATENTS].float(), batch[PATCHES], batch[SEMANTICS].float())
+
+    def photos(self, batch: dict[str, Tensor]) -> None:
+        return None
+
+
+class TalkSource(Protocol):
+    """Dialogues about a photo, up to the end of a reply that may come with a picture.
+
+    Their batches hold `lines` (B, L) token ids without the picture, `spoken` (B, L) which of them M says, and `token_at` (B,), where
+    the learnable token stands in place of an id, -1 for none.
+    """
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
+        """CPU tensors; in a share `first` of the batches of the first replies only."""
+
+    def seen(self, batch: dict[str, Tensor]) -> Tensor:
+        """(B, P, d_E): E(photo) as M reads it."""
+
+    def truths(self, batch: dict[str, Tensor]) -> Tensor:
+        """(B', d_F): what H should give, of the rows that have a learnable token."""
+
+    def reader(self) -> nn.Linear | None:
+        """The best linear reader of visual words in E, where there are such words."""
+
+
+class DrawnTalks:
+    """Of the drawn world."""
+
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path) -> None:
+        vision: Vision = load_vision(config, init).to(device)
+        self.world, self.rows = world, world.groups[world.groups % 2 == 0]
+        self.semantics = expected(world, encode_semantics(world, device, vision))
+        self.patches = read_patches(world, device, vision, config.language.picture_side)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
+        w = self.world
+        rows = np.sort(rng.choice(self.rows, count))
+        which = pick_end(w, rows, rng)
+        if rng.random() < first:
+            which = np.minimum(which, 0)
+        ends = w["ends"][rows, which].astype(np.int64)  # where a dialogue was too long for the set, -1: nothing of it is read
+        longest = int(ends.max()) + 2
+        lines, spoken = w["lines"][rows, :longest].astype(np.int64), w["spoken"][rows, :longest].copy()
+        token_at, target = np.full(len(rows), -1), np.full(len(rows), -1)
+        for i, k in enumerate(which):
+            if k >= 0 and w["views"][rows[i], k] >= 0:
+                token_at[i] = ends[i] + 1
+                target[i] = rows[i] * VIEWS + w["views"][rows[i], k]
+            lines[i, ends[i] + 1:], spoken[i, ends[i] + 1:] = 0, False
+        return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "token_at": torch.from_numpy(token_at),
+                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS)}
+
+    def seen(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.patches[batch["photo"]]
+
+    def truths(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.semantics[batch["target"][batch["token_at"] >= 0]].float()
+
+    def reader(self) -> nn.Linear:
+        return word_reader(self.world, self.patches)
+
+
+class EncodedTalks:
+    """y and the reply of each quadruplet of sets encoded beforehand, as one exchange."""
+
+    def __init__(self, config: AssistantConfig, encoded: Encoded, builder: PromptBuilder) -> None:
+        self.config, self.encoded, self.builder = config.language, encoded, builder
+        self.room = config.language.context - config.language.max_new_tokens - config.picture_tokens - 16
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def line(self, y: str, reply: str) -> tuple[list[int], int, int]:
+        """Token ids up to the learnable token's place; where M begins to speak; how many of the ids it says.
+
+        As in use, the token comes behind the draw token, or, if M has none, in the end's place: M is asked for the end there.
+        """
+        asked = self.builder.opening(y, True, self.room).ids
+        words = self.builder.reply(reply, drew=True)
+        closing = 1 if self.builder.draw_id is None else 2
+        said = [*words[:-closing][:self.config.max_new_tokens], *words[-closing:]]
+        ids = [*asked, *said] if closing == 1 else [*asked, *said[:-1], 0]
+        return ids, len(asked), len(said) - (closing == 2)
+
+    def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
+        at = np.sort(rng.integers(0, len(self), count))
+        found = [self.line(*words) for words in self.encoded.said(at)]
+        longest = max(len(ids) for ids, _, _ in found)
+        lines, spoken = torch.zeros(count, longest, dtype=torch.long), torch.zeros(count, longest, dtype=torch.bool)
+        for i, (ids, start, said) in enumerate(found):
+            lines[i, :len(ids)], spoken[i, start:start + said] = torch.tensor(ids), True
+        rows = self.encoded.rows(at, PATCHES, SEMANTICS)
+        return {"lines": lines, "spoken": spoken, "token_at": torch.tensor([len(ids) - 1 for ids, _, _ in found]),
+                PATCHES: pooled(rows[PATCHES], self.config.picture_side), SEMANTICS: rows[SEMANTICS]}
+
+    def seen(self, batch: dict[str, Tensor]) -> Tensor:
+        return batch[PATCHES]
+
+    def truths(self, batch: dict[str, Tensor]) -> Tensor:
+        return batch[SEMANTICS].float()
+
+    def reader(self) -> None:
+        return None

@@ -1,0 +1,37 @@
+"""How the decoder and the bridge are trained at each size, as data: the miniature's ways, and the paper's (CAFE, section 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CafeNumbers:
+    """Eq. 3."""
+
+    lr: float = 1e-3
+    batch: int = 32
+    parts: int | None = None  # of a batch, at first; None: one a process
+    epochs: float = 5.0  # where neither minutes nor steps are given
+    dropped: float = 0.1  # probability of leaving E out, and F
+    seen: int | None = 128  # patches that a step attends to, beside the class token, until near the end; None: always all
+    skew: tuple[float, float] = (0.15, 0.5)  # of timesteps to high noise, early and late in training; 1: all alike
+    muon: bool = True  # for the UNet's inner matrices
+    weighed: bool = True  # a latent channel counts by its spread
+
+
+@dataclass(frozen=True)
+class BridgeNumbers:
+    """Eq. 2."""
+
+    lr: float = 1e-3
+    batch: int = 32
+    parts: int | None = None
+    epochs: float = 5.0
+    weight: float = 0.2  # lambda
+    first: float = 0.7  # how often a step ends at the first reply, which says most of what V has to tell
+    fitted: bool = True  # H by least squares at the start and at the end
+
+
+CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, seen=None, skew=(1.0, 1.0), muon=False, weighed=False)
+BRIDGE = BridgeNumbers(lr=2e-3, batch=128, parts=32, first=1.0, fitted=False)

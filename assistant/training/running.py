@@ -1,0 +1,61 @@
+"""Arguments that every training takes, and one task run by them: alone, or as one of several processes. Knows no task by name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--minutes", type=float, help="training time of the stage, or of the whole recipe (default: 10, or 240)")
+    p.add_argument("--steps", type=int, help="train a number of steps instead")
+    p.add_argument("--device", default="cpu", help="cpu or cuda, of several processes each its own GPU (default: %(default)s)")
+    p.add_argument("--batch", type=int, help="samples a step, of all processes together (default: the recipe's)")
+    p.add_argument("--parts", type=int, help="cut each batch into so many parts, one after another in memory, shared out between "
+                   "processes: the same curve whatever their number (default: as begun, at first the recipe's, or one a process)")
+    p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
+    p.add_argument("--clip", type=float, default=1.0, help="the gradient's norm, at most (default: %(default)s)")
+    p.add_argument("--ema-device", choices=("cpu",), help="keep the averages in main memory (default: on the device)")
+    p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
+    p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    p.add_argument("--log-every", type=float, default=10.0, help="seconds between lines of the log (default: %(default)s)")
+    p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
+    p.add_argument("--no-sheet", action="store_true", help="draw no samples at the end")
+
+
+def train(make: Callable[[str, int], object], args: argparse.Namespace, folder: Path, export: Path, batch: int, parts: int | None = None,
+          minutes: float | None = None, epochs: float | None = None) -> bool:
+    """Train one task to the end of its budget; says whether this is the process that wrote the result.
+
+    Args:
+        make: device, samples a part -> the task.
+        batch, parts: the recipe's, where the arguments and the state say nothing.
+        minutes: where the arguments give neither minutes nor steps; None: `epochs` over the task's source.
+
+    Raises:
+        AssistantError: as `Trainer` does.
+    """
+    import torch
+
+    from .loop import Options, Trainer
+    from .processes import Team, join
+    from .state import cut
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    device = join(args.device)
+    torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    team, batch = Team(device), args.batch or batch
+    number = cut(folder, batch, args.parts, parts, team)
+    task = make(device, batch // number)
+    if args.lr:
+        task.lr = args.lr
+    minutes, steps = args.minutes if args.minutes is not None else minutes, args.steps
+    if minutes is None and steps is None:
+        steps = max(1, round(epochs * len(task.source) / batch))
+    options = Options(minutes=minutes, steps=steps, parts=number, device=device, seed=args.seed, save_every=args.save_every,
+                      log_every=args.log_every, ema_device=args.ema_device, clip=args.clip, sheet=not args.no_sheet)
+    Trainer(task, folder, export, options).run()
+    return team.rank == 0

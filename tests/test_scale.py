@@ -1,0 +1,271 @@
+"""Training at size: one curve whatever the number of processes, and after a kill by another number of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from assistant.errors import ConfigError, DeviceError, StorageError
+from assistant.mllm.prompt import PromptBuilder
+from assistant.presets import FULL, MINIATURE
+from assistant.training import __main__ as command
+from assistant.training import processes
+from assistant.training.data import draw
+from assistant.training.encoded import Encoded, Shapes
+from assistant.training.examples import EncodedTalks
+from assistant.training.loop import Options, Trainer
+from assistant.training.quadruplets.shards import Quadruplet, begin, write_manifest, write_shard
+from assistant.training.quadruplets.wishes import drawn_wish
+from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_vae, load_vision
+from tests.test_training import Line
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 50
+TOLERANCE = 1e-4  # relative: sums in another order may differ in their last bits; here they seldom do
+
+
+def curve(folder: Path, name: str = "loss") -> dict[int, float]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == sorted({line["step"] for line in lines}), "each step once"
+    return {line["step"]: line[name] for line in lines}
+
+
+def train(*arguments: str | Path) -> None:
+    """The command itself, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["training", *map(str, arguments)])
+        command.main()
+
+
+def test_two_processes_draw_one_process_s_curve_and_one_goes_on_after_a_kill(tmp_path: Path) -> None:
+    draw(tmp_path / "data", MINIATURE, groups=6, talks=2, seed=5, workers=1)
+    runs = [tmp_path / name for name in ("one", "two")]
+    for run in runs:
+        (run / "model").mkdir(parents=True)
+        (run / "data").symlink_to(tmp_path / "data")
+        for part in ("dino", "clip", "base"):
+            (run / "model" / part).symlink_to(CHECKPOINTS / "miniature" / part)
+    decoder = ("cafe", "--batch", 2, "--parts", 2, "--steps", STEPS, "--log-every", 0, "--threads", torch.get_num_threads(), "--no-sheet", "--run")
+    train(*decoder, runs[0])
+    one = curve(runs[0] / "cafe")
+
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "assistant.training"]
+    pair = subprocess.Popen([*launch, *map(str, decoder), str(runs[1]), "--threads", "1", "--save-every", "1"], cwd=ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    log, until = runs[1] / "cafe/log.jsonl", time.monotonic() + 200
+    while not ((runs[1] / "cafe/state").exists() and log.read_text().count("\n") >= STEPS // 3):
+        assert pair.poll() is None and time.monotonic() < until, pair.communicate()[0]
+        time.sleep(0.02)
+    for process in [*psutil.Process(pair.pid).children(recursive=True), pair]:
+        process.kill()
+    pair.communicate()
+    assert STEPS // 3 <= len(log.read_text().splitlines()) < STEPS
+    train(*decoder, runs[1])
+    both = curve(runs[1] / "cafe")
+    assert set(both) == set(one) == set(range(1, STEPS + 1))
+    worst = max(abs(both[k] / one[k] - 1) for k in one)
+    assert worst < TOLERANCE, worst
+    assert len({round(v, 3) for v in one.values()}) > STEPS / 2 and one[STEPS] != one[STEPS - 1]
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------------
+
+def lines(folder: Path, parts: int, each: int, steps: int = 12, options: Options | None = None) -> Trainer:
+    task = Line()
+    task.batch_size = each
+    trainer = Trainer(task, folder, folder / "out", options or Options(steps=steps, parts=parts, log_every=0))
+    trainer.finish = lambda: None
+    return trainer
+
+
+def test_a_state_keeps_to_its_batch_and_parts_and_its_log_to_its_steps(tmp_path: Path) -> None:
+    lines(tmp_path, 2, 4).run()
+    assert json.loads((tmp_path / "state/state.json").read_text())["batch"] == 8
+    with pytest.raises(ConfigError, match="2 parts, not 4.*--parts 2"):
+        lines(tmp_path, 4, 2)
+    with pytest.raises(ConfigError, match="8 samples, not 16.*--batch 8"):
+        lines(tmp_path, 2, 8)
+    log = tmp_path / "log.jsonl"
+    log.write_text(log.read_text() + json.dumps({"step": 13}) + "\n" + '{"ste')  # written, but killed before the state was
+    assert lines(tmp_path, 2, 4).step == 12 and list(curve(tmp_path)) == list(range(1, 13))
+
+
+def test_parts_with_more_words_count_for_more(tmp_path: Path) -> None:
+    """The mean over two parts is the mean over all that is in them."""
+    class Words(Line):
+        batch_size = 1
+        share = {"words": 1.0}
+
+        def batch(self, rng):
+            count = int(rng.integers(1, 9))
+            x = torch.from_numpy(rng.normal(size=(count, 3))).float()
+            return {"x": x, "y": x.sum(1, keepdim=True)}
+
+        def tally(self, batch):
+            return {"words": float(len(batch["x"]))}
+
+        def loss(self, batch, generator):
+            seen.append(batch)
+            return self.share["words"] * (self.net(batch["x"]) - batch["y"]).square().mean(), {}
+
+    seen = []
+    trainer = Trainer(Words(), tmp_path, tmp_path / "out", Options(steps=1, parts=3, clip=1e9))
+    names, values = trainer._gradients(trainer._batches(0))
+    x, y = (torch.cat([b[k] for b in seen]) for k in "xy")
+    whole = Line()
+    loss = (whole.net(x) - y).square().mean()
+    loss.backward()
+    assert len({len(b["x"]) for b in seen}) > 1
+    torch.testing.assert_close(trainer.params["net.weight"].grad, whole.net.weight.grad)
+    torch.testing.assert_close(values[:, names.index("loss")].mean(), loss.detach())
+
+
+def test_one_process_in_place_of_many_is_not_taken_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert processes.join("cpu") == "cpu"
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1"), monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # as `accelerate launch --cpu` does
+    with pytest.raises(DeviceError, match="--multi_gpu"):
+        processes.join("cpu")
+    team = processes.Team("cpu")
+    team.world = 3
+    with pytest.raises(ConfigError, match="3 processes cannot share a batch of 2 parts.*--parts 3"):
+        team.mine(2)
+
+
+# --- sets encoded beforehand ------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of quadruplets; photos are not square."""
+    folder = tmp_path_factory.mktemp("pictures")
+    begin(folder, {"seed": 1})
+
+    def png(picture: Image.Image) -> bytes:
+        out = io.BytesIO()
+        picture.save(out, "PNG")
+        return out.getvalue()
+
+    for shard in (0, 1):
+        found = []
+        for n in range(5 * shard, 5 * shard + 5):
+            wish, target = drawn_wish(3, n, 128), drawn_wish(4, n, 96)
+            found.append(Quadruplet(f"t-{n}", png(wish.photo.crop((8, 0, 120, 128))), png(target.photo), {"y": wish.y, "reply": wish.reply}))
+        write_shard(folder, shard, found)
+    assert write_manifest(folder, 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoded(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded") / "set"
+    train("encode", "--data", pictures, "--out", folder, "--batch", 3)
+    return folder
+
+
+def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = json.loads((encoded / "manifest.json").read_text())
+    assert about["samples"] == 10 and [s["samples"] for s in about["shards"]] == [5, 5] and set(about["settings"]["encoders"]) == {"E", "F", "latents"}
+    found = Encoded(MINIATURE, encoded)
+    found.verify()
+    assert len(found) == 10 and abs(about["bytes"] / 10 / Shapes.of(MINIATURE).bytes - 1) < 0.05
+    rows = found.rows([7, 2], "latents", "patches", "semantics")
+    vision, vae = load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_vae(CHECKPOINTS / "miniature/base/vae")
+    photo, target = drawn_wish(3, 7, 128).photo.crop((8, 0, 120, 128)), drawn_wish(4, 7, 96).photo
+    from assistant.mllm.vision import pad_square, pixels, resize
+    x, y = pad_square(pixels([photo])), resize(pixels([target]), 128)
+    torch.testing.assert_close(rows["patches"][:1].float(), vision.patches(x), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(rows["semantics"][:1].float(), vision.semantics(y), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(rows["latents"][:1].float(), vae.encode(2 * y - 1).latent_dist.mean * vae.config.scaling_factor, atol=0.02, rtol=0.02)
+    assert found.said([7])[0] == (drawn_wish(3, 7, 128).y, drawn_wish(3, 7, 128).reply)
+
+    before = {p.name: p.stat().st_mtime_ns for p in encoded.iterdir()}
+    train("encode", "--data", pictures, "--out", encoded)
+    assert {p.name: p.stat().st_mtime_ns for p in encoded.iterdir()} == before, "nothing was left to do"
+    (encoded / "manifest.json").unlink(), (encoded / "encoded-00001.safetensors").unlink()
+    bytes_before = (encoded / "encoded-00000.safetensors").read_bytes()
+    for rank in (0, 1):  # what is missing is the second one's to make
+        monkeypatch.setattr("assistant.training.encode.process", lambda: (rank, 2))
+        train("encode", "--data", pictures, "--out", encoded)
+        assert (encoded / "manifest.json").exists() == (rank == 1)
+    assert json.loads((encoded / "manifest.json").read_text())["samples"] == 10
+    assert (encoded / "encoded-00000.safetensors").read_bytes() == bytes_before
+
+
+def test_sets_that_do_not_fit_are_refused(pictures: Path, encoded: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not encoded yet"):
+        Encoded(MINIATURE, pictures)
+    with pytest.raises(StorageError, match="not finished"):
+        Encoded(MINIATURE, tmp_path)
+    with pytest.raises(ConfigError, match="the preset 'full' has"):
+        Encoded(FULL, encoded)
+    other = tmp_path / "other"
+    shutil.copytree(encoded, other)
+    about = json.loads((other / "manifest.json").read_text())
+    about["settings"]["encoders"]["E"] = "another"
+    (other / "manifest.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match="different encoders"):
+        Encoded(MINIATURE, encoded, other)
+    shard = other / "encoded-00000.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(StorageError, match="damaged"):
+        Encoded(MINIATURE, other).verify()
+
+
+def test_an_exchange_is_learned_as_it_is_asked_in_use(encoded: Path) -> None:
+    """The learnable token stands where `LanguageModel.stream` puts it: behind the draw token, or where M would end."""
+    tokenizer = load_llama(CHECKPOINTS / "miniature/llama")[1]
+    for draw_token in ("<draw>", None):
+        config = replace(MINIATURE, language=replace(MINIATURE.language, draw_token=draw_token))
+        builder = PromptBuilder(config.language, tokenizer)
+        ids, start, said = EncodedTalks(config, Encoded(MINIATURE, encoded), builder).line("make it blue", "A blue one it is.")
+        assert tuple(ids[:start]) == builder.opening("make it blue", True).ids
+        words = tokenizer.encode("A blue one it is.", add_special_tokens=False)
+        assert ids[start:start + len(words)] == words
+        assert ids[start + len(words):] == ([tokenizer.convert_tokens_to_ids("<draw>"), 0] if draw_token else [tokenizer.eos_token_id])
+        assert start + said == len(ids) - (draw_token is not None)
+
+
+def test_decoder_and_bridge_learn_from_an_encoded_set_and_load_again(encoded: Path, tmp_path: Path) -> None:
+    shared = ("--data", encoded, "--run", tmp_path, "--steps", 3, "--batch", 4, "--parts", 2, "--log-every", 0, "--no-sheet")
+    train("cafe", *shared, "--checkpointing", "--ema-device", "cpu")
+    train("bridge", *shared)
+    assert set(curve(tmp_path / "cafe")) == {1, 2, 3} and all(0 < v < 20 for v in curve(tmp_path / "bridge").values())
+    for part in ("base", "llama", "first_guess"):
+        (tmp_path / "model" / part).symlink_to(CHECKPOINTS / "miniature" / part)
+    trained, fresh = load_cafe(MINIATURE, tmp_path / "model"), load_cafe(MINIATURE, CHECKPOINTS / "miniature")
+    assert trained.unet.config.cross_attention_dim == fresh.unet.config.cross_attention_dim
+    assert any(v.weight.abs().max() > 0 for v in trained.semantic_values.layers.values())  # zero before training
+    bridge = load_language(MINIATURE, tmp_path / "model").bridge
+    assert bridge.token.abs().max() > 0 and bridge.V.weight.shape == (192, 96)
+
+
+def test_checkpointing_changes_no_gradient(encoded: Path) -> None:
+    from assistant.training.cafe import CafeTask
+    from assistant.training.examples import EncodedPairs
+    from assistant.training.numbers import CAFE
+
+    source, found = EncodedPairs(Encoded(MINIATURE, encoded)), []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        task = CafeTask(MINIATURE, source, "cpu", CHECKPOINTS / "miniature", 2, numbers=CAFE, checkpointing=checkpointing)
+        batch = task.batch(np.random.default_rng(0))
+        task.loss(batch, torch.Generator().manual_seed(0))[0].backward()
+        found.append({n: p.grad for n, p in task.unet.named_parameters()} | {n: p.grad for n, p in task.values.named_parameters()})
+    assert task.unet.is_gradient_checkpointing and any(g.abs().max() > 1e-3 for g in found[0].values())
+    for name, g in found[0].items():
+        torch.testing.assert_close(found[1][name], g, atol=1e-6, rtol=1e-4)
