@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         address = Address(options.host, options.port, options.share, users(options.auth),
                           framed=bool(os.environ.get("SPACE_ID")))
         store = Store(options.data_dir or default_data_dir())
-        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights)
+        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm)
         manager = SessionManager(engine, store, options.queue_size)
         page, url = start(manager, address, store.folder)
     except AssistantError as error:

@@ -94,7 +94,8 @@ class Assistant:
         # 1b. learned concepts are the base model's, which draws from words
         wish = wish_of(request) if self.teacher is not None and request.library is not None else ""
         if wish:
-            yield from answer(self.teacher.base, wish, request, settings, cancel, self._stamp(), self.config.nouns)
+            yield from answer(self.teacher.base, wish, request, settings, cancel, self._stamp(), self.config.nouns,
+                              self.config.decoder.guidance_unit)
             return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
@@ -149,7 +150,7 @@ class Assistant:
             check(dataclasses.replace(settings, imagination=strength))
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         request = dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed))
-        yield from strip(self.teacher.base, request, cancel, self._stamp(), self.config.nouns)
+        yield from strip(self.teacher.base, request, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit)
 
     def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
         """Draw mixes of pictures and words (eq. 4): yield Sketch and Progress, then exactly one MixReply.

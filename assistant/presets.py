@@ -135,7 +135,7 @@ OPEN = AssistantConfig(
         "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder"),
         "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models"),
         # 1.5 B, Apache 2.0; larger ones speak better
-        "llm": Source(("Qwen/Qwen2.5-1.5B-Instruct",), ("*.json", "*.safetensors", "merges.txt"), gib=2.9)})
+        "llm": Source(("Qwen/Qwen2.5-1.5B-Instruct",), ("*.json", "*.safetensors", "merges.txt", "*.jinja"), gib=2.9)})
 
 PRESETS = {p.name: p for p in (MINIATURE, OPEN, SD15, SD2, FULL)}
 

@@ -44,9 +44,7 @@ def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dty
         decoder.adapters.eval().requires_grad_(False)
     decoder.to(device, dtype)
     if isinstance(config.language, ChatConfig):
-        chat = load_chat(config.language, folder / config.language.folder, dtype, **extra)
-        if not extra:  # else it is where it was asked to be
-            chat.to(device)
+        chat = load_chat(config.language, folder / config.language.folder, dtype, device, **extra)
     return WordsDrawer(decoder, config.decoder.guidance_unit, chat, vision, config.adapters)
 
 
@@ -59,7 +57,7 @@ def load_adapter(adapter: Adapter, about: AdapterConfig, folder: Path) -> None:
         pickled = next((p for p in (path.with_suffix(s) for s in PICKLED) if p.exists()), None)
         found = f"; {pickled.name} beside it is pickled, and never opened" if pickled else ""
         raise WeightsError(f"The adapter {path.name} is missing in {folder}{found}.", f"Put the file {path.name} of h94/IP-Adapter there.")
-    with weights._reading(f"adapter {path.name}"):
+    with weights.reading(f"adapter {path.name}"):
         tensors = load_file(path)
     adapter.load_published(tensors, path.name)
 
@@ -68,7 +66,7 @@ def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype =
     """The image encoder. Raises WeightsError: also where its numbers are not the ones that the adapters were made for."""
     from transformers import CLIPVisionModelWithProjection
 
-    encoder = weights._frozen(folder, CLIPVisionModelWithProjection, dtype)
+    encoder = weights.frozen(folder, CLIPVisionModelWithProjection, dtype)
     for name, value in about.clip.items():
         found = getattr(encoder.config, name)
         if found != value:
@@ -77,13 +75,14 @@ def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype =
     return ClipVision(encoder)
 
 
-def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> ChatModel:
-    """Any causal language model of transformers with a chat template. Raises WeightsError."""
+def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> ChatModel:
+    """Any causal language model of transformers with a chat template. `extra` as in `load_drawer`. Raises WeightsError."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not folder.is_dir():
         raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder or a hub id.")
-    with weights._reading(f"tokenizer in {folder.name!r}"):
+    with weights.reading(f"tokenizer in {folder.name!r}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    llm: nn.Module = weights._frozen(folder, AutoModelForCausalLM, dtype, **extra)
-    return ChatModel(about, llm, tokenizer)
+    llm: nn.Module = weights.frozen(folder, AutoModelForCausalLM, dtype, **extra)
+    # Where `extra` says how the weights are held, they are in their place already and cannot be moved.
+    return ChatModel(about, llm if extra else llm.to(device), tokenizer).at(device)

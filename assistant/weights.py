@@ -182,7 +182,7 @@ def base_identity(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _reading(what: str) -> Iterator[None]:
+def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -195,7 +195,7 @@ def load_tensors(path: Path, module: nn.Module) -> None:
     Raises:
         WeightsError: not safetensors, other names or shapes, or a number that is not finite.
     """
-    with _reading(f"file {path.name}"):
+    with reading(f"file {path.name}"):
         tensors = {k: t for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path]) for k, t in load_file(file).items()}
         for name in [k for k, t in tensors.items() if t.dtype == torch.int8]:
             tensors[name] = tensors[name].float() * tensors.pop(f"{name}.scale").float()
@@ -206,13 +206,13 @@ def load_tensors(path: Path, module: nn.Module) -> None:
 
 def load_preview(folder: Path) -> tuple[Tensor, Tensor]:
     """(C, 3) and (3,), that lie beside an autoencoder."""
-    with _reading("preview map"), safe_open(folder / "preview.safetensors", "pt") as file:
+    with reading("preview map"), safe_open(folder / "preview.safetensors", "pt") as file:
         return file.get_tensor("matrix").float(), file.get_tensor("bias").float()
 
 
-def _frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: Any) -> nn.Module:
+def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: Any) -> nn.Module:
     """A frozen stock module from its own layout, strictly: every weight is there, of its shape, and no other."""
-    with _reading(f"{cls.__name__} in {folder.name!r}"):
+    with reading(f"{cls.__name__} in {folder.name!r}"):
         key = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
         module, found = cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **{key: dtype}, **extra)
     odd = [name for name in found["unexpected_keys"] if not f".{name}".endswith(IGNORED)]
@@ -232,16 +232,16 @@ def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
 def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Vision:
     from transformers import Dinov2Model
 
-    return Vision(config.vision, _frozen(folder / "dino", Dinov2Model, dtype), load_clip(config, folder / "clip").to(dtype))
+    return Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), load_clip(config, folder / "clip").to(dtype))
 
 
 def load_llama(folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> tuple[nn.Module, Any]:
     """`extra`: as `from_pretrained` takes it, where to and how coarsely."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    with _reading("tokenizer of the language model"):
+    with reading("tokenizer of the language model"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return _frozen(folder, LlamaForCausalLM, dtype, **extra), tokenizer
+    return frozen(folder, LlamaForCausalLM, dtype, **extra), tokenizer
 
 
 def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> LanguageModel:
@@ -256,14 +256,14 @@ def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = to
 def load_vae(folder: Path) -> nn.Module:
     from diffusers import AutoencoderKL
 
-    return _frozen(folder, AutoencoderKL)
+    return frozen(folder, AutoencoderKL)
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The base model's."""
     from transformers import CLIPTokenizer
 
-    with _reading("tokenizer of the base model"):
+    with reading("tokenizer of the base model"):
         return CLIPTokenizer.from_pretrained(folder / "base/tokenizer", local_files_only=True)
 
 
@@ -281,8 +281,8 @@ def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", first
     from transformers import CLIPTextModel
 
     base = folder / "base"
-    return Diffusion(_frozen(base / "unet", UNet2DConditionModel, dtype), load_vae(base / "vae"), config.decoder.scheduler,
-                     _frozen(base / "text_encoder", CLIPTextModel, dtype), load_tokenizer(folder),
+    return Diffusion(frozen(base / "unet", UNet2DConditionModel, dtype), load_vae(base / "vae"), config.decoder.scheduler,
+                     frozen(base / "text_encoder", CLIPTextModel, dtype), load_tokenizer(folder),
                      preview=_preview(config, base / "vae"), kernel=kernel, first_guess=first_guess or _guess_of(config, folder),
                      text_reader=load_text_reader(config, folder / "text_reader") if config.decoder.guess else None,
                      guess_left=config.decoder.guess_left)
@@ -292,7 +292,7 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype
     """CAFE's decoder G; it shares the autoencoder of the base model."""
     from diffusers import UNet2DConditionModel
 
-    unet = _frozen(folder / "cafe", UNet2DConditionModel, dtype)
+    unet = frozen(folder / "cafe", UNet2DConditionModel, dtype)
     values = SemanticValues.of(unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
     return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,

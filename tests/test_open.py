@@ -212,6 +212,22 @@ def test_a_concept_is_learned_and_drawn_on_the_same_base(engine, tmp_path) -> No
     course.keep(library, b"")
     reply = respond(engine, "<tom> in the snow", library=library)[-1]
     assert reply.png and reply.metadata["method"] == "Infusion"
+    # a request's strength is worth the preset's unit of guidance: 2 x 2 here is 1 x 4 elsewhere
+    about = replace(tiny.CONFIG, decoder=replace(tiny.CONFIG.decoder, guidance_unit=1.0))
+    other = Assistant(about, engine.drawer, "0" * 12, base=(engine.decoder, "base"))
+    for follow, same in ((4.0, True), (2.0, False)):
+        again = respond(other, "<tom> in the snow", library=library, settings=replace(QUICK, follow_words=follow))[-1]
+        assert np.array_equal(drawn(again.png), drawn(reply.png)) == same
+
+
+def test_half_precision_is_close(folder, engine) -> None:
+    drawer = published.load_drawer(tiny.CONFIG, folder, dtype=torch.bfloat16)
+    assert {p.dtype for p in drawer.decoder.adapters.parameters()} == {torch.bfloat16} and drawer.vision.encoder.dtype == torch.bfloat16
+    half = Assistant(tiny.CONFIG, drawer, "0" * 12)
+    wish = {"reply": "", "prompts": [["a blue car", 1.0]]}
+    one, two = (drawn(respond(e, "", photo=photo(1), redraw=wish)[-1].png).astype(int) for e in (engine, half))
+    assert 0 < np.abs(one - two).mean() < 6
+    assert respond(half, photo=photo(1))[-1].png
 
 
 def test_any_chat_model_can_be_named(tmp_path) -> None:

@@ -170,8 +170,8 @@ def _doing(sitting: Sitting) -> str:
 
 
 def _nearness(board: Board, one: Cell) -> str:
-    rows = [("Subject", one.subject, "How alike the subject is (DINO)")]
-    rows += [(f"Reference {k}", value, "How alike the whole picture is (CLIP)") for k, value in enumerate(one.sources, 1) if value is not None]
+    rows = [("Subject", one.subject, "How alike the subject is")]
+    rows += [(f"Reference {k}", value, "How alike the whole picture is") for k, value in enumerate(one.sources, 1) if value is not None]
     bars = "".join(f'<span title="{why}">{name}</span><span class="bar"><span style="width:{100 * value:.0f}%"></span></span><span>{100 * value:.0f}%</span>'
                    for name, value, why in rows)
     advice = f'<p class="mix-advice">{say(one.advice)}</p>' if one.advice else ""

@@ -217,8 +217,9 @@ def stage(info: EngineInfo, empty: bool, chosen: int | None = None) -> str:
         for n, subject in enumerate(info.subjects))
     wishes = _wishes(info.subjects[chosen], chosen) if chosen is not None else ""
     if not empty:
-        return (f'<div class="strip"><details{" open" if wishes else ""}><summary>Ready subjects</summary>'
-                f'<div class="subjects">{tiles}</div></details>{wishes}</div>')
+        strip = (f'<div class="strip"><details{" open" if wishes else ""}><summary>Ready subjects</summary>'
+                 f'<div class="subjects">{tiles}</div></details>{wishes}</div>')
+        return strip if tiles else ""
     hint = wishes or ('<p class="quiet hint">Pick one of these, or add a picture of your own below.</p>'
                       if tiles else '<p class="quiet hint">Add a picture below.</p>')
     return (f'<div class="welcome"><h1>Show me something, and say what you would like.</h1>'

@@ -46,12 +46,12 @@ def wish_of(request: Request) -> str:
 
 
 def answer(base: Diffusion, wish: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
-           known: Sequence[str] = ()) -> Iterator[Event]:
+           known: Sequence[str] = (), unit: float = 1.0) -> Iterator[Event]:
     """Yield Words, then Progress, then one Reply.
 
     Args:
         wish: of `wish_of`; it names concepts of `request.library`.
-        settings: checked, with a seed. `follow_words` guides both streams.
+        settings: checked, with a seed. `follow_words` guides both streams, each of it worth `unit` of the base model's guidance.
         stamp: of the picture's metadata, what says which engine drew it.
         known: nouns that the base model knows, for DCI's auxiliary one.
 
@@ -63,9 +63,9 @@ def answer(base: Diffusion, wish: str, request: Request, settings: Settings, can
     prompt = caption(wish, nouns)
     tuned = [name for name in named(prompt) if name.lower() in {n.lower() for n in nouns} and isinstance(library.get(name), Tuned)]
     if tuned:  # ICO's: drawn by two branches; Infusion's below
-        yield from answer_tuned(base, library.get(tuned[0]), prompt, request, settings, cancel, stamp, known)
+        yield from answer_tuned(base, library.get(tuned[0]), prompt, request, settings, cancel, stamp, known, unit)
         return
-    made = ready(base, prompt, nouns, library.get, settings.follow_words, settings.strengths)
+    made = ready(base, prompt, nouns, library.get, unit * settings.follow_words, settings.strengths)
     text = _said(made, request.photo is not None or any(turn.photo for turn in request.history))
     yield Words(text)
     seconds = {"first_word": time.monotonic() - started, "words": time.monotonic() - started}

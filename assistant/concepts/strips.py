@@ -57,11 +57,13 @@ def ready(base: Diffusion, concept: Tuned, prompt: str, settings: Settings, know
     return branches(base, concept, prompt, noun if settings.window > 0 else None), noun
 
 
-def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping[str, Any], known: Sequence[str] = ()) -> Iterator[StripEvent]:
+def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping[str, Any], known: Sequence[str] = (),
+          unit: float = 1.0) -> Iterator[StripEvent]:
     """Yield Progress, then one StripReply.
 
     Args:
         request: its settings are checked, and have a seed. stamp: of metadata, what says which engine drew. known: the base model's nouns.
+        unit: of the base model's guidance, for each of `follow_words`.
 
     Raises:
         ConceptError: too many pictures, no words, none or several concepts, one of another kind, or a noun that cannot be.
@@ -75,7 +77,7 @@ def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping
     seen, count = Seen() if made.auxiliary is not None else None, len(request.strengths)
 
     def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
-        return made.draw([settings.seed] * count, request.strengths, settings.window, settings.follow_words, settings.steps, settings.scheduler,
+        return made.draw([settings.seed] * count, request.strengths, settings.window, unit * settings.follow_words, settings.steps, settings.scheduler,
                          lambda step, steps, _: emit(Progress(step, steps)), 0, stop, seen)
 
     for item in events_of(work, cancel):
@@ -95,7 +97,7 @@ def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping
 
 
 def answer_tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
-                 known: Sequence[str]) -> Iterator[Event]:
+                 known: Sequence[str], unit: float) -> Iterator[Event]:
     """A turn of the chat, see `answer.answer`: yield Words, then Progress, then one Reply."""
     started = time.monotonic()
     made, noun = ready(base, concept, prompt, settings, known)
@@ -108,7 +110,7 @@ def answer_tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request,
         def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
             emit(Progress(step, steps, None if estimate is None else write_png(np.asarray(base.decode_preview(estimate)[0]))))
 
-        return made.draw([settings.seed], settings.imagination, settings.window, settings.follow_words, settings.steps, settings.scheduler, on_step,
+        return made.draw([settings.seed], settings.imagination, settings.window, unit * settings.follow_words, settings.steps, settings.scheduler, on_step,
                          settings.preview_every, stop)
 
     for item in events_of(work, cancel):

@@ -122,7 +122,7 @@ class WordsDrawer:
     @cached_property
     def _nothing(self) -> tuple[Tensor, Tensor]:
         """The image tokens of no picture, of either adapter, (1, N, d_text)."""
-        states, vector = self.vision.nothing()
+        states, vector = self.vision.nothing(self.decoder.device)
         return self.decoder.adapters[SUBJECT].tokens(states), self.decoder.adapters[SEMANTICS].tokens(vector)
 
     def _states(self, wish: Asked) -> Tensor:

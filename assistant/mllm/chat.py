@@ -67,10 +67,16 @@ class ChatModel(nn.Module):
         if not tokenizer.chat_template:
             raise WeightsError("The language model has no chat template, so it was not made to talk.", "Name an instruct or chat model.")
         self.config, self.llm, self.tokenizer = config, llm, tokenizer
+        self.where = torch.device("cpu")  # that the model computes on; its weights may be elsewhere between calls
         ends = getattr(llm.generation_config, "eos_token_id", None)
         self._ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, (list, tuple)) else [ends])}
         marks = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
         self._marks = re.compile("|".join(re.escape(m) for m in sorted(marks, key=len, reverse=True) if m.strip()) or r"(?!)")
+
+    def at(self, device: torch.device | str) -> ChatModel:
+        """Compute on a device; the weights are brought there by whoever loads or lends them."""
+        self.where = torch.device(device)
+        return self
 
     def clean(self, text: str) -> str:
         """A person's words in one line; marks of the template are taken out, so that nobody can speak for the assistant."""
@@ -115,7 +121,7 @@ class ChatModel(nn.Module):
             generator: a CPU generator; the only source of chance.
         """
         table = self.llm.get_input_embeddings()
-        embeddings = table(torch.tensor([list(ids)], device=table.weight.device))
+        embeddings = table(torch.tensor([list(ids)], device=self.where)).to(self.where)
         said, whole = [], ""
         for token in sampled(self.llm, embeddings, DynamicCache(), self.config.max_new_tokens, temperature, generator, cancel):
             if token in self._ends:

@@ -43,8 +43,8 @@ class ClipVision(nn.Module):
         return self.look(pixels)[1]
 
     @torch.no_grad()
-    def nothing(self) -> tuple[Tensor, Tensor]:
+    def nothing(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """What an unconditional row sees, as diffusers' pipelines have it: the states of an input of zeros, (1, 257, d_E), and a vector
         of zeros, (1, d_F)."""
-        states, vector = self._encode(torch.zeros(1, 3, self.side, self.side, device=self.encoder.device))
+        states, vector = self._encode(torch.zeros(1, 3, self.side, self.side, device=device))
         return states, torch.zeros_like(vector)
