@@ -13,9 +13,14 @@ def main() -> None:
     commands.add_parser("doctor", help="print versions, devices, memory, attention kernels and which presets can run")
     bench = commands.add_parser("bench", help="measure words, pictures, memory, and a CAFE step against stock diffusers")
     bench.add_argument("--preset", default="miniature", help="default: %(default)s")
+    bench.add_argument("--random", action="store_true", help="random weights of the preset's shapes: nothing is downloaded")
     bench.add_argument("--device", default="auto", help="auto, cpu, cuda[:n] or mps (default: %(default)s)")
-    bench.add_argument("--steps", type=int, default=20, help="denoising steps of a picture (default: %(default)s)")
+    bench.add_argument("--steps", type=int, help="denoising steps of a picture (default: 20; by random weights on a CPU 2)")
+    bench.add_argument("--side", type=int, default=512, help="with --random: pixels of a picture (default: %(default)s)")
+    bench.add_argument("--without-llm", action="store_true", help="with --random: leave the language model out")
     bench.add_argument("--repeat", type=int, default=5, help="measurements of each thing; medians are printed (default: %(default)s)")
+    bench.add_argument("--compile", action="store_true", help="also measure torch.compile where it is off by itself (minutes)")
+    bench.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     fetch = commands.add_parser("download", help="fetch the published weights of a preset, or list them")
     fetch.add_argument("preset", help="open, sd15, sd2, full, ...")
     fetch.add_argument("--llm", metavar="NAME", help="with open: another language model, by its hub id")
@@ -32,9 +37,9 @@ def main() -> None:
 
         print(report())
     else:
-        from .bench import run
+        from .bench.run import Options, run
 
-        run(args.preset, args.device, args.steps, args.repeat)
+        run(Options(args.preset, args.device, args.steps, args.repeat, args.markdown, args.random, args.without_llm, args.side, args.compile))
 
 
 def _download(args: argparse.Namespace) -> None:

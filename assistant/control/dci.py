@@ -114,14 +114,17 @@ class Dci(Control):
         self.concept, self.auxiliary, self.strength, self.sharpening = concept, auxiliary, strength, sharpening
         self.apart, self.seen, self.layers, self.masks = dict(apart or {}), seen, layers, masks
 
-    def _acts(self, call: Call) -> bool:
-        return call.cross and call.has(CONCEPT, AUXILIARY) and (self.layers is None or call.layer in self.layers)
+    def acts(self, rows: Collection[str]) -> bool:
+        return CONCEPT in rows and AUXILIARY in rows
+
+    def _merges(self, call: Call) -> bool:
+        return call.cross and (self.layers is None or call.layer in self.layers)
 
     def maps(self, call: Call) -> Collection[str]:
-        return (CONCEPT, AUXILIARY) if self._acts(call) and self.masks else ()
+        return (CONCEPT, AUXILIARY) if self._merges(call) and self.masks else ()
 
     def after(self, call: Call, out: Tensor) -> Tensor:
-        if not self._acts(call):
+        if not self._merges(call):
             return out
         at, other = call.span(CONCEPT), call.span(AUXILIARY)
         share = self._share(call) if self.masks else out.new_full((1, 1, 1, 1), 0.5)

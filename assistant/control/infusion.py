@@ -7,7 +7,7 @@ from F whole: where is F's to say. It knows neither files nor how residuals are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,11 +71,14 @@ class Infusion(Control):
     def __init__(self, uses: Sequence[Use], foundation: Mapping[str, torch.Tensor] | None = None) -> None:
         self.uses, self.foundation = tuple(uses), foundation
 
+    def acts(self, rows: Collection[str]) -> bool:
+        return CUSTOMIZED in rows and (FOUNDATION in rows or self.foundation is not None)
+
     def replace(self, call: Call) -> Sequence[Job]:
-        if call.cross and self.foundation is not None and call.has(CUSTOMIZED):
+        if call.cross and self.foundation is not None:
             key, value = call.key_value(CUSTOMIZED)
             return (Job(self.foundation[call.layer], key, value + self._residuals(call, value), (CUSTOMIZED,)),)
-        if not call.cross or not call.has(FOUNDATION, CUSTOMIZED):
+        if not call.cross:
             return ()
         seam = call.seam
         tokens = {row.name: row.tokens for row in seam.rows}
@@ -87,7 +90,7 @@ class Infusion(Control):
 
     def after(self, call: Call, out: torch.Tensor) -> torch.Tensor:
         where = getattr(call.attn, "where_queries", 0)
-        if not where or not call.has(FOUNDATION, CUSTOMIZED):
+        if not where or not call.has(FOUNDATION):
             return out
         out = out.clone()
         out[call.span(CUSTOMIZED), :, :where] = out[call.span(FOUNDATION), :, :where]

@@ -99,9 +99,7 @@ class Adapter(nn.Module):
 
 
 class IpAdapter(Control):
-    """Adds s_i softmax(Q K_i^T / sqrt d) V_i to every cross-attention layer's output, before its `to_out`.
-
-    K_i and V_i are made once in a request. A scale of 0 costs and changes nothing.
+    """Adds s_i softmax(Q K_i^T / sqrt d) V_i to every cross-attention layer's output, before its `to_out`. A scale of 0 costs nothing.
 
     Args:
         name: tells the adapters of one request apart.
@@ -115,30 +113,18 @@ class IpAdapter(Control):
         self.scale = scale
         self._idle = not bool(torch.as_tensor(scale).any())
 
-    def after(self, call: Call, out: Tensor) -> Tensor:
-        if not call.cross or self._idle:
-            return out
-        rows, images = call.seam.rows, call.seam.images
-        seen = [n for n, row in enumerate(rows) if row.tokens in self.tokens]
-        if not seen:
-            return out
-        sources = tuple(rows[n].tokens for n in seen)
-        key, value = call.seam.once((call.layer, self.name, sources, images), lambda: self._key_value(call, sources))
-        if len(seen) == len(rows):
-            return out + call.attend(call.query, key, value)
-        spans = [call.span(rows[n].name) for n in seen]
-        term = call.attend(torch.cat([call.query[span] for span in spans]), key, value)
-        added = dict(zip((span.start for span in spans), term.chunk(len(seen))))
-        return out + call.joined(added).to(out.dtype)
+    def beside(self, call: Call) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """K_i and s_i V_i of every row that sees a picture: scaled here, once, rather than at every step."""
+        if self._idle:
+            return {}
+        made = {name: self._key_value(call, self.tokens[name]) for name in {row.tokens for row in call.seam.rows} & self.tokens.keys()}
+        return {row.name: made[row.tokens] for row in call.seam.rows if row.tokens in made}
 
-    def _key_value(self, call: Call, sources: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        """K_i and s_i V_i of consecutive rows, each (len(sources) * images, heads, N, d): scaled here, once, rather than at every step."""
-        images, made = call.seam.images, {}
-        for name in dict.fromkeys(sources):
-            key, value = self.adapter.key_value(call.layer, self.tokens[name])
-            value = value * torch.as_tensor(self.scale, dtype=value.dtype, device=value.device).view(-1, 1, 1)
-            made[name] = [flat.unflatten(-1, (call.attn.heads, -1)).transpose(1, 2).expand(images, -1, -1, -1) for flat in (key, value)]
-        return tuple(torch.cat([made[name][which] for name in sources]) for which in (0, 1))
+    def _key_value(self, call: Call, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(1 or images, heads, N, d) each."""
+        key, value = self.adapter.key_value(call.layer, tokens)
+        value = value * torch.as_tensor(self.scale, dtype=value.dtype, device=value.device).view(-1, 1, 1)
+        return tuple(flat.unflatten(-1, (call.attn.heads, -1)).transpose(1, 2) for flat in (key, value))
 
 
 def plain_projection(semantic_width: int, text_width: int, tokens: int = 4) -> nn.Module:

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from assistant.decoder import kernels
-from assistant.decoder.seam import Call, Control, Job, Part, Seam, flat, key_value, query
+from assistant.decoder.plugs import Control, Job
+from assistant.decoder.seam import Call, Part, Seam, flat, key_value, query
 from assistant.errors import ConfigError
 
-__all__ = ["Call", "Control", "Job", "Part", "Seam", "SeamProcessor", "cross_layers", "install"]
+__all__ = ["Call", "Control", "Job", "Part", "Seam", "SeamProcessor", "cross_layers", "install", "layers"]
 
 
 class SeamProcessor:
@@ -62,7 +63,7 @@ class SeamProcessor:
         if not attn.is_cross_attention:
             return self._stock(attn, hidden)
         outs = []
-        for part in Call(self.layer, attn, seam, hidden, self.kernel).parts():
+        for part in seam.parts(self.layer, attn):
             if not part.terms:
                 outs.append(part.constant.expand(-1, hidden.shape[1], -1))
                 continue
@@ -74,7 +75,7 @@ class SeamProcessor:
 
     def _controlled(self, attn: Any, hidden: torch.Tensor, seam: Seam) -> torch.Tensor:
         """The same with controls that edit, see or merge: rows stay apart in heads until all have had their say."""
-        call = Call(self.layer, attn, seam, hidden, self.kernel)
+        call = Call(self.layer, attn, seam, hidden)
         pieces: dict[int, torch.Tensor] = {}  # first batch entry -> (entries, heads, Nq, d)
         apart = self._replaced(call, pieces)
         for span, key, value in call.runs(apart):
@@ -128,20 +129,21 @@ def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
         DeviceError: xformers asked for where its kernels do not run.
     """
     kernel = kernels.choose(kernel, next(unet.parameters()))
-    for name, attn in _layers(unet).items():
+    for name, attn in layers(unet).items():
         odd = [part for part in ("group_norm", "spatial_norm", "add_k_proj") if getattr(attn, part) is not None]
         if odd or attn.inner_kv_dim != attn.inner_dim:
             raise ConfigError(f"The attention layer '{name}' is of a kind the decoder does not serve: {odd}.")
     # set_attn_processor empties the dict it is given and wants every key.
-    unet.set_attn_processor({f"{name}.processor": SeamProcessor(name, kernel) for name in _layers(unet)})
+    unet.set_attn_processor({f"{name}.processor": SeamProcessor(name, kernel) for name in layers(unet)})
 
 
 def cross_layers(unet: torch.nn.Module) -> dict[str, Any]:
     """The cross-attention layers by name, in the order of `named_modules`."""
-    return {name: attn for name, attn in _layers(unet).items() if attn.is_cross_attention}
+    return {name: attn for name, attn in layers(unet).items() if attn.is_cross_attention}
 
 
-def _layers(unet: torch.nn.Module) -> dict[str, Any]:
+def layers(unet: torch.nn.Module) -> dict[str, Any]:
+    """The attention layers by name."""
     names = (key.removesuffix(".processor") for key in unet.attn_processors)
     return {name: unet.get_submodule(name) for name in names}
 

@@ -69,6 +69,7 @@ class Diffusion:
         self.adapters = adapters
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
+        self.step: Any = unet  # what the sampler calls for a step: the UNet, or a faster way through it
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Diffusion:
         """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
@@ -172,7 +173,7 @@ class Diffusion:
         height, width = (side, side) if isinstance(side, int) else side
         start = noise * sampling.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
         made = sampling.make_scheduler(scheduler, self.scheduler_config)
-        return sampling.denoise(self.unet, plan, made, start, steps, seam, on_step, preview_every, cancel, guess, self.guess_left)
+        return sampling.denoise(self.step, plan, made, start, steps, seam, on_step, preview_every, cancel, guess, self.guess_left)
 
     @torch.no_grad()
     def guess_words(self, plan: Plan, seam: attention.Seam, seeds: Sequence[int]) -> dict[str, torch.Tensor] | None:

@@ -1,4 +1,8 @@
-"""softmax(Q K^T * scale) V by the kernel that was chosen; it knows nothing of layers or rows."""
+"""softmax(Q K^T * scale) V by the kernel that was chosen; it knows nothing of layers or rows.
+
+"sdpa" is torch's scaled_dot_product_attention, which chooses among its own kernels by rules. The others name one kernel: which is fastest
+for a shape on a card is measured (probe.py), not known.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +11,47 @@ import torch.nn.functional as F
 
 from assistant.errors import ConfigError, DeviceError
 
-KERNELS = ("auto", "sdpa", "xformers")
+_TORCHS = {
+    "flash": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, False, False, scale=scale)[0],
+    "efficient": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, False, 0.0, False, scale=scale)[0],
+    "cudnn": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False, 0.0, False, False, scale=scale)[0],
+    "math": lambda q, k, v, scale: (q @ k.transpose(-1, -2) * scale).softmax(dim=-1) @ v,
+}
+KERNELS = ("auto", "sdpa", "xformers", *_TORCHS)
 
 
 def choose(kernel: str, sample: torch.Tensor) -> str:
-    """The kernel that will run on tensors like `sample`: "sdpa" (also for "auto", it runs everywhere) or "xformers".
+    """The kernel that will run on tensors like `sample`; for "auto" it is "sdpa", which runs everywhere, until a probe finds a better one.
 
     Raises:
         ConfigError: an unknown name.
-        DeviceError: xformers asked for where its kernels do not run.
+        DeviceError: a kernel that does not run here.
     """
     if kernel not in KERNELS:
         raise ConfigError(f"There is no attention kernel '{kernel}'.", f"Choose one of {', '.join(KERNELS)}.")
-    if kernel != "xformers":
+    if kernel in ("auto", "sdpa"):
         return "sdpa"
-    try:
-        from xformers.ops import memory_efficient_attention
+    reason = refusal(kernel, sample)
+    if reason:
+        remedy = "Use --attention sdpa" + (", or install the xformers built for this torch on a machine with an NVIDIA GPU."
+                                           if kernel == "xformers" else ".")
+        raise DeviceError(f"The {kernel} attention kernels do not run on {sample.device} ({reason}).", remedy)
+    return kernel
 
-        probe = torch.zeros(1, 8, 1, 64, device=sample.device, dtype=sample.dtype)
-        memory_efficient_attention(probe, probe, probe)
-    except (ImportError, OSError, NotImplementedError, RuntimeError) as error:
-        raise DeviceError(
-            f"The xformers attention kernels do not run on {sample.device} ({type(error).__name__}).",
-            "Use --attention sdpa, or install the xformers built for this torch on a machine with an NVIDIA GPU.",
-        ) from error
-    return "xformers"
+
+def refusal(kernel: str, sample: torch.Tensor, shape: tuple[int, int, int, int, int] = (1, 1, 8, 8, 64)) -> str:
+    """Why a kernel does not run on tensors like `sample` of a shape (batch, heads, Nq, N, d); empty: it runs."""
+    batch, heads, queries, tokens, width = shape
+    try:
+        q = torch.zeros(batch, heads, queries, width, device=sample.device, dtype=sample.dtype)
+        k = torch.zeros(batch, heads, tokens, width, device=sample.device, dtype=sample.dtype)
+        with torch.inference_mode():
+            attend(kernel, q, k, k, width**-0.5)
+        if sample.device.type == "cuda":
+            torch.cuda.synchronize(sample.device)
+    except (ImportError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+        return type(error).__name__
+    return ""
 
 
 def attend(
@@ -48,6 +68,9 @@ def attend(
 
         q, k, v = (t.transpose(1, 2) for t in (query, key, value))  # (batch, N, heads, d), as xformers wants it
         return memory_efficient_attention(q, k, v, attn_bias=mask, scale=scale).transpose(1, 2)
+    # Called by name they keep nothing for a gradient, and take neither masks nor values of another width than the keys'.
+    if kernel in _TORCHS and mask is None and value.shape[-1] == key.shape[-1] and not torch.is_grad_enabled():
+        return _TORCHS[kernel](query, key, value, scale)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 

@@ -11,66 +11,9 @@ from typing import Any
 
 import torch
 
-from assistant.decoder import kernels
+from assistant.decoder.plugs import Control, hands
 from assistant.decoder.rows import Row
 from assistant.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Job:
-    """One attention that replaces the ordinary one of its target rows.
-
-    `value` may carry the values of several rows joined along the feature axis: the same map then serves them all, and
-    the output is split evenly among `targets`.
-    """
-
-    query: torch.Tensor  # (images, heads, Nq, d)
-    key: torch.Tensor  # (images, heads, N, d)
-    value: torch.Tensor  # (images, heads, N, d * len(targets))
-    targets: tuple[str, ...]  # row names
-
-
-class Control:
-    """What plugs in. Each method may be left as it is, and then costs nothing; all are called for self- and cross-attention layers."""
-
-    def maps(self, call: Call) -> Collection[str]:
-        """Rows whose attention maps this control wants to find in `call.maps` afterwards. Only these are made."""
-        return ()
-
-    def replace(self, call: Call) -> Sequence[Job]:
-        """Attentions with edited queries, keys or values, in place of the ordinary ones of their targets."""
-        return ()
-
-    def beside(self, call: Call) -> Mapping[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Other K and V that a cross-attention layer attends to with the same queries, its output added to the ordinary one.
-
-        Asked for once an image, not at each step.
-
-        Returns:
-            row name -> K, V, each (1 or images, heads, N, d).
-        """
-        return {}
-
-    def after(self, call: Call, out: torch.Tensor) -> torch.Tensor:
-        """Add to, or merge, the rows' outputs before the layer's `to_out`.
-
-        Args:
-            out: (rows * images, heads, Nq, d). Must not be changed in place.
-
-        Returns:
-            The same shape.
-        """
-        return out
-
-    def shift(self, call: Call) -> torch.Tensor | None:
-        """What is added to a cross-attention layer's outputs whatever the queries are, after every `after`.
-
-        Asked for once an image, not at each step: `to_out` is linear, so what it makes of a shift is kept.
-
-        Returns:
-            (rows * images, heads * d), or None.
-        """
-        return None
 
 
 @dataclass(frozen=True)
@@ -105,11 +48,6 @@ class Seam:
         self.tokens = dict(tokens)
         self.vectors = dict(vectors or {})
         self.controls = tuple(controls)
-        # Who does what; most controls do one thing, and most layers of most steps ask nobody.
-        self.mapping, self.replacing, self.merging, self.adding, self.shifting = (
-            tuple(c for c in controls if getattr(type(c), method) is not getattr(Control, method))
-            for method in ("maps", "replace", "after", "beside", "shift"))
-        self.plain = not (self.mapping or self.replacing or self.merging)  # then a layer's steps differ in their queries only
         self.cache, self.tuned = cache, dict(tuned or {})
         self.rows: tuple[Row, ...] = ()
         self.images = 1
@@ -117,7 +55,9 @@ class Seam:
         self.spans: dict[str, slice] = {}  # row -> where its images lie in the batch
         self._kept: dict[Hashable, Any] = {}
         self.batch = 0  # a number for these rows and images: the key of what is kept for them
-        self._batches: dict[Hashable, int] = {}
+        self._batches: dict[Hashable, tuple[int, tuple[tuple[Control, ...], ...]]] = {}
+        self.mapping, self.replacing, self.merging, self.adding, self.shifting = hands(())
+        self.plain = True  # no control has a say from step to step: a layer's steps differ in their queries only
 
     def begin(self, rows: Sequence[Row], images: int, step: int = 0, steps: int = 1) -> Seam:
         """Say what the next call of the UNet holds: `rows` in order, `images` batch entries each.
@@ -133,8 +73,16 @@ class Seam:
                     raise ConfigError(f"'{name}' is of {held[name].shape[0]} images, but {images} are drawn.")
         self.rows, self.images, self.step, self.steps = tuple(rows), images, step, steps
         self.spans = {row.name: slice(i * images, (i + 1) * images) for i, row in enumerate(rows)}
-        self.batch = self._batches.setdefault((self.rows, images), len(self._batches))
+        if (self.rows, images) not in self._batches:
+            acting = [control for control in self.controls if control.acts(self.spans.keys())]
+            self._batches[self.rows, images] = len(self._batches), hands(acting)
+        self.batch, (self.mapping, self.replacing, self.merging, self.adding, self.shifting) = self._batches[self.rows, images]
+        self.plain = not (self.mapping or self.replacing or self.merging)
         return self
+
+    def parts(self, layer: str, attn: Any) -> tuple[Part, ...]:
+        """What every step needs of a cross-attention layer beside its queries, where the seam is `plain`."""
+        return self.once((layer, self.batch), lambda: Call(layer, attn, self, None).parts())
 
     def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """`compute()`, at its first call for `key` in this request; later the kept result. Always anew uncached."""
@@ -176,11 +124,11 @@ class Call:
         maps: row name -> (images, heads, Nq, N), filled before `Control.after`, for the rows asked for.
     """
 
-    def __init__(self, layer: str, attn: Any, seam: Seam, hidden: torch.Tensor, kernel: str = "sdpa") -> None:
-        self.layer, self.attn, self.seam, self._kernel = layer, attn, seam, kernel
+    def __init__(self, layer: str, attn: Any, seam: Seam, hidden: torch.Tensor | None) -> None:
+        self.layer, self.attn, self.seam = layer, attn, seam
         self.cross: bool = attn.is_cross_attention
         self.maps: dict[str, torch.Tensor] = {}
-        self._hidden = hidden  # (rows * images, Nq, C)
+        self._hidden = hidden  # (rows * images, Nq, C); None where only what does not depend on it is asked for
         self._query: torch.Tensor | None = None
         # A self-attention layer's keys and values, (rows * images, heads, Nq, d).
         self._own = None if self.cross else key_value(attn, hidden)
@@ -194,12 +142,7 @@ class Call:
 
     def queries(self, span: slice) -> torch.Tensor:
         """The queries of some batch entries. Rows that attend to nothing need none, so the others may come alone."""
-        whole = span.start == 0 and span.stop >= self._hidden.shape[0]  # then they are kept: a control may ask for them again
-        return self.query[span] if whole or self._query is not None else query(self.attn, self._hidden[span])
-
-    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Attention by the layer's scale and kernel, for a control that adds one: (b, heads, Nq, d) with (b, heads, N, d) twice."""
-        return kernels.attend(self._kernel, query, key, value, self.attn.scale)
+        return self.query[span] if self._query is not None else query(self.attn, self._hidden[span])
 
     def has(self, *names: str) -> bool:
         """Whether all these rows are in the batch."""
@@ -251,14 +194,14 @@ class Call:
     def constant(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Of each entry, (rows * images, 1, C): what the layer gives where nothing is attended to, and what the controls' shift adds
         behind `to_out` where something is. W (attention + shift) + b = (W attention + b) + W shift: the last term never changes."""
-        seam, linear = self.seam, self.attn.to_out[0]
+        seam, linear, like = self.seam, self.attn.to_out[0], self.attn.to_k.weight
 
         def compute() -> tuple[torch.Tensor, torch.Tensor | None]:
             shifts = [shift for control in seam.shifting if (shift := control.shift(self)) is not None]
-            bias = linear(self._hidden.new_zeros(1, 1, self.attn.inner_dim)).expand(len(seam.rows) * seam.images, -1, -1)
+            bias = linear(like.new_zeros(1, 1, self.attn.inner_dim)).expand(len(seam.rows) * seam.images, -1, -1)
             if not shifts:
                 return bias, None
-            alone = linear(sum(shifts).to(self._hidden.dtype).unsqueeze(1))
+            alone = linear(sum(shifts).to(like.dtype).unsqueeze(1))
             return alone, alone - bias
 
         return seam.once((self.layer, "constant", seam.batch), compute)
@@ -266,25 +209,21 @@ class Call:
     def parts(self) -> tuple[Part, ...]:
         """The batch of a cross-attention layer in as few parts as its numbers of tokens allow."""
         seam, images = self.seam, self.seam.images
-
-        def compute() -> tuple[Part, ...]:
-            beside, (alone, moved) = self.beside(), self.constant()
-            numbers = [(row.tokens and seam.tokens[row.tokens].shape[1], *(row.name in b and b[row.name][0].shape[2] for b in beside))
-                       for row in seam.rows]  # of tokens; None or False: none
-            parts, first = [], 0
-            for last in range(1, len(numbers) + 1):
-                if last < len(numbers) and numbers[last] == numbers[first]:
-                    continue
-                rows, entries = seam.rows[first:last], slice(first * images, last * images)
-                terms = [] if rows[0].tokens is None else [seam.key_value(self.layer, self.attn, tuple(row.tokens for row in rows))]
-                terms += [tuple(torch.cat([b[row.name][which].expand(images, -1, -1, -1) for row in rows]) for which in (0, 1))
-                          for b in beside if rows[0].name in b]
-                constant = (moved if terms else alone)
-                parts.append(Part(entries, tuple(terms), None if constant is None else constant[entries]))
-                first = last
-            return tuple(parts)
-
-        return seam.once((self.layer, "parts", seam.batch), compute)
+        beside, (alone, moved) = self.beside(), self.constant()
+        numbers = [(row.tokens and seam.tokens[row.tokens].shape[1], *(row.name in b and b[row.name][0].shape[2] for b in beside))
+                   for row in seam.rows]  # of tokens; None or False: none
+        parts, first = [], 0
+        for last in range(1, len(numbers) + 1):
+            if last < len(numbers) and numbers[last] == numbers[first]:
+                continue
+            rows, entries = seam.rows[first:last], slice(first * images, last * images)
+            terms = [] if rows[0].tokens is None else [seam.key_value(self.layer, self.attn, tuple(row.tokens for row in rows))]
+            terms += [tuple(torch.cat([b[row.name][which].expand(images, -1, -1, -1) for row in rows]) for which in (0, 1))
+                      for b in beside if rows[0].name in b]
+            constant = moved if terms else alone
+            parts.append(Part(entries, tuple(terms), None if constant is None else constant[entries]))
+            first = last
+        return tuple(parts)
 
     def joined(self, pieces: Mapping[int, torch.Tensor]) -> torch.Tensor:
         """The batch's outputs (rows * images, heads, Nq, d) from its pieces (first entry -> output), zero where there is none."""

@@ -1,0 +1,77 @@
+"""Seconds in turns, memory and the machine's own speed. A speed is a ratio to a peer in the same run: both are timed in turns, so that a
+busy machine is busy for both, and of the ratios of the turns the median counts."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to time, and what has to be set right before it, untimed."""
+
+    run: Callable[[], object]
+    before: Callable[[], object] = lambda: None
+
+
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def timed(step: Step, device: torch.device) -> float:
+    """Seconds."""
+    step.before()
+    wait(device)
+    started = time.perf_counter()
+    step.run()
+    wait(device)
+    return time.perf_counter() - started
+
+
+def in_turns(steps: Mapping[str, Step], rounds: int, device: torch.device, warm: int = 2) -> dict[str, list[float]]:
+    """Seconds of each step, `rounds` of them, after `warm` untimed ones."""
+    for step in steps.values():
+        for _ in range(warm):
+            timed(step, device)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            times[name].append(timed(step, device))
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], one: str, other: str) -> float:
+    """The median over the rounds of one's time in the other's."""
+    return statistics.median(a / b for a, b in zip(times[one], times[other]))
+
+
+def peak(device: torch.device) -> float:
+    """GiB that this process has needed at most: of the GPU's memory, or of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def matmul_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of large matrix multiplications, the best of a few: the roof under which a network runs."""
+    side = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    step = Step(lambda: a @ b)
+    return 2 * side**3 / min(in_turns({"matmul": step}, 10, device)["matmul"])
+
+
+def flops(run: Callable[[], object]) -> int:
+    """Of everything that `run` multiplies, attention and convolutions included."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
