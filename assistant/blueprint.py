@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import torch
 from torch import nn
@@ -16,9 +16,14 @@ from .mllm.language import Bridge
 from .weights import build_clip
 
 
-def build(config: AssistantConfig, device: torch.device | str = "meta") -> dict[str, nn.Module]:
+def build(config: AssistantConfig, device: torch.device | str = "meta", only: Collection[str] | None = None,
+          dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
     """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, adapters, unet, text, vae;
-    float32, frozen. A language model that only its folder describes is none of them.
+    frozen. A language model that only its folder describes is none of them.
+
+    Args:
+        only: these parts, and what is built on them; None: all.
+        dtype: of the weights, made so from the start: a large model never exists in float32.
 
     What the preset does not have is left out, and so is a first guess. Weights are those of the libraries' own initialisation, drawn from
     the global random state: to be used where no numbers matter.
@@ -37,9 +42,9 @@ def build(config: AssistantConfig, device: torch.device | str = "meta") -> dict[
                   "cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
     parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text["hidden_size"]),
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
-    with torch.device(device), _quiet():
-        made = {name: make().eval().requires_grad_(False) for name, make in parts.items()}
-        if config.adapters is not None:
+    with torch.device(device), _quiet(), _default(dtype):
+        made = {name: make().eval().requires_grad_(False) for name, make in parts.items() if only is None or name in only}
+        if config.adapters is not None and "unet" in made:
             made["adapters"] = adapters_of(made["unet"], config.adapters, v).eval().requires_grad_(False)
         if "cafe" in made:
             made["values"] = SemanticValues.of(made["cafe"], m.semantic_width).eval().requires_grad_(False)
@@ -49,6 +54,16 @@ def build(config: AssistantConfig, device: torch.device | str = "meta") -> dict[
 def count(module: nn.Module) -> int:
     """Parameters of a module."""
     return sum(p.numel() for p in module.parameters())
+
+
+@contextlib.contextmanager
+def _default(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextlib.contextmanager
