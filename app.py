@@ -27,7 +27,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"),
         help="numbers the models are held in; auto: float32 on a CPU, half precision on a GPU")
-    add("--attention", default="auto", choices=("auto", "sdpa", "xformers"), help="attention kernel")
+    add("--attention", default="auto", choices=("auto", "sdpa", "xformers", "flash", "efficient", "cudnn", "math"),
+        help="attention kernel; auto: on an NVIDIA GPU the fastest for each layer, measured at the first start")
+    add("--speed", action="append", default=[], metavar="NAME=on|off",
+        help="an optimisation that is not to be as it usually is on the device: channels-last, compiled, probed, static-cache; repeat for more")
     add("--host", default="0.0.0.0" if on_spaces else "127.0.0.1",
         help="address to listen on; 0.0.0.0 lets others in the network in")
     add("--port", type=_port, default=None, help="port to listen on; default: the first free one from 7860")
@@ -61,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         address = Address(options.host, options.port, options.share, users(options.auth),
                           framed=bool(os.environ.get("SPACE_ID")))
         store = Store(options.data_dir or default_data_dir())
-        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm)
+        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed)
         manager = SessionManager(engine, store, options.queue_size)
         page, url = start(manager, address, store.folder)
     except AssistantError as error:

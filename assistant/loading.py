@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,13 +16,14 @@ from transformers.utils import logging as transformers_logging
 from . import published, weights
 from .config import AssistantConfig, VisionConfig
 from .decoder.diffusion import Diffusion
+from .decoder.tuning import Tuning, tune
 from .drawers.cafe import CafeDrawer
 from .drawers.drawer import Drawer
 from .errors import DeviceError
 from .messages import Photo, ReadySubject
 from .parts import require
 from .pipeline import Assistant
-from .places import weights_dir
+from .places import default_data_dir, weights_dir
 from .presets import preset as find_preset
 from .presets import with_llm
 
@@ -87,7 +89,8 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     return weights.verify(folder)
 
 
-def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None) -> Assistant:
+def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
+          speed: Sequence[str] = ()) -> Assistant:
     """See `pipeline.load`."""
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
     diffusers_logging.disable_progress_bar()
@@ -95,8 +98,20 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     where, folder = pick_device(device), place_of(config, folder)
     kind = pick_dtype(dtype, where)
     short = identified(config, folder)
+    tuning = Tuning.usual(where, attention).changed(speed)
     drawer, base = hands(config, folder, attention, kind, where)
+    quicken(config, drawer, base, tuning)
     return Assistant(config, drawer, short, ready_subjects(folder), (base, weights.base_identity(folder)))
+
+
+def quicken(config: AssistantConfig, drawer: Drawer, base: Diffusion, tuning: Tuning) -> None:
+    """Set all that draws and speaks up for speed, once it is on its device for good."""
+    words, memory = config.decoder.text["max_position_embeddings"], default_data_dir() / "attention.json"
+    if base is not drawer.decoder:
+        tune(drawer.decoder, tuning, config.vision.patch_tokens, memory)
+    tune(base, tuning, words, memory)
+    if drawer.language is not None:
+        drawer.language.static_cache = tuning.static_cache
 
 
 def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device) -> tuple[Drawer, Diffusion]:

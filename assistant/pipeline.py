@@ -265,13 +265,14 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
-         folder: Path | None = None, llm: str | None = None) -> Assistant:
+         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = ()) -> Assistant:
     """Build a preset's engine from its weights.
 
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
-        attention: "auto", "sdpa" or "xformers".
+        attention: one of decoder.kernels.KERNELS; "auto" measures them on CUDA.
+        speed: switches of decoder.tuning.Tuning, NAME=on or NAME=off.
         folder: other weights of that preset than the ones that ship.
         llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
 
@@ -280,4 +281,4 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
     """
     from .loading import build
 
-    return build(preset, device, dtype, attention, folder, llm)
+    return build(preset, device, dtype, attention, folder, llm, speed)

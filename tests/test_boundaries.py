@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "concepts": {"control", "decoder", "conditioning", "messages", "background", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights"},
-    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board"},
+    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
 }
 _MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
 ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "places", "blueprint"}, "evaluation": _MODEL | {"miniature", "training"},

@@ -40,14 +40,15 @@ class Given:
 
 
 def flattened(unet: torch.nn.Module, seam: Seam) -> tuple[Layout, list[torch.Tensor]]:
-    """All that the present batch of a plain seam holds in the UNet's layers, as a layout and its tensors."""
+    """All that the present batch of a plain seam holds in the UNet's layers, as a layout and its tensors, each of one layout in memory:
+    what is compiled for one image must serve the next without being compiled again."""
     layers, tensors = [], []
     for name, attn in cross_layers(unet).items():
         parts = seam.parts(name, attn)
         for part in parts:
             tensors += [t for term in part.terms for t in term] + ([] if part.constant is None else [part.constant])
         layers.append((name, tuple((p.entries.start, p.entries.stop, len(p.terms), p.constant is not None) for p in parts)))
-    return (len(seam.rows) * seam.images, tuple(layers)), tensors
+    return (len(seam.rows) * seam.images, tuple(layers)), [t.contiguous() for t in tensors]
 
 
 def function(unet: torch.nn.Module, layout: Layout) -> Function:
@@ -134,7 +135,7 @@ class Warmed:
             step = self._ready.get(key)
             if step is not None and self._lock.acquire(blocking=False):
                 try:
-                    return (step(batch, timestep, tensors),)
+                    return (step(batch.clone(), timestep.clone(), tensors),)  # clones, for tensors of the kind it was compiled for
                 except Exception as error:
                     self._give_up(key, error)
                 finally:

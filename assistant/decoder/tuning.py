@@ -22,12 +22,12 @@ class Tuning:
     channels_last: bool = False  # memory layout of UNet and autoencoder: for half precision's kernels; on a CPU a step takes 1.09 times as long
     compiled: bool = False  # torch.compile and a CUDA graph, made in the background; on a CPU it takes minutes of all cores
     probed: bool = False  # attention kernels by measurement, layer by layer; a CPU has one
-    static_cache: bool = False  # the language model's keys and values in a place of fixed size
+    static_cache: bool = False  # the language model's keys and values in a place of fixed size; see mllm/cache.py
 
     @classmethod
-    def usual(cls, device: torch.device) -> Tuning:
-        """What pays on a device."""
-        return cls(*(True,) * len(fields(cls))) if device.type == "cuda" else cls()
+    def usual(cls, device: torch.device, attention: str = "auto") -> Tuning:
+        """What pays on a device; `attention`: a kernel that was asked for by name is not measured against others."""
+        return cls(channels_last=True, compiled=True, probed=attention == "auto") if device.type == "cuda" else cls()
 
     def changed(self, switches: Sequence[str]) -> Tuning:
         """With switches as they come from a command line, NAME=on or NAME=off.

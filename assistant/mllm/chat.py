@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import DynamicCache
 
 from ..config import ChatConfig
 from ..errors import WeightsError
 from ..messages import Cancel
+from .cache import cache_of
 from .sampling import sampled
 
 RULES = (
@@ -67,6 +67,7 @@ class ChatModel(nn.Module):
         if not tokenizer.chat_template:
             raise WeightsError("The language model has no chat template, so it was not made to talk.", "Name an instruct or chat model.")
         self.config, self.llm, self.tokenizer = config, llm, tokenizer
+        self.static_cache = False  # keep keys and values in a place of fixed size
         self.where = torch.device("cpu")  # that the model computes on; its weights may be elsewhere between calls
         ends = getattr(llm.generation_config, "eos_token_id", None)
         self._ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, (list, tuple)) else [ends])}
@@ -123,7 +124,8 @@ class ChatModel(nn.Module):
         table = self.llm.get_input_embeddings()
         embeddings = table(torch.tensor([list(ids)], device=self.where)).to(self.where)
         said, whole = [], ""
-        for token in sampled(self.llm, embeddings, DynamicCache(), self.config.max_new_tokens, temperature, generator, cancel):
+        cache = cache_of(self.llm, embeddings.shape[1] + self.config.max_new_tokens, self.static_cache)
+        for token in sampled(self.llm, embeddings, cache, self.config.max_new_tokens, temperature, generator, cancel):
             if token in self._ends:
                 break
             said.append(token)

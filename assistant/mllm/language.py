@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from ..config import LanguageConfig
 from ..messages import Cancel
+from .cache import cache_of
 from .prompt import Prompt, PromptBuilder
 from .sampling import TOP_P, sampled
 
@@ -57,11 +58,15 @@ class LanguageModel(nn.Module):
     Args:
         llama: a transformers `LlamaForCausalLM`.
         builder: the prompt builder of its tokenizer.
+
+    Attributes:
+        static_cache: keep keys and values in a place of fixed size.
     """
 
     def __init__(self, config: LanguageConfig, llama: nn.Module, bridge: Bridge, builder: PromptBuilder) -> None:
         super().__init__()
         self.config, self.llama, self.bridge, self.builder = config, llama, bridge, builder
+        self.static_cache = False
 
     @property
     def where(self) -> torch.device:
@@ -86,9 +91,10 @@ class LanguageModel(nn.Module):
             patches: E(x), (1, 257, d_E), or None.
             generator: a CPU generator; the only source of chance.
         """
-        tokenizer, cache = self.builder.tokenizer, DynamicCache()
+        tokenizer, embedded = self.builder.tokenizer, self.embed(prompt, patches)
         ids: list[int] = []
-        for token in sampled(self.llama, self.embed(prompt, patches), cache, self.config.max_new_tokens, temperature, generator, cancel, top_p):
+        cache = cache_of(self.llama, embedded.shape[1] + self.config.max_new_tokens + 2, self.static_cache)  # and the two that `_state` reads
+        for token in sampled(self.llama, embedded, cache, self.config.max_new_tokens, temperature, generator, cancel, top_p):
             if token in (tokenizer.eos_token_id, self.builder.draw_id):
                 spoken.draw = token == self.builder.draw_id
                 break
@@ -104,7 +110,7 @@ class LanguageModel(nn.Module):
         if spoken.draw:
             spoken.hidden = self._state(cache, self.builder.draw_id)
 
-    def _state(self, cache: DynamicCache, draw_id: int | None) -> Tensor:
+    def _state(self, cache: Any, draw_id: int | None) -> Tensor:
         """s, (1, d_M): one more forward over the draw token (sampled, not yet read) and the learnable token."""
         table = self.llama.get_input_embeddings()
         ids = [draw_id] if draw_id is not None else []

@@ -1,0 +1,343 @@
+"""Kernels, the probe, the compiled step, the static cache, switches and the bench: the same numbers faster, or the old way and one line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import threading
+
+import pytest
+import torch
+import torch._dynamo.testing
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from assistant.bench.steps import Case, cafe_step, ip_adapter_step, stock_step
+from assistant.bench.table import Table
+from assistant.bench.timing import Step, flops, in_turns, ratio
+from assistant.control.cafe import Cafe, Kept, SemanticValues
+from assistant.decoder import kernels, probe
+from assistant.decoder.attention import Seam, install
+from assistant.decoder.compiled import Warmed
+from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.rows import cafe_plan
+from assistant.decoder.sampling import predict
+from assistant.decoder.tuning import Tuning, tune
+from assistant.errors import ConfigError, DeviceError
+from assistant.mllm.cache import cache_of
+from assistant.mllm.sampling import sampled
+
+WIDTH, VECTOR, TOKENS = 24, 10, 17
+CPU = torch.device("cpu")
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def unet():
+    torch.manual_seed(0)
+    made = UNet2DConditionModel(sample_size=8, layers_per_block=1, block_out_channels=(32, 32), norm_num_groups=8, attention_head_dim=4,
+                                down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
+                                cross_attention_dim=WIDTH).eval().requires_grad_(False)
+    install(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def values(unet):
+    made = SemanticValues.of(unet, VECTOR).requires_grad_(False)
+    for weight in made.parameters():
+        weight.normal_(generator=torch.Generator().manual_seed(weight.shape[0]))
+    return made
+
+
+def seam_of(values, seed=1, controls=()):
+    return Seam({"patches": drawn(1, TOKENS, WIDTH, seed=seed)}, {"semantics": drawn(1, VECTOR, seed=seed)}, (Cafe(values), *controls))
+
+
+def step(unet, seam, rows=cafe_plan(2.0, 2.0).rows, seed=5):
+    return predict(unet, drawn(1, 4, 8, 8, seed=seed).repeat(len(rows), 1, 1, 1), torch.tensor(500), seam.begin(rows, 1))
+
+
+# --- attention kernels -------------------------------------------------------------------------------------------------
+
+SHAPES = [(2, 8, 64, 77, 40), (1, 5, 256, 257, 64), (2, 8, 64, 64, 80), (1, 8, 16, 257, 160), (3, 4, 9, 16, 40)]
+WHERE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+KIND = torch.float16 if torch.cuda.is_available() else torch.float32
+
+
+@pytest.mark.parametrize("kernel", [name for name in kernels.KERNELS if name not in ("auto", "sdpa")])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+def test_a_kernel_gives_what_sdpa_gives(kernel, shape):
+    sample = torch.zeros((), device=WHERE, dtype=KIND)
+    reason = kernels.refusal(kernel, sample, shape)
+    if reason:
+        pytest.skip(f"the {kernel} kernels do not run on {WHERE} in {KIND} at this shape: {reason}")
+    batch, heads, queries, tokens, width = shape
+    q, k, v = (drawn(batch, n, heads, width, seed=i).to(WHERE, KIND).transpose(1, 2) for i, n in enumerate((queries, tokens, tokens)))
+    with torch.inference_mode():
+        ours, expected = (kernels.attend(name, q, k, v, width**-0.5) for name in (kernel, "sdpa"))
+    torch.testing.assert_close(ours, expected, atol=2e-3 if KIND is torch.float16 else 1e-5, rtol=1e-3)
+
+
+def test_xformers_with_a_mask_gives_what_sdpa_gives():
+    reason = kernels.refusal("xformers", torch.zeros((), device=WHERE, dtype=KIND))
+    if reason:
+        pytest.skip(f"xformers' kernels do not run on {WHERE}: {reason}")
+    q, k = drawn(2, 4, 16, 64).to(WHERE, KIND), drawn(2, 4, 24, 64, seed=1).to(WHERE, KIND)
+    mask = torch.zeros(2, 4, 16, 24, device=WHERE, dtype=KIND)
+    mask[..., 9:] = -torch.inf
+    ours, expected = (kernels.attend(name, q, k, k, 0.125, mask) for name in ("xformers", "sdpa"))
+    torch.testing.assert_close(ours, expected, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+def test_torchs_own_kernels_are_called_as_torch_declares_them(kernel):
+    """Without a GPU: on tensors that only have a device and a shape."""
+    with FakeTensorMode(), torch.inference_mode():
+        q, k = (torch.empty(2, 8, n, 40, device="cuda", dtype=torch.float16) for n in (64, 257))
+        assert kernels._TORCHS[kernel](q, k, k, 0.1).shape == q.shape
+
+
+def test_where_a_kernel_by_name_cannot_serve_sdpa_does():
+    q, k, wide = drawn(1, 2, 6, 8), drawn(1, 2, 5, 8, seed=1), drawn(1, 2, 5, 16, seed=2).requires_grad_()
+    out = kernels.attend("flash", q, k, wide, 8**-0.5)  # values of two rows joined, and a gradient
+    torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(q, k, wide))
+    assert out.requires_grad
+
+
+def test_a_kernel_that_does_not_run_here_is_refused_in_a_sentence():
+    if torch.cuda.is_available():
+        pytest.skip("says what happens without a GPU")
+    for name in ("flash", "xformers"):
+        with pytest.raises(DeviceError, match="do not run on cpu"):
+            kernels.choose(name, torch.zeros(1))
+    assert kernels.choose("auto", torch.zeros(1)) == "sdpa" and kernels.choose("math", torch.zeros(1)) == "math"
+
+
+# --- the probe ---------------------------------------------------------------------------------------------------------
+
+def test_the_probe_chooses_by_shape_remembers_and_changes_no_number(unet, values, tmp_path, monkeypatch):
+    ours, memory = copy.deepcopy(unet), tmp_path / "cache" / "attention.json"
+    found = probe.shapes(ours, TOKENS)
+    assert set(found.values()) == {(2, 4, 64, 64, 8), (2, 4, 64, TOKENS, 8), (2, 4, 16, 16, 8), (2, 4, 16, TOKENS, 8)}
+    asked = []
+
+    def seconds(shape, sample, candidates=probe.CANDIDATES):
+        asked.append(shape)
+        return {"sdpa": 1.0, "math": 0.5 if shape[2] == 64 else 2.0}
+
+    monkeypatch.setattr(probe, "measured", seconds)
+    chosen = probe.fit(ours, TOKENS, memory)
+    assert {chosen[layer] for layer, shape in found.items() if shape[2] == 64} == {"math"}
+    assert {chosen[layer] for layer, shape in found.items() if shape[2] == 16} == {"sdpa"}
+    assert len(asked) == 4 and len(json.loads(memory.read_text())) == 4
+    assert probe.fit(ours, TOKENS, memory) == chosen and len(asked) == 4  # from the file
+    memory.write_text("not JSON")
+    assert probe.fit(ours, TOKENS, memory) == chosen and len(asked) == 8  # measured again
+    torch.testing.assert_close(step(ours, seam_of(values)), step(unet, seam_of(values)), atol=1e-5, rtol=1e-5)
+
+
+def test_what_runs_is_measured():
+    seconds = probe.measured((1, 2, 4, 4, 8), torch.zeros(1))
+    assert seconds.keys() >= {"sdpa", "math"} and all(s > 0 for s in seconds.values())
+    if not torch.cuda.is_available():
+        assert "flash" not in seconds
+
+
+# --- the compiled step -------------------------------------------------------------------------------------------------
+
+class Later:
+    """Background work that a test begins."""
+
+    def __init__(self):
+        self.work = []
+
+    def __call__(self, work):
+        self.work.append(work)
+
+    def run(self):
+        while self.work:
+            self.work.pop(0)()
+
+
+def slower(monkeypatch, factor):
+    """The clock says that a made step takes `factor` of a plain one."""
+    times = iter([1.0] * 5 + [factor] * 5)
+    monkeypatch.setattr("assistant.decoder.compiled._seconds", lambda *_: next(times))
+
+
+def test_the_plain_model_answers_until_the_compiled_step_is_ready(unet, values, monkeypatch):
+    later, calls = Later(), []
+
+    def make(function, *example):
+        return lambda *given: calls.append(1) or function(*given)
+
+    warmed = Warmed(unet, make, later)
+    slower(monkeypatch, 0.5)
+    expected = step(unet, seam_of(values))
+    assert torch.equal(step(warmed, seam_of(values)), expected) and not calls and len(later.work) == 1
+    later.run()
+    assert warmed.state.startswith("taken: 0.50 x")
+    calls.clear()
+    torch.testing.assert_close(step(warmed, seam_of(values)), expected, atol=1e-5, rtol=1e-5)
+    assert len(calls) == 1
+    other = seam_of(values, seed=8)  # another request of the same shape
+    torch.testing.assert_close(step(warmed, other), step(unet, seam_of(values, seed=8)), atol=1e-5, rtol=1e-5)
+    assert len(calls) == 2 and not later.work
+    step(warmed, seam_of(values), cafe_plan(2.0, 3.0).rows)  # other rows are another shape
+    assert len(later.work) == 1
+
+
+def test_one_compilation_serves_every_request_of_its_shape(monkeypatch):
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    small = UNet2DConditionModel(sample_size=8, layers_per_block=1, block_out_channels=(8,), norm_num_groups=4, attention_head_dim=2,
+                                 down_block_types=("CrossAttnDownBlock2D",), up_block_types=("UpBlock2D",), mid_block_type=None,
+                                 cross_attention_dim=WIDTH).eval().requires_grad_(False)
+    install(small)
+    counter, later, own = torch._dynamo.testing.CompileCounter(), Later(), SemanticValues.of(small, VECTOR)
+    torch.nn.init.normal_(next(own.parameters()), generator=torch.Generator().manual_seed(0))
+    slower(monkeypatch, 0.5)
+    warmed = Warmed(small, lambda function, *example: torch.compile(function, backend=counter, dynamic=False), later)
+    step(warmed, seam_of(own))
+    later.run()
+    for seed in (2, 3):
+        torch.testing.assert_close(step(warmed, seam_of(own, seed=seed)), step(small, seam_of(own, seed=seed)), atol=1e-5, rtol=1e-5)
+    assert counter.frame_count == 1
+    torch._dynamo.reset()
+
+
+def test_a_step_that_is_wrong_or_slower_is_not_taken_and_a_failure_is_one_line(unet, values, monkeypatch, caplog):
+    expected = step(unet, seam_of(values))
+
+    def fails(function, *example):
+        raise RuntimeError("no compiler\nand a long story")
+
+    def wrong(function, *example):
+        return lambda *given: function(*given) + 1
+
+    def breaks(function, *example):
+        made = []
+        return lambda *given: function(*given) if made.append(1) or len(made) == 1 else 1 / 0
+
+    for make, factor, state in ((lambda f, *e: f, 1.5, "not taken"), (fails, 0.5, "failed"), (wrong, 0.5, "failed"), (breaks, 0.5, "taken")):
+        slower(monkeypatch, factor)
+        caplog.clear()
+        later = Later()
+        warmed = Warmed(unet, make, later)
+        with caplog.at_level(logging.WARNING):
+            step(warmed, seam_of(values))
+            later.run()
+            assert warmed.state.startswith(state)
+            for _ in range(2):
+                assert torch.equal(step(warmed, seam_of(values)), expected)
+        assert len(caplog.records) == (state != "not taken") and "long story" not in caplog.text
+
+
+def test_controls_with_a_say_at_each_step_are_served_by_the_plain_model(unet, values):
+    later = Later()
+    warmed = Warmed(unet, lambda f, *e: f, later)
+    out = step(warmed, seam_of(values, controls=(Kept(0.5),)))
+    assert torch.equal(out, step(unet, seam_of(values, controls=(Kept(0.5),)))) and not later.work
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need an NVIDIA GPU")
+def test_a_recorded_graph_gives_what_the_plain_model_gives(unet, values):
+    from assistant.decoder.compiled import Graph
+
+    ours, theirs = copy.deepcopy(unet).cuda(), copy.deepcopy(values).cuda()
+    later = Later()
+    warmed = Warmed(ours, lambda function, *example: Graph(function, *example), later)
+
+    def on(seed):
+        seam = Seam({"patches": drawn(1, TOKENS, WIDTH, seed=seed).cuda()}, {"semantics": drawn(1, VECTOR, seed=seed).cuda()}, (Cafe(theirs),))
+        rows = cafe_plan(2.0, 2.0).rows
+        batch = drawn(1, 4, 8, 8, seed=seed).repeat(2, 1, 1, 1).cuda()
+        return [predict(m, batch, torch.tensor(500).cuda(), seam.begin(rows, 1)) for m in (warmed, ours)]
+
+    on(1)
+    later.run()
+    assert "plain step" in warmed.state
+    for seed in (2, 3):
+        torch.testing.assert_close(*on(seed), atol=1e-4, rtol=1e-4)
+
+
+# --- switches and caches -----------------------------------------------------------------------------------------------
+
+def test_switches():
+    usual = Tuning.usual(CPU)
+    assert usual == Tuning() and Tuning.usual(torch.device("cuda")) == Tuning(channels_last=True, compiled=True, probed=True)
+    assert not Tuning.usual(torch.device("cuda"), "math").probed
+    assert usual.changed(["channels-last=on", "static-cache=on"]) == Tuning(channels_last=True, static_cache=True)
+    for wrong in ("channels-last", "channels-last=yes", "faster=on"):
+        with pytest.raises(ConfigError, match="channels-last, compiled, probed, static-cache"):
+            usual.changed([wrong])
+
+
+def test_a_tuned_decoder_draws_the_same_picture(unet, values):
+    vae = AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+                        norm_num_groups=4).eval()
+    scheduler = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+
+    def picture(decoder):
+        return decoder.sample(cafe_plan(2.0, 2.0), seam_of(values), [3], 3).latents
+
+    decoder = Diffusion(copy.deepcopy(unet), vae, scheduler)
+    plain = picture(decoder)
+    tune(decoder, Tuning(channels_last=True, compiled=True), TOKENS)
+    decoder.step._start = lambda work: None
+    assert decoder.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last) and isinstance(decoder.step, Warmed)
+    torch.testing.assert_close(picture(decoder), plain, atol=1e-4, rtol=1e-4)
+
+
+def test_a_static_cache_gives_the_same_tokens_and_the_same_state():
+    torch.manual_seed(0)
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                                         num_key_value_heads=2, max_position_embeddings=128)).eval()
+    prompt, tail = drawn(1, 9, 32), drawn(1, 2, 32, seed=1)
+    found = {}
+    for static in (False, True):
+        cache = cache_of(llama, 9 + 24, static)
+        tokens = list(sampled(llama, prompt, cache, 20, 0.9, torch.Generator().manual_seed(4), threading.Event()))
+        with torch.no_grad():
+            found[static] = tokens, llama.model(inputs_embeds=tail, past_key_values=cache, use_cache=True).last_hidden_state
+    assert found[True][0] == found[False][0] and len(set(found[True][0])) > 3
+    torch.testing.assert_close(found[True][1], found[False][1], atol=1e-5, rtol=1e-5)
+    assert cache.layers[0].keys.shape[2] == 128  # rounded up, not beyond what the model reads
+
+
+# --- the bench ---------------------------------------------------------------------------------------------------------
+
+def test_the_benchs_steps_are_of_one_unet_and_leave_it_as_it_was(unet, values):
+    case, before = Case(unet, values, text=7, patches=TOKENS), dict(unet.attn_processors)
+    ours, stock, adapter = cafe_step(case), stock_step(case), ip_adapter_step(case)
+    outs = []
+    for made in (ours, stock, adapter, ours):
+        made.before()
+        outs.append(made.run())
+    assert torch.equal(outs[0], outs[3]) and unet.attn_processors == before
+    assert all(o.shape == (2, 4, 8, 8) for o in outs)
+    assert len({round(float(o.abs().sum()), 3) for o in outs}) == 3
+    counted = {}
+    for name, made in (("cafe", ours), ("stock", stock), ("adapter", adapter)):
+        made.before()
+        counted[name] = flops(made.run)
+    assert counted["stock"] < counted["adapter"] and counted["cafe"] < counted["adapter"]
+    ours.before()
+
+
+def test_ratios_are_of_the_same_turns_and_the_table_says_what_was_not_measured(tmp_path, capsys):
+    times = in_turns({"one": Step(lambda: None), "two": Step(lambda: sum(range(20000)))}, 5, CPU)
+    assert len(times["one"]) == 5 and ratio(times, "one", "two") < 1 < ratio(times, "two", "one")
+    table = Table()
+    table.ratio("a step", 1.049, "stock", 1.05)
+    table.add("on a GPU", note="this run had no CUDA device")
+    assert "at most 1.05 wanted" in capsys.readouterr().out
+    table.write(tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text().splitlines()[2:] == [
+        "| a step | 1.05 x | stock, at most 1.05 wanted |", "| on a GPU | not measured | this run had no CUDA device |"]
