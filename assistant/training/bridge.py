@@ -27,7 +27,7 @@ from .examples import DrawnTalks, TalkSource
 from .frozen import frozen_llama
 from .numbers import BridgeNumbers
 
-FITTED = (40, 480)  # batches on which H is fitted at the start and at the end
+FITTED = (40, 320)  # batches on which H is fitted at the start and at the end
 FITTING = 3000  # steps of that, if H has a hidden layer
 
 
