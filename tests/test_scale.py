@@ -124,7 +124,7 @@ def test_parts_with_more_words_count_for_more(tmp_path: Path) -> None:
 
     seen = []
     trainer = Trainer(Words(), tmp_path, tmp_path / "out", Options(steps=1, parts=3, clip=1e9))
-    names, values = trainer._gradients(trainer._batches(0))
+    names, values = trainer.gradients(trainer.batches(0))
     x, y = (torch.cat([b[k] for b in seen]) for k in "xy")
     whole = Line()
     loss = (whole.net(x) - y).square().mean()

@@ -55,12 +55,14 @@ class Encoder:
         about = f"{identity(self.vae)}-{self.vae.config.scaling_factor}"
         return {"E": identity(self.vision.dino), "F": identity(self.vision.clip), "latents": about}
 
-    @torch.no_grad()
     def __call__(self, samples: list[Quadruplet]) -> dict[str, Tensor]:
-        """latents (B, C, h, w), patches (B, N, d_E), semantics (B, d_F), in float16."""
-        photos = _square([s.photo for s in samples]).to(self.device)
-        targets = _square([s.target for s in samples], self.side).to(self.device)
-        config = self.vae.config
+        """As `encode`."""
+        return self.encode(_square([s.photo for s in samples]), _square([s.target for s in samples], self.side))
+
+    @torch.no_grad()
+    def encode(self, photos: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """(B, 3, side, side) each in [0, 1] -> latents (B, C, h, w), patches (B, N, d_E), semantics (B, d_F), in float16."""
+        photos, targets, config = photos.to(self.device), targets.to(self.device), self.vae.config
         latents = self.vae.encode(targets * 2 - 1).latent_dist.mode() - (getattr(config, "shift_factor", None) or 0.0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             patches, semantics = self.vision.patches(photos), self.vision.semantics(targets)
