@@ -20,17 +20,21 @@ from PIL import Image
 
 from assistant.errors import ConfigError, DeviceError, StorageError
 from assistant.mllm.prompt import PromptBuilder
-from assistant.presets import FULL, MINIATURE
+from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command
-from assistant.training import processes
+from assistant.training import cost, counting, processes
 from assistant.training.data import draw
 from assistant.training.encoded import Encoded, Shapes
 from assistant.training.examples import EncodedTalks
+from assistant.training.frozen import frozen_llama
 from assistant.training.loop import Options, Trainer
 from assistant.training.quadruplets.shards import Quadruplet, begin, write_manifest, write_shard
 from assistant.training.quadruplets.wishes import drawn_wish
-from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_vae, load_vision
+from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_vae, load_vision, verify
+from assistant.weights import write_manifest as write_manifest_of_weights
+from tests import tiny_full
 from tests.test_training import Line
+from tests.tiny_full import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 50
@@ -269,3 +273,49 @@ def test_checkpointing_changes_no_gradient(encoded: Path) -> None:
     assert task.unet.is_gradient_checkpointing and any(g.abs().max() > 1e-3 for g in found[0].values())
     for name, g in found[0].items():
         torch.testing.assert_close(found[1][name], g, atol=1e-6, rtol=1e-4)
+
+
+# --- full size in miniature numbers, and what it costs ------------------------------------------------------------------------
+
+def test_a_preset_of_published_parts_is_trained_beside_them_and_loads(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The structure of `full`: M without a draw token reads all patches, E is read at another side than its positions'."""
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    weights = tmp_path / "weights"
+    tiny_full.write(weights)
+    for part in ("cafe", "bridge"):
+        shutil.rmtree(weights / part)
+    write_manifest_of_weights(weights)
+    shared = ("--preset", "tiny", "--weights", weights, "--run", tmp_path / "run")
+    train("encode", *shared, "--data", pictures, "--out", tmp_path / "set")
+    train("cafe", *shared, "--data", tmp_path / "set", "--steps", 3, "--batch", 4, "--parts", 2)
+    train("bridge", *shared, "--data", tmp_path / "set", "--steps", 3, "--batch", 4, "--parts", 2, "--checkpointing", "--language-dtype", "bfloat16")
+    assert (tmp_path / "run/cafe/sheet.png").exists()
+    verify.cache_clear()
+    verify(weights)
+    assert {"bridge/bridge.safetensors", "cafe/config.json"} <= set(json.loads((weights / "manifest.json").read_text()))
+    decoder, language = load_cafe(TINY, weights), load_language(TINY, weights)
+    assert any(v.weight.abs().max() > 0 for v in decoder.semantic_values.layers.values()) and language.bridge.token.abs().max() > 0
+    with pytest.raises(ConfigError, match="nothing to learn from"):
+        train("cafe", *shared)
+    with pytest.raises(ConfigError, match="'llama' is not in"):
+        train("bridge", "--preset", "tiny", "--weights", tmp_path, "--run", tmp_path / "other", "--data", tmp_path / "set")
+
+
+def test_the_table_of_costs_keeps_what_is_measured_apart(capsys: pytest.CaptureFixture) -> None:
+    train("cost", "--preset", "miniature", "--samples", 1000, "--epochs", 2)
+    measured, computed = capsys.readouterr().out.split("### Computed for `miniature`")
+    assert measured.startswith("### Measured with `miniature` on this machine's CPU") and "Nothing here is measured" in computed
+    for table in (measured, computed):
+        assert [line.split(" |")[0][2:] for line in table.splitlines() if line.startswith("| ")][1:4] == ["encode", "bridge", "decoder"]
+    counts = counting.counted(MINIATURE)
+    assert 2.5 * counts.row < counts.decoder < 3.2 * counts.row
+    words = 2 * counts.parameters["llama"] * (counting.WORDS + MINIATURE.picture_tokens)  # two for each weight and token, without attention
+    assert 0.7 * words < counts.bridge_again < 1.3 * words
+    assert counting.decoder_activations(MINIATURE, 2, True) < counting.decoder_activations(MINIATURE, 2, False)
+    with pytest.raises(ConfigError, match="above 0"):
+        cost.Plan(keep=0.0)
+
+
+def test_four_bits_need_what_is_not_here(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="bitsandbytes"):
+        frozen_llama(tmp_path, "cpu", "4bit")

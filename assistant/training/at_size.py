@@ -89,4 +89,16 @@ def _train(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> 
     # where a preset's parts are published, what was trained joins them; what ships is left alone
     export = (weights if config.sources else args.run / "model") / args.stage
     if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs):
+        if config.sources:
+            _list(weights, args.stage)
         print(f"{args.stage}: {export}")
+
+
+def _list(weights: Path, part: str) -> None:
+    """Make a trained part known to the folder's manifest, if it has one."""
+    from ..weights import read_listing, sha256, write_listing
+
+    if listing := read_listing(weights):
+        files = [p for p in sorted((weights / part).rglob("*")) if p.is_file()]
+        others = {k: v for k, v in listing.items() if not k.startswith(f"{part}/")}
+        write_listing(weights, others | {p.relative_to(weights).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files})

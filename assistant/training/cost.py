@@ -9,16 +9,17 @@ import argparse
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..config import AssistantConfig
 from ..errors import ConfigError
 from ..presets import MINIATURE
-from .counting import (WORDS, Counts, Timing, counted, decoder_activations, measured_bridge, measured_decoder, measured_encode)
-from .encoded import Shapes
 from .numbers import BRIDGE, CAFE
 
+if TYPE_CHECKING:  # its libraries are slow to load, and not every command needs them
+    from .counting import Counts, Timing
+
+COARSE = 0.56  # bytes of a weight in 4 bits, with its scales and what stays in half precision
 CARDS = {"H100": 989.0, "A100": 312.0, "L40S": 362.0, "4090": 165.0}  # dense bfloat16 TFLOP/s, as their maker states them
 ROWS, BASE_ROWS, STEPS = 3, 2, 20  # of a target by eq. 4: G's guided rows, the base model's for w, and steps of denoising
 
@@ -55,6 +56,8 @@ def _gb(count: float) -> str:
 
 def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
     """Computed bytes of each stage, in words: weights, gradients, AdamW's two moments and the averages in float32, and activations."""
+    from .counting import WORDS, decoder_activations
+
     p = counts.parameters
     trained, m, bridge = p["cafe"] + p["values"], p["llama"], 20 * p["bridge"]
     kept = {again: decoder_activations(config, plan.part, again) for again in (False, True)}
@@ -62,12 +65,14 @@ def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str
     held = 2 * layers * plan.part * (WORDS + config.picture_tokens)  # with checkpointing: what goes into each layer, in half precision
     return {
         "encode": f"{_gb(4 * (p['dino'] + p['clip'] + p['vae']))} of weights",
-        "bridge": f"{_gb(2 * m + bridge + held)} with M in bfloat16, {_gb(0.56 * m + bridge + held)} in 4 bits; of these activations {_gb(held)}",
+        "bridge": f"{_gb(2 * m + bridge + held)} with M in bfloat16, {_gb(COARSE * m + bridge + held)} in 4 bits; of these activations {_gb(held)}",
         "decoder": f"{_gb(20 * trained + kept[True])} with --checkpointing, {_gb(16 * trained + kept[True])} with --ema-device cpu too; of these "
                    f"activations {_gb(kept[True])} (without checkpointing {_gb(kept[False])}), and for a while the block being computed again"}
 
 
 def disk(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
+    from .encoded import Shapes
+
     trained = counts.parameters["cafe"] + counts.parameters["values"]
     one = Shapes.of(config).bytes
     return {"encode": f"{_gb(one * plan.samples)} ({one:,} bytes a sample)", "bridge": _gb(16 * counts.parameters["bridge"]),
@@ -84,6 +89,8 @@ def work(counts: Counts, plan: Plan) -> dict[str, tuple[float, float]]:
 
 def computed(config: AssistantConfig, plan: Plan) -> list[str]:
     """The table of what is computed."""
+    from .counting import WORDS, counted
+
     counts, speed = counted(config), CARDS[plan.card] * 1e12 * plan.share
     room, place = memory(config, counts, plan), disk(config, counts, plan)
     lines = [f"### Computed for `{config.name}`: {plan.samples:,} quadruplets, {plan.epochs:g} epochs", "",
@@ -99,6 +106,8 @@ def computed(config: AssistantConfig, plan: Plan) -> list[str]:
 
 
 def _tried(measure: Callable[[], Timing]) -> Timing | str:
+    import torch
+
     try:
         return measure()
     except torch.OutOfMemoryError:
@@ -111,6 +120,10 @@ def _tried(measure: Callable[[], Timing]) -> Timing | str:
 
 def measured(config: AssistantConfig, device: str, plan: Plan) -> list[str]:
     """The table of what is measured here: real steps of the real tasks on random weights."""
+    import torch
+
+    from .counting import measured_bridge, measured_decoder, measured_encode
+
     cuda = torch.device(device).type == "cuda"
     where = torch.cuda.get_device_name(device) if cuda else f"this machine's CPU, {torch.get_num_threads()} threads"
     lines = [f"### Measured with `{config.name}` on {where}", "",
@@ -137,6 +150,8 @@ def run(args: argparse.Namespace, config: AssistantConfig) -> str:
         raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     plan = Plan(args.samples, args.epochs, args.keep, args.card, args.share)
     if args.threads:
+        import torch
+
         torch.set_num_threads(args.threads)
     cuda = args.device == "cuda"
     parts = [measured(config if cuda else MINIATURE, args.device, plan), computed(config, plan)]
