@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -23,11 +24,14 @@ from assistant.mllm.prompt import PromptBuilder
 from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command
 from assistant.training import cost, counting, processes
+from assistant.training.bridge import BridgeTask
+from assistant.training.cafe import CafeTask
 from assistant.training.data import draw
 from assistant.training.encoded import Encoded, Shapes
-from assistant.training.examples import EncodedTalks
+from assistant.training.examples import EncodedPairs, EncodedTalks
 from assistant.training.frozen import frozen_llama
 from assistant.training.loop import Options, Trainer
+from assistant.training.numbers import BRIDGE, CAFE
 from assistant.training.quadruplets.shards import Quadruplet, begin, write_manifest, write_shard
 from assistant.training.quadruplets.wishes import drawn_wish
 from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_vae, load_vision, verify
@@ -258,21 +262,24 @@ def test_decoder_and_bridge_learn_from_an_encoded_set_and_load_again(encoded: Pa
     assert bridge.token.abs().max() > 0 and bridge.V.weight.shape == (192, 96)
 
 
-def test_checkpointing_changes_no_gradient(encoded: Path) -> None:
-    from assistant.training.cafe import CafeTask
-    from assistant.training.examples import EncodedPairs
-    from assistant.training.numbers import CAFE
-
-    source, found = EncodedPairs(Encoded(MINIATURE, encoded)), []
+@pytest.mark.parametrize("kind", (CafeTask, BridgeTask))
+def test_checkpointing_keeps_less_and_changes_no_gradient(encoded: Path, kind: type) -> None:
+    rows, weights, found = Encoded(MINIATURE, encoded), CHECKPOINTS / "miniature", []
+    tokenizer = load_llama(weights / "llama")[1]
+    source, numbers = ((EncodedPairs(rows), CAFE) if kind is CafeTask else
+                       (EncodedTalks(MINIATURE, rows, PromptBuilder(MINIATURE.language, tokenizer)), BRIDGE))
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        task = CafeTask(MINIATURE, source, "cpu", CHECKPOINTS / "miniature", 2, numbers=CAFE, checkpointing=checkpointing)
+        task = kind(MINIATURE, source, "cpu", weights, 2, numbers=numbers, checkpointing=checkpointing)
         batch = task.batch(np.random.default_rng(0))
-        task.loss(batch, torch.Generator().manual_seed(0))[0].backward()
-        found.append({n: p.grad for n, p in task.unet.named_parameters()} | {n: p.grad for n, p in task.values.named_parameters()})
-    assert task.unet.is_gradient_checkpointing and any(g.abs().max() > 1e-3 for g in found[0].values())
-    for name, g in found[0].items():
-        torch.testing.assert_close(found[1][name], g, atol=1e-6, rtol=1e-4)
+        with counting.kept(set()) as held:
+            loss = task.loss(batch, torch.Generator().manual_seed(0))[0]
+        size = sum(t.untyped_storage().nbytes() for t in held.values())
+        loss.backward()
+        found.append((size, {n: p.grad for module in task.modules().values() for n, p in module.named_parameters()}))
+    assert found[1][0] < 0.7 * found[0][0] and any(g.abs().max() > 1e-3 for g in found[0][1].values())
+    for name, g in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], g, atol=1e-6, rtol=1e-4)
 
 
 # --- full size in miniature numbers, and what it costs ------------------------------------------------------------------------
@@ -316,6 +323,15 @@ def test_the_table_of_costs_keeps_what_is_measured_apart(capsys: pytest.CaptureF
         cost.Plan(keep=0.0)
 
 
-def test_four_bits_need_what_is_not_here(tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="bitsandbytes"):
-        frozen_llama(tmp_path, "cpu", "4bit")
+def test_m_in_four_bits_passes_gradients_on_or_says_what_it_lacks(encoded: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(DeviceError, match="pip install bitsandbytes"):
+            frozen_llama(tmp_path, "cpu", "4bit")
+        return
+    llama = frozen_llama(CHECKPOINTS / "miniature/llama", "cpu", "4bit")
+    assert any(p.dtype == torch.uint8 for p in llama[0].parameters())
+    source = EncodedTalks(MINIATURE, Encoded(MINIATURE, encoded), PromptBuilder(MINIATURE.language, llama[1]))
+    for checkpointing in (False, True):
+        task = BridgeTask(MINIATURE, source, "cpu", tmp_path, 2, numbers=BRIDGE, llama=llama, checkpointing=checkpointing)
+        task.loss(task.batch(np.random.default_rng(0)), torch.Generator())[0].backward()
+        assert task.bridge.V.weight.grad.norm() > 0 and task.bridge.token.grad.norm() > 0

@@ -24,6 +24,7 @@ from ..control.cafe import SemanticValues, training_seam
 from ..decoder import attention
 from ..mllm.language import Bridge
 from .encoded import LATENTS, PATCHES, SEMANTICS, Shapes
+from .loop import Options, Task, Trainer
 
 WORDS = 160  # tokens of y and the reply, about
 
@@ -100,7 +101,7 @@ def counted(config: AssistantConfig) -> Counts:
 
 
 @contextmanager
-def _kept(own: set[int]) -> Iterator[dict[int, Tensor]]:
+def kept(own: set[int]) -> Iterator[dict[int, Tensor]]:
     """What autograd keeps for the backward pass inside, by storage, beside the storages `own`."""
     found: dict[int, Tensor] = {}
 
@@ -122,7 +123,7 @@ def decoder_activations(config: AssistantConfig, batch: int, checkpointing: bool
         if checkpointing:
             unet.enable_gradient_checkpointing()
         own = {p.untyped_storage()._cdata for module in (unet, values) for p in module.parameters()}
-        with _kept(own) as found, torch.autocast("cpu", torch.bfloat16):
+        with kept(own) as found, torch.autocast("cpu", torch.bfloat16):
             _decoded(config, unet, values, batch, "cpu")
         return sum(t.untyped_storage().nbytes() for t in found.values())
 
@@ -205,9 +206,7 @@ def _clock(device: torch.device, run: Callable[[], object], repeats: int) -> flo
     return min(found[1:])
 
 
-def _timed(task, device: str, repeats: int) -> Timing:
-    from .loop import Options, Trainer
-
+def _timed(task: Task, device: str, repeats: int) -> Timing:
     where = torch.device(device)
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
@@ -216,18 +215,17 @@ def _timed(task, device: str, repeats: int) -> Timing:
         drawn = trainer.batches(0)
         task.done = 0.0
         part = _clock(where, lambda: trainer.gradients(drawn), repeats)
-        norms = []
 
         def update() -> None:
             for p in trainer.params.values():
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-            norms.append(trainer.update())
+            trainer.update()
 
         whole = _clock(where, update, repeats)
     return Timing(part, whole, task.batch_size, torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None)
 
 
-def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 3) -> Timing:
+def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
     """Steps of the decoder's own task, with random weights."""
     from .cafe import CafeTask
     from .numbers import CAFE
@@ -238,7 +236,7 @@ def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpo
                   device, repeats)
 
 
-def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 3) -> Timing:
+def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
     """Steps of the bridge's own task, with an M of random weights: in bfloat16 on a GPU."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -256,7 +254,7 @@ def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpoi
                   device, repeats)
 
 
-def measured_encode(config: AssistantConfig, device: str, samples: int, repeats: int = 3) -> Timing:
+def measured_encode(config: AssistantConfig, device: str, samples: int, repeats: int = 2) -> Timing:
     """E, F and the autoencoder as `encode` runs them, with random weights."""
     from diffusers import AutoencoderKL
     from transformers import Dinov2Config, Dinov2Model
