@@ -23,7 +23,7 @@ from assistant.errors import ConfigError, DeviceError, StorageError
 from assistant.mllm.prompt import PromptBuilder
 from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command
-from assistant.training import cost, counting, processes
+from assistant.training import cost, counting, processes, targets
 from assistant.training.bridge import BridgeTask
 from assistant.training.cafe import CafeTask
 from assistant.training.data import draw
@@ -32,9 +32,10 @@ from assistant.training.examples import EncodedPairs, EncodedTalks
 from assistant.training.frozen import frozen_llama
 from assistant.training.loop import Options, Trainer
 from assistant.training.numbers import BRIDGE, CAFE
-from assistant.training.quadruplets.shards import Quadruplet, begin, write_manifest, write_shard
+from assistant.training.quadruplets import filters
+from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, write_manifest, write_shard
 from assistant.training.quadruplets.wishes import drawn_wish
-from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_vae, load_vision, verify
+from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision, verify
 from assistant.weights import write_manifest as write_manifest_of_weights
 from tests import tiny_full
 from tests.test_training import Line
@@ -302,6 +303,17 @@ def test_a_preset_of_published_parts_is_trained_beside_them_and_loads(pictures: 
     assert {"bridge/bridge.safetensors", "cafe/config.json"} <= set(json.loads((weights / "manifest.json").read_text()))
     decoder, language = load_cafe(TINY, weights), load_language(TINY, weights)
     assert any(v.weight.abs().max() > 0 for v in decoder.semantic_values.layers.values()) and language.bridge.token.abs().max() > 0
+
+    rounds = ("targets", *shared, "--data", pictures, "--out", tmp_path / "d3", "--attempts", 4, "--drawing-steps", 2)
+    train(*rounds, "--least", -1, -1)  # M and G know nothing yet, and a filter would leave nothing
+    made = sorted(Reader(tmp_path / "d3", rank=0, world=1).epoch(0, 0), key=lambda s: s.key)
+    assert len(made) == 4 and Image.open(io.BytesIO(made[0].target)).size == (64, 64)
+    wish = drawn_wish(3, 4, 128)  # round 1 begins where round 0 would have ended: its first wish is the fifth sample's
+    assert made[0].about["y"] == wish.y and made[0].about["told"]["line"] == wish.y and 0.7 <= made[0].about["told"]["alpha"] <= 1.0
+    train("encode", *shared, "--data", pictures, tmp_path / "d3", "--out", tmp_path / "both")
+    assert len(Encoded(TINY, tmp_path / "both")) == 14
+    with pytest.raises(ConfigError, match="steps 2, not 3"):
+        train(*rounds[:-1], 3, "--least", -1, -1)
     with pytest.raises(ConfigError, match="nothing to learn from"):
         train("cafe", *shared)
     with pytest.raises(ConfigError, match="'llama' is not in"):
@@ -335,3 +347,19 @@ def test_m_in_four_bits_passes_gradients_on_or_says_what_it_lacks(encoded: Path,
         task = BridgeTask(MINIATURE, source, "cpu", tmp_path, 2, numbers=BRIDGE, llama=llama, checkpointing=checkpointing)
         task.loss(task.batch(np.random.default_rng(0)), torch.Generator())[0].backward()
         assert task.bridge.V.weight.grad.norm() > 0 and task.bridge.token.grad.norm() > 0
+
+
+def test_thresholds_come_from_the_set_where_no_world_is_drawn(tmp_path: Path) -> None:
+    begin(tmp_path, {})
+    found = [(drawn_wish(3, n, 128), io.BytesIO()) for n in range(8)]
+    for wish, png in found:
+        wish.photo.save(png, "PNG")
+    write_shard(tmp_path, 0, [Quadruplet(f"t-{n}", png.getvalue(), png.getvalue(), {"y": wish.y, "reply": wish.reply, "line": wish.line})
+                              for n, (wish, png) in enumerate(found)])  # each target is its own photo
+    assert write_manifest(tmp_path, 1)
+    samples = targets.Samples(64, tmp_path)
+    assert len(samples) == 8 and samples.wish(3).photo.size == (64, 64) and samples.wish(3).words == samples.wish(3).line
+    assert samples.wish(11).y == samples.wish(3).y and samples.wish(11).seed != samples.wish(3).seed
+    eyes = filters.OwnEyes(load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_tokenizer(CHECKPOINTS / "miniature"))
+    limits = targets.calibrate(eyes, samples)
+    assert 0.99 < limits.dino <= 1.001 and 0.0 < limits.clip < 1.0

@@ -75,11 +75,11 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "encode", "cost", "quadruplets", "sid", "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "encode", "targets", "cost", "quadruplets", "sid", "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there; "
                         "or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
-                        "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size; 'cost': what that takes")
+                        "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
     running.add_arguments(p)
@@ -163,7 +163,7 @@ def main() -> None:
     args.run = args.run or Path("runs") / config.name
     if args.stage == "cost":
         print(cost.run(args, config))
-    elif args.stage == "encode" or args.data or config.sources:
+    elif args.stage in ("encode", "targets") or args.data or config.sources:
         at_size.run(args, config)
     elif args.stage == "tokenizers":
         _tokenizers(config)

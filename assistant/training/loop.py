@@ -113,14 +113,14 @@ class Trainer:
         with torch.no_grad():
             if found:
                 state.same_batch(found, self.parts * self.task.batch_size, self.parts)
-                moments = state.tensors(self.folder, set(self.params), self.options.device)
+                moments = state.tensors(self.folder, set(self.params))
                 state.forget_after(self.folder / "log.jsonl", self.step)
                 for name, p in self.params.items():
                     p.copy_(moments[f"param.{name}"])
                     self.ema[name].copy_(moments[f"ema.{name}"])
             self.team.spread(p.detach() for p in self.params.values())
         for name, p in self.params.items() if self.step else ():
-            mean, square = (moments[f"{m}.{name}"].clone() if moments else torch.empty_like(p) for m in "mv")
+            mean, square = (moments[f"{m}.{name}"].to(p.device, copy=True) if moments else torch.empty_like(p) for m in "mv")
             self.team.spread((mean, square))
             self._optimizer(p).state[p] = {"step": torch.tensor(float(self.step), device=p.device), "exp_avg": mean, "exp_avg_sq": square}
 
