@@ -30,8 +30,8 @@ def run(args: argparse.Namespace, config: AssistantConfig) -> None:
     """Raises AssistantError: nothing to learn from, parts that are missing, or a folder of other data."""
     if args.stage not in STAGES:
         raise ConfigError(f"There is no stage {args.stage!r} at the preset {config.name!r}.", f"Choose one of: {', '.join(STAGES)}, cost.")
-    if config.vision is None:
-        raise ConfigError(f"The preset {config.name!r} has neither E nor F nor a language model.", "Choose full.")
+    if config.vision is None or config.adapters is not None:
+        raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     if not args.data:
         raise ConfigError("There is nothing to learn from.", "Name a set with --data FOLDER.")
     from ..weights import CHECKPOINTS
