@@ -33,6 +33,7 @@ from .mllm.vision import Vision
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
+LARGE = 2**28  # bytes; a module of more is cut into fewer files: no Space would hold it
 BASE_PARTS = ("base/", "text_reader", "first_guess/")  # what draws from words, in a checkpoint folder
 HASHED = 64 * 2**20  # bytes; a larger file is compared by its size at each start, and by its checksum when it is downloaded
 IGNORED = (".position_ids", ".inv_freq")  # buffers that older files of the same models hold, and that are made anew
@@ -61,7 +62,8 @@ def drop_shards(folder: Path) -> None:
 def save_module(module: nn.Module, folder: Path) -> None:
     """Write a diffusers or transformers module in half precision, in its own layout, sharded; what else is there stays."""
     drop_shards(folder)
-    copy.deepcopy(module).cpu().half().save_pretrained(folder, max_shard_size=SHARD, safe_serialization=True)
+    shard = SHARD if 2 * sum(p.numel() for p in module.parameters()) < LARGE else "2GB"
+    copy.deepcopy(module).cpu().half().save_pretrained(folder, max_shard_size=shard, safe_serialization=True)
     config = folder / "config.json"
     about = json.loads(config.read_text())
     if about.pop("_name_or_path", None) is not None:  # where it was loaded from is nobody's business

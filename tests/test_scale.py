@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -20,17 +21,25 @@ from PIL import Image
 
 from assistant.errors import ConfigError, DeviceError, StorageError
 from assistant.mllm.prompt import PromptBuilder
-from assistant.presets import FULL, MINIATURE
+from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command
-from assistant.training import processes
+from assistant.training import cost, counting, processes, targets
+from assistant.training.bridge import BridgeTask
+from assistant.training.cafe import CafeTask
 from assistant.training.data import draw
 from assistant.training.encoded import Encoded, Shapes
-from assistant.training.examples import EncodedTalks
+from assistant.training.examples import EncodedPairs, EncodedTalks
+from assistant.training.frozen import frozen_llama
 from assistant.training.loop import Options, Trainer
-from assistant.training.quadruplets.shards import Quadruplet, begin, write_manifest, write_shard
+from assistant.training.numbers import BRIDGE, CAFE
+from assistant.training.quadruplets import filters
+from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, write_manifest, write_shard
 from assistant.training.quadruplets.wishes import drawn_wish
-from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_vae, load_vision
+from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision, verify
+from assistant.weights import write_manifest as write_manifest_of_weights
+from tests import tiny_full
 from tests.test_training import Line
+from tests.tiny_full import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 50
@@ -124,7 +133,7 @@ def test_parts_with_more_words_count_for_more(tmp_path: Path) -> None:
 
     seen = []
     trainer = Trainer(Words(), tmp_path, tmp_path / "out", Options(steps=1, parts=3, clip=1e9))
-    names, values = trainer._gradients(trainer._batches(0))
+    names, values = trainer.gradients(trainer.batches(0))
     x, y = (torch.cat([b[k] for b in seen]) for k in "xy")
     whole = Line()
     loss = (whole.net(x) - y).square().mean()
@@ -254,18 +263,103 @@ def test_decoder_and_bridge_learn_from_an_encoded_set_and_load_again(encoded: Pa
     assert bridge.token.abs().max() > 0 and bridge.V.weight.shape == (192, 96)
 
 
-def test_checkpointing_changes_no_gradient(encoded: Path) -> None:
-    from assistant.training.cafe import CafeTask
-    from assistant.training.examples import EncodedPairs
-    from assistant.training.numbers import CAFE
-
-    source, found = EncodedPairs(Encoded(MINIATURE, encoded)), []
+@pytest.mark.parametrize("kind", (CafeTask, BridgeTask))
+def test_checkpointing_keeps_less_and_changes_no_gradient(encoded: Path, kind: type) -> None:
+    rows, weights, found = Encoded(MINIATURE, encoded), CHECKPOINTS / "miniature", []
+    tokenizer = load_llama(weights / "llama")[1]
+    source, numbers = ((EncodedPairs(rows), CAFE) if kind is CafeTask else
+                       (EncodedTalks(MINIATURE, rows, PromptBuilder(MINIATURE.language, tokenizer)), BRIDGE))
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        task = CafeTask(MINIATURE, source, "cpu", CHECKPOINTS / "miniature", 2, numbers=CAFE, checkpointing=checkpointing)
+        task = kind(MINIATURE, source, "cpu", weights, 2, numbers=numbers, checkpointing=checkpointing)
         batch = task.batch(np.random.default_rng(0))
-        task.loss(batch, torch.Generator().manual_seed(0))[0].backward()
-        found.append({n: p.grad for n, p in task.unet.named_parameters()} | {n: p.grad for n, p in task.values.named_parameters()})
-    assert task.unet.is_gradient_checkpointing and any(g.abs().max() > 1e-3 for g in found[0].values())
-    for name, g in found[0].items():
-        torch.testing.assert_close(found[1][name], g, atol=1e-6, rtol=1e-4)
+        with counting.kept(set()) as held:
+            loss = task.loss(batch, torch.Generator().manual_seed(0))[0]
+        size = sum(t.untyped_storage().nbytes() for t in held.values())
+        loss.backward()
+        found.append((size, {n: p.grad for module in task.modules().values() for n, p in module.named_parameters()}))
+    assert found[1][0] < 0.7 * found[0][0] and any(g.abs().max() > 1e-3 for g in found[0][1].values())
+    for name, g in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], g, atol=1e-6, rtol=1e-4)
+
+
+# --- full size in miniature numbers, and what it costs ------------------------------------------------------------------------
+
+def test_a_preset_of_published_parts_is_trained_beside_them_and_loads(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The structure of `full`: M without a draw token reads all patches, E is read at another side than its positions'."""
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    weights = tmp_path / "weights"
+    tiny_full.write(weights)
+    for part in ("cafe", "bridge"):
+        shutil.rmtree(weights / part)
+    write_manifest_of_weights(weights)
+    shared = ("--preset", "tiny", "--weights", weights, "--run", tmp_path / "run")
+    train("encode", *shared, "--data", pictures, "--out", tmp_path / "set")
+    train("cafe", *shared, "--data", tmp_path / "set", "--steps", 3, "--batch", 4, "--parts", 2)
+    train("bridge", *shared, "--data", tmp_path / "set", "--steps", 3, "--batch", 4, "--parts", 2, "--checkpointing", "--language-dtype", "bfloat16")
+    assert (tmp_path / "run/cafe/sheet.png").exists()
+    verify.cache_clear()
+    verify(weights)
+    assert {"bridge/bridge.safetensors", "cafe/config.json"} <= set(json.loads((weights / "manifest.json").read_text()))
+    decoder, language = load_cafe(TINY, weights), load_language(TINY, weights)
+    assert any(v.weight.abs().max() > 0 for v in decoder.semantic_values.layers.values()) and language.bridge.token.abs().max() > 0
+
+    rounds = ("targets", *shared, "--data", pictures, "--out", tmp_path / "d3", "--attempts", 4, "--drawing-steps", 2)
+    train(*rounds, "--least", -1, -1)  # M and G know nothing yet, and a filter would leave nothing
+    made = sorted(Reader(tmp_path / "d3", rank=0, world=1).epoch(0, 0), key=lambda s: s.key)
+    assert len(made) == 4 and Image.open(io.BytesIO(made[0].target)).size == (64, 64)
+    wish = drawn_wish(3, 4, 128)  # round 1 begins where round 0 would have ended: its first wish is the fifth sample's
+    assert made[0].about["y"] == wish.y and made[0].about["told"]["line"] == wish.y and 0.7 <= made[0].about["told"]["alpha"] <= 1.0
+    train("encode", *shared, "--data", pictures, tmp_path / "d3", "--out", tmp_path / "both")
+    assert len(Encoded(TINY, tmp_path / "both")) == 14
+    with pytest.raises(ConfigError, match="steps 2, not 3"):
+        train(*rounds[:-1], 3, "--least", -1, -1)
+    with pytest.raises(ConfigError, match="nothing to learn from"):
+        train("cafe", *shared)
+    with pytest.raises(ConfigError, match="'llama' is not in"):
+        train("bridge", "--preset", "tiny", "--weights", tmp_path, "--run", tmp_path / "other", "--data", tmp_path / "set")
+
+
+def test_the_table_of_costs_keeps_what_is_measured_apart(capsys: pytest.CaptureFixture) -> None:
+    train("cost", "--preset", "miniature", "--samples", 1000, "--epochs", 2)
+    measured, computed = capsys.readouterr().out.split("### Computed for `miniature`")
+    assert measured.startswith("### Measured with `miniature` on this machine's CPU") and "Nothing here is measured" in computed
+    for table in (measured, computed):
+        assert [line.split(" |")[0][2:] for line in table.splitlines() if line.startswith("| ")][1:4] == ["encode", "bridge", "decoder"]
+    counts = counting.counted(MINIATURE)
+    assert 2.5 * counts.row < counts.decoder < 3.2 * counts.row
+    words = 2 * counts.parameters["llama"] * (counting.WORDS + MINIATURE.picture_tokens)  # two for each weight and token, without attention
+    assert 0.7 * words < counts.bridge_again < 1.3 * words
+    assert counting.decoder_activations(MINIATURE, 2, True) < counting.decoder_activations(MINIATURE, 2, False)
+    with pytest.raises(ConfigError, match="above 0"):
+        cost.Plan(keep=0.0)
+
+
+def test_m_in_four_bits_passes_gradients_on_or_says_what_it_lacks(encoded: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(DeviceError, match="pip install bitsandbytes"):
+            frozen_llama(tmp_path, "cpu", "4bit")
+        return
+    llama = frozen_llama(CHECKPOINTS / "miniature/llama", "cpu", "4bit")
+    assert any(p.dtype == torch.uint8 for p in llama[0].parameters())
+    source = EncodedTalks(MINIATURE, Encoded(MINIATURE, encoded), PromptBuilder(MINIATURE.language, llama[1]))
+    for checkpointing in (False, True):
+        task = BridgeTask(MINIATURE, source, "cpu", tmp_path, 2, numbers=BRIDGE, llama=llama, checkpointing=checkpointing)
+        task.loss(task.batch(np.random.default_rng(0)), torch.Generator())[0].backward()
+        assert task.bridge.V.weight.grad.norm() > 0 and task.bridge.token.grad.norm() > 0
+
+
+def test_thresholds_come_from_the_set_where_no_world_is_drawn(tmp_path: Path) -> None:
+    begin(tmp_path, {})
+    found = [(drawn_wish(3, n, 128), io.BytesIO()) for n in range(8)]
+    for wish, png in found:
+        wish.photo.save(png, "PNG")
+    write_shard(tmp_path, 0, [Quadruplet(f"t-{n}", png.getvalue(), png.getvalue(), {"y": wish.y, "reply": wish.reply, "line": wish.line})
+                              for n, (wish, png) in enumerate(found)])  # each target is its own photo
+    assert write_manifest(tmp_path, 1)
+    samples = targets.Samples(64, tmp_path)
+    assert len(samples) == 8 and samples.wish(3).photo.size == (64, 64) and samples.wish(3).words == samples.wish(3).line
+    assert samples.wish(11).y == samples.wish(3).y and samples.wish(11).seed != samples.wish(3).seed
+    eyes = filters.OwnEyes(load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_tokenizer(CHECKPOINTS / "miniature"))
+    limits = targets.calibrate(eyes, samples)
+    assert 0.99 < limits.dino <= 1.001 and 0.0 < limits.clip < 1.0

@@ -12,7 +12,7 @@ from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
 from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, READER_GROUPS, READER_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
-from . import at_size, running
+from . import at_size, cost, running
 from .quadruplets import commands
 
 DRAWN = {"vae": "draw", "judge": "draw-judge", "guess": "draw-books"}  # what each stage is the first to need
@@ -75,15 +75,16 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "encode", "quadruplets", "sid", "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "encode", "targets", "cost", "quadruplets", "sid", "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there; "
                         "or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
-                        "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size")
+                        "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
     running.add_arguments(p)
     at_size.add_arguments(p)
+    cost.add_arguments(p)
     p.add_argument("--init", type=Path, help="dino, language, base, cafe, guess, judge: a folder of finished weights to go on from")
     p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS}; "
@@ -160,7 +161,9 @@ def main() -> None:
     args = _parser().parse_args()
     config = preset(args.preset)
     args.run = args.run or Path("runs") / config.name
-    if args.stage == "encode" or args.data or config.sources:
+    if args.stage == "cost":
+        print(cost.run(args, config))
+    elif args.stage in ("encode", "targets") or args.data or config.sources:
         at_size.run(args, config)
     elif args.stage == "tokenizers":
         _tokenizers(config)

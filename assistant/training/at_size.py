@@ -1,4 +1,4 @@
-"""`python -m assistant.training encode|bridge|cafe` on sets of quadruplets, at any preset's size: arguments -> encoders, or a task."""
+"""`python -m assistant.training encode|bridge|cafe|targets` on sets of quadruplets, at any preset's size: arguments -> encoders, or a task."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from ..config import AssistantConfig
 from ..errors import ConfigError
 from ..places import weights_dir
 
-STAGES = ("encode", "bridge", "cafe")
+STAGES = ("encode", "bridge", "cafe", "targets")
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--data", type=Path, nargs="+", metavar="FOLDER", help="encode: sets of quadruplets; bridge, cafe: sets encoded "
+    p.add_argument("--data", type=Path, nargs="+", metavar="FOLDER", help="encode, targets: sets of quadruplets; bridge, cafe: sets encoded "
                    "beforehand, in place of the drawn world")
-    p.add_argument("--out", type=Path, metavar="FOLDER", help="encode: where to put the encoded set")
-    p.add_argument("--weights", type=Path, metavar="FOLDER", help="encode, and bridge and cafe with --data: a preset's parts (default: "
+    p.add_argument("--out", type=Path, metavar="FOLDER", help="encode, targets: where to put the set that is made")
+    p.add_argument("--weights", type=Path, metavar="FOLDER", help="encode, targets, and bridge and cafe with --data: a preset's parts (default: "
                    "where `python -m assistant download` puts them, or what ships)")
+    p.add_argument("--round", type=int, default=1, help="targets: number of the SID round (default: %(default)s)")
+    p.add_argument("--least", type=float, nargs=2, metavar=("CLIP", "DINO"), help="targets: the filter's thresholds (default: found on the sets)")
+    p.add_argument("--drawing-steps", type=int, help="targets: steps of denoising (default: the preset's)")
     p.add_argument("--checkpointing", action="store_true", help="bridge, cafe: compute activations twice instead of keeping them")
     p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model "
                    "(default: bfloat16 on cuda)")
@@ -27,15 +30,19 @@ def run(args: argparse.Namespace, config: AssistantConfig) -> None:
     """Raises AssistantError: nothing to learn from, parts that are missing, or a folder of other data."""
     if args.stage not in STAGES:
         raise ConfigError(f"There is no stage {args.stage!r} at the preset {config.name!r}.", f"Choose one of: {', '.join(STAGES)}, cost.")
-    if config.vision is None:
-        raise ConfigError(f"The preset {config.name!r} has neither E nor F nor a language model.", "Choose full.")
+    if config.vision is None or config.adapters is not None:
+        raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     if not args.data:
         raise ConfigError("There is nothing to learn from.", "Name a set with --data FOLDER.")
     from ..weights import CHECKPOINTS
 
     weights = args.weights or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
+    if args.stage in ("encode", "targets") and args.out is None:
+        raise ConfigError("There is no place for the set.", "Name one with --out FOLDER.")
     if args.stage == "encode":
         _encode(args, config, weights)
+    elif args.stage == "targets":
+        _targets(args, config, weights)
     else:
         _train(args, config, weights)
 
@@ -48,8 +55,6 @@ def _missing(config: AssistantConfig, weights: Path, *parts: str) -> None:
 
 
 def _encode(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
-    if args.out is None:
-        raise ConfigError("There is no place for the encoded set.", "Name one with --out FOLDER.")
     _missing(config, weights, "dino", "clip", "base/vae")
     import torch
 
@@ -62,6 +67,15 @@ def _encode(args: argparse.Namespace, config: AssistantConfig, weights: Path) ->
         torch.set_num_threads(args.threads)
     encoder = Encoder(config, load_vision(config, weights), load_vae(weights / "base/vae"), device)
     encode(args.out, args.data, config.name, encoder, args.batch or 16, lambda what: print(what, flush=True))
+
+
+def _targets(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
+    _missing(config, weights, "dino", "clip", "base/unet", "cafe")
+    from .processes import join
+    from .targets import make_targets
+
+    make_targets(args.out, args.data, config, weights, join(args.device), args.attempts, args.round, tuple(args.alpha),
+                 tuple(args.least) if args.least else None, args.drawing_steps, lambda what: print(what, flush=True))
 
 
 def _train(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
@@ -88,5 +102,18 @@ def _train(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> 
 
     # where a preset's parts are published, what was trained joins them; what ships is left alone
     export = (weights if config.sources else args.run / "model") / args.stage
-    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs):
+    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs,
+             save_every=numbers.save_every):
+        if config.sources:
+            _list(weights, args.stage)
         print(f"{args.stage}: {export}")
+
+
+def _list(weights: Path, part: str) -> None:
+    """Make a trained part known to the folder's manifest, if it has one."""
+    from ..weights import read_listing, sha256, write_listing
+
+    if listing := read_listing(weights):
+        files = [p for p in sorted((weights / part).rglob("*")) if p.is_file()]
+        others = {k: v for k, v in listing.items() if not k.startswith(f"{part}/")}
+        write_listing(weights, others | {p.relative_to(weights).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files})

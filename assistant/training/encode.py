@@ -23,6 +23,9 @@ from .encoded import LATENTS, PATCHES, SEMANTICS, encoded_name, write_encoded, w
 from .quadruplets.shards import Quadruplet, Reader, begin, digest, process, read_shard
 
 
+AHEAD = 8  # batches whose pictures are opened ahead of time
+
+
 def identity(module: nn.Module) -> str:
     """A short hash of all weights of a module, by name, as they are."""
     found = hashlib.sha256()
@@ -55,12 +58,18 @@ class Encoder:
         about = f"{identity(self.vae)}-{self.vae.config.scaling_factor}"
         return {"E": identity(self.vision.dino), "F": identity(self.vision.clip), "latents": about}
 
-    @torch.no_grad()
     def __call__(self, samples: list[Quadruplet]) -> dict[str, Tensor]:
-        """latents (B, C, h, w), patches (B, N, d_E), semantics (B, d_F), in float16."""
-        photos = _square([s.photo for s in samples]).to(self.device)
-        targets = _square([s.target for s in samples], self.side).to(self.device)
-        config = self.vae.config
+        """As `encode`."""
+        return self.encode(*self.opened(samples))
+
+    def opened(self, samples: list[Quadruplet]) -> tuple[Tensor, Tensor]:
+        """Photos and targets as `encode` takes them; any thread may do it."""
+        return _square([s.photo for s in samples]), _square([s.target for s in samples], self.side)
+
+    @torch.no_grad()
+    def encode(self, photos: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """(B, 3, side, side) each in [0, 1] -> latents (B, C, h, w), patches (B, N, d_E), semantics (B, d_F), in float16."""
+        photos, targets, config = photos.to(self.device), targets.to(self.device), self.vae.config
         latents = self.vae.encode(targets * 2 - 1).latent_dist.mode() - (getattr(config, "shift_factor", None) or 0.0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             patches, semantics = self.vision.patches(photos), self.vision.semantics(targets)
@@ -77,14 +86,18 @@ def encode(out: Path, sets: list[Path], preset: str, encoder: Encoder, batch: in
     shards = Reader(*sets, rank=0, world=1).shards
     begin(out, {"preset": preset, "sets": [digest((s / "manifest.json").read_bytes())[:16] for s in sets], "encoders": encoder.identity()})
     rank, world = process()
-    with ThreadPoolExecutor(1) as pool:  # reads the next shard while this one is encoded
-        todo = [k for k in range(rank, len(shards), world) if not (out / encoded_name(k)).exists()]
-        ahead = pool.submit(read_shard, shards[todo[0]][0]) if todo else None
-        for turn, k in enumerate(todo):
-            started, found = time.monotonic(), {s.key: s for s in ahead.result()}
+    with ThreadPoolExecutor(AHEAD) as pool:
+        for k in range(rank, len(shards), world):
+            if (out / encoded_name(k)).exists():
+                continue
+            started, found = time.monotonic(), {s.key: s for s in read_shard(shards[k][0])}
             samples = [found[key] for key in shards[k][1]]
-            ahead = pool.submit(read_shard, shards[todo[turn + 1]][0]) if turn + 1 < len(todo) else None
-            parts = [encoder(samples[i:i + batch]) for i in range(0, len(samples), batch)]
+            waiting = [samples[i:i + batch] for i in range(0, len(samples), batch)]
+            opened = [pool.submit(encoder.opened, some) for some in waiting[:AHEAD]]  # pictures take longer to open than to encode
+            parts = []
+            for turn in range(len(waiting)):
+                parts.append(encoder.encode(*opened.pop(0).result()))
+                opened += [pool.submit(encoder.opened, some) for some in waiting[turn + AHEAD:turn + AHEAD + 1]]
             said = [{"key": s.key, "y": s.about["y"], "reply": s.about["reply"]} for s in samples]
             write_encoded(out, k, {name: torch.cat([p[name] for p in parts]) for name in parts[0]}, said)
             seconds = time.monotonic() - started

@@ -20,7 +20,7 @@ def frozen_llama(folder: Path, device: str, kind: str = "float32") -> tuple[nn.M
 
     Raises:
         ConfigError: another kind than `KINDS`.
-        DeviceError: 4bit, which this machine cannot do.
+        DeviceError: 4bit without bitsandbytes.
         WeightsError: `folder` holds no Llama.
     """
     if kind not in KINDS:
@@ -28,9 +28,9 @@ def frozen_llama(folder: Path, device: str, kind: str = "float32") -> tuple[nn.M
     if kind != "4bit":
         llama, tokenizer = load_llama(folder, torch.float32 if kind == "float32" else torch.bfloat16)
         return llama.to(device), tokenizer
-    if importlib.util.find_spec("bitsandbytes") is None or device == "cpu":
-        raise DeviceError("A language model in 4 bits needs a CUDA GPU and bitsandbytes, and one of them is not there.",
-                          "Run: pip install bitsandbytes, or use --language-dtype bfloat16 (26 GB for 13 B).")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise DeviceError("A language model in 4 bits needs the package bitsandbytes, which is not installed.",
+                          "Run: pip install bitsandbytes, or use --language-dtype bfloat16.")
     from transformers import BitsAndBytesConfig
 
     coarse = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)

@@ -113,14 +113,14 @@ class Trainer:
         with torch.no_grad():
             if found:
                 state.same_batch(found, self.parts * self.task.batch_size, self.parts)
-                moments = state.tensors(self.folder, set(self.params), self.options.device)
+                moments = state.tensors(self.folder, set(self.params))
                 state.forget_after(self.folder / "log.jsonl", self.step)
                 for name, p in self.params.items():
                     p.copy_(moments[f"param.{name}"])
                     self.ema[name].copy_(moments[f"ema.{name}"])
             self.team.spread(p.detach() for p in self.params.values())
         for name, p in self.params.items() if self.step else ():
-            mean, square = (moments[f"{m}.{name}"].clone() if moments else torch.empty_like(p) for m in "mv")
+            mean, square = (moments[f"{m}.{name}"].to(p.device, copy=True) if moments else torch.empty_like(p) for m in "mv")
             self.team.spread((mean, square))
             self._optimizer(p).state[p] = {"step": torch.tensor(float(self.step), device=p.device), "exp_avg": mean, "exp_avg_sq": square}
 
@@ -149,7 +149,7 @@ class Trainer:
             return max(done / warm, 1e-3)
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warm) / (1 - warm))))
 
-    def _batches(self, step: int) -> list[dict[str, Tensor]]:
+    def batches(self, step: int) -> list[dict[str, Tensor]]:
         """This process's parts of a step's batch."""
         drawn = [self.task.batch(np.random.default_rng((self.options.seed, step, part))) for part in self.mine]
         return [{k: t.pin_memory() if self.options.device != "cpu" else t for k, t in batch.items()} for batch in drawn]
@@ -163,7 +163,7 @@ class Trainer:
         self.team.sum_([total])
         return [{name: c[name] * self.parts / t if t else 0.0 for name, t in zip(c, total.tolist())} for c in own]
 
-    def _gradients(self, batches: list[dict[str, Tensor]]) -> tuple[list[str], Tensor]:
+    def gradients(self, batches: list[dict[str, Tensor]]) -> tuple[list[str], Tensor]:
         """Put the gradients of the mean over all parts into the parameters, as the sums of all processes.
 
         Returns:
@@ -189,7 +189,7 @@ class Trainer:
         nothing = torch.zeros(len(names), device=device)
         return names, torch.stack([rows.get(part, nothing) for part in range(self.parts)])
 
-    def _update(self) -> Tensor:
+    def update(self) -> Tensor:
         """One step of the optimizers and the EMA on the gradients as they are, which are cleared; returns their norm."""
         norm = torch.nn.utils.clip_grad_norm_(self.params.values(), self.options.clip)
         for optimizer in self.optimizers:
@@ -209,13 +209,13 @@ class Trainer:
         started, saved, logged, done_at_log = time.monotonic(), time.monotonic(), time.monotonic(), self.step
         first_elapsed = self.elapsed
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self._batches, self.step + k) for k in range(AHEAD)]
+            ahead = [pool.submit(self.batches, self.step + k) for k in range(AHEAD)]
             while self.progress() < 1:
                 batches = ahead.pop(0).result()
-                ahead.append(pool.submit(self._batches, self.step + AHEAD))
+                ahead.append(pool.submit(self.batches, self.step + AHEAD))
                 self.task.done = self.progress()  # its loss may look at it: a curriculum, or the last part on the whole thing
-                names, values = self._gradients(batches)
-                norm = self._update()
+                names, values = self.gradients(batches)
+                norm = self.update()
                 now = time.monotonic()
                 self.elapsed, due = self.team.agreed(first_elapsed + now - started, now - logged > self.options.log_every)
                 if due or self.progress() >= 1:

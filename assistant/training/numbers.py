@@ -18,6 +18,7 @@ class CafeNumbers:
     skew: tuple[float, float] = (0.15, 0.5)  # of timesteps to high noise, early and late in training; 1: all alike
     muon: bool = True  # for the UNet's inner matrices
     weighed: bool = True  # a latent channel counts by its spread
+    save_every: float = 60.0  # seconds between checkpoints
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class BridgeNumbers:
     weight: float = 0.2  # lambda
     first: float = 0.7  # how often a step ends at the first reply, which says most of what V has to tell
     fitted: bool = True  # H by least squares at the start and at the end
+    save_every: float = 60.0
 
 
-CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, seen=None, skew=(1.0, 1.0), muon=False, weighed=False)
-BRIDGE = BridgeNumbers(lr=2e-3, batch=128, parts=32, first=1.0, fitted=False)
+CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, seen=None, skew=(1.0, 1.0), muon=False, weighed=False, save_every=1800.0)  # of 14 GB
+BRIDGE = BridgeNumbers(lr=2e-3, batch=128, parts=32, first=1.0, fitted=False, save_every=300.0)

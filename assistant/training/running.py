@@ -20,12 +20,12 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--log-every", type=float, default=10.0, help="seconds between lines of the log (default: %(default)s)")
-    p.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints (default: %(default)s)")
+    p.add_argument("--save-every", type=float, help="seconds between checkpoints (default: 60; of a set encoded beforehand 300, or 1800 for cafe)")
     p.add_argument("--no-sheet", action="store_true", help="draw no samples at the end")
 
 
 def train(make: Callable[[str, int], object], args: argparse.Namespace, folder: Path, export: Path, batch: int, parts: int | None = None,
-          minutes: float | None = None, epochs: float | None = None) -> bool:
+          minutes: float | None = None, epochs: float | None = None, save_every: float = 60.0) -> bool:
     """Train one task to the end of its budget; says whether this is the process that wrote the result.
 
     Args:
@@ -55,7 +55,7 @@ def train(make: Callable[[str, int], object], args: argparse.Namespace, folder: 
     minutes, steps = args.minutes if args.minutes is not None else minutes, args.steps
     if minutes is None and steps is None:
         steps = max(1, round(epochs * len(task.source) / batch))
-    options = Options(minutes=minutes, steps=steps, parts=number, device=device, seed=args.seed, save_every=args.save_every,
+    options = Options(minutes=minutes, steps=steps, parts=number, device=device, seed=args.seed, save_every=save_every if args.save_every is None else args.save_every,
                       log_every=args.log_every, ema_device=args.ema_device, clip=args.clip, sheet=not args.no_sheet)
     Trainer(task, folder, export, options).run()
     return team.rank == 0

@@ -53,10 +53,10 @@ def cut(folder: Path, batch: int, asked: int | None, recipe: int | None, team: T
     return int(number)
 
 
-def tensors(folder: Path, names: set[str], device: str) -> dict[str, Tensor]:
-    """`param.`, `ema.`, `m.` and `v.` of every name. Raises WeightsError if they are another model's."""
+def tensors(folder: Path, names: set[str]) -> dict[str, Tensor]:
+    """`param.`, `ema.`, `m.` and `v.` of every name, in main memory. Raises WeightsError if they are another model's."""
     place = _place(folder)
-    found = load_file(place / "state.safetensors", device=device)
+    found = load_file(place / "state.safetensors")
     if {k.removeprefix("param.") for k in found if k.startswith("param.")} != names:
         raise WeightsError(f"The training state in {place} is of another model.", "Choose another --run folder.")
     return found

@@ -50,20 +50,21 @@ class OwnEyes:
 
     def __init__(self, vision: Vision, tokenizer: Any) -> None:
         self.vision, self.tokenizer = vision, tokenizer
+        self.device = next(vision.parameters()).device
 
     @torch.no_grad()
     def individual(self, x: Tensor) -> Tensor:
-        return F.normalize(self.vision.patches(x)[:, 0].float(), dim=-1)
+        return F.normalize(self.vision.patches(x.to(self.device))[:, 0].float(), dim=-1)
 
     @torch.no_grad()
     def picture(self, x: Tensor) -> Tensor:
-        return F.normalize(self.vision.semantics(x).float(), dim=-1)
+        return F.normalize(self.vision.semantics(x.to(self.device)).float(), dim=-1)
 
     @torch.no_grad()
     def caption(self, lines: list[str]) -> Tensor:
         tokens = self.tokenizer([line.lower() for line in lines], padding="max_length", truncation=True,
                                 max_length=self.tokenizer.model_max_length, return_tensors="pt")
-        return F.normalize(self.vision.clip.encode_text(tokens.input_ids).float(), dim=-1)
+        return F.normalize(self.vision.clip.encode_text(tokens.input_ids.to(self.device)).float(), dim=-1)
 
 
 @dataclass(frozen=True)

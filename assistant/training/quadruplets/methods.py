@@ -68,7 +68,8 @@ class Mixed:
     """Eq. 4: G(E(x), alpha F(w) + (1 - alpha) F(x)), SID's method.
 
     Args:
-        decoder: G, with V_H and, in the miniature, a first guess.
+        decoder: G, with V_H and, in the miniature, a first guess, whose names of the photo's subject go before the words; without
+            one the words name it.
         reference: finds or draws w for a caption; a `Store.nearest`, or `Drawn`.
         alpha: alpha is drawn evenly between these two for each target, from its seed.
         noise: multiplies the starting noise.
@@ -82,17 +83,19 @@ class Mixed:
 
     @torch.no_grad()
     def __call__(self, photos: Sequence[Image.Image], words: Sequence[str], seeds: Sequence[int]) -> list[Made]:
-        x = pixels(photos)
+        x = pixels(photos).to(self.decoder.device)
         patches, own = self.vision.patches(x).float(), self.vision.semantics(x).float()
-        names = names_seen(self.decoder.first_guess.subject, patches[:, 0])
-        lines = [f"{subject(**found)} {said}".lower() for found, said in zip(names, words)]
+        told, lines = [{} for _ in photos], list(words)
+        if self.decoder.first_guess is not None:
+            told = [{"seen": found} for found in names_seen(self.decoder.first_guess.subject, patches[:, 0])]
+            lines = [f"{subject(**found['seen'])} {said}".lower() for found, said in zip(told, words)]
         low, high = self.alpha
         lots = [torch.rand((), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        alpha = torch.stack([low + (high - low) * lot for lot in lots])[:, None]
+        alpha = torch.stack([low + (high - low) * lot for lot in lots])[:, None].to(own)
         semantics = self.vision.at_norm(alpha * self.reference(lines, seeds) + (1 - alpha) * own)
         pictures = draw(self.decoder, patches, semantics, seeds, self.noise, self.steps)
-        return [Made(picture, {"line": line, "seen": found, "alpha": round(float(a), 4)})
-                for picture, line, found, a in zip(pictures, lines, names, alpha)]
+        return [Made(picture, {"line": line, **found, "alpha": round(float(a), 4)})
+                for picture, line, found, a in zip(pictures, lines, told, alpha)]
 
 
 class Drawn:
@@ -102,7 +105,7 @@ class Drawn:
         self.vision, self.base, self.steps = vision, base, steps
 
     def __call__(self, lines: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        return self.vision.semantics(pixels(draw_lines(self.base, lines, seeds, self.steps))).float()
+        return self.vision.semantics(pixels(draw_lines(self.base, lines, seeds, self.steps)).to(self.base.device)).float()
 
 
 @torch.no_grad()
