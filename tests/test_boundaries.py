@@ -20,7 +20,9 @@ ALLOWED: dict[str, set[str]] = {
                "pipeline"},  # of the pipeline its type only: an engine with the encoders to use
     "pipeline": {"mllm", "drawers", "concepts", "decoder", "config", "messages", "loading",
                  "mixing", "board", "background", "png", "strip"},
-    "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "published", "messages", "config", "parts", "places"},
+    "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "published", "messages", "config", "parts", "places", "memory",
+                "residence", "sparing"},
+    "memory": {"blueprint", "config"}, "residence": {"memory"}, "sparing": {"memory", "messages"},
     "weights": {"mllm", "control", "decoder", "conditioning", "config"},
     "published": {"weights", "drawers", "mllm", "control", "config"},
     "blueprint": {"weights", "drawers", "mllm", "control", "config"}, "places": set(),
