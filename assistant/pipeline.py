@@ -65,7 +65,7 @@ class Assistant:
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
         return EngineInfo(self.config.name, device, self.config.decoder.image_size, self.config.notice, self.weights, self.subjects,
-                          self.config.decoder.steps)
+                          self.config.decoder.steps, self.config.decoder.sampler)
 
     def see(self, photo: Photo) -> Seen | None:
         """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""

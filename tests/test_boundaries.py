@@ -26,13 +26,13 @@ ALLOWED: dict[str, set[str]] = {
     "weights": {"mllm", "control", "decoder", "conditioning", "config"},
     "published": {"weights", "drawers", "mllm", "control", "config"},
     "blueprint": {"weights", "drawers", "mllm", "control", "config"}, "places": set(),
-    "parts": {"config", "weights"}, "hub": {"config", "weights", "parts"},
+    "parts": {"config", "weights", "places"}, "hub": {"config", "weights", "parts"},
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages"},
     "decoder": {"conditioning", "config"},
     "concepts": {"control", "decoder", "conditioning", "messages", "background", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
-    "doctor": {"decoder", "presets", "weights"},
+    "doctor": {"decoder", "presets", "weights", "loading", "memory", "parts", "config"},
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
 }
 _MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
