@@ -27,6 +27,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"),
         help="numbers the models are held in; auto: float32 on a CPU, half precision on a GPU")
+    add("--memory", default="auto", choices=("auto", "whole", "4bit", "turns", "4bit-turns", "layers"),
+        help="how a large preset lives on a GPU; auto: the first that fits. whole: all of it stays there; 4bit: the language model in 4 bits "
+             "(needs bitsandbytes); turns: language model and decoder one after the other; layers: every layer when it is needed")
     add("--attention", default="auto", choices=("auto", "sdpa", "xformers", "flash", "efficient", "cudnn", "math"),
         help="attention kernel; auto: on an NVIDIA GPU the fastest for each layer, measured at the first start")
     add("--speed", action="append", default=[], metavar="NAME=on|off",
@@ -64,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         address = Address(options.host, options.port, options.share, users(options.auth),
                           framed=bool(os.environ.get("SPACE_ID")))
         store = Store(options.data_dir or default_data_dir())
-        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed)
+        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
+                               options.memory)
         manager = SessionManager(engine, store, options.queue_size)
         page, url = start(manager, address, store.folder)
     except AssistantError as error:

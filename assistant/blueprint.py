@@ -68,10 +68,13 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """open_clip warns that a model has random weights, which is what is wanted here."""
-    root = logging.getLogger()
-    before, root.level = root.level, logging.ERROR
+    """open_clip warns that a model has random weights, which is what is wanted here; transformers of tokens that no numbers need."""
+    loggers = [logging.getLogger(name) for name in ("", "transformers")]
+    before = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         yield
     finally:
-        root.level = before
+        for logger, level in zip(loggers, before):
+            logger.setLevel(level)

@@ -153,6 +153,8 @@ class DecoderConfig:
     sampler: str = "dpm++"  # usually, one of messages.SCHEDULERS
     guidance: float = 3.0  # of the base model alone, usually
     guidance_unit: float = 1.0  # of the base model, for each unit of a request's `follow_words`, which was made for CAFE's smaller strengths
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # way of learning a concept -> what is usual on this base model
+    recompute: bool = False  # where gradients flow, activations are made again rather than kept: slower, in less than half the memory
     latents_rgb: tuple[tuple[float, float, float], ...] = ()  # rough colours of each scaled latent channel, -1..1, for previews; (): the
     # autoencoder's folder holds a map of its own
     noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation

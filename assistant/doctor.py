@@ -6,16 +6,21 @@ import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
+from .config import AssistantConfig
 from .decoder import kernels
 from .errors import AssistantError
+from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier, place_of
+from .memory import GIB, TIERS, Budget
+from .parts import missing
 from .presets import PRESETS
-from .weights import CHECKPOINTS, verify
+from .weights import CHECKPOINTS
 
 PACKAGES = ("torch", "torchvision", "xformers", "diffusers", "transformers", "accelerate", "gradio", "open_clip_torch", "pillow",
-            "safetensors")
+            "safetensors", "huggingface_hub", "bitsandbytes")
 
 
 def _versions() -> list[str]:
@@ -62,15 +67,48 @@ def _kernels() -> list[str]:
 def _presets() -> list[str]:
     lines = []
     for name, config in PRESETS.items():
-        if config.folder is None:
-            parts = ", ".join(f"{part} from {hub}" for part, hub in config.sources.items())
-            lines.append(f"  {name:<16} no: its weights do not ship with the code ({parts}; CAFE's own layers were never published)")
-            continue
-        try:
-            lines.append(f"  {name:<16} yes, weights {verify(CHECKPOINTS / config.folder)}")
-        except AssistantError as error:
-            lines.append(f"  {name:<16} no: {error}")
+        folder = place_of(config)
+        lines.append(f"  {name:<16} {_ready(config, folder)}")
+        lines += [f"  {'':<16} {line}" for line in (*_parts(config, folder), *_fits(config))]
     return lines
+
+
+def _ready(config: AssistantConfig, folder: Path) -> str:
+    if missing(config, folder):
+        return "no, not all of it is here"
+    try:
+        return f"yes, weights {identified(config, folder)}, in {folder}"
+    except AssistantError as error:
+        return f"no: {error}"
+
+
+def _parts(config: AssistantConfig, folder: Path) -> list[str]:
+    """What lies where, and what it takes of the disk; nothing of a preset that ships."""
+    gone = missing(config, folder)
+    lines = [f"{part}: {'is missing' if part in gone else 'there'}, {f'about {source.gib:.1f} GiB' if source.gib else 'of unknown size'} "
+             f"of {' or '.join(source.hubs)}" for part, source in config.sources.items()]
+    lines += [f"{part}: {'must be trained' if part in gone else 'there'}: {command}" for part, command in config.trained.items()]
+    to_fetch = sum(config.sources[part].gib for part in gone if part in config.sources)
+    if to_fetch:
+        lines.append(f"disk: {to_fetch:.1f} GiB are to be fetched, {shutil.disk_usage(CHECKPOINTS).free / GIB:.1f} GiB are free: "
+                     f"python -m assistant download {config.name}")
+    return lines
+
+
+def _fits(config: AssistantConfig) -> list[str]:
+    """How much memory it takes here, computed, and how it would live."""
+    where = pick_device("auto")
+    budget = Budget(config, pick_dtype("auto", where).itemsize)
+    if where.type != "cuda":
+        takes, there = budget.need(TIERS[0]).device, free_memory(where)
+        return [f"memory: {takes / GIB:.1f} GiB on this {where.type} (computed), {there / GIB:.1f} GiB are free"
+                f"{'' if takes <= there else ': it does not fit'}"]
+    takes = ", ".join(f"{one.name} {budget.need(one).device / GIB:.1f}" for one in TIERS if budget.speaks or not one.quantised)
+    try:
+        chosen = pick_tier(config, "auto", where, pick_dtype("auto", where))
+        return [f"memory: GiB of GPU by tier (computed): {takes}; here: {chosen.name}, {chosen.said}"]
+    except AssistantError as error:
+        return [f"memory: GiB of GPU by tier (computed): {takes}; here: {error}"]
 
 
 def report() -> str:

@@ -6,8 +6,12 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import psutil
 import torch
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
@@ -20,12 +24,15 @@ from .decoder.tuning import Tuning, tune
 from .drawers.cafe import CafeDrawer
 from .drawers.drawer import Drawer
 from .errors import DeviceError
+from .memory import Budget, Tier, tier
 from .messages import Photo, ReadySubject
 from .parts import require
 from .pipeline import Assistant
 from .places import default_data_dir, weights_dir
 from .presets import preset as find_preset
 from .presets import with_llm
+from .residence import Group, Residence
+from .sparing import Sparing
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -89,8 +96,50 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     return weights.verify(folder)
 
 
+def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype) -> Tier:
+    """How a preset lives on a device. Raises DeviceError: it does not fit, or there is no such tier here."""
+    if where.type != "cuda":
+        if wanted not in ("auto", "whole"):
+            raise DeviceError(f"The memory tier {wanted!r} is for NVIDIA GPUs; this is {where.type}.", "Leave --memory at auto.")
+        if wanted == "auto" and config.sources:
+            Budget(config, kind.itemsize).check_host(free_memory(where))
+        return tier("whole")
+    return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), can_quantise())
+
+
+def free_memory(where: torch.device) -> int:
+    """Bytes that are free on a device; elsewhere than on CUDA, of the computer's memory."""
+    return torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else psutil.virtual_memory().available
+
+
+def can_quantise() -> bool:
+    """Whether the optional package for 4-bit weights is here."""
+    return find_spec("bitsandbytes") is not None
+
+
+def _in_4_bits(where: torch.device, kind: torch.dtype) -> dict[str, Any]:
+    """How `from_pretrained` loads a language model in 4 bits."""
+    from transformers import BitsAndBytesConfig
+
+    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=kind)
+    return {"quantization_config": quantised, "device_map": {"": where}}
+
+
+def groups_of(drawer: Drawer, base: Diffusion) -> dict[str, Group]:
+    """What moves in a memory tier, by the names that the budget counts it under."""
+    found = {"base": Group([base.unet])}
+    if drawer.decoder is not base:
+        found["cafe"] = Group([drawer.decoder.unet])
+    if drawer.language is not None:
+        speaks = drawer.language.model
+        found["words"] = Group([speaks], [speaks, speaks.base_model, speaks.get_input_embeddings()])
+    if drawer.vision is not None:
+        found["eyes"] = Group(drawer.vision.encoders, drawer.vision.doors)
+    return found
+
+
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
-          speed: Sequence[str] = ()) -> Assistant:
+          speed: Sequence[str] = (), memory: str = "auto") -> Assistant | Sparing:
     """See `pipeline.load`."""
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
     diffusers_logging.disable_progress_bar()
@@ -98,14 +147,17 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     where, folder = pick_device(device), place_of(config, folder)
     kind = pick_dtype(dtype, where)
     short = identified(config, folder)
+    chosen = pick_tier(config, memory, where, kind)
+    drawer, base = hands(config, folder, attention, kind, where, **(_in_4_bits(where, kind) if chosen.quantised else {}))
+    residence = Residence(where, groups_of(drawer, base), (base.vae,), chosen, lambda: plain(drawer.decoder, base))
     tuning = Tuning.usual(where, attention).changed(speed)
-    drawer, base = hands(config, folder, attention, kind, where)
-    quicken(config, drawer, base, tuning)
-    return Assistant(config, drawer, short, ready_subjects(folder), (base, weights.base_identity(folder)))
+    quicken(config, drawer, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
+    engine = Assistant(config, drawer, short, ready_subjects(folder), (base, weights.base_identity(folder)))
+    return Sparing(engine, residence) if where.type == "cuda" else engine
 
 
 def quicken(config: AssistantConfig, drawer: Drawer, base: Diffusion, tuning: Tuning) -> None:
-    """Set all that draws and speaks up for speed, once it is on its device for good."""
+    """Set all that draws and speaks up for speed, where weights do not move."""
     words, memory = config.decoder.text["max_position_embeddings"], default_data_dir() / "attention.json"
     if base is not drawer.decoder:
         tune(drawer.decoder, tuning, config.vision.patch_tokens, memory)
@@ -114,13 +166,22 @@ def quicken(config: AssistantConfig, drawer: Drawer, base: Diffusion, tuning: Tu
         drawer.language.static_cache = tuning.static_cache
 
 
-def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device) -> tuple[Drawer, Diffusion]:
-    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base model itself."""
+def plain(*decoders: Diffusion) -> None:
+    """Take back compiled steps: they were recorded with weights that stay where they are."""
+    for decoder in decoders:
+        decoder.step = decoder.unet
+
+
+def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, **extra: Any) -> tuple[Drawer, Diffusion]:
+    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base model itself.
+
+    Encoders and language model may still be in the computer's memory: a `Residence` brings them. `extra`: as `load_llama` takes it.
+    """
     if not isinstance(config.vision, VisionConfig):
-        drawer = published.load_drawer(config, folder, attention, kind, where)
+        drawer = published.load_drawer(config, folder, attention, kind, where, **extra)
         return drawer, drawer.decoder
-    vision = weights.load_vision(config, folder, kind).to(where)
-    language = weights.load_language(config, folder, kind).to(where)
+    vision, language = weights.load_vision(config, folder, kind), weights.load_language(config, folder, kind, **extra)
+    language.bridge.to(where)
     decoder = weights.load_cafe(config, folder, attention, kind).to(where, kind)
-    base = weights.load_base(config, folder, attention, decoder.first_guess, kind).to(where, kind)
+    base = weights.load_base(config, folder, attention, decoder.first_guess, kind, decoder.vae).to(where, kind)
     return CafeDrawer(vision, language, decoder, config.picture_tokens, config.decoder.noise), base

@@ -122,6 +122,7 @@ class EngineInfo:
     weights: str  # short hash of all weight files
     subjects: tuple[ReadySubject, ...] = ()
     steps: int = Settings.steps  # of denoising, as this engine usually needs them
+    sampler: str = Settings.scheduler  # that it usually draws with
 
 
 class Cancel(Protocol):

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from .config import AssistantConfig, ChatConfig, Source
 from .errors import WeightsError
+from .places import weights_dir
 from .weights import read_listing, sha256, write_listing
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -101,8 +102,9 @@ def require(config: AssistantConfig, folder: Path) -> None:
     if published:
         gated = [f"{p} needs its licence accepted at {config.sources[p].licence}" for p in published if config.sources[p].licence]
         also = f", and {_and(untrained)}, which nobody published" if untrained else ""
+        to = "" if folder == weights_dir(config.name) else f" --to {folder}"
         raise WeightsError(f"The preset {config.name!r} lacks {_and(published)} in {folder}{also}{f' ({gated[0]})' if gated else ''}.",
-                           f"Run: python -m assistant download {config.name}{_llm(config)} --to {folder}")
+                           f"Run: python -m assistant download {config.name}{_llm(config)}{to}")
     if untrained:
         raise WeightsError(f"The preset {config.name!r} lacks {_and(untrained)} in {folder}: nobody published {'them' if len(untrained) > 1 else 'it'}, "
                            "so that they must be trained.", f"Run: {config.trained[untrained[0]]}")

@@ -58,14 +58,14 @@ class Assistant:
         self._seen: OrderedDict[str, Seen | None] = OrderedDict()
         self._mixing = Mixing(self)
         about = config.decoder
-        self.teacher = Teacher(*base, about.image_size, self.kinds, about.steps, about.guidance) if base is not None else None
+        self.teacher = Teacher(*base, about.image_size, self.kinds, about.steps, about.guidance, about.recipes) if base is not None else None
 
     def info(self) -> EngineInfo:
         device = str(self.decoder.device)
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
         return EngineInfo(self.config.name, device, self.config.decoder.image_size, self.config.notice, self.weights, self.subjects,
-                          self.config.decoder.steps)
+                          self.config.decoder.steps, self.config.decoder.sampler)
 
     def see(self, photo: Photo) -> Seen | None:
         """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""
@@ -265,7 +265,7 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
-         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = ()) -> Assistant:
+         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto") -> Assistant:
     """Build a preset's engine from its weights.
 
     Args:
@@ -273,7 +273,8 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
         dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
         attention: one of decoder.kernels.KERNELS; "auto" measures them on CUDA.
         speed: switches of decoder.tuning.Tuning, NAME=on or NAME=off.
-        folder: other weights of that preset than the ones that ship.
+        folder: the preset's weights; None: those that ship, or where downloads are put.
+        memory: how they live on a GPU, "auto" or the name of one of memory.TIERS.
         llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
 
     Raises:
@@ -281,4 +282,4 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
     """
     from .loading import build
 
-    return build(preset, device, dtype, attention, folder, llm, speed)
+    return build(preset, device, dtype, attention, folder, llm, speed, memory)

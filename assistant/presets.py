@@ -63,7 +63,10 @@ _SD_UNET = dict(in_channels=4, out_channels=4, layers_per_block=2, block_out_cha
 _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
              "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
              "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/*.json")
-_PAPERS = dict(steps=50, sampler="ddim", guidance=8.0, guidance_unit=4.0, latents_rgb=_SD_RGB)  # Infusion's; DCI's are the same but for 7.5
+# Infusion's numbers; DCI's are the same but for a guidance of 7.5. ICO's rate of keys and values is Custom Diffusion's 1e-5 in units of
+# their weights' spread, about 0.02 to 0.04 there; nobody tried it here.
+_PAPERS = dict(steps=50, sampler="ddim", guidance=8.0, guidance_unit=4.0, latents_rgb=_SD_RGB, recompute=True,
+               recipes={"infusion": dict(steps=500, lr=0.01, batch=4), "ico": dict(steps=300, lr_attention=5e-4, batch=4)})
 
 _SD2 = DecoderConfig(
     unet=dict(_SD_UNET, sample_size=96, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),  # 865,910,724 over 1024

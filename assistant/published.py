@@ -76,7 +76,8 @@ def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype =
 
 
 def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> ChatModel:
-    """Any causal language model of transformers with a chat template. `extra` as in `load_drawer`. Raises WeightsError."""
+    """Any causal language model of transformers with a chat template, to compute on `device`: its weights stay in the computer's memory until a
+    `Residence` brings them, or where `extra` (as in `load_drawer`) puts them. Raises WeightsError."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not folder.is_dir():
@@ -84,5 +85,4 @@ def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float3
     with weights.reading(f"tokenizer in {folder.name!r}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     llm: nn.Module = weights.frozen(folder, AutoModelForCausalLM, dtype, **extra)
-    # Where `extra` says how the weights are held, they are in their place already and cannot be moved.
-    return ChatModel(about, llm if extra else llm.to(device), tokenizer).at(device)
+    return ChatModel(about, llm, tokenizer).at(device)

@@ -81,10 +81,12 @@ class Residence:
         device: where everything is computed.
         groups: what moves, by name; what is not in one stays on the device.
         vaes: autoencoders, which may work tile by tile.
+        moving: called before weights begin to move, for whatever counts on their staying.
     """
 
-    def __init__(self, device: torch.device, groups: Mapping[str, Group], vaes: Sequence[Any] = (), tier: Tier | None = None) -> None:
-        self.device, self.groups, self.vaes = device, dict(groups), tuple(vaes)
+    def __init__(self, device: torch.device, groups: Mapping[str, Group], vaes: Sequence[Any] = (), tier: Tier | None = None,
+                 moving: Callable[[], None] = lambda: None) -> None:
+        self.device, self.groups, self.vaes, self.moving = device, dict(groups), tuple(vaes), moving
         self.tier: Tier | None = None
         self._hooks: list[Any] = []
         self._lock = threading.RLock()
@@ -96,6 +98,8 @@ class Residence:
         for hook in self._hooks:
             hook.remove()
         self._hooks, self.tier = [], tier
+        if tier.turns or tier.layers:
+            self.moving()
         for name, group in self.groups.items():
             stays = not (tier.turns or tier.layers) or (tier.quantised and name == "words")
             if stays:

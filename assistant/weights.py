@@ -277,13 +277,16 @@ def _preview(config: AssistantConfig, vae: Path) -> tuple[Tensor, Tensor]:
 
 
 def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", first_guess: FirstGuess | None = None,
-              dtype: torch.dtype = torch.float32) -> Diffusion:
-    """The base text-to-image model; `first_guess` if it is loaded already. `dtype` is that of UNet and text encoder."""
+              dtype: torch.dtype = torch.float32, vae: nn.Module | None = None) -> Diffusion:
+    """The base text-to-image model; `first_guess` and `vae` if they are loaded already. `dtype` is that of UNet and text encoder."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel
 
     base = folder / "base"
-    return Diffusion(frozen(base / "unet", UNet2DConditionModel, dtype), load_vae(base / "vae"), config.decoder.scheduler,
+    unet = frozen(base / "unet", UNet2DConditionModel, dtype)
+    if config.decoder.recompute:
+        unet.enable_gradient_checkpointing()
+    return Diffusion(unet, vae or load_vae(base / "vae"), config.decoder.scheduler,
                      frozen(base / "text_encoder", CLIPTextModel, dtype), load_tokenizer(folder),
                      preview=_preview(config, base / "vae"), kernel=kernel, first_guess=first_guess or _guess_of(config, folder),
                      text_reader=load_text_reader(config, folder / "text_reader") if config.decoder.guess else None,

@@ -20,17 +20,19 @@ ALLOWED: dict[str, set[str]] = {
                "pipeline"},  # of the pipeline its type only: an engine with the encoders to use
     "pipeline": {"mllm", "drawers", "concepts", "decoder", "config", "messages", "loading",
                  "mixing", "board", "background", "png", "strip"},
-    "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "published", "messages", "config", "parts", "places"},
+    "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "published", "messages", "config", "parts", "places", "memory",
+                "residence", "sparing"},
+    "memory": {"blueprint", "config"}, "residence": {"memory"}, "sparing": {"memory", "messages"},
     "weights": {"mllm", "control", "decoder", "conditioning", "config"},
     "published": {"weights", "drawers", "mllm", "control", "config"},
     "blueprint": {"weights", "drawers", "mllm", "control", "config"}, "places": set(),
-    "parts": {"config", "weights"}, "hub": {"config", "weights", "parts"},
+    "parts": {"config", "weights", "places"}, "hub": {"config", "weights", "parts"},
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages"},
     "decoder": {"conditioning", "config"},
     "concepts": {"control", "decoder", "conditioning", "messages", "background", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
-    "doctor": {"decoder", "presets", "weights"},
+    "doctor": {"decoder", "presets", "weights", "loading", "memory", "parts", "config"},
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
 }
 _MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}

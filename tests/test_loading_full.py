@@ -5,18 +5,23 @@ import shutil
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from assistant import presets
-from assistant.errors import WeightsError
-from assistant.loading import build, identified
+from assistant import loading, presets
+from assistant.drawers.drawer import decoded
+from assistant.errors import DeviceError, WeightsError
+from assistant.loading import build, groups_of, identified
+from assistant.memory import tier
 from assistant.messages import Reply, Request, Settings, Words
 from assistant.parts import missing, require
 from assistant.presets import FULL
+from assistant.residence import Residence
 from assistant.session.intake import read_photo
+from assistant.sparing import Sparing
 from tests.tiny_full import TINY, write
 
 
@@ -42,6 +47,12 @@ def photo(colour="teal"):
     out = io.BytesIO()
     Image.new("RGB", (90, 60), colour).save(out, "PNG")
     return read_photo(out.getvalue())
+
+
+def alike(one, other):
+    """The same picture but for rounding: a copied weight lies elsewhere in memory, and a processor sums in another order there."""
+    pictures = [np.asarray(Image.open(io.BytesIO(reply.png)), float) for reply in (one, other)]
+    return np.abs(pictures[0] - pictures[1]).max() <= 2
 
 
 def answered(engine, request):
@@ -119,3 +130,53 @@ def test_a_folder_put_together_by_hand_is_known_again_and_damage_is_seen(copy):
         file.write(" ")
     with pytest.raises(WeightsError, match="cafe/config.json is damaged"):
         identified(TINY, copy)
+
+
+@pytest.mark.parametrize("name", ("turns", "layers"))
+def test_a_tier_changes_where_weights_live_and_nothing_else(folder, name):
+    ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2))
+    engine = build("tiny", "cpu", "auto", "auto", folder)
+    expected = answered(engine, ask)[-1]
+    parts = groups_of(engine.drawer, engine.base)
+    residence = Residence(torch.device("cpu"), parts, tier=tier(name))
+    reply = answered(engine, ask)[-1]
+    assert reply.text == expected.text and alike(reply, expected)
+    assert [n for n, group in parts.items() if group.here] == (["eyes"] if name == "turns" else [])  # likeness was looked at last
+    assert residence.lower() is None or alike(answered(engine, ask)[-1], expected)
+
+
+def test_out_of_memory_in_the_decoder_ends_in_the_picture_that_was_asked_for(folder, monkeypatch):
+    ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2))
+    engine = build("tiny", "cpu", "auto", "auto", folder)
+    expected = answered(engine, ask)[-1]
+    residence = Residence(torch.device("cpu"), groups_of(engine.drawer, engine.base), (engine.decoder.vae,), tier("whole"))
+    decode, shorts = engine.decoder.decode, [torch.OutOfMemoryError("CUDA out of memory")]
+
+    def short(latents):
+        if shorts:
+            raise shorts.pop()
+        return decode(latents)
+
+    monkeypatch.setattr(engine.decoder, "decode", short)
+    sparing = Sparing(engine, residence)
+    reply = answered(sparing, ask)[-1]
+    assert residence.tier.name == "turns" and engine.decoder.vae.use_tiling
+    assert reply.text.startswith(expected.text) and "Memory ran out" in reply.text
+    said = [decoded(r.metadata["semantics"], torch.device("cpu")) for r in (reply, expected)]
+    torch.testing.assert_close(*said, atol=1e-4, rtol=1e-4)
+    assert Image.open(io.BytesIO(reply.png)).size == (64, 64)
+    shorts += [torch.OutOfMemoryError("CUDA out of memory")] * 2
+    with pytest.raises(DeviceError, match="again, in the next tier too"):
+        answered(sparing, ask)
+
+
+def test_a_tier_is_picked_by_what_is_free(monkeypatch):
+    monkeypatch.setattr(loading, "free_memory", lambda where: (24 if where.type == "cuda" else 64) * 2**30)
+    monkeypatch.setattr(loading, "can_quantise", lambda: True)
+    cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
+    assert loading.pick_tier(FULL, "auto", cuda, torch.float16).name == "4bit"
+    assert loading.pick_tier(FULL, "layers", cuda, torch.float16).name == "layers"
+    with pytest.raises(DeviceError, match="for NVIDIA GPUs"):
+        loading.pick_tier(FULL, "turns", cpu, torch.float32)
+    with pytest.raises(DeviceError, match="without a GPU"):
+        loading.pick_tier(FULL, "auto", cpu, torch.float32)

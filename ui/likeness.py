@@ -146,7 +146,7 @@ class Likeness(Panel):
         try:
             owner = self.desk.owner(request)
             info = self.place.manager.info()
-            settings = self.settings(Settings(seed=read_seed(seed), steps=info.steps, preview_every=0), None, window, auxiliary)
+            settings = self.settings(Settings(seed=read_seed(seed), steps=info.steps, scheduler=info.sampler, preview_every=0), None, window, auxiliary)
             yield {self.notice: "", self.go: gr.update(interactive=False), self.halt: gr.update(visible=True), self.result: views.drawing(None, 0.0)}
             began, pace = time.monotonic(), 0.0
             for event in self.strips.draw(owner, prompt or "", settings):

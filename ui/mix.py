@@ -283,7 +283,8 @@ class Mix(Panel):
                 self.pulse: _pulse()}
 
     def _settings(self, seed: int | None = None) -> Settings:
-        return Settings(seed=seed, steps=self.place.manager.info().steps)
+        info = self.place.manager.info()
+        return Settings(seed=seed, steps=info.steps, scheduler=info.sampler)
 
     def _upload(self, path: Any) -> bytes:
         """A file that the browser says it has uploaded: only what lies in the uploads' folder is one."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from assistant.concepts.learning import MOST_PICTURES, TEMPLATES
+from assistant.concepts.learning import MOST_PICTURES, TEMPLATES, descend
 from assistant.concepts.shown import OUTSIDE, drift
 from assistant.concepts.tuned import Tuned
 from assistant.concepts.words import Scheme, embed, spell
@@ -192,9 +192,7 @@ class IcoLearner:
                 gone.append((self._said(other, noised, at_t) - before).square().mean())
         error, weight = torch.cat(errors), weights[torch.cat(which)]
         loss = (weight * error).sum() / (weight.sum() * error.shape[1]) + r.prior * sum(gone)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(loss, self.optimizer)
         self.step_count += 1
         return float(loss.detach())
 

@@ -34,7 +34,7 @@ class IcoCourse:
         pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
         painted = bool(task.masks) and all(mask is not None for mask in task.masks)
         masks = np.stack([np.asarray(teacher.fit(m).convert("L"), np.float32) / 255 for m in task.masks]) if painted else None
-        self.recipe = recipe_of(IcoRecipe, task.options)
+        self.recipe = recipe_of(IcoRecipe, {**teacher.recipes.get(task.kind, {}), **task.options})
         self.learner = IcoLearner(teacher.base, pictures, task.noun, self.recipe, None if masks is None else torch.from_numpy(masks))
         go_on(self.learner, state)
 

@@ -29,6 +29,7 @@ from assistant.errors import ConceptError
 TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
 MOST_PICTURES = 8
 UNET_EVERY = 20  # after a first guess one step in so many is the UNet's: an even draw of timesteps would make it one in fifty
+SCALE = 1024.0  # of the loss, on its way through the base model
 FINEST = 8  # cross-attention grids at least this wide say where the subject is
 
 
@@ -129,9 +130,7 @@ class Learner:
             loss = self.shown.guess_loss({name: t[r.batch:] for name, t in logits.items()}, at)
         else:
             loss = self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, g, flips)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(loss, self.optimizer)
         self.step_count += 1
         return float(loss.detach())
 
@@ -168,6 +167,24 @@ class Learner:
         except KeyError as error:
             raise ConceptError("What was learned so far is of another model or recipe.", "Start again.") from error
         self.step_count = int(state["step"])
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
+    """One step down a loss that may have gone through a model of half precision, where gradients this small would vanish: they are
+    scaled up on the way, and down again where they arrive. A power of two changes nothing in single precision.
+
+    Returns:
+        Whether a step was made: not where a gradient is not finite.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    (loss * SCALE).backward()
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    for gradient in gradients:
+        gradient.div_(SCALE)
+    finite = all(bool(g.isfinite().all()) for g in gradients)
+    if finite:
+        optimizer.step()
+    return finite
 
 
 class _Looking(Control):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from assistant.decoder.text_reader import LAYER as READER
 from assistant.errors import ConceptError
 from assistant.messages import Advice, Cancel, Course, Photo, Task
 
+MOST_STEPS = 20  # of a preview
 PREVIEW, PREVIEW_SEED = "a <{}> on the beach", 1  # one place, so that what changes is the concept
 ALIKE = 0.04  # mean difference of two pictures, 0 to 1, below which they are taken for one
 LIKELY = 0.6  # how sure a suggestion is
@@ -43,10 +45,13 @@ class Teacher:
         identity: hash of that model.
         size: side of its pictures, pixels.
         steps, guidance: of a preview.
+        recipes: method -> options that are usual on this base model, where they are not the method's own.
     """
 
-    def __init__(self, base: Diffusion, identity: str, size: int, name: Namer, steps: int = 8, guidance: float = 3.0) -> None:
-        self.base, self.identity, self.size, self.name, self.steps, self.guidance = base, identity, size, name, steps, guidance
+    def __init__(self, base: Diffusion, identity: str, size: int, name: Namer, steps: int = 8, guidance: float = 3.0,
+                 recipes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.base, self.identity, self.size, self.name, self.guidance = base, identity, size, name, guidance
+        self.steps, self.recipes = min(steps, MOST_STEPS), dict(recipes or {})
         self.methods: dict[str, Callable[[Teacher, Task, bytes | None], Course]] = {"infusion": InfusionCourse, "ico": IcoCourse}
 
     def open(self, folder: Path) -> Library:
@@ -95,7 +100,7 @@ class InfusionCourse:
 
     def __init__(self, teacher: Teacher, task: Task, state: bytes | None) -> None:
         self.teacher, self.task = teacher, task
-        self.recipe = recipe_of(Recipe, task.options)
+        self.recipe = recipe_of(Recipe, {**teacher.recipes.get(task.kind, {}), **task.options})
         pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
         self.painted = [n for n, mask in enumerate(task.masks) if mask is not None]
         self.learner = Learner(teacher.base, pictures, task.noun, self.recipe)

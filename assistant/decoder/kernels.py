@@ -77,6 +77,8 @@ def attend(
 def attend_with_map(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same output, and the map itself, (batch, heads, Nq, N)."""
-    probabilities = (query @ key.transpose(-1, -2) * scale).softmax(dim=-1)
-    return probabilities @ value, probabilities
+    """The same output, and the map itself, (batch, heads, Nq, N), in single precision at least: in half, scores of large queries and keys
+    are beyond what it can hold, as in Stable Diffusion 2.1, whose own configuration asks for the same."""
+    at_least = torch.promote_types(query.dtype, torch.float32)
+    probabilities = (query.to(at_least) @ key.to(at_least).transpose(-1, -2) * scale).softmax(dim=-1)
+    return probabilities.to(value.dtype) @ value, probabilities

@@ -79,6 +79,11 @@ class ChatModel(nn.Module):
         self.where = torch.device(device)
         return self
 
+    @property
+    def model(self) -> nn.Module:
+        """What takes up memory."""
+        return self.llm
+
     def clean(self, text: str) -> str:
         """A person's words in one line; marks of the template are taken out, so that nobody can speak for the assistant."""
         return " ".join(self._marks.sub(" ", text).split())

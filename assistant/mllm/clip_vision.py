@@ -24,6 +24,13 @@ class ClipVision(nn.Module):
         super().__init__()
         self.encoder, self.side = encoder, encoder.config.image_size
 
+    @property
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """What takes up memory, and is called."""
+        return (self.encoder,)
+
+    doors = encoders
+
     def _encode(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.encoder(normalised.to(self.encoder.dtype), output_hidden_states=True)
         return seen.hidden_states[-2], seen.image_embeds

@@ -69,6 +69,11 @@ class LanguageModel(nn.Module):
         self.static_cache = False
 
     @property
+    def model(self) -> nn.Module:
+        """What takes up memory."""
+        return self.llama
+
+    @property
     def where(self) -> torch.device:
         """The device that M computes on; its weights may be elsewhere between calls."""
         return self.bridge.token.device

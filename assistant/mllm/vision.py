@@ -50,6 +50,16 @@ class Vision(nn.Module):
         size = clip.visual.image_size
         self.clip_side = size[0] if isinstance(size, (tuple, list)) else size
 
+    @property
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """What takes up memory."""
+        return self.dino, self.clip
+
+    @property
+    def doors(self) -> tuple[nn.Module, ...]:
+        """What of it is called."""
+        return self.dino, self.clip.visual
+
     @staticmethod
     def _normalise(pixels: Tensor, mean: tuple, std: tuple) -> Tensor:
         mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
