@@ -28,7 +28,10 @@ from assistant.messages import Photo, Progress, Reply, Request, Settings, Task, 
 from assistant.mllm.clip_vision import ClipVision
 from assistant.pipeline import Assistant
 from assistant.presets import OPEN, SD15, with_llm
+from assistant.session.intake import read_photo
+from assistant.session.manager import SessionManager
 from tests import tiny_open as tiny
+from ui import mix_views
 
 QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
 
@@ -166,6 +169,30 @@ def test_a_base_model_alone_draws_what_it_is_told_and_leaves_pictures_aside(engi
     assert np.array_equal(drawn(with_photo.png), drawn(without.png)) and "a red cat in the snow" in without.text and with_photo.likeness == {}
     with pytest.raises(InputError, match="does not look at pictures"):
         board(alone, Mix((photo(1),)))
+
+
+def test_the_session_and_the_page_get_along_with_it(engine, store) -> None:
+    """One conversation and one board through the session, as the page asks for them."""
+    manager, one = SessionManager(engine, store), "ann"
+    try:
+        conversation = manager.new(one).id
+        *_, first = manager.send(conversation, "a red cat", photo(1).png, QUICK, one)
+        *_, then = manager.send(conversation, "now at night", None, QUICK, one)
+        *_, again = manager.redraw(manager.open(conversation, one)[1][0].id, one, QUICK)
+        *_, mixed = manager.send(conversation, "this one in the style of that one", photo(1).png, QUICK, one, [photo(2).png])
+        assert first.png and then.png and mixed.png and np.array_equal(drawn(again.png), drawn(first.png))
+        board_ = manager.easel.boards.create(one)
+        manager.easel.boards.add_subject(board_.id, one, read_photo(photo(1).png))
+        manager.easel.boards.add_reference(board_.id, one, words="a blue car")
+        manager.easel.boards.add_reference(board_.id, one, read_photo(photo(2).png))
+        for kind in ("", "grid"):
+            *_, last = manager.easel.watch(manager.easel.draw(board_.id, one, QUICK, kind))
+            assert last.error is None
+        kept = manager.easel.boards.get(board_.id, one)
+        assert kept.result.sources[0] is None and 0 <= kept.result.sources[1] <= 1 and len(kept.cells) == 25
+        assert "Reference 2" in mix_views._nearness(kept, kept.result) and "Reference 1" not in mix_views._nearness(kept, kept.result)
+    finally:
+        manager.close()
 
 
 # loading

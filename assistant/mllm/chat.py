@@ -83,13 +83,13 @@ class ChatModel(nn.Module):
         """A person's words in one line; marks of the template are taken out, so that nobody can speak for the assistant."""
         return " ".join(self._marks.sub(" ", text).split())
 
-    def prompt_ids(self, history: Sequence[tuple[str, str]], text: str, picture: bool, known: str = "") -> list[int]:
+    def prompt_ids(self, history: Sequence[tuple[str, str]], text: str, picture: bool) -> list[int]:
         """Token ids of all that the model is told: rules, examples, and the conversation in one message, so that its form is the examples'.
 
         The oldest turns are left out until all fits into the context.
         """
         turns = [f"Person: {self.clean(user)}\nYou: {self.clean(reply)}" for user, reply in history]
-        about = f"There is a photo{f' of {known}' if known else ''}." if picture else "There is no photo."
+        about = "There is a photo." if picture else "There is no photo."
         words = self.clean(text)
         while True:
             before = "So far:\n" + "\n".join(turns) + "\n\n" if turns else ""
