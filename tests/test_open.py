@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
+from transformers import CLIPImageProcessor
 
 from assistant import pipeline, presets, published
 from assistant.blueprint import build, count
@@ -63,6 +65,22 @@ def drawn(png: bytes) -> np.ndarray:
 
 
 # the engine
+
+def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine, folder) -> None:
+    """Subject, F(w), prompt, praise, negative prompt and both strengths, as this preset puts them together."""
+    pipe = StableDiffusionPipeline(**tiny.modules(), safety_checker=None, requires_safety_checker=False,
+                                   feature_extractor=CLIPImageProcessor(size=tiny.SIDE, crop_size=tiny.SIDE))
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_ip_adapter(str(folder), subfolder=["adapters"] * 2, weight_name=["plus.safetensors", "plain.safetensors"], image_encoder_folder=None)
+    pipe.set_ip_adapter_scale([0.4 * 1.5, 0.6])
+    x, w = photo(1, tiny.SIDE), photo(2, tiny.SIDE)
+    theirs = pipe("a red cat, fine", negative_prompt="blur", num_inference_steps=4, guidance_scale=2.0 * 3.0, height=32, width=32,
+                  output_type="latent", generator=torch.Generator().manual_seed(7),
+                  ip_adapter_image=[Image.open(io.BytesIO(p.png)) for p in (x, w)]).images
+    drawer, settings = engine.drawer, Settings(keep_subject=1.5, follow_words=3.0)
+    prepared = drawer.prepare([engine.see(x)], drawer.like(engine.see(w), "a red cat"), settings, [7])
+    assert (prepared.draw(4, "ddim").latents - theirs).abs().max() < 1e-4
+
 
 def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
     events = respond(engine, photo=photo(1))
