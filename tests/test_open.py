@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -41,7 +42,7 @@ QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
 def photo(seed: int, side: int = 40) -> Photo:
     out = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(out, "PNG")
-    return Photo(out.getvalue(), side, side, f"{seed:064d}")
+    return Photo(out.getvalue(), side, side, hashlib.sha256(out.getvalue()).hexdigest())
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
     assert [type(e) for e in events if not isinstance(e, Words)] == [Progress] * 3 + [Reply] and events[-3].preview
     assert drawn(reply.png).shape == (32, 32, 3) and drawn(reply.png).std() > 1 and set(reply.likeness) == {"subject"}
     told = json.loads(Image.open(io.BytesIO(reply.png)).text["assistant"])
-    assert told["method"] == "IP-Adapter" and told["seed"] == 4 and told["read"] == "a red cat in the snow" and told["reference"] == f"{1:064d}"
+    assert told["method"] == "IP-Adapter" and told["seed"] == 4 and told["read"] == "a red cat in the snow" and told["reference"] == photo(1).sha256
 
 
 def test_same_seed_same_reply_and_its_metadata_draws_it_again(engine, folder) -> None:
@@ -116,7 +117,7 @@ def test_the_subject_the_words_and_both_strengths_are_heard(engine) -> None:
 def test_a_follow_up_is_about_the_same_photo(engine) -> None:
     history = (Turn("a red cat", "Here it is.", photo(1), True),)
     reply = respond(engine, "now at night", history=history)[-1]
-    assert reply.png and reply.metadata["reference"] == f"{1:064d}"
+    assert reply.png and reply.metadata["reference"] == photo(1).sha256
     assert reply.text != respond(engine, "now at night", photo=photo(1))[-1].text, "what was said before is read"
 
 
@@ -126,7 +127,7 @@ def test_without_a_photo_and_without_a_prompt_it_only_speaks(engine) -> None:
 
 def test_another_picture_takes_the_words_place(engine) -> None:
     one, two = (respond(engine, "", photo=photo(1), like=photo(n))[-1] for n in (2, 3))
-    assert one.text == "" and one.metadata["like"] == f"{2:064d}" and set(one.likeness) == {"subject", "words"}
+    assert one.text == "" and one.metadata["like"] == photo(2).sha256 and set(one.likeness) == {"subject", "words"}
     assert not np.array_equal(drawn(one.png), drawn(two.png))
 
 
@@ -337,7 +338,8 @@ def test_every_width_meets_its_neighbour(full) -> None:
     seen, like = subject.tokens(patches), general.tokens(semantics)
     assert seen.shape == (1, 16, 768) and like.shape == (1, 4, 768)
     assert OPEN.adapters.subject.tokens == 16 and OPEN.adapters.semantics.tokens == 4
-    assert full["text"].config.max_position_embeddings == 77 and full["text"](torch.zeros(1, 77, dtype=torch.long, device="meta"))[0].shape == (1, 77, 768)
+    ids = torch.zeros(1, 77, dtype=torch.long, device="meta")
+    assert full["text"].config.max_position_embeddings == 77 and full["text"](ids)[0].shape == (1, 77, 768)
     decoder = Diffusion(full["unet"], full["vae"], OPEN.decoder.scheduler, adapters=full["adapters"])
     controls = [IpAdapter(name, adapter, {TEXT: tokens, EMPTY: tokens}) for (name, adapter), tokens in zip(full["adapters"].items(), (seen, like))]
     seam = Seam({TEXT: meta(1, 77, 768), EMPTY: meta(1, 77, 768)}, controls=controls)

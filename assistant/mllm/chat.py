@@ -30,7 +30,8 @@ EXAMPLES = (
     ("There is a photo.\n\nNow the person says: I want something creative for my mug, can you help?",
      "Let us send your mug to the stars: a small planet of its own gives it something to tell, and the dark sky lets its colour shine.\n"
      "PROMPT: a mug on a small grey planet, deep blue starry sky, soft rim light, whimsical, detailed illustration"),
-    ("There is a photo.\n\nSo far:\nPerson: my dog at the sea\nYou: Your dog gets a whole beach to itself.\n\nNow the person says: what did you change?",
+    ("There is a photo.\n\nSo far:\nPerson: my dog at the sea\nYou: Your dog gets a whole beach to itself.\n\n"
+     "Now the person says: what did you change?",
      "I moved your dog to a wide beach by the sea and left everything else to the light.\nPROMPT: none"))
 _DECORATION = r"[\s*_#>`~-]*"
 _NAMES = ("prompt", "refined prompt", "new prompt", "image prompt", "final prompt")
