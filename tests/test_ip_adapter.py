@@ -59,7 +59,8 @@ def _theirs(kinds, scales, guidance: float = 5.0) -> torch.Tensor:
         states = []
         for n, plus in enumerate(kinds):
             flat = tiny.published(tiny.widths(pipe.unet), plus, n)
-            states.append({part: {k.removeprefix(part + "."): t for k, t in flat.items() if k.startswith(part)} for part in ("image_proj", "ip_adapter")})
+            states.append({part: {k.removeprefix(part + "."): t for k, t in flat.items() if k.startswith(part)}
+                           for part in ("image_proj", "ip_adapter")})
         pipe.load_ip_adapter(states, subfolder=[""] * len(states), weight_name=[""] * len(states), image_encoder_folder=None)
         pipe.set_ip_adapter_scale(list(scales))
         given = {"ip_adapter_image": PICTURES[:len(kinds)]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
+from transformers import CLIPImageProcessor
 
 from assistant import pipeline, presets, published
 from assistant.blueprint import build, count
@@ -28,7 +31,10 @@ from assistant.messages import Photo, Progress, Reply, Request, Settings, Task, 
 from assistant.mllm.clip_vision import ClipVision
 from assistant.pipeline import Assistant
 from assistant.presets import OPEN, SD15, with_llm
+from assistant.session.intake import read_photo
+from assistant.session.manager import SessionManager
 from tests import tiny_open as tiny
+from ui import mix_views
 
 QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
 
@@ -36,7 +42,7 @@ QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
 def photo(seed: int, side: int = 40) -> Photo:
     out = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(out, "PNG")
-    return Photo(out.getvalue(), side, side, f"{seed:064d}")
+    return Photo(out.getvalue(), side, side, hashlib.sha256(out.getvalue()).hexdigest())
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,22 @@ def drawn(png: bytes) -> np.ndarray:
 
 # the engine
 
+def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine, folder) -> None:
+    """Subject, F(w), prompt, praise, negative prompt and both strengths, as this preset puts them together."""
+    pipe = StableDiffusionPipeline(**tiny.modules(), safety_checker=None, requires_safety_checker=False,
+                                   feature_extractor=CLIPImageProcessor(size=tiny.SIDE, crop_size=tiny.SIDE))
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_ip_adapter(str(folder), subfolder=["adapters"] * 2, weight_name=["plus.safetensors", "plain.safetensors"], image_encoder_folder=None)
+    pipe.set_ip_adapter_scale([0.4 * 1.5, 0.6])
+    x, w = photo(1, tiny.SIDE), photo(2, tiny.SIDE)
+    theirs = pipe("a red cat, fine", negative_prompt="blur", num_inference_steps=4, guidance_scale=2.0 * 3.0, height=32, width=32,
+                  output_type="latent", generator=torch.Generator().manual_seed(7),
+                  ip_adapter_image=[Image.open(io.BytesIO(p.png)) for p in (x, w)]).images
+    drawer, settings = engine.drawer, Settings(keep_subject=1.5, follow_words=3.0)
+    prepared = drawer.prepare([engine.see(x)], drawer.like(engine.see(w), "a red cat"), settings, [7])
+    assert (prepared.draw(4, "ddim").latents - theirs).abs().max() < 1e-4
+
+
 def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
     events = respond(engine, photo=photo(1))
     reply = events[-1]
@@ -68,7 +90,7 @@ def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
     assert [type(e) for e in events if not isinstance(e, Words)] == [Progress] * 3 + [Reply] and events[-3].preview
     assert drawn(reply.png).shape == (32, 32, 3) and drawn(reply.png).std() > 1 and set(reply.likeness) == {"subject"}
     told = json.loads(Image.open(io.BytesIO(reply.png)).text["assistant"])
-    assert told["method"] == "IP-Adapter" and told["seed"] == 4 and told["read"] == "a red cat in the snow" and told["reference"] == f"{1:064d}"
+    assert told["method"] == "IP-Adapter" and told["seed"] == 4 and told["read"] == "a red cat in the snow" and told["reference"] == photo(1).sha256
 
 
 def test_same_seed_same_reply_and_its_metadata_draws_it_again(engine, folder) -> None:
@@ -95,7 +117,7 @@ def test_the_subject_the_words_and_both_strengths_are_heard(engine) -> None:
 def test_a_follow_up_is_about_the_same_photo(engine) -> None:
     history = (Turn("a red cat", "Here it is.", photo(1), True),)
     reply = respond(engine, "now at night", history=history)[-1]
-    assert reply.png and reply.metadata["reference"] == f"{1:064d}"
+    assert reply.png and reply.metadata["reference"] == photo(1).sha256
     assert reply.text != respond(engine, "now at night", photo=photo(1))[-1].text, "what was said before is read"
 
 
@@ -105,7 +127,7 @@ def test_without_a_photo_and_without_a_prompt_it_only_speaks(engine) -> None:
 
 def test_another_picture_takes_the_words_place(engine) -> None:
     one, two = (respond(engine, "", photo=photo(1), like=photo(n))[-1] for n in (2, 3))
-    assert one.text == "" and one.metadata["like"] == f"{2:064d}" and set(one.likeness) == {"subject", "words"}
+    assert one.text == "" and one.metadata["like"] == photo(2).sha256 and set(one.likeness) == {"subject", "words"}
     assert not np.array_equal(drawn(one.png), drawn(two.png))
 
 
@@ -166,6 +188,30 @@ def test_a_base_model_alone_draws_what_it_is_told_and_leaves_pictures_aside(engi
     assert np.array_equal(drawn(with_photo.png), drawn(without.png)) and "a red cat in the snow" in without.text and with_photo.likeness == {}
     with pytest.raises(InputError, match="does not look at pictures"):
         board(alone, Mix((photo(1),)))
+
+
+def test_the_session_and_the_page_get_along_with_it(engine, store) -> None:
+    """One conversation and one board through the session, as the page asks for them."""
+    manager, one = SessionManager(engine, store), "ann"
+    try:
+        conversation = manager.new(one).id
+        *_, first = manager.send(conversation, "a red cat", photo(1).png, QUICK, one)
+        *_, then = manager.send(conversation, "now at night", None, QUICK, one)
+        *_, again = manager.redraw(manager.open(conversation, one)[1][0].id, one, QUICK)
+        *_, mixed = manager.send(conversation, "this one in the style of that one", photo(1).png, QUICK, one, [photo(2).png])
+        assert first.png and then.png and mixed.png and np.array_equal(drawn(again.png), drawn(first.png))
+        board_ = manager.easel.boards.create(one)
+        manager.easel.boards.add_subject(board_.id, one, read_photo(photo(1).png))
+        manager.easel.boards.add_reference(board_.id, one, words="a blue car")
+        manager.easel.boards.add_reference(board_.id, one, read_photo(photo(2).png))
+        for kind in ("", "grid"):
+            *_, last = manager.easel.watch(manager.easel.draw(board_.id, one, QUICK, kind))
+            assert last.error is None
+        kept = manager.easel.boards.get(board_.id, one)
+        assert kept.result.sources[0] is None and 0 <= kept.result.sources[1] <= 1 and len(kept.cells) == 25
+        assert "Reference 2" in mix_views._nearness(kept, kept.result) and "Reference 1" not in mix_views._nearness(kept, kept.result)
+    finally:
+        manager.close()
 
 
 # loading
@@ -292,7 +338,8 @@ def test_every_width_meets_its_neighbour(full) -> None:
     seen, like = subject.tokens(patches), general.tokens(semantics)
     assert seen.shape == (1, 16, 768) and like.shape == (1, 4, 768)
     assert OPEN.adapters.subject.tokens == 16 and OPEN.adapters.semantics.tokens == 4
-    assert full["text"].config.max_position_embeddings == 77 and full["text"](torch.zeros(1, 77, dtype=torch.long, device="meta"))[0].shape == (1, 77, 768)
+    ids = torch.zeros(1, 77, dtype=torch.long, device="meta")
+    assert full["text"].config.max_position_embeddings == 77 and full["text"](ids)[0].shape == (1, 77, 768)
     decoder = Diffusion(full["unet"], full["vae"], OPEN.decoder.scheduler, adapters=full["adapters"])
     controls = [IpAdapter(name, adapter, {TEXT: tokens, EMPTY: tokens}) for (name, adapter), tokens in zip(full["adapters"].items(), (seen, like))]
     seam = Seam({TEXT: meta(1, 77, 768), EMPTY: meta(1, 77, 768)}, controls=controls)

@@ -27,7 +27,8 @@ UNET = dict(sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, b
 VAE = dict(sample_size=32, block_out_channels=(16, 16), layers_per_block=1, latent_channels=4, norm_num_groups=8,
            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
 WORDS = dict(hidden_size=TEXT, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=16, projection_dim=TEXT)
-VISION = dict(hidden_size=SEEN, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, image_size=SIDE, patch_size=8, projection_dim=SHARED)
+VISION = dict(hidden_size=SEEN, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, image_size=SIDE, patch_size=8,
+              projection_dim=SHARED)
 
 
 def tokenizer() -> CLIPTokenizer:

@@ -30,7 +30,8 @@ EXAMPLES = (
     ("There is a photo.\n\nNow the person says: I want something creative for my mug, can you help?",
      "Let us send your mug to the stars: a small planet of its own gives it something to tell, and the dark sky lets its colour shine.\n"
      "PROMPT: a mug on a small grey planet, deep blue starry sky, soft rim light, whimsical, detailed illustration"),
-    ("There is a photo.\n\nSo far:\nPerson: my dog at the sea\nYou: Your dog gets a whole beach to itself.\n\nNow the person says: what did you change?",
+    ("There is a photo.\n\nSo far:\nPerson: my dog at the sea\nYou: Your dog gets a whole beach to itself.\n\n"
+     "Now the person says: what did you change?",
      "I moved your dog to a wide beach by the sea and left everything else to the light.\nPROMPT: none"))
 _DECORATION = r"[\s*_#>`~-]*"
 _NAMES = ("prompt", "refined prompt", "new prompt", "image prompt", "final prompt")
@@ -88,13 +89,13 @@ class ChatModel(nn.Module):
         """A person's words in one line; marks of the template are taken out, so that nobody can speak for the assistant."""
         return " ".join(self._marks.sub(" ", text).split())
 
-    def prompt_ids(self, history: Sequence[tuple[str, str]], text: str, picture: bool, known: str = "") -> list[int]:
+    def prompt_ids(self, history: Sequence[tuple[str, str]], text: str, picture: bool) -> list[int]:
         """Token ids of all that the model is told: rules, examples, and the conversation in one message, so that its form is the examples'.
 
         The oldest turns are left out until all fits into the context.
         """
         turns = [f"Person: {self.clean(user)}\nYou: {self.clean(reply)}" for user, reply in history]
-        about = f"There is a photo{f' of {known}' if known else ''}." if picture else "There is no photo."
+        about = "There is a photo." if picture else "There is no photo."
         words = self.clean(text)
         while True:
             before = "So far:\n" + "\n".join(turns) + "\n\n" if turns else ""

@@ -41,14 +41,6 @@ class ClipVision(nn.Module):
         mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
         return self._encode((resize(pixels, self.side) - mean) / std)
 
-    def patches(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 257, d_E)."""
-        return self.look(pixels)[0]
-
-    def semantics(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, d_F)."""
-        return self.look(pixels)[1]
-
     @torch.no_grad()
     def nothing(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """What an unconditional row sees, as diffusers' pipelines have it: the states of an input of zeros, (1, 257, d_E), and a vector
