@@ -151,6 +151,8 @@ class DecoderConfig:
     guess_left: float = 0.02  # share of the timesteps that are left to G after a first guess
     steps: int = 20  # of denoising, usually
     sampler: str = "dpm++"  # usually, one of messages.SCHEDULERS
+    quick: tuple[str, int] = ("dpm++", 10)  # a sampler and its steps for a first look; of models that were not distilled for fewer
+    fine: tuple[str, int] = ("dpm++", 40)  # and for a last one
     guidance: float = 3.0  # of the base model alone, usually
     guidance_unit: float = 1.0  # of the base model, for each unit of a request's `follow_words`, which was made for CAFE's smaller strengths
     latents_rgb: tuple[tuple[float, float, float], ...] = ()  # rough colours of each scaled latent channel, -1..1, for previews; (): the

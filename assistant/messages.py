@@ -112,6 +112,15 @@ class ReadySubject:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """A sampler and a number of steps in one word."""
+
+    name: str  # "quick", "usual", "fine"
+    scheduler: str  # one of SCHEDULERS
+    steps: int
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What the page says about the engine that answers."""
 
@@ -122,6 +131,7 @@ class EngineInfo:
     weights: str  # short hash of all weight files
     subjects: tuple[ReadySubject, ...] = ()
     steps: int = Settings.steps  # of denoising, as this engine usually needs them
+    paces: tuple[Pace, ...] = ()  # from the quickest on
 
 
 class Cancel(Protocol):
