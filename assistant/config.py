@@ -151,6 +151,8 @@ class DecoderConfig:
     guess_left: float = 0.02  # share of the timesteps that are left to G after a first guess
     steps: int = 20  # of denoising, usually
     sampler: str = "dpm++"  # usually, one of messages.SCHEDULERS
+    quick: tuple[str, int] = ("dpm++", 10)  # a sampler and its steps for a first look; of models that were not distilled for fewer
+    fine: tuple[str, int] = ("dpm++", 40)  # and for a last one
     guidance: float = 3.0  # of the base model alone, usually
     guidance_unit: float = 1.0  # of the base model, for each unit of a request's `follow_words`, which was made for CAFE's smaller strengths
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # way of learning a concept -> what is usual on this base model

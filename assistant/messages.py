@@ -112,6 +112,15 @@ class ReadySubject:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """A sampler and a number of steps in one word."""
+
+    name: str  # "quick", "usual", "fine"
+    scheduler: str  # one of SCHEDULERS
+    steps: int
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What the page says about the engine that answers."""
 
@@ -123,6 +132,7 @@ class EngineInfo:
     subjects: tuple[ReadySubject, ...] = ()
     steps: int = Settings.steps  # of denoising, as this engine usually needs them
     sampler: str = Settings.scheduler  # that it usually draws with
+    paces: tuple[Pace, ...] = ()  # from the quickest on
 
 
 class Cancel(Protocol):

@@ -31,7 +31,7 @@ from .decoder.diffusion import Diffusion
 from .decoder.sampling import Denoised
 from .drawers.drawer import Drawer, Said, Seen
 from .errors import InputError
-from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
+from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Pace, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from .mixing.engine import Mixing
 from .mllm.vision import pad_square, pixels
 from .png import write_png
@@ -64,8 +64,10 @@ class Assistant:
         device = str(self.decoder.device)
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
-        return EngineInfo(self.config.name, device, self.config.decoder.image_size, self.config.notice, self.weights, self.subjects,
-                          self.config.decoder.steps, self.config.decoder.sampler)
+        about = self.config.decoder
+        paces = (Pace("quick", *about.quick), Pace("usual", about.sampler, about.steps), Pace("fine", *about.fine))
+        return EngineInfo(self.config.name, device, about.image_size, self.config.notice, self.weights, self.subjects,
+                          about.steps, about.sampler, paces)
 
     def see(self, photo: Photo) -> Seen | None:
         """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""

@@ -46,7 +46,7 @@ MINIATURE = AssistantConfig(
                   max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
-        image_size=128, noise=0.5, steps=8,  # a first guess leaves little to do
+        image_size=128, noise=0.5, steps=8, quick=("dpm++", 3), fine=("dpm++", 20),  # a first guess leaves little to do
         guess=GuessConfig(kinds=16, colours=12, patterns=5, layouts=4, eyes=4, contexts=16, lights=3, styles=6, poses=4, worn=8,
                           hidden=384, text_width=192, text_heads=8, rank=256, worn_rank=80)),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, and now and "
@@ -65,8 +65,8 @@ _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_mod
              "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/*.json")
 # Infusion's numbers; DCI's are the same but for a guidance of 7.5. ICO's rate of keys and values is Custom Diffusion's 1e-5 in units of
 # their weights' spread, about 0.02 to 0.04 there; nobody tried it here.
-_PAPERS = dict(steps=50, sampler="ddim", guidance=8.0, guidance_unit=4.0, latents_rgb=_SD_RGB, recompute=True,
-               recipes={"infusion": dict(steps=500, lr=0.01, batch=4), "ico": dict(steps=300, lr_attention=5e-4, batch=4)})
+_PAPERS = dict(steps=50, sampler="ddim", quick=("dpm++", 12), fine=("ddim", 100), guidance=8.0, guidance_unit=4.0,
+               latents_rgb=_SD_RGB, recompute=True, recipes={"infusion": dict(steps=500, lr=0.01, batch=4), "ico": dict(steps=300, lr_attention=5e-4, batch=4)})
 
 _SD2 = DecoderConfig(
     unet=dict(_SD_UNET, sample_size=96, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),  # 865,910,724 over 1024

@@ -14,6 +14,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from assistant.bench import grown
+from assistant.bench.run import Options
 from assistant.bench.steps import Case, cafe_step, ip_adapter_step, stock_step
 from assistant.bench.table import Table
 from assistant.bench.timing import Step, flops, in_turns, ratio
@@ -26,8 +28,11 @@ from assistant.decoder.rows import cafe_plan
 from assistant.decoder.sampling import predict
 from assistant.decoder.tuning import Tuning, tune
 from assistant.errors import ConfigError, DeviceError
+from assistant.messages import SCHEDULERS
 from assistant.mllm.cache import cache_of
 from assistant.mllm.sampling import sampled
+from assistant.presets import PRESETS
+from tests.tiny_full import TINY
 
 WIDTH, VECTOR, TOKENS = 24, 10, 17
 CPU = torch.device("cpu")
@@ -204,10 +209,11 @@ def test_one_compilation_serves_every_request_of_its_shape(monkeypatch):
     torch.nn.init.normal_(next(own.parameters()), generator=torch.Generator().manual_seed(0))
     slower(monkeypatch, 0.5)
     warmed = Warmed(small, lambda function, *example: torch.compile(function, backend=counter, dynamic=False), later)
-    step(warmed, seam_of(own))
+    rows = cafe_plan(2.0, 3.0).rows  # two of them share E(x)
+    step(warmed, seam_of(own), rows)
     later.run()
     for seed in (2, 3):
-        torch.testing.assert_close(step(warmed, seam_of(own, seed=seed)), step(small, seam_of(own, seed=seed)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(step(warmed, seam_of(own, seed=seed), rows), step(small, seam_of(own, seed=seed), rows), atol=1e-5, rtol=1e-5)
     assert counter.frame_count == 1
     torch._dynamo.reset()
 
@@ -341,3 +347,28 @@ def test_ratios_are_of_the_same_turns_and_the_table_says_what_was_not_measured(t
     table.write(tmp_path / "table.md")
     assert (tmp_path / "table.md").read_text().splitlines()[2:] == [
         "| a step | 1.05 x | stock, at most 1.05 wanted |", "| on a GPU | not measured | this run had no CUDA device |"]
+
+
+def test_every_preset_has_a_quick_a_usual_and_a_fine_pace():
+    for config in PRESETS.values():
+        d = config.decoder
+        paces = [d.quick, (d.sampler, d.steps), d.fine]
+        assert all(sampler in SCHEDULERS for sampler, _ in paces), config.name
+        assert [n for _, n in paces] == sorted({n for _, n in paces}) and paces[0][1] * 2 <= paces[1][1], config.name
+
+
+def test_the_bench_of_random_weights_measures_every_part_of_a_preset_and_loads_nothing(monkeypatch):
+    monkeypatch.setattr(grown, "preset", lambda name: TINY)
+    monkeypatch.setattr(grown, "WORDS", 3)
+    monkeypatch.setattr(grown, "PROMPT", 20)
+    table = Table()
+    grown.measure(table, Options("tiny", "cpu", steps=1, repeat=1, random=True))
+    found = {what: value for what, value, _ in table.lines}
+    assert {"CAFE picture, 64 px", "text-to-image picture, 64 px", "Infusion picture, 64 px", "DCI picture, 64 px", "words of the language model",
+            "static cache of keys and values", "share of matrix-multiply speed", "peak memory, decoder"} <= found.keys()
+    assert found["CAFE picture, 64 px"].endswith(" s") and found["words of the language model"].endswith("/s")
+    assert found["the same on a GPU"] == "not measured"
+    without = Table()
+    monkeypatch.setattr(grown, "_free_memory", lambda device: 10**9 if not without.lines else 0)
+    with pytest.raises(DeviceError, match="GiB"):
+        grown.measure(without, Options("tiny", "cpu", steps=1, repeat=1, random=True))

@@ -32,14 +32,19 @@ class Drawing(Panel):
                          info=f"Higher stays closer to your picture. Usually {default.keep_subject:g}.")
         follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[],
                            info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")
+        paces = {pace.name: (pace.steps, pace.scheduler) for pace in place.manager.info().paces}
+        pace = gr.Radio([(name.capitalize(), name) for name in paces], value=None, label="Pace", visible=bool(paces), elem_id="pace",
+                        info="; ".join(f"{name}: {n} steps of {SAMPLERS[sampler]}" for name, (n, sampler) in paces.items()) + ".")
         steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
                           info=f"More takes longer and is a little finer. Usually {default.steps}.")
         sampler = gr.Dropdown([(SAMPLERS[name], name) for name in SCHEDULERS], value=default.scheduler, label="Sampler",
                               info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
         self.inputs = [self.seed, keep, follow, steps, sampler]
+        pace.input(lambda name: paces.get(name, (default.steps, default.scheduler)), pace, [steps, sampler], queue=False,
+                   api_visibility="private")
         reset = gr.Button("Put everything back", size="sm", elem_id="reset")
-        reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler],
-                    outputs=self.inputs, queue=False, api_visibility="private")
+        reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler, None],
+                    outputs=[*self.inputs, pace], queue=False, api_visibility="private")
 
     def settings(self, so_far: Settings, *values: Any) -> Settings:
         return settings(*values, so_far=so_far)

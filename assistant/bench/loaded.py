@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import statistics
 import threading
 import time
 
+import numpy as np
 import torch
+from PIL import Image
 
 from ..board import Mix, MixRequest, Source, grid
 from ..concepts.branches import WINDOW, branches
@@ -20,7 +23,7 @@ from ..control.dci import Seen
 from ..decoder.attention import Seam, cross_layers
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
-from ..messages import Reply, Request, Settings, Words
+from ..messages import Pace, Reply, Request, Settings, Words
 from ..pipeline import Assistant
 from .table import Table
 from .timing import Step, in_turns, peak, ratio
@@ -35,6 +38,26 @@ def replies(table: Table, assistant: Assistant, steps: int, repeat: int) -> None
     table.add("words", f"{pace:.0f} /s")
     table.add("reply, words and picture", f"{whole:.2f} s")
     table.add(f"picture, {steps} steps", f"{picture:.2f} s")
+
+
+def paces(table: Table, assistant: Assistant, repeat: int) -> None:
+    """Few steps, the usual ones and many, of the same pictures: their time, and how far they are from the finest, of 255."""
+    photos, known = [subject.photo for subject in assistant.subjects[:4]], {pace.name: pace for pace in assistant.info().paces}
+    pictures: dict[str, list[np.ndarray]] = {}
+
+    def draw(pace: Pace) -> None:
+        pictures[pace.name] = []
+        for seed, photo in enumerate(photos):
+            settings = Settings(seed=seed, steps=pace.steps, scheduler=pace.scheduler, preview_every=0)
+            request = Request("at night", photo, like=photos[seed - 1], settings=settings)
+            *_, reply = assistant.respond(request, threading.Event())
+            pictures[pace.name].append(np.asarray(Image.open(io.BytesIO(reply.png)).convert("RGB"), dtype=np.float32))
+
+    times = in_turns({name: Step(lambda pace=pace: draw(pace)) for name, pace in known.items()}, repeat, assistant.decoder.device, warm=1)
+    for name, pace in known.items():
+        away = float(np.mean([np.abs(a - b).mean() for a, b in zip(pictures[name], pictures["fine"])]))
+        table.add(f"{name}: {pace.scheduler}, {pace.steps} steps", f"{statistics.median(times[name]) / len(photos):.2f} s",
+                  f"{ratio(times, name, 'usual'):.2f} x usual; {away:.1f} of 255 from the finest")
 
 
 def concepts(table: Table, base: Diffusion, identity: str, steps: int, repeat: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..pipeline import load
-from .loaded import concepts, mixing, replies
+from .loaded import concepts, mixing, paces, replies
 from .peers import beside
 from .steps import Case
 from .switches import switches
@@ -49,6 +49,8 @@ def _loaded(table: Table, options: Options) -> None:
     info, steps, decoder = assistant.info(), options.steps or 20, assistant.decoder
     table.add("preset", info.preset, f"weights {info.weights}, {info.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     replies(table, assistant, steps, options.repeat)
+    if assistant.subjects:
+        paces(table, assistant, options.repeat)
     if decoder.semantic_values is not None:
         case = Case(decoder.unet, decoder.semantic_values, assistant.config.decoder.text["max_position_embeddings"])
         beside(table, case, 8 * options.repeat)
