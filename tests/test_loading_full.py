@@ -180,3 +180,14 @@ def test_a_tier_is_picked_by_what_is_free(monkeypatch):
         loading.pick_tier(FULL, "turns", cpu, torch.float32)
     with pytest.raises(DeviceError, match="without a GPU"):
         loading.pick_tier(FULL, "auto", cpu, torch.float32)
+
+
+def test_a_compiled_step_is_given_up_before_its_weights_move(folder):
+    engine = build("tiny", "cpu", "auto", "auto", folder)
+    decoders = (engine.decoder, engine.base)
+    for decoder in decoders:
+        decoder.step = lambda *_, **__: pytest.fail("recorded with weights that are elsewhere now")
+    residence = Residence(torch.device("cpu"), groups_of(engine.drawer, engine.base), tier=tier("whole"), moving=lambda: loading.plain(*decoders))
+    assert all(d.step is not d.unet for d in decoders)
+    residence.lower()
+    assert all(d.step is d.unet for d in decoders) and answered(engine, Request("a beach", photo(), settings=Settings(seed=3, steps=1)))[-1].png
