@@ -117,7 +117,7 @@ FULL = AssistantConfig(
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
                         ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
         "base": _SD2_SOURCE},
-    trained={"bridge": "python -m assistant.training bridge --preset full", "cafe": "python -m assistant.training cafe --preset full"})
+    trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
 
 OPEN = AssistantConfig(
     name="open",
