@@ -10,7 +10,7 @@ from .baseline import TOKEN, Baseline
 
 
 class CustomDiffusion(Baseline):
-    name, lr = "Custom Diffusion", 1e-3
+    name, lr = "Custom Diffusion", 3e-4
 
     def learned(self) -> Sequence[nn.Parameter]:
         self.phrase = f"{TOKEN} {self.noun}"
