@@ -33,17 +33,21 @@ class Drawing(Panel):
         follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[],
                            info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")
         paces = {pace.name: (pace.steps, pace.scheduler) for pace in place.manager.info().paces}
-        pace = gr.Radio([(name.capitalize(), name) for name in paces], value=None, label="Pace", visible=bool(paces), elem_id="pace",
-                        info="; ".join(f"{name}: {n} steps of {SAMPLERS[sampler]}" for name, (n, sampler) in paces.items()) + ".")
+        usual = next((name for name, numbers in paces.items() if numbers == (default.steps, default.scheduler)), None)
+        pace = gr.Radio([(name.capitalize(), name) for name in paces], value=usual, label="Pace", visible=bool(paces), elem_id="pace",
+                        info="Sets steps and sampler together.")
         steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
                           info=f"More takes longer and is a little finer. Usually {default.steps}.")
         sampler = gr.Dropdown([(SAMPLERS[name], name) for name in SCHEDULERS], value=default.scheduler, label="Sampler",
                               info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
         self.inputs = [self.seed, keep, follow, steps, sampler]
+        for chosen in (steps, sampler):  # a pace is a pair of numbers; what is no pace shows none
+            chosen.input(lambda n, name: next((k for k, numbers in paces.items() if numbers == (n, name)), None), [steps, sampler], pace,
+                         queue=False, api_visibility="private")
         pace.input(lambda name: paces.get(name, (default.steps, default.scheduler)), pace, [steps, sampler], queue=False,
                    api_visibility="private")
         reset = gr.Button("Put everything back", size="sm", elem_id="reset")
-        reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler, None],
+        reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler, usual],
                     outputs=[*self.inputs, pace], queue=False, api_visibility="private")
 
     def settings(self, so_far: Settings, *values: Any) -> Settings:

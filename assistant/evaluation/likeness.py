@@ -238,7 +238,7 @@ def write(found: dict, out: Path) -> str:
               f"{found['minutes']} minutes on {found['threads']} threads (what earlier studies had learned is not counted)."]
     text = "\n".join(lines) + "\n"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".json").write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text(text, encoding="utf-8")
     plot(found["rows"]).save(out.with_suffix(".webp"), quality=90)
     return text
