@@ -51,7 +51,7 @@ def write(protocol: Protocol, cells: dict[str, list[dict]], studies: dict[str, d
     about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES),
              "steps": USUAL}
     everything = {**about, "all": found, f"first {protocol.compared}": fair, **studies}
-    out.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".json").write_text(json.dumps(everything, separators=(",", ":")) + "\n", encoding="utf-8")
     text = "\n".join([f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "",
                       *_table(fair), "", f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",
                       *_table({m: found[m] for m in (BASE, INFUSION)}), "", *_studies(studies),

@@ -22,7 +22,7 @@ WISHES = ("I want something creative for this one, can you help?", "surprise me"
           "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
 
 
-INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 60  # pixels, lines of text, WebP quality
+INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
 PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 
@@ -69,7 +69,8 @@ def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, st
         lines.append({"seed": seed, "wish": wish, "reply": reply.text, "drew": reply.png is not None, "photo": _plain(truth), "said": _plain(said)})
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, quality=QUALITY, method=6)
-    out.with_suffix(".json").write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)  # a cell a line
+    out.with_suffix(".json").write_text(f"[\n{written}\n]\n", encoding="utf-8")
     return {**{k: float(np.mean(v)) for k, v in right.items()}, "drew": float(np.mean([line["drew"] for line in lines]))}
 
 
