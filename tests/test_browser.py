@@ -21,7 +21,7 @@ expect = sync_api.expect
 ROOT = Path(__file__).resolve().parent.parent
 SECOND = 1000  # milliseconds
 expect.set_options(timeout=30 * SECOND)  # a busy machine is no fault of the page
-LEFT = "signal is aborted|Connection errored out"  # what gradio logs when a page with an open stream is left
+LEFT = "signal is aborted|Connection errored out|Unexpected client exception"  # what gradio logs when a page with an open stream is left
 
 
 def find_chromium(playwright) -> str | None:

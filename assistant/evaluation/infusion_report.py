@@ -20,7 +20,7 @@ from .metrics import mean, share
 COSINES = ("CLIP-T", "CLIP-I", "DINO-I")
 INKS = ((214, 52, 50), (52, 100, 208), (74, 160, 70), (136, 76, 184), (240, 136, 36))
 WIDTH, HEIGHT, MARGIN = 420, 220, 44  # of a panel of curves
-CELL, GAP, QUALITY = 128, 4, 56
+CELL, GAP, QUALITY = 128, 4, 44
 
 
 def summary(cells: dict[str, list[dict]]) -> dict[str, Any]:
