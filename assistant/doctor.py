@@ -13,11 +13,11 @@ import torch
 from .config import AssistantConfig
 from .decoder import kernels
 from .errors import AssistantError
-from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier, place_of
+from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier
 from .memory import GIB, TIERS, Budget
 from .parts import missing
 from .presets import PRESETS
-from .weights import CHECKPOINTS
+from .weights import CHECKPOINTS, place_of
 
 PACKAGES = ("torch", "torchvision", "xformers", "diffusers", "transformers", "accelerate", "gradio", "open_clip_torch", "pillow",
             "safetensors", "huggingface_hub", "bitsandbytes")

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from .memory import Budget, Tier, tier
 from .messages import Photo, ReadySubject
 from .parts import require
 from .pipeline import Assistant
-from .places import default_data_dir, weights_dir
+from .places import default_data_dir
 from .presets import preset as find_preset
 from .presets import with_llm
 from .residence import Group, Residence
@@ -77,11 +76,6 @@ def ready_subjects(folder: Path) -> tuple[ReadySubject, ...]:
     return tuple(found)
 
 
-def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
-    """The folder of a preset's weights: the one that is named, the one that ships, or where downloads go."""
-    return folder or (weights.CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
-
-
 def identified(config: AssistantConfig, folder: Path) -> str:
     """A short hash of all weights, once every part is there; a folder that was put together by hand gets its manifest now.
 
@@ -104,25 +98,12 @@ def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: t
         if wanted == "auto" and config.sources:
             Budget(config, kind.itemsize).check_host(free_memory(where))
         return tier("whole")
-    return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), can_quantise())
+    return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), weights.can_quantise())
 
 
 def free_memory(where: torch.device) -> int:
     """Bytes that are free on a device; elsewhere than on CUDA, of the computer's memory."""
     return torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else psutil.virtual_memory().available
-
-
-def can_quantise() -> bool:
-    """Whether the optional package for 4-bit weights is here."""
-    return find_spec("bitsandbytes") is not None
-
-
-def _in_4_bits(where: torch.device, kind: torch.dtype) -> dict[str, Any]:
-    """How `from_pretrained` loads a language model in 4 bits."""
-    from transformers import BitsAndBytesConfig
-
-    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=kind)
-    return {"quantization_config": quantised, "device_map": {"": where}}
 
 
 def groups_of(drawer: Drawer, base: Diffusion) -> dict[str, Group]:
@@ -144,11 +125,11 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    where, folder = pick_device(device), place_of(config, folder)
+    where, folder = pick_device(device), weights.place_of(config, folder)
     kind = pick_dtype(dtype, where)
     short = identified(config, folder)
     chosen = pick_tier(config, memory, where, kind)
-    drawer, base = hands(config, folder, attention, kind, where, **(_in_4_bits(where, kind) if chosen.quantised else {}))
+    drawer, base = hands(config, folder, attention, kind, where, **(weights.in_4_bits(where, kind) if chosen.quantised else {}))
     residence = Residence(where, groups_of(drawer, base), (base.vae,), chosen, lambda: plain(drawer.decoder, base))
     tuning = Tuning.usual(where, attention).changed(speed)
     quicken(config, drawer, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)

@@ -1,7 +1,7 @@
 """One way through: Request -> what is seen -> words -> what is wished -> latents -> picture -> Reply, in numbered steps.
 
-Knows neither pages nor storage, nor which networks see, speak and draw: that is the drawer's. One request at a time is drawn (the session holds the device); nothing here is changed by it
-but a small cache of what is seen, which is a pure function of the photo.
+Knows neither pages nor storage, nor which networks see, speak and draw: that is the drawer's. One request at a time is drawn (the session
+holds the device); nothing here is changed by it but a small cache of what is seen, which is a pure function of the photo.
 """
 
 from __future__ import annotations

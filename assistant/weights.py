@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from .errors import WeightsError
 from .mllm.language import Bridge, LanguageModel
 from .mllm.prompt import PromptBuilder
 from .mllm.vision import Vision
+from .places import weights_dir
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
@@ -38,6 +40,11 @@ BASE_PARTS = ("base/", "text_reader", "first_guess/")  # what draws from words, 
 HASHED = 64 * 2**20  # bytes; a larger file is compared by its size at each start, and by its checksum when it is downloaded
 IGNORED = (".position_ids", ".inv_freq")  # buffers that older files of the same models hold, and that are made anew
 CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bicubic", "resize_mode": "squash"}
+
+
+def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
+    """The folder of a preset's weights: the one that is named, the one that ships, or where downloads go."""
+    return folder or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
 
 
 # --- building and writing ---------------------------------------------------------------------------------------------
@@ -235,6 +242,19 @@ def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torc
     from transformers import Dinov2Model
 
     return Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), load_clip(config, folder / "clip").to(dtype))
+
+
+def can_quantise() -> bool:
+    """Whether the optional package for 4-bit weights is here."""
+    return find_spec("bitsandbytes") is not None
+
+
+def in_4_bits(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """How `from_pretrained` loads a language model in 4 bits: NF4 with arithmetic in `dtype` (Dettmers et al., 2023)."""
+    from transformers import BitsAndBytesConfig
+
+    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+    return {"quantization_config": quantised, "device_map": {"": device}}
 
 
 def load_llama(folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> tuple[nn.Module, Any]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from assistant.concepts.learning import UNET_EVERY, Learner, Recipe
-from assistant.concepts.shown import Shown
+from assistant.concepts.shown import Shown, drift
 from assistant.conditioning import EMPTY, TEXT
 from assistant.control.infusion import Infusion, Use, placed
 from assistant.decoder.attention import Seam
@@ -170,3 +170,9 @@ def test_curves_are_drawn(tmp_path):
 
     colours = {tuple(c) for c in np.asarray(Image.open(tmp_path / "curves.png")).reshape(-1, 3)}
     assert (214, 52, 50) in colours and (136, 76, 184) not in colours
+
+
+def test_a_reading_has_not_drifted_from_itself_and_has_by_its_divergence_from_another():
+    now, before = ({"kind": torch.tensor([[a, 0.0]]), "style": torch.tensor([[0.0, a, 1.0]])} for a in (0.5, -1.0))
+    written = sum(float((q.softmax(1) * (q.log_softmax(1) - now[k].log_softmax(1))).sum()) for k, q in before.items())
+    assert float(drift(before, before)) == pytest.approx(0.0, abs=1e-6) and float(drift(now, before)) == pytest.approx(written, rel=1e-5)

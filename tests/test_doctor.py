@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from assistant import doctor, loading
+from assistant import doctor, loading, weights
 from assistant.presets import PRESETS
 
 
@@ -28,7 +28,7 @@ def test_every_preset_is_told_with_what_it_lacks(lines):
 def test_with_a_gpu_it_says_which_tier_would_be_chosen(lines, monkeypatch):
     monkeypatch.setattr(doctor, "pick_device", lambda _: torch.device("cuda", 0))
     monkeypatch.setattr(loading, "free_memory", lambda where: 24 * 2**30 if where.type == "cuda" else 64 * 2**30)
-    monkeypatch.setattr(loading, "can_quantise", lambda: True)
+    monkeypatch.setattr(weights, "can_quantise", lambda: True)
     (line,) = doctor._fits(PRESETS["full"])
     assert "whole 40" in line and "4bit 20" in line and "here: 4bit, the language model is held in 4 bits" in line
     (line,) = doctor._fits(PRESETS["sd15"])

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from assistant import loading, presets
+from assistant import loading, presets, weights
 from assistant.drawers.drawer import decoded
 from assistant.errors import DeviceError, WeightsError
 from assistant.loading import build, groups_of, identified
@@ -172,7 +172,7 @@ def test_out_of_memory_in_the_decoder_ends_in_the_picture_that_was_asked_for(fol
 
 def test_a_tier_is_picked_by_what_is_free(monkeypatch):
     monkeypatch.setattr(loading, "free_memory", lambda where: (24 if where.type == "cuda" else 64) * 2**30)
-    monkeypatch.setattr(loading, "can_quantise", lambda: True)
+    monkeypatch.setattr(weights, "can_quantise", lambda: True)
     cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
     assert loading.pick_tier(FULL, "auto", cuda, torch.float16).name == "4bit"
     assert loading.pick_tier(FULL, "layers", cuda, torch.float16).name == "layers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,11 @@ def curves(rows: dict[str, Any], place: Path) -> None:
 def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int] = tuple(range(len(LINES)))) -> None:
     """The first individuals, a row each: two of its pictures, then each prompt by the base model (above) and by Infusion (below); none chosen."""
     rows = min(rows, protocol.individuals)
-    small, line = CELL // 2 + CELL // 4, 14
+    small, line = CELL // 2 + CELL // 4, 26  # the side of a picture; the titles' height
     whole = Image.new("RGB", ((len(columns) + 1) * (small + GAP) + GAP, line + rows * (2 * small + 3 * GAP)), "white")
     pen, font = ImageDraw.Draw(whole), ImageFont.load_default(9)
     for c in columns:
-        pen.text(((c + 1) * (small + GAP) + GAP, 2), LINES[c].replace("{}", "…")[:20], (30, 30, 34), font)
+        pen.text(((c + 1) * (small + GAP) + GAP, 2), textwrap.fill(LINES[c].replace("{}", "…"), 20), (30, 30, 34), font)
     for number in range(rows):
         one, top = subject(number), line + number * (2 * small + 3 * GAP)
         seeds = [1000 * number + k for k in range(len(LINES))]

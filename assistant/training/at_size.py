@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import ConfigError
-from ..places import weights_dir
 
 STAGES = ("encode", "bridge", "cafe", "targets")
 
@@ -34,9 +33,9 @@ def run(args: argparse.Namespace, config: AssistantConfig) -> None:
         raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     if not args.data:
         raise ConfigError("There is nothing to learn from.", "Name a set with --data FOLDER.")
-    from ..weights import CHECKPOINTS
+    from ..weights import place_of
 
-    weights = args.weights or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
+    weights = place_of(config, args.weights)
     if args.stage in ("encode", "targets") and args.out is None:
         raise ConfigError("There is no place for the set.", "Name one with --out FOLDER.")
     if args.stage == "encode":

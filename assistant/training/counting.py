@@ -22,8 +22,9 @@ from ..blueprint import build, count
 from ..config import AssistantConfig
 from ..control.cafe import SemanticValues, training_seam
 from ..decoder import attention
-from ..mllm.language import Bridge
+from ..mllm.language import Bridge, pooled
 from .encoded import LATENTS, PATCHES, SEMANTICS, Shapes
+from .examples import EncodedPairs, EncodedTalks
 from .loop import Options, Task, Trainer
 
 WORDS = 160  # tokens of y and the reply, about
@@ -130,10 +131,8 @@ def decoder_activations(config: AssistantConfig, batch: int, checkpointing: bool
 
 # --- measured -----------------------------------------------------------------------------------------------------------
 
-class Noise:
-    """A source of pairs and dialogues of a preset's shapes with nothing in them."""
-
-    labelled = False
+class Noise(EncodedPairs, EncodedTalks):
+    """A source of pairs and dialogues of a preset's shapes with nothing in them, read as encoded ones are."""
 
     def __init__(self, config: AssistantConfig) -> None:
         self.config, self.shapes = config, Shapes.of(config)
@@ -149,27 +148,11 @@ class Noise:
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         return self._rows(rng, count)
 
-    def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None):
-        from .examples import Shown
-
-        return Shown(batch[LATENTS].float(), batch[PATCHES], batch[SEMANTICS].float())
-
     def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
-        from ..mllm.language import pooled
-
         lines = torch.from_numpy(rng.integers(3, self.config.language.llama["vocab_size"], (count, WORDS)))
         rows = self._rows(rng, count)
         return {"lines": lines, "spoken": torch.arange(WORDS).expand(count, -1) >= WORDS // 2, "token_at": torch.full((count,), WORDS - 1),
                 PATCHES: pooled(rows[PATCHES].float(), self.config.language.picture_side).half(), SEMANTICS: rows[SEMANTICS]}
-
-    def seen(self, batch: dict[str, Tensor]) -> Tensor:
-        return batch[PATCHES]
-
-    def truths(self, batch: dict[str, Tensor]) -> Tensor:
-        return batch[SEMANTICS].float()
-
-    def reader(self) -> None:
-        return None
 
 
 class NoWords:

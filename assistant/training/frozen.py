@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, DeviceError
-from ..weights import load_llama
+from ..weights import can_quantise, in_4_bits, load_llama
 
 KINDS = ("float32", "bfloat16", "4bit")
 
@@ -28,10 +27,7 @@ def frozen_llama(folder: Path, device: str, kind: str = "float32") -> tuple[nn.M
     if kind != "4bit":
         llama, tokenizer = load_llama(folder, torch.float32 if kind == "float32" else torch.bfloat16)
         return llama.to(device), tokenizer
-    if importlib.util.find_spec("bitsandbytes") is None:
+    if not can_quantise():
         raise DeviceError("A language model in 4 bits needs the package bitsandbytes, which is not installed.",
                           "Run: pip install bitsandbytes, or use --language-dtype bfloat16.")
-    from transformers import BitsAndBytesConfig
-
-    coarse = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
-    return load_llama(folder, torch.bfloat16, quantization_config=coarse, device_map={"": device})
+    return load_llama(folder, torch.bfloat16, **in_4_bits(torch.device(device), torch.bfloat16))
