@@ -15,9 +15,9 @@ from .decoder import kernels
 from .errors import AssistantError
 from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier
 from .memory import GIB, TIERS, Budget
-from .parts import missing
+from .parts import missing, place_of
 from .presets import PRESETS
-from .weights import CHECKPOINTS, place_of
+from .weights import CHECKPOINTS
 
 PACKAGES = ("torch", "torchvision", "xformers", "diffusers", "transformers", "accelerate", "gradio", "open_clip_torch", "pillow",
             "safetensors", "huggingface_hub", "bitsandbytes")

@@ -25,7 +25,7 @@ from .drawers.drawer import Drawer
 from .errors import DeviceError
 from .memory import Budget, Tier, tier
 from .messages import Photo, ReadySubject
-from .parts import require
+from .parts import place_of, require
 from .pipeline import Assistant
 from .places import default_data_dir
 from .presets import preset as find_preset
@@ -125,7 +125,7 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    where, folder = pick_device(device), weights.place_of(config, folder)
+    where, folder = pick_device(device), place_of(config, folder)
     kind = pick_dtype(dtype, where)
     short = identified(config, folder)
     chosen = pick_tier(config, memory, where, kind)

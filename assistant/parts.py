@@ -18,11 +18,16 @@ from typing import Protocol
 from .config import AssistantConfig, ChatConfig, Source
 from .errors import WeightsError
 from .places import weights_dir
-from .weights import read_listing, sha256, write_listing
+from .weights import CHECKPOINTS, read_listing, sha256, write_listing
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 SPARE = 2**30  # bytes of disk that are left free
 GIB = 2**30
+
+
+def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
+    """The folder of a preset's weights: the one that is named, the one that ships, or where downloads go."""
+    return folder or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
 
 
 @dataclass(frozen=True)

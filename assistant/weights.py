@@ -31,7 +31,6 @@ from .errors import WeightsError
 from .mllm.language import Bridge, LanguageModel
 from .mllm.prompt import PromptBuilder
 from .mllm.vision import Vision
-from .places import weights_dir
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
@@ -40,11 +39,6 @@ BASE_PARTS = ("base/", "text_reader", "first_guess/")  # what draws from words, 
 HASHED = 64 * 2**20  # bytes; a larger file is compared by its size at each start, and by its checksum when it is downloaded
 IGNORED = (".position_ids", ".inv_freq")  # buffers that older files of the same models hold, and that are made anew
 CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bicubic", "resize_mode": "squash"}
-
-
-def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
-    """The folder of a preset's weights: the one that is named, the one that ships, or where downloads go."""
-    return folder or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
 
 
 # --- building and writing ---------------------------------------------------------------------------------------------

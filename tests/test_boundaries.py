@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
 }
 _MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "places", "blueprint"}, "evaluation": _MODEL | {"miniature", "training"},
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training"},
             "miniature": _MODEL | {"training"}}
 
 

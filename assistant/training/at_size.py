@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, config: AssistantConfig) -> None:
         raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     if not args.data:
         raise ConfigError("There is nothing to learn from.", "Name a set with --data FOLDER.")
-    from ..weights import place_of
+    from ..parts import place_of
 
     weights = place_of(config, args.weights)
     if args.stage in ("encode", "targets") and args.out is None:
