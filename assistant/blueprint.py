@@ -19,13 +19,13 @@ from .weights import build_clip
 def build(config: AssistantConfig, device: torch.device | str = "meta", only: Collection[str] | None = None,
           dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
     """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, adapters, unet, text, vae;
-    frozen. A language model that only its folder describes is none of them.
+    frozen. A joint CAFE has no UNet of its own, so no "cafe". A language model that only its folder describes is none of them.
 
     Args:
         only: these parts, and what is built on them; None: all.
         dtype: of the weights, made so from the start: a large model never exists in float32.
 
-    What the preset does not have is left out, and so is a first guess. Weights are those of the libraries' own initialisation, drawn from
+    What the preset does not have is left out. Weights are those of the libraries' own initialisation, drawn from
     the global random state: to be used where no numbers matter.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -38,16 +38,18 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
         parts |= {"image_encoder": lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**v.clip))}
     elif isinstance(v, VisionConfig):
         parts |= {"dino": lambda: Dinov2Model(Dinov2Config(**v.dino)), "clip": lambda: build_clip(v.clip),
-                  "llama": lambda: LlamaForCausalLM(LlamaConfig(**m.llama)), "bridge": lambda: Bridge(m, v.patch_width),
-                  "cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
+                  "llama": lambda: LlamaForCausalLM(LlamaConfig(**m.llama)), "bridge": lambda: Bridge(m, v.patch_width)}
+        if not d.joint:
+            parts |= {"cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
     parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text["hidden_size"]),
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
     with torch.device(device), _quiet(), _default(dtype):
         made = {name: make().eval().requires_grad_(False) for name, make in parts.items() if only is None or name in only}
         if config.adapters is not None and "unet" in made:
             made["adapters"] = adapters_of(made["unet"], config.adapters, v).eval().requires_grad_(False)
-        if "cafe" in made:
-            made["values"] = SemanticValues.of(made["cafe"], m.semantic_width).eval().requires_grad_(False)
+        drawing = made.get("unet" if d.joint else "cafe")
+        if isinstance(v, VisionConfig) and drawing is not None:
+            made["values"] = SemanticValues.of(drawing, m.semantic_width).eval().requires_grad_(False)
     return made
 
 

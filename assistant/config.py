@@ -118,27 +118,6 @@ class AdaptersConfig:
 
 
 @dataclass(frozen=True)
-class GuessConfig:
-    """What a first guess (decoder/first_guess.py) reads: how many there are of each name."""
-
-    kinds: int
-    colours: int
-    patterns: int  # beside plain
-    layouts: int  # of each pattern
-    eyes: int
-    contexts: int
-    lights: int
-    styles: int
-    poses: int
-    worn: int  # things that can be worn, each in every colour
-    hidden: int  # width of the two readers
-    text_width: int  # of the reader of words
-    text_heads: int
-    rank: int  # pages of a kind's book
-    worn_rank: int  # and of its wardrobe
-
-
-@dataclass(frozen=True)
 class DecoderConfig:
     """G, and the base text-to-image model it starts from."""
 
@@ -147,8 +126,7 @@ class DecoderConfig:
     text: Mapping[str, Any]  # transformers.CLIPTextConfig of the base model
     scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
     image_size: int
-    guess: GuessConfig | None = None  # None, as in the paper: G starts from noise alone
-    guess_left: float = 0.02  # share of the timesteps that are left to G after a first guess
+    joint: bool = False  # CAFE draws with the base model's UNet: E(x) passes the keys and values that text states pass; only V_H is its own
     steps: int = 20  # of denoising, usually
     sampler: str = "dpm++"  # usually, one of messages.SCHEDULERS
     quick: tuple[str, int] = ("dpm++", 10)  # a sampler and its steps for a first look; of models that were not distilled for fewer
@@ -159,12 +137,8 @@ class DecoderConfig:
     recompute: bool = False  # where gradients flow, activations are made again rather than kept: slower, in less than half the memory
     latents_rgb: tuple[tuple[float, float, float], ...] = ()  # rough colours of each scaled latent channel, -1..1, for previews; (): the
     # autoencoder's folder holds a map of its own
-    noise: float = 1.0  # CAFE starts from noise times this; below 1 a picture is calmer and seeds differ less, as with truncation
 
     def __post_init__(self) -> None:
-        _require(0.0 < self.guess_left <= 1.0, f"After a first guess {self.guess_left} of the timesteps are left to G; it can be "
-                 "above 0, to 1.", "Choose a value in between.")
-        _require(0.0 <= self.noise <= 1.0, f"The starting noise is {self.noise}; it can be 0 to 1.", "Choose a value in between.")
         down = 2 ** (len(self.vae["block_out_channels"]) - 1)
         _require(self.image_size == down * self.unet["sample_size"],
                  f"{self.image_size} px over {down} is not the UNet's sample size {self.unet['sample_size']}.",
@@ -202,7 +176,7 @@ class AssistantConfig:
     decoder: DecoderConfig
     notice: str  # the page's one sentence about this size of model
     adapters: AdaptersConfig | None = None  # with a ClipVisionConfig: what draws where CAFE's own layers are not trained
-    nouns: tuple[str, ...] = ()  # what the first guess calls the kinds of things, in its own order
+    nouns: tuple[str, ...] = ()  # the kinds of things that the base model knows, if they can be counted: what a concept's class noun may be
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
     trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
@@ -213,10 +187,7 @@ class AssistantConfig:
         return self.vision.patch_tokens if self.language.picture_side is None else self.language.picture_side**2 + 1
 
     def __post_init__(self) -> None:
-        guess = self.decoder.guess
         _require((self.vision is None) == (self.language is None), "Vision and language come together.", "Give both or neither.")
-        _require(not self.nouns or (guess is not None and guess.kinds == len(self.nouns)),
-                 f"{len(self.nouns)} nouns do not name the first guess's kinds.", "Name each of them once.")
         _require(isinstance(self.vision, ClipVisionConfig) == (self.adapters is not None), "Adapters read what one CLIP image encoder sees.",
                  "Give both or neither.")
         if not isinstance(self.vision, VisionConfig):
@@ -225,3 +196,6 @@ class AssistantConfig:
         width = clip["embed_dim"] if isinstance(clip, Mapping) else self.language.semantic_width
         _require(width == self.language.semantic_width,
                  f"F has width {width}, H gives {self.language.semantic_width}.", "Make the two equal.")
+        text = self.decoder.text["hidden_size"]
+        _require(not self.decoder.joint or self.vision.patch_width == text,
+                 f"E has width {self.vision.patch_width}, text states have {text}: one UNet cannot attend to both.", "Make the two equal.")

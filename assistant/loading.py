@@ -140,9 +140,9 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
 def quicken(config: AssistantConfig, drawer: Drawer, base: Diffusion, tuning: Tuning) -> None:
     """Set all that draws and speaks up for speed, where weights do not move."""
     words, memory = config.decoder.text["max_position_embeddings"], default_data_dir() / "attention.json"
+    tune(base, tuning, config.vision.patch_tokens if base.semantic_values is not None else words, memory)
     if base is not drawer.decoder:
         tune(drawer.decoder, tuning, config.vision.patch_tokens, memory)
-    tune(base, tuning, words, memory)
     if drawer.language is not None:
         drawer.language.static_cache = tuning.static_cache
 
@@ -154,7 +154,8 @@ def plain(*decoders: Diffusion) -> None:
 
 
 def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, **extra: Any) -> tuple[Drawer, Diffusion]:
-    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base model itself.
+    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base
+    model itself. A joint decoder is both.
 
     Encoders and language model may still be in the computer's memory: a `Residence` brings them. `extra`: as `load_llama` takes it.
     """
@@ -163,6 +164,6 @@ def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dty
         return drawer, drawer.decoder
     vision, language = weights.load_vision(config, folder, kind), weights.load_language(config, folder, kind, **extra)
     language.bridge.to(where)
-    decoder = weights.load_cafe(config, folder, attention, kind).to(where, kind)
-    base = weights.load_base(config, folder, attention, decoder.first_guess, kind, decoder.vae).to(where, kind)
-    return CafeDrawer(vision, language, decoder, config.picture_tokens, config.decoder.noise), base
+    base = weights.load_base(config, folder, attention, kind).to(where, kind)
+    decoder = weights.load_cafe(config, folder, attention, kind, base).to(where, kind)
+    return CafeDrawer(vision, language, decoder, config.picture_tokens), base

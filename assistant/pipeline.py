@@ -200,7 +200,15 @@ class Assistant:
                 "steps_done": denoised.steps_done, "stopped": denoised.stopped, **self.drawer.note(said.wish)}
 
     def _recall(self, metadata: Any) -> tuple[str, Any]:
-        """The reply and the wish of an earlier picture."""
+        """The reply and the wish of an earlier picture.
+
+        Raises:
+            InputError: it was drawn with other weights, to which its vectors belong; or it does not hold its wish.
+        """
+        drawn_with = metadata.get("weights", self.weights)
+        if drawn_with != self.weights:
+            raise InputError(f"This picture was drawn by another version of the model ({drawn_with}; here it is {self.weights}), so it cannot be "
+                             "drawn again as it was.", "Ask for it again in words.")
         try:
             return str(metadata["reply"]), self.drawer.recall(metadata)
         except (KeyError, ValueError, TypeError) as error:
@@ -217,16 +225,16 @@ class Assistant:
         return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights}
 
     def kinds(self, photos: Sequence[Photo]) -> list[tuple[str, float]]:
-        """Of each photo, the likeliest kind of thing, in the base model's words, and how likely E's reader finds it; none where the
-        preset has no such reader."""
-        guess, nouns = self.decoder.first_guess, self.config.nouns
-        if guess is None or not nouns:
+        """Of each photo, the likeliest of the base model's nouns, and how likely it is; none where the preset has no nouns, or no encoder
+        that compares pictures with words."""
+        if not self.config.nouns or getattr(self.vision, "nouns", None) is None:
             return []
-        chances = []
+        found = []
         for photo in photos:  # not through `see`: a thread of its own may ask, and the cache is the turn's
             x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
-            chances.append(guess.subject(self.vision.patches(x)[:, 0].float())["kind"].softmax(1)[0])
-        return [(nouns[int(c.argmax())], float(c.max())) for c in chances]
+            chances = self.vision.classify(x)[0]
+            found.append((self.config.nouns[int(chances.argmax())], float(chances.max())))
+        return found
 
     def _likeness(self, picture: np.ndarray, seen: Seen | None, wish: Any) -> dict[str, float]:
         """How near the picture is, 0 to 1: to the subject, by what tells subjects apart; to what was meant, by F. As far as it can be told."""

@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, GuessConfig, LanguageConfig,
-                     Source, VisionConfig)
+from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, LanguageConfig, Source,
+                     VisionConfig)
 from .errors import ConfigError
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -33,12 +33,12 @@ MINIATURE = AssistantConfig(
         semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,
         max_new_tokens=96, context=960, picture_side=4),
     decoder=DecoderConfig(
-        # 5.4 M; cross-attention at 16 (on the way down), 8 and 4, self-attention at 8 and 4
-        unet=dict(sample_size=16, in_channels=20, out_channels=20, layers_per_block=1, block_out_channels=(48, 96, 128),
-                  down_block_types=("CrossAttnDownBlock2D",) * 3, up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                  attention_head_dim=4, only_cross_attention=(True, False, False), norm_num_groups=8),
-        # 1.1 M; 128 px to 16 x 16 x 20
-        vae=dict(sample_size=128, block_out_channels=(16, 32, 64, 64), layers_per_block=1, latent_channels=20,
+        # 7.1 M; cross-attention and self-attention at 8 and 4
+        unet=dict(sample_size=16, in_channels=12, out_channels=12, layers_per_block=1, block_out_channels=(48, 96, 160),
+                  down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+                  up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=4, norm_num_groups=8),
+        # 3.3 M; 128 px to 16 x 16 x 12
+        vae=dict(sample_size=128, block_out_channels=(32, 64, 96, 128), layers_per_block=1, latent_channels=12,
                  norm_num_groups=8, mid_block_add_attention=False, down_block_types=("DownEncoderBlock2D",) * 4,
                  up_block_types=("UpDecoderBlock2D",) * 4),
         # 0.4 M
@@ -46,9 +46,7 @@ MINIATURE = AssistantConfig(
                   max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
-        image_size=128, noise=0.5, steps=8, quick=("dpm++", 3), fine=("dpm++", 20),  # a first guess leaves little to do
-        guess=GuessConfig(kinds=16, colours=12, patterns=5, layouts=4, eyes=4, contexts=16, lights=3, styles=6, poses=4, worn=8,
-                          hidden=384, text_width=192, text_heads=8, rank=256, worn_rank=80)),
+        image_size=128, joint=True, steps=20, sampler="dpm++", quick=("dpm++", 8), fine=("dpm++", 40), guidance=3.0),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, and now and "
            "then forgets a hat. A real photo it sees as a drawing; photos need a full-size preset.",
     nouns=("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase"),

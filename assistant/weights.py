@@ -9,7 +9,7 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import save_torch_state_dict
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -25,8 +25,6 @@ from torch import Tensor, nn
 from .config import AssistantConfig
 from .control.cafe import SemanticValues
 from .decoder.diffusion import Diffusion
-from .decoder.first_guess import FirstGuess
-from .decoder.text_reader import TextReader
 from .errors import WeightsError
 from .mllm.language import Bridge, LanguageModel
 from .mllm.prompt import PromptBuilder
@@ -35,7 +33,6 @@ from .mllm.vision import Vision
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
 LARGE = 2**28  # bytes; a module of more is cut into fewer files: no Space would hold it
-BASE_PARTS = ("base/", "text_reader", "first_guess/")  # what draws from words, in a checkpoint folder
 HASHED = 64 * 2**20  # bytes; a larger file is compared by its size at each start, and by its checksum when it is downloaded
 IGNORED = (".position_ids", ".inv_freq")  # buffers that older files of the same models hold, and that are made anew
 CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bicubic", "resize_mode": "squash"}
@@ -67,8 +64,10 @@ def save_module(module: nn.Module, folder: Path) -> None:
     copy.deepcopy(module).cpu().half().save_pretrained(folder, max_shard_size=shard, safe_serialization=True)
     config = folder / "config.json"
     about = json.loads(config.read_text())
-    if about.pop("_name_or_path", None) is not None:  # where it was loaded from is nobody's business
-        config.write_text(json.dumps(about, indent=2) + "\n")
+    about.pop("_name_or_path", None)  # where it was loaded from is nobody's business
+    if "dtype" in about:
+        about["dtype"] = "float32"  # in which transformers loads it unless told otherwise, as diffusers does: a pipeline needs one for all
+    config.write_text(json.dumps(about, indent=2) + "\n")
 
 
 def save_clip(clip: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
@@ -94,25 +93,12 @@ def save_bridge(bridge: Bridge, folder: Path) -> None:
     save_tensors(folder / "bridge.safetensors", bridge.state_dict(), {"kind": "CAFE: V, H and the learnable token"})
 
 
-def save_cafe(unet: nn.Module, values: SemanticValues, folder: Path) -> None:
-    save_module(unet, folder)
-    save_tensors(folder / "semantic_values.safetensors", values.state_dict(), {"kind": "CAFE: V_H of every cross-attention"})
-
-
-BOOKS = ("index.", "pages.", "wardrobe.", "cloth.", "background")
-
-
-def save_guess(guess: FirstGuess, folder: Path) -> None:
-    """Write a first guess, sharded as stock modules are: its books in 8 bits with a scale a page, the rest in half precision."""
+def save_cafe(unet: nn.Module | None, values: SemanticValues, folder: Path) -> None:
+    """`unet`: None where it is the base model's."""
     folder.mkdir(parents=True, exist_ok=True)
-    drop_shards(folder)
-    tensors = {k: t.detach().cpu() for k, t in guess.state_dict().items()}
-    for name in [k for k in tensors if k.startswith(BOOKS)]:
-        across = 0 if name.startswith(("index.", "wardrobe.")) else 1  # of a matrix, what lies along a page
-        scale = tensors[name].abs().amax(across, keepdim=True).clamp_min(1e-4) / 127
-        tensors[name], tensors[f"{name}.scale"] = (tensors[name] / scale).round().to(torch.int8), scale
-    halves = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
-    save_torch_state_dict(halves, folder, max_shard_size=SHARD, metadata={"kind": "the decoder's first guess"})
+    if unet is not None:
+        save_module(unet, folder)
+    save_tensors(folder / "semantic_values.safetensors", values.state_dict(), {"kind": "CAFE: V_H of every cross-attention"})
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
@@ -177,10 +163,9 @@ def verify(folder: Path) -> str:
 
 
 def base_identity(folder: Path) -> str:
-    """A short hash of all that draws from words: the base model, its reader of words and its first guess. What is learned on it
-    fits no other."""
+    """A short hash of the base model. What is learned on it fits no other."""
     listing = read_listing(folder)
-    parts = sorted((name, entry["sha256"]) for name, entry in listing.items() if name.startswith(BASE_PARTS))
+    parts = sorted((name, entry["sha256"]) for name, entry in listing.items() if name.startswith("base/"))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -193,15 +178,13 @@ def reading(what: str) -> Iterator[None]:
 
 
 def load_tensors(path: Path, module: nn.Module) -> None:
-    """Fill a module strictly from a safetensors file, or from all that lie in a folder.
+    """Fill a module strictly from a safetensors file.
 
     Raises:
         WeightsError: not safetensors, other names or shapes, or a number that is not finite.
     """
     with reading(f"file {path.name}"):
-        tensors = {k: t for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path]) for k, t in load_file(file).items()}
-        for name in [k for k, t in tensors.items() if t.dtype == torch.int8]:
-            tensors[name] = tensors[name].float() * tensors.pop(f"{name}.scale").float()
+        tensors = load_file(path)
         if not all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point()):
             raise WeightsError(f"The file {path.name} holds numbers that are not finite.", "Get the complete project again.")
         module.load_state_dict({k: t.float() for k, t in tensors.items()}, strict=True)
@@ -235,7 +218,19 @@ def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
 def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Vision:
     from transformers import Dinov2Model
 
-    return Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), load_clip(config, folder / "clip").to(dtype))
+    clip = load_clip(config, folder / "clip")
+    nouns = noun_embeddings(clip, config.nouns, folder / "clip") if config.nouns else None
+    return Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), clip.to(dtype), nouns)
+
+
+@torch.no_grad()
+def noun_embeddings(clip: nn.Module, nouns: Sequence[str], folder: Path) -> Tensor:
+    """Unit embeddings (n, d_F) of class nouns, for zero-shot classification: the mean over prompts, as Radford et al. (2021) do."""
+    with reading("tokenizer of the image encoder"):
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    articles = ["an" if noun[0] in "aeiou" else "a" for noun in nouns]
+    prompts = (tokenizer([f"{opener}{a} {noun}" for a, noun in zip(articles, nouns)]) for opener in ("", "a picture of ", "a drawing of "))
+    return F.normalize(sum(F.normalize(clip.encode_text(tokens), dim=-1) for tokens in prompts), dim=-1)
 
 
 def can_quantise() -> bool:
@@ -290,9 +285,8 @@ def _preview(config: AssistantConfig, vae: Path) -> tuple[Tensor, Tensor]:
     return torch.tensor(config.decoder.latents_rgb) / 2, torch.full((3,), 0.5)  # -1..1 to 0..1
 
 
-def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", first_guess: FirstGuess | None = None,
-              dtype: torch.dtype = torch.float32, vae: nn.Module | None = None) -> Diffusion:
-    """The base text-to-image model; `first_guess` and `vae` if they are loaded already. `dtype` is that of UNet and text encoder."""
+def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32) -> Diffusion:
+    """The base text-to-image model. `dtype` is that of UNet and text encoder."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel
 
@@ -300,40 +294,27 @@ def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", first
     unet = frozen(base / "unet", UNet2DConditionModel, dtype)
     if config.decoder.recompute:
         unet.enable_gradient_checkpointing()
-    return Diffusion(unet, vae or load_vae(base / "vae"), config.decoder.scheduler,
-                     frozen(base / "text_encoder", CLIPTextModel, dtype), load_tokenizer(folder),
-                     preview=_preview(config, base / "vae"), kernel=kernel, first_guess=first_guess or _guess_of(config, folder),
-                     text_reader=load_text_reader(config, folder / "text_reader") if config.decoder.guess else None,
-                     guess_left=config.decoder.guess_left)
+    return Diffusion(unet, load_vae(base / "vae"), config.decoder.scheduler, frozen(base / "text_encoder", CLIPTextModel, dtype),
+                     load_tokenizer(folder), preview=_preview(config, base / "vae"), kernel=kernel)
 
 
-def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32) -> Diffusion:
-    """CAFE's decoder G; it shares the autoencoder of the base model."""
+def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32,
+              base: Diffusion | None = None) -> Diffusion:
+    """CAFE's decoder G. A joint one is the base model itself, with V_H beside its UNet; another has a UNet of its own and shares the
+    autoencoder.
+
+    Args:
+        base: the base model, if it is loaded already.
+    """
     from diffusers import UNet2DConditionModel
 
-    unet = frozen(folder / "cafe", UNet2DConditionModel, dtype)
-    values = SemanticValues.of(unet, config.language.semantic_width)
+    if config.decoder.joint:
+        decoder = base or load_base(config, folder, kernel, dtype)
+    else:
+        vae = folder / "base" / "vae"
+        decoder = Diffusion(frozen(folder / "cafe", UNet2DConditionModel, dtype), base.vae if base else load_vae(vae), config.decoder.scheduler,
+                            preview=_preview(config, vae), kernel=kernel)
+    values = SemanticValues.of(decoder.unet, config.language.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
-    return Diffusion(unet, load_vae(folder / "base" / "vae"), config.decoder.scheduler,
-                     semantic_values=values.eval().requires_grad_(False), preview=_preview(config, folder / "base" / "vae"),
-                     kernel=kernel, first_guess=_guess_of(config, folder), guess_left=config.decoder.guess_left)
-
-
-def _guess_of(config: AssistantConfig, folder: Path) -> FirstGuess | None:
-    return load_guess(config, folder / "first_guess") if config.decoder.guess else None
-
-
-def load_text_reader(config: AssistantConfig, folder: Path) -> TextReader:
-    """The base model's reader of words."""
-    reader = TextReader(config.decoder.text["hidden_size"], config.decoder.guess)
-    load_tensors(folder / "text_reader.safetensors", reader)
-    return reader.eval().requires_grad_(False)
-
-
-def load_guess(config: AssistantConfig, folder: Path) -> FirstGuess:
-    """The decoder's first guess, from `folder`."""
-    side = config.decoder.unet["sample_size"]
-    guess = FirstGuess(config.vision.patch_width, config.language.semantic_width, config.decoder.guess,
-                       (config.decoder.unet["in_channels"], side, side))
-    load_tensors(folder, guess)
-    return guess.eval().requires_grad_(False)
+    decoder.semantic_values = values.eval().requires_grad_(False)
+    return decoder

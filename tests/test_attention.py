@@ -7,7 +7,6 @@ import torch
 import torch._dynamo.testing
 from diffusers import UNet2DConditionModel
 
-from assistant.conditioning import Conditioning, stack
 from assistant.control.cafe import Cafe, Kept, SemanticValues, training_seam
 from assistant.decoder.attention import Control, Job, Seam, cross_layers, install
 from assistant.decoder.rows import Row
@@ -299,19 +298,3 @@ def test_mistakes_are_named(unet):
 def test_xformers_is_refused_where_it_does_not_run(unet):
     with pytest.raises(DeviceError, match="sdpa"):
         install(unet, "xformers")
-
-
-def test_conditioning_states_its_shapes():
-    whole = Conditioning(text=drawn(1, 5, 8), patches=E, semantics=F, spans={"cat": (1, 2)})
-    assert set(whole.tokens()) == {"text", "patches"} and set(whole.vectors()) == {"semantics"}
-    assert stack([whole, whole]).patches.shape == (2, TOKENS, WIDTH)
-    for wrong in (
-        {"patches": E[0]},
-        {"semantics": E},
-        {"patches": E, "semantics": F.repeat(2, 1)},
-        {"text": drawn(1, 5, 8), "spans": {"cat": (5,)}},
-    ):
-        with pytest.raises(ConfigError):
-            Conditioning(**wrong)
-    with pytest.raises(ConfigError):
-        stack([whole, Conditioning(patches=E)])

@@ -1,4 +1,4 @@
-"""Infusion, ICO and DCI on base models without a first guess, as Stable Diffusion is: same code, at their full widths, in half precision."""
+"""Infusion, ICO and DCI on base models like Stable Diffusion: the miniature's code, at their full widths, in half precision."""
 
 import copy
 import io

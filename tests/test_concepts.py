@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from assistant.concepts.file import Concept, load_concept, residual_bytes, save_concept
+from assistant.concepts.library import Library
 from assistant.concepts.prompt import token_positions, write
 from assistant.errors import ConceptError, NotFoundError
 from assistant.weights import CHECKPOINTS
@@ -81,6 +82,17 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path, change, words):
     with pytest.raises(ConceptError, match=words) as caught:
         load_concept(path, BASE, SD15)
     assert caught.value.remedy
+
+
+def test_a_concept_of_the_first_version_is_used_or_says_why_not_and_stays(tmp_path):
+    unet, library = {"down_blocks.1.attentions.0.transformer_blocks.0.attn2": 320}, Library(tmp_path / "concepts", BASE, {})
+    library.layers = unet
+    for name, layers in (("new", unet), ("old", {"names.attn2": 192, **unet})):
+        save_concept(library.folder / f"{name}.safetensors", made(layers, name=name))
+        spoiled(library.folder / f"{name}.safetensors", lambda about, t: about.update(format="infusion-1"))
+    assert library.get("new").name == "new" and library.nouns() == {"new": "mug"}
+    (problem,) = [e.problem for e in library.entries() if e.problem]
+    assert "older model" in problem and "Learn it again from its photos." in problem and library.file("old").exists()
 
 
 def test_pickles_and_rubbish_are_never_opened(tmp_path):

@@ -1,5 +1,6 @@
 """ICO: its words and its keys and values are learned, nothing else changes; what is kept draws what was learned; bad input is a sentence."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -10,12 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from assistant.concepts.auxiliary import article_for, propose
 from assistant.concepts.branches import branches, together
-from assistant.concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned, tuned_layers
+from assistant.concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
 from assistant.concepts.library import Library
 from assistant.concepts.tuned import load_tuned, save_tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.control.dci import Seen
-from assistant.decoder.text_reader import LAYER
 from assistant.errors import ConceptError
 from assistant.miniature.renderer import render
 from assistant.miniature.world import sample_individual, sample_scene
@@ -68,7 +68,7 @@ def test_schemes_of_any_order_and_length(base, pictures, line, private, kept, pi
 
 
 def test_it_learns_the_pictures_and_leaves_the_base_model_bit_for_bit(base, pictures):
-    modules = (base.unet, base.text_encoder, base.text_reader, base.first_guess)
+    modules = (base.unet, base.text_encoder)
     before = [{n: p.clone() for n, p in m.named_parameters()} for m in modules]
     learner = IcoLearner(base, pictures, "cat", IcoRecipe(steps=40))
     losses = [learner.step() for _ in range(40)]
@@ -79,18 +79,19 @@ def test_it_learns_the_pictures_and_leaves_the_base_model_bit_for_bit(base, pict
         again.step_count = k
         untrained.append(again.step())
     assert np.mean(losses[25:]) < 0.95 * np.mean(untrained)
-    assert all(p.grad is not None and p.detach().abs().max() > 0 for n, p in learner.parameters.items() if LAYER in n or n in ("own", "shared"))
+    assert all(p.grad is not None and p.detach().abs().max() > 0 for p in learner.parameters.values())
     for module, kept in zip(modules, before):
         assert all(torch.equal(p, kept[n]) and p.grad is None for n, p in module.named_parameters())
 
 
 def test_other_prompts_of_the_noun_stay_what_they_were_if_the_prior_counts(base, pictures):
-    drift = []
+    drift, t = [], torch.arange(50, 850, 100)
+    x = torch.randn(8, base.unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
     for prior in (0.0, 1.0):
         learner = IcoLearner(base, pictures, "cat", IcoRecipe(steps=30, batch=2, lr_attention=0.1, prior=prior))
         for _ in range(30):
             learner.step()
-        drift.append(float(learner._drift(torch.Generator().manual_seed(0)).detach()))
+        drift.append(float(learner._drift(learner.others[:1].expand(8, -1, -1), x, t).detach()))
     assert drift[1] < 0.5 * drift[0]
 
 
@@ -108,7 +109,7 @@ def test_what_was_interrupted_goes_on_as_if_nothing_had_happened(base, pictures)
 
 
 def test_the_library_keeps_it_beside_infusions_and_refuses_what_is_not_one(base, rex, tmp_path):
-    layers = {name: attn.inner_dim for name, attn in tuned_layers(base).items()}
+    layers = {name: attn.inner_dim for name, attn in base.cross_layers().items()}
     library = Library(tmp_path / "concepts", "abc", layers)
     library.add(rex)
     kept = library.get("Rex")
@@ -127,6 +128,11 @@ def test_the_library_keeps_it_beside_infusions_and_refuses_what_is_not_one(base,
         save_file({**tensors, **change}, tmp_path / "bad.safetensors", about)
         with pytest.raises(ConceptError, match=words):
             load_tuned(tmp_path / "bad.safetensors", "abc", layers)
+    old = json.loads(about["concept"])
+    old.update(format="ico-1", layers=[*old["layers"], "names.attn2"])
+    save_file({**tensors, **{f"{side}.names.attn2": torch.zeros(8, 96) for side in ("key", "value")}}, tmp_path / "bad.safetensors", {"concept": json.dumps(old)})
+    with pytest.raises(ConceptError, match="older model"):
+        library.take_in(tmp_path / "bad.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     with pytest.raises(ConceptError, match="no concept"):
         library.take_in(tmp_path / "bad.safetensors")
@@ -149,14 +155,16 @@ def test_a_strip_is_one_batch_and_equals_its_pictures_drawn_alone(base, rex):
     strip = both.draw([5, 5, 5], (-2.0, 0.5, 2.0), steps=4, seen=seen).latents
     alone = both.draw([5], 0.5, steps=4).latents
     torch.testing.assert_close(strip[1:2], alone, atol=1e-4, rtol=1e-4)
-    assert seen.auxiliary[LAYER][0].shape == (3, 8, 17) and len(seen.auxiliary) == len(tuned_layers(base))
-    means = seen.auxiliary[LAYER][0].mean((1, 2))
-    assert means[0] < means[1] < means[2], "a larger lambda hears the auxiliary branch more"
+    assert seen.auxiliary.keys() == base.cross_layers().keys()
+    for layer, attn in base.cross_layers().items():
+        assert seen.auxiliary[layer][0].shape[:2] == (3, attn.heads)
+        means = seen.auxiliary[layer][0].mean((1, 2))
+        assert means[0] < means[1] < means[2], "a larger lambda hears the auxiliary branch more"
     one = together([branches(base, rex, p, "owl") for p in ("a <rex> in the snow", "a <rex> on the beach wearing a hat")])
     torch.testing.assert_close(one.draw([5, 6], 0.5, steps=2).latents[:1], both.draw([5], 0.5, steps=2).latents, atol=1e-4, rtol=1e-4)
 
 
-def test_in_a_first_guess_a_closed_window_is_the_fine_tuned_model_alone(base, rex):
+def test_a_closed_window_is_the_fine_tuned_model_alone(base, rex):
     closed = branches(base, rex, "a <rex> in the snow", "owl").draw([5], 2.0, window=0.0, steps=2).latents
     raw = branches(base, rex, "a <rex> in the snow", None).draw([5], steps=2).latents
     torch.testing.assert_close(closed, raw, atol=1e-5, rtol=1e-5)

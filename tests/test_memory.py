@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from assistant.blueprint import build
+from assistant.blueprint import build, count
 from assistant.conditioning import EMPTY, TEXT
 from assistant.control.infusion import Infusion
 from assistant.decoder import kernels
@@ -17,13 +17,19 @@ from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import infusion_plan, text_plan
 from assistant.errors import DeviceError
-from assistant.memory import GIB, TIERS, UNET_LIVE, VAE_LIVE, Budget, next_tier, tier
+from assistant.memory import GIB, TIERS, UNET_LIVE, VAE_LIVE, Budget, next_tier, sizes, tier
 from assistant.messages import EngineInfo, Progress, Reply, Request, Settings, Words
 from assistant.mllm.vision import Vision
 from assistant.presets import FULL, MINIATURE, SD2, SD15
 from assistant.residence import Group, Residence, tile
 from assistant.sparing import Sparing, is_shortage
 from tests.tiny_full import TINY
+
+
+def test_a_joint_decoder_is_built_and_counted_once():
+    joint, apart = (sizes(replace(MINIATURE, decoder=replace(MINIATURE.decoder, joint=is_joint))) for is_joint in (True, False))
+    assert apart.keys() - joint.keys() == {"cafe"} and joint["unet"] == apart["unet"] == apart["cafe"] and joint["values"] == apart["values"]
+    assert count(build(MINIATURE, only=("unet",))["values"]) == joint["values"]
 
 
 class Live(TorchDispatchMode):

@@ -1,7 +1,6 @@
 """The denoising loop: stock latents for the same seed, three solvers that agree, previews, cancel, seeds, modules."""
 
 import copy
-import dataclasses
 import threading
 
 import numpy as np
@@ -10,15 +9,12 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from assistant.config import GuessConfig
 from assistant.decoder import sampling
 from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.first_guess import FirstGuess
 from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
-from assistant.presets import MINIATURE
 
 NAMES = ("ddim", "dpm++", "unipc")
 CONFIG = {
@@ -138,46 +134,6 @@ def test_each_solver_reaches_the_exact_solution_from_pure_noise(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_solver_goes_on_from_a_guess(name):
-    (guess, noise), toy, plan = draw_noise((0, 1), (4, 8, 8)).chunk(2), Gaussian(), cafe_plan(1, 1, patches=False, semantics=False)
-    seen = []
-    done = denoise(toy, plan, make_scheduler(name, CONFIG), noise, 40, Seam({}), lambda i, n, _: seen.append((i, n)),
-                   guess=guess, left=0.4)
-    assert seen[-1] == (40, 40)
-    scheduler = make_scheduler("ddim", CONFIG)
-    scheduler.set_timesteps(100)
-    kept = scheduler.alphas_cumprod[scheduler.timesteps[60]]  # 40 of 100 steps are left
-    noisy = kept.sqrt() * guess + (1 - kept).sqrt() * noise
-    exact = toy.mean + toy.deviation * (noisy - kept.sqrt() * toy.mean) / (kept * toy.deviation**2 + 1 - kept).sqrt()
-    assert (done.latents - exact).abs().max() < 0.1
-    near = denoise(toy, plan, make_scheduler(name, CONFIG), noise, 2, Seam({}), guess=guess, left=0.01).latents
-    assert (near - guess).abs().max() < (done.latents - guess).abs().max()
-
-
-def test_a_guess_reads_the_subject_in_the_photo_and_the_scene_in_the_words():
-    few = GuessConfig(kinds=3, colours=2, patterns=1, layouts=2, eyes=2, contexts=4, lights=2, styles=2, poses=2, worn=1, hidden=8, text_width=8,
-                      text_heads=2, rank=2, worn_rank=2)
-    guess, drawn = FirstGuess(6, 5, few, (4, 2, 2)), torch.Generator().manual_seed(0)
-    patches, semantics, other = (torch.randn(2, *s, generator=drawn) for s in ((3, 6), (5,), (5,)))
-    asked, also = guess.read(patches, semantics), guess.read(patches, other)
-    moved = {k: (asked[k] - also[k]).abs().max() for k in asked}  # by other words
-    alone = {k: (v - guess.read(None, other)[k]).abs().max() for k, v in guess.read(None, semantics).items()}
-    assert all(moved[k] < alone[k] for k in guess.subject.counts)  # what the subject is, E says before F
-    assert all(moved[k] == alone[k] > 0 for k in ("context", "style", "worn0"))
-    surer = guess.read(patches, semantics, 3.0, 3.0)
-    assert all((surer[k].max(1).values > asked[k].max(1).values).all() for k in ("kind", "context"))
-    told = guess.read(None, semantics)  # without a photo the words say it all
-    assert torch.equal(told["kind"], guess.read(patches, semantics, keep_subject=0.0)["kind"])
-    unknown = guess.read(patches, None)
-    assert torch.allclose(unknown["context"], torch.full((2, 4), 0.25)) and torch.equal(unknown["kind"], guess.read(patches, 0 * semantics, follow_words=0.0)["kind"])
-    with torch.no_grad():
-        guess.background[:] = torch.arange(16.0)[:, None]
-    assert guess(patches, None).shape == (2, 4, 2, 2) and torch.allclose(guess(patches, None), torch.tensor(7.5))
-    with pytest.raises(ValueError, match="needs E"):
-        guess.read(None, None)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_every_number_of_steps_runs_from_pure_noise_and_ends_finite(name):
     noise, toy, plan = draw_noise((0,), (4, 2, 2)), Gaussian(), cafe_plan(1, 1, patches=False, semantics=False)
     for steps in (1, 2, 3, 7, 15, 61):  # 61: the stock schedulers plan one step too many, to timestep -1
@@ -256,18 +212,6 @@ def test_a_seed_means_the_same_alone_and_in_company(diffusion):
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
     again = diffusion.sample(text_plan(3.0), seam_for(diffusion), (7, 8), 4).latents
     assert torch.equal(again, together)
-
-
-def test_less_starting_noise_leaves_less_to_the_seed(diffusion):
-    def apart(noise: float) -> float:
-        a, b = diffusion.sample(text_plan(3.0), seam_for(diffusion), (7, 8), 4, noise=noise).latents
-        return float((a - b).square().mean())
-
-    assert apart(1.0) > apart(0.5) > apart(0.0) == 0.0
-    with pytest.raises(ConfigError, match="1.5"):
-        dataclasses.replace(MINIATURE.decoder, noise=1.5)
-    with pytest.raises(ConfigError, match="0.0 of the timesteps"):
-        dataclasses.replace(MINIATURE.decoder, guess_left=0.0)
 
 
 def test_two_streams_keep_latents_and_solvers_of_their_own(diffusion):

@@ -71,7 +71,7 @@ def test_a_failure_or_a_stop_leaves_the_strip_before(strips):
 
 
 def test_masks_are_told_apart_by_grid_and_way_and_averaged_as_asked():
-    masks = {"down_blocks.0.attn2": [torch.full((2, 3, 16), 0.25), torch.full((2, 3, 16), 0.75)], "first_guess.attn2": [torch.zeros(2, 8, 16)],
+    masks = {"down_blocks.0.attn2": [torch.full((2, 3, 16), 0.25), torch.full((2, 3, 16), 0.75)],
              "up_blocks.1.attn2": [torch.arange(64.0).expand(2, 3, 64) / 64, torch.ones(2, 3, 64)]}
     assert list(scales(masks)) == ["4 down", "8 up"]
     assert at_scale(masks, "4 down").unique().tolist() == [0.5] and at_scale(masks, "4 down", step=1).unique().tolist() == [0.75]

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..blueprint import build, count
-from ..conditioning import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
+from ..conditioning import AUXILIARY_TEXT, EMPTY, TEXT
 from ..config import AssistantConfig
 from ..control.cafe import Cafe, SemanticValues
 from ..control.dci import Branch, Dci
@@ -62,10 +62,11 @@ def measure(table: Table, options: Options) -> None:
     if device.type != "cuda":
         table.add("the same on a GPU", NOT_MEASURED, "this run had no CUDA device")
     known = {name: count(module) for name, module in build(config).items()}
-    cafe = "cafe" in known
-    _needs(known, ("cafe" if cafe else "unet", "vae"), dtype, device)
-    made = build(config, device, ("cafe" if cafe else "unet", "vae"), dtype)
-    decoder = _decoder(config, made["cafe" if cafe else "unet"], made["vae"], config.language.semantic_width if cafe else 768)
+    apart = "cafe" in known  # CAFE has a UNet of its own
+    unet = "cafe" if apart else "unet"
+    _needs(known, (unet, "vae"), dtype, device)
+    made = build(config, device, (unet, "vae"), dtype)
+    decoder = _decoder(config, made[unet], made["vae"], config.language.semantic_width if "values" in known else 768)
     case = Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
     rounds = options.repeat if device.type == "cuda" else max(1, min(options.repeat, 3))
     beside(table, case, rounds)
@@ -73,7 +74,7 @@ def measure(table: Table, options: Options) -> None:
         switches(table, case, rounds, options.compiled)
     tune(decoder, Tuning.usual(device), case.patches)
     _pictures(table, decoder, case, steps, rounds, {"CAFE": _cafe(case)})
-    if cafe:
+    if apart:
         del made, decoder, case
         _free(device)
         _needs(known, ("unet", "vae"), dtype, device)

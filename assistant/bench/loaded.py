@@ -15,12 +15,12 @@ from ..board import Mix, MixRequest, Source, grid
 from ..concepts.branches import WINDOW, branches
 from ..concepts.drawing import ready
 from ..concepts.file import Concept
-from ..concepts.ico import WITH_DCI, tuned_layers
+from ..concepts.ico import WITH_DCI
 from ..concepts.mask_pictures import at_scale, overlaid, scales
 from ..concepts.tuned import Tuned
 from ..conditioning import EMPTY, TEXT
 from ..control.dci import Seen
-from ..decoder.attention import Seam, cross_layers
+from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
 from ..messages import Pace, Reply, Request, Settings, Words
@@ -116,14 +116,14 @@ def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, f
 
 
 def _infusion(base: Diffusion, identity: str, steps: int) -> dict[str, Step]:
-    """Equal prompt, seed and steps, first guess and decoding included."""
+    """Equal prompt, seed and steps, decoding included."""
     prompt, guidance = "a cat on the beach", 3.0
-    widths = {name: attn.inner_dim for name, attn in cross_layers(base.unet).items()}
+    widths = {name: attn.inner_dim for name, attn in base.cross_layers().items()}
     concept = Concept("bench", "cat", identity, {name: torch.full((1, width), 0.1) for name, width in widths.items()})
 
     def plain() -> None:
         plan, seam = text_plan(guidance), Seam({TEXT: base.encode_text([prompt]), EMPTY: base.encode_text([""])})
-        base.decode(base.sample(plan, seam, [0], steps, guess=base.guess_words(plan, seam, [0])).latents)
+        base.decode(base.sample(plan, seam, [0], steps).latents)
 
     def infusion() -> None:
         base.decode(ready(base, "a <bench> on the beach", {"bench": "cat"}, lambda _: concept, guidance).draw([0], steps).latents)
@@ -133,10 +133,10 @@ def _infusion(base: Diffusion, identity: str, steps: int) -> dict[str, Step]:
 
 def _likeness(base: Diffusion, identity: str, steps: int) -> dict[str, Step]:
     """Plain sampling of the fine-tuned model, DCI at its usual window, and DCI with its masks kept and one laid over: equal prompt, seed and
-    steps, first guess and decoding included."""
+    steps, decoding included."""
     generator, width = torch.Generator().manual_seed(0), base.text_encoder.config.hidden_size
     added = {name: tuple(0.01 * torch.randn(linear.weight.shape, generator=generator) for linear in (attn.to_k, attn.to_v))
-             for name, attn in tuned_layers(base).items()}
+             for name, attn in base.cross_layers().items()}
     concept = Tuned("bench", "cat", identity, 0.1 * torch.randn(3, width, generator=generator), added, WITH_DCI)
 
     def draw(window: float, seen: Seen | None = None) -> None:

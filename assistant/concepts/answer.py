@@ -93,10 +93,8 @@ def _said(made: Ready, photo: bool) -> str:
     """What was done, in words for people."""
     names = [f"<{name}>" if strength == 1.0 else f"<{name}> at {strength:g}" for name, strength in made.strengths.items()]
     with_them = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    one = len(names) > 1 and made.base.text_reader is not None  # a first guess lays one hero on a background
-    alone = " This model draws one subject a picture, so they may blend, or one be missing." if one else ""
     aside = " Your picture was left aside: what was learned stands in for it." if photo else ""
-    return f"Drawn from words, with {with_them}: “{made.written.text}”.{alone}{aside}"
+    return f"Drawn from words, with {with_them}: “{made.written.text}”.{aside}"
 
 
 def _about(library: Library, name: str, strength: float) -> dict[str, Any]:

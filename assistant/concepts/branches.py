@@ -21,13 +21,10 @@ from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import dci_plan
 from assistant.decoder.sampling import Denoised, Flag, OnStep
-from assistant.decoder.text_reader import LAYER as READER
 from assistant.errors import ConceptError
 
 WINDOW = 0.15  # T_a / T; the authors' code takes 0.3
 LAMBDA = 1.0  # where nothing is said
-# The layer of names has 17 queries and not thousands, of which each is one token's business: found on validation individuals.
-NAMES = Sharpening(tokens=10.0, space=3.0, gain=40.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,26 +46,22 @@ class Branches:
     tuned: Mapping[str, tuple[Tensor, Tensor]]
 
     def draw(self, seeds: Sequence[int], strength: float | Sequence[float] = LAMBDA, window: float = WINDOW, guidance: float = 3.0,
-             steps: int = 8, scheduler: str = "dpm++", on_step: OnStep | None = None, preview_every: int = 0, cancel: Flag | None = None,
-             seen: Seen | None = None, layers: Collection[str] | None = None, masks: bool = True, sharpening: Sharpening | None = None,
-             guess: Tensor | None = None) -> Denoised:
+             steps: int = 20, scheduler: str = "dpm++", on_step: OnStep | None = None, preview_every: int = 0, cancel: Flag | None = None,
+             seen: Seen | None = None, layers: Collection[str] | None = None, masks: bool = True, sharpening: Sharpening = Sharpening()) -> Denoised:
         """One picture a seed, as `Diffusion.sample`; `streams["auxiliary"]` is the other branch as it was when the window closed.
 
         Args:
             strength: lambda, one for all or one a seed. window: share of the steps; 0: plain sampling of the fine-tuned model.
-            seen, layers, masks: of `Dci`. sharpening: of every layer; None: the authors' in the UNet, NAMES in a first guess.
-            guess: x0 as it may be, (len(seeds), C, h, w), in place of what is read from the words.
+            seen, layers, masks, sharpening: of `Dci`.
         """
         plan = dci_plan(guidance, window if self.auxiliary is not None else 0.0)
         tokens, controls = {TEXT: self.concept.states, EMPTY: self.base.encode_text([""])}, ()
         if self.auxiliary is not None and window > 0.0:
             tokens[AUXILIARY_TEXT] = self.auxiliary.states
             several = strength if isinstance(strength, int | float) else torch.tensor([float(s) for s in strength])
-            apart = {READER: sharpening or NAMES}
-            controls = (Dci(self.concept.branch, self.auxiliary.branch, several, sharpening or Sharpening(), apart, seen, layers, masks),)
+            controls = (Dci(self.concept.branch, self.auxiliary.branch, several, sharpening, seen, layers, masks),)
         seam = Seam(tokens, controls=controls, tuned=self.tuned)
-        start = self.base.guess_words(plan, seam, seeds) if guess is None else guess
-        return self.base.sample(plan, seam, seeds, steps, scheduler, on_step, preview_every, cancel, guess=start)
+        return self.base.sample(plan, seam, seeds, steps, scheduler, on_step, preview_every, cancel)
 
 
 def branches(base: Diffusion, concept: Tuned, prompt: str, auxiliary: str | None, bare: bool = False) -> Branches:

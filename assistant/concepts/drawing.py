@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from assistant.concepts.file import Concept
 from assistant.concepts.prompt import Written, residual_positions, token_positions, write
 from assistant.conditioning import EMPTY, TEXT
@@ -35,9 +33,8 @@ class Ready:
 
     def draw(self, seeds: Sequence[int], steps: int, scheduler: str = "dpm++", on_step: OnStep | None = None, preview_every: int = 0,
              cancel: Flag | None = None) -> Denoised:
-        """As `Diffusion.sample`; both streams start from the first guess of what is read, where the base model has one."""
-        guess: Mapping[str, Tensor] | None = self.base.guess_words(self.plan, self.seam, seeds)
-        return self.base.sample(self.plan, self.seam, seeds, steps, scheduler, on_step, preview_every, cancel, guess=guess)
+        """As `Diffusion.sample`; both streams start from the same noise."""
+        return self.base.sample(self.plan, self.seam, seeds, steps, scheduler, on_step, preview_every, cancel)
 
 
 def ready(base: Diffusion, prompt: str, nouns: Mapping[str, str], get: Callable[[str], Concept], guidance: float,

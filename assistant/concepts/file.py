@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from assistant.errors import ConceptError
 
-FORMAT = "infusion-1"
+FORMAT, BEFORE = "infusion-2", "infusion-1"  # of before, what acts in a UNet alone can still be used
+UNET = ("down_blocks.", "mid_block.", "up_blocks.")  # how the names of a UNet's layers begin
 NAME_LENGTH = 40
 FILE_LIMIT = 4 * 2**20  # bytes; far above any real one
 GET_ANOTHER = "Export it again from where it was learned."
@@ -117,9 +118,11 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
         count = int(about["residuals"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConceptError(f"The file {name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
-    if about["format"] != FORMAT or concept.bits not in (8, 16) or count < 1:
+    if about["format"] not in (FORMAT, BEFORE) or concept.bits not in (8, 16) or count < 1:
         raise ConceptError(f"The file {name} is a concept of a kind that is not known here: {about['format']!r}, {concept.bits} bits.", "Update the app.")
     check_name(concept.name)
+    if about["format"] == BEFORE:
+        check_layers(concept.name, widths)
     if base is not None and concept.base != base:
         raise ConceptError(f"The concept {concept.name!r} was learned on another base model ({concept.base[:12]}, here it is {base[:12]}).",
                            "Learn it again here.")
@@ -147,6 +150,13 @@ def _described(about: Mapping[str, Any]) -> Concept:
     if not all(isinstance(v, str) for v in words.values()):
         raise ValueError("text expected")
     return Concept(**words, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]), bits=about["bits"])
+
+
+def check_layers(name: str, layers: Iterable[str]) -> None:
+    """Raises ConceptError: a concept of the first version acts in a layer outside a UNet, which no model has any more."""
+    if not all(layer.startswith(UNET) for layer in layers):
+        raise ConceptError(f"The concept {name!r} was learned for an older model, whose pictures were not made by diffusion.",
+                           "Learn it again from its photos.")
 
 
 def check_name(name: str) -> None:

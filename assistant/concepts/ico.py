@@ -16,20 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from assistant.concepts.learning import MOST_PICTURES, TEMPLATES, descend
-from assistant.concepts.shown import OUTSIDE, drift
+from assistant.concepts.shown import Shown
 from assistant.concepts.tuned import Tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.conditioning import TEXT
-from assistant.decoder.attention import Seam, cross_layers
+from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import CONCEPT, Row
-from assistant.decoder.sampling import make_scheduler
-from assistant.decoder.text_reader import LAYER
 from assistant.errors import ConceptError
 
 ALONE, WITH_DCI = "I4 T2 E I2", "I1 T3 E I1"  # the paper's two schemes
 MANUAL = "a photo of a T3 E"  # what ICO is compared with
-LEAST = 0.01  # a kind of no more than this share is not drawn in training: it would teach as little, and cost as much as any
 
 
 @dataclass(frozen=True)
@@ -57,17 +54,10 @@ class IcoRecipe:
         Scheme(self.scheme)
 
 
-def tuned_layers(base: Diffusion) -> dict[str, torch.nn.Module]:
-    """Every cross-attention layer whose keys and values are tuned: the UNet's, and the reader's of a first guess."""
-    reader = {} if base.text_reader is None else {LAYER: base.text_reader.attn2}
-    return {**cross_layers(base.unet), **reader}
-
-
 class IcoLearner:
     """Learns one concept; the interface of Infusion's `Learner`.
 
-    The loss is the noise prediction's, t uniform. Where the base model has a first guess, that stands for every timestep before the
-    UNet begins, and answers for those: its error of x0, which at the terminal timestep is what the v form asks for.
+    The loss is the prediction's, t uniform.
 
     Args:
         base: the text-to-image model; nothing of it is changed.
@@ -88,10 +78,8 @@ class IcoLearner:
             raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
         self.base, self.noun, self.recipe, self.step_count, self.scheme = base, noun.strip(), recipe, 0, Scheme(recipe.scheme)
         self.latents = base.encode_image(pictures)
-        self.scheduler = make_scheduler("ddim", base.scheduler_config)
-        self.last = self.scheduler.config.num_train_timesteps
-        masks = torch.ones(pictures.shape[:3]) if masks is None else OUTSIDE + (1 - OUTSIDE) * masks
-        self.weights = F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
+        small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
+        self.shown = Shown(base, self.latents, small)
         pieces = self.scheme.pieces(self.noun, whole=True)
         self.spelled = spell(base.tokenizer, pieces, range(len(pieces)))
         self.slots = {kind: [p for (k, _), at in zip(self.scheme.parts(), self.spelled.at) if k == kind for p in at] for kind in "IT"}
@@ -106,7 +94,7 @@ class IcoLearner:
 
         self.parameters = {"shared": words(len(self.slots["T"])), "own": words(len(pictures), len(self.slots["I"]))}
         groups = [{"params": list(self.parameters.values()), "lr": recipe.lr * spread}]
-        for layer, attn in tuned_layers(base).items():
+        for layer, attn in base.cross_layers().items():
             for name, linear in (("key", attn.to_k), ("value", attn.to_v)):
                 added = torch.zeros(linear.weight.shape, device=device, requires_grad=True)
                 self.parameters[f"{name}.{layer}"] = added
@@ -132,66 +120,34 @@ class IcoLearner:
     def _seam(self, states: Tensor, tuned: bool = True) -> Seam:
         return Seam({TEXT: states}, cache=False, tuned=self.tuned() if tuned else None).begin((Row(CONCEPT, TEXT),), len(states))
 
-    def _names(self, states: Tensor, tuned: bool = True) -> dict[str, Tensor]:
-        """Logits of every name that the first guess is drawn from, (b, count)."""
-        return self.base.text_reader(self._seam(states, tuned))
-
-    def _guessed(self, states: Tensor) -> Tensor:
-        """x0 as the first guess draws it, (b, C, h, w): every name as likely as its logits say, as it is drawn by lot."""
-        reader, shares = self.base.text_reader, {}
-        for name, logits in sorted(self._names(states).items(), key=lambda item: item[0] == "second"):
-            shares[name] = (logits + shares["colour"] @ reader.pairs if name == "second" else logits).softmax(1)
-        return self.base.first_guess.draw({k: shares[k] for k in reader.counts}, LEAST).float()
-
     def _said(self, states: Tensor, noised: Tensor, t: Tensor, tuned: bool = True) -> Tensor:
         """The UNet's prediction, (b, C, h, w)."""
         unet = self.base.unet
         kwargs = {"seam": self._seam(states, tuned)}
         return unet(noised.to(unet.dtype), t, None, cross_attention_kwargs=kwargs, return_dict=False)[0].float()
 
-    def _target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        kind = self.scheduler.config.prediction_type
-        return {"epsilon": noise, "sample": latents}[kind] if kind != "v_prediction" else self.scheduler.get_velocity(latents, noise, t)
-
-    def _drift(self, g: torch.Generator) -> Tensor:
-        """How far the names of one other prompt of the noun have gone from the base model's."""
-        states = self.others[torch.randint(len(self.others), (1,), generator=g).to(self.others.device)]
+    def _drift(self, states: Tensor, noised: Tensor, t: Tensor) -> Tensor:
+        """How far the predictions for other prompts of the noun have gone from the base model's."""
         with torch.no_grad():
-            before = self._names(states, tuned=False)
-        return drift(self._names(states), before)
+            before = self._said(states, noised, t, tuned=False)
+        return (self._said(states, noised, t) - before).square().mean()
 
     def step(self) -> float:
         """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
         r, device = self.recipe, self.latents.device
         g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
         at = torch.randint(len(self.latents), (r.batch,), generator=g)
-        t = torch.randint(self.last, (r.batch,), generator=g)
-        noise = torch.randn((r.batch, *self.latents.shape[1:]), generator=g).to(device)
-        latents, weights = self.latents[at.to(device)], self.weights[at.to(device)]
-        if r.flip:
-            mirrored = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device)
-            latents, weights = (torch.where(mirrored, x.flip(-1), x) for x in (latents, weights))
-        states = self._states(at)
-        guessed = t >= self.base.guess_left * self.last if self.base.text_reader is not None else torch.zeros(r.batch, dtype=torch.bool)
-        errors, which, gone = [], [], []
-        if guessed.any():
-            k = guessed.nonzero()[:, 0].to(device)
-            errors.append((self._guessed(states[k]) - latents[k]).square())
-            which.append(k)
+        flips = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device) if r.flip else None
+        states, others = self._states(at), self.others[torch.randint(len(self.others), (r.batch,), generator=g).to(device)]
+        drifts = []
+
+        def predict(noised: Tensor, t: Tensor) -> Tensor:
             if r.prior:
-                gone.append(self._drift(g))
-        if not guessed.all():
-            k = (~guessed).nonzero()[:, 0].to(device)
-            noised, at_t = self.scheduler.add_noise(latents[k], noise[k], t[k.cpu()].to(device)), t[k.cpu()].to(device)
-            errors.append((self._said(states[k], noised, at_t) - self._target(latents[k], noise[k], at_t)).square())
-            which.append(k)
-            if r.prior:
-                other = self.others[torch.randint(len(self.others), (len(k),), generator=g).to(device)]
-                with torch.no_grad():
-                    before = self._said(other, noised, at_t, tuned=False)
-                gone.append((self._said(other, noised, at_t) - before).square().mean())
-        error, weight = torch.cat(errors), weights[torch.cat(which)]
-        loss = (weight * error).sum() / (weight.sum() * error.shape[1]) + r.prior * sum(gone)
+                drifts.append(self._drift(others, noised, t))
+            return self._said(states, noised, t)
+
+        loss = self.shown.unet_loss(predict, at.to(device), g, flips)
+        loss = loss + r.prior * sum(drifts)
         descend(loss, self.optimizer)
         self.step_count += 1
         return float(loss.detach())

@@ -22,11 +22,11 @@ def save_any(path: Path, concept: AnyConcept) -> None:
 
 def load_any(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> AnyConcept:
     """Raises ConceptError: no concept of any kind, or one that cannot be used here."""
-    return (load_tuned if _format(path) == tuned.FORMAT else load_concept)(path, base, layers)
+    return (load_tuned if _format(path) in (tuned.FORMAT, tuned.BEFORE) else load_concept)(path, base, layers)
 
 
 def _format(path: Path) -> str:
-    """What the file says it is; "" if it says nothing: then its reader says what is wrong."""
+    """What the file says it is; "" if it says nothing: then whoever loads it says what is wrong."""
     try:
         with safe_open(path, "pt") as file:
             return str(json.loads((file.metadata() or {})["concept"])["format"])

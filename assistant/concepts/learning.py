@@ -1,7 +1,6 @@
 """Learns a concept from a few pictures (Infusion, eq. 7), one step at a time: whoever calls `step` may stop at any of them.
 
-The base model is frozen, only the residuals change. Where the base model draws from a first guess of its words, most of what a
-concept is lies in the residual of the reader of words, and most steps are the guess's. Knows no files, jobs or pages.
+The base model is frozen, only the residuals change. Knows no files, jobs or pages.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from assistant.errors import ConceptError
 
 TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
 MOST_PICTURES = 8
-UNET_EVERY = 20  # after a first guess one step in so many is the UNet's: an even draw of timesteps would make it one in fifty
 SCALE = 1024.0  # of the loss, on its way through the base model
 FINEST = 8  # cross-attention grids at least this wide say where the subject is
 
@@ -62,8 +60,7 @@ class Learner:
         base: the text-to-image model; nothing of it is changed.
         pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
         noun: the class noun, as the base model knows it.
-        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: where the base model's guess lays it, or its own
-            attention to the noun.
+        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: where the base model attends to the noun.
 
     Raises:
         ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
@@ -81,8 +78,8 @@ class Learner:
         self.where = torch.cat([self._where(p) for p in self.prompts])
         self.latents = base.encode_image(pictures)
         small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
-        self.shown = Shown(base, self.latents, self.noun, small)
-        if masks is None and not self.shown.guessed:
+        self.shown = Shown(base, self.latents, small)
+        if masks is None:
             self.shown.masks = self._found()
         self.masks = self.shown.masks  # may be painted over until the first step
         self.residuals = {name: torch.zeros(recipe.residuals, attn.inner_dim, device=self.latents.device, requires_grad=True)
@@ -103,7 +100,7 @@ class Learner:
         total, generator = 0.0, torch.Generator("cpu").manual_seed(self.recipe.seed)
         states, own = self.states[:1].expand(len(self.latents), -1, -1), self.where[0, 0].nonzero().flatten().tolist()
         for share in (0.3, 0.5, 0.7):
-            t = torch.full((len(self.latents),), int(share * self.shown.last), device=self.latents.device)
+            t = torch.full((len(self.latents),), int(share * self.shown.timesteps), device=self.latents.device)
             noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
             look = _Looking(own)
             seam = Seam({TEXT: states}, controls=(look,)).begin((Row(FOUNDATION, TEXT),), len(states))
@@ -124,12 +121,7 @@ class Learner:
         said = torch.randint(len(self.prompts), (r.batch,), generator=g)
         flips = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device) if r.flip else None
         tokens, use = {TEXT: self.states[said.to(self.states.device)]}, Use(self.residuals, self.where[said])
-        if self.shown.guessed and self.step_count % UNET_EVERY != UNET_EVERY - 1:
-            rows = (Row(FOUNDATION, TEXT), Row(CUSTOMIZED, TEXT))
-            logits = self.base.text_reader(Seam(tokens, controls=(Infusion((use,)),), cache=False).begin(rows, r.batch))
-            loss = self.shown.guess_loss({name: t[r.batch:] for name, t in logits.items()}, at)
-        else:
-            loss = self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, g, flips)
+        loss = self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, g, flips)
         descend(loss, self.optimizer)
         self.step_count += 1
         return float(loss.detach())

@@ -21,12 +21,10 @@ WARM = (255, 196, 64)  # where a mask is bright
 
 def scales(masks: Mapping[str, Sequence[Tensor]]) -> dict[str, list[str]]:
     """"16 down", "8 up", ... -> the layers of that grid on that way through the UNet, in its order. On the way down a UNet has not yet
-    seen the whole, which is why the same grid says other things there. A layer whose queries are no grid (names) is left out."""
+    seen the whole, which is why the same grid says other things there."""
     found: dict[str, list[str]] = {}
     for layer, steps in masks.items():
-        side, way = math.isqrt(steps[0].shape[-1]), layer.partition("_")[0]
-        if side * side == steps[0].shape[-1] and way in WAYS:
-            found.setdefault(f"{side} {WAYS[way]}", []).append(layer)
+        found.setdefault(f"{math.isqrt(steps[0].shape[-1])} {WAYS[layer.partition('_')[0]]}", []).append(layer)
     return found
 
 

@@ -35,9 +35,8 @@ class Masks:
     def __init__(self, seen: Seen, pictures: np.ndarray) -> None:
         self._seen, self._pictures = seen, pictures  # (B, H, W, 3) uint8
         self.scales = tuple(scales(seen.auxiliary))
-        kept = next(iter(seen.auxiliary.values()))
-        self.steps = max(len(steps) for steps in seen.auxiliary.values()) if self.scales else len(kept)
-        self.heads = kept[0].shape[1] if not self.scales else seen.auxiliary[scales(seen.auxiliary)[self.scales[0]][0]][0].shape[1]
+        kept = next(iter(seen.auxiliary.values()))  # one a step, (images, heads, Nq)
+        self.steps, self.heads = len(kept), kept[0].shape[1]
 
     def over(self, number: int, scale: str, opacity: float, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> bytes:
         if not 0 <= number < len(self._pictures):

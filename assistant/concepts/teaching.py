@@ -22,9 +22,7 @@ from assistant.concepts.file import Concept
 from assistant.concepts.ico_course import IcoCourse
 from assistant.concepts.learning import Learner, Recipe, go_on, recipe_of
 from assistant.concepts.library import Library
-from assistant.decoder.attention import cross_layers
 from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.text_reader import LAYER as READER
 from assistant.errors import ConceptError
 from assistant.messages import Advice, Cancel, Course, Photo, Task
 
@@ -55,10 +53,7 @@ class Teacher:
         self.methods: dict[str, Callable[[Teacher, Task, bytes | None], Course]] = {"infusion": InfusionCourse, "ico": IcoCourse}
 
     def open(self, folder: Path) -> Library:
-        layers = dict(cross_layers(self.base.unet))
-        if self.base.text_reader is not None:  # names are read through the seam too: a residual may act there
-            layers[READER] = self.base.text_reader.attn2
-        return Library(folder, self.identity, {name: attn.inner_dim for name, attn in layers.items()})
+        return Library(folder, self.identity, {name: attn.inner_dim for name, attn in self.base.cross_layers().items()})
 
     def begin(self, task: Task, state: bytes | None = None) -> Course:
         """Raises ConceptError: an unknown method, or what cannot be learned so."""

@@ -16,11 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from assistant.concepts.file import GET_ANOTHER, check_name, write_whole
+from assistant.concepts.file import GET_ANOTHER, check_layers, check_name, write_whole
 from assistant.concepts.words import Scheme
 from assistant.errors import ConceptError
 
-FORMAT = "ico-1"
+FORMAT, BEFORE = "ico-2", "ico-1"  # of before, what acts in a UNet alone can still be used
 FILE_LIMIT = 256 * 2**20  # bytes
 SIDES = ("key", "value")
 
@@ -82,9 +82,12 @@ def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | 
         names, steps, recipe = [str(layer) for layer in about["layers"]], int(about["steps"]), dict(about["recipe"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConceptError(f"The file {name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
-    if found.pop("format") != FORMAT:
+    version = found.pop("format")
+    if version not in (FORMAT, BEFORE):
         raise ConceptError(f"The file {name} is a concept of another kind: {about['format']!r}.", "Update the app.")
     check_name(found["name"])
+    if version == BEFORE:
+        check_layers(found["name"], names)
     if base is not None and found["base"] != base:
         raise ConceptError(f"The concept {found['name']!r} was learned on another base model ({found['base'][:12]}, here it is {base[:12]}).",
                            "Learn it again here.")

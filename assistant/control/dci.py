@@ -3,15 +3,11 @@
 In each cross-attention layer, per head, every query's attention is summed over each branch's token set (eq. 3), sharpened over
 the layer's queries, weighed against the other branch's with lambda on the auxiliary side (eq. 4); the concept branch goes on with
 the weighted sum of both outputs (eq. 5), the auxiliary one with its own. Knows neither prompts nor how a model was tuned.
-
-In a UNet the queries are pixels. In the reader of a first guess (decoder/text_reader.py) they are names (kind, colour, place,
-...), so that there "over space" means over names, and a mask says for each name which branch is heard. The paper knows no such
-layer; that the same equations serve there is ours. A first guess stands for the beginning of denoising: any window holds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -95,7 +91,7 @@ class Dci(Control):
     Args:
         concept, auxiliary: the branches' tokens.
         strength: lambda, -2 to 2, one number or (images,): small, near the pictures that were learned; large, near the words.
-        sharpening: eq. 4's constants; `apart`: those of single layers, by name.
+        sharpening: eq. 4's constants.
         seen: collects masks for a picture; None: nothing is kept.
         layers: only these are merged; None, as in the paper: all.
         masks: False: half of each branch everywhere, to show what masks are good for.
@@ -105,14 +101,13 @@ class Dci(Control):
     """
 
     def __init__(self, concept: Branch, auxiliary: Branch, strength: float | Tensor, sharpening: Sharpening = Sharpening(),
-                 apart: Mapping[str, Sharpening] | None = None, seen: Seen | None = None, layers: Collection[str] | None = None,
-                 masks: bool = True) -> None:
+                 seen: Seen | None = None, layers: Collection[str] | None = None, masks: bool = True) -> None:
         values = strength.tolist() if isinstance(strength, Tensor) else [strength]
         for value in values:
             if not LOWEST <= value <= HIGHEST:
                 raise ConfigError(f"Lambda is {value:g}; it can be {LOWEST:g} to {HIGHEST:g}.", "Choose a value in between.")
         self.concept, self.auxiliary, self.strength, self.sharpening = concept, auxiliary, strength, sharpening
-        self.apart, self.seen, self.layers, self.masks = dict(apart or {}), seen, layers, masks
+        self.seen, self.layers, self.masks = seen, layers, masks
 
     def acts(self, rows: Collection[str]) -> bool:
         return CONCEPT in rows and AUXILIARY in rows
@@ -133,9 +128,8 @@ class Dci(Control):
 
     def _share(self, call: Call) -> Tensor:
         """(images, heads, Nq, 1)."""
-        sharpening = self.apart.get(call.layer, self.sharpening)
-        found = [summed(call.maps[name], branch, sharpening.tokens) for name, branch in ((CONCEPT, self.concept), (AUXILIARY, self.auxiliary))]
-        share = weighed(*found, self.strength, sharpening)
+        found = [summed(call.maps[name], branch, self.sharpening.tokens) for name, branch in ((CONCEPT, self.concept), (AUXILIARY, self.auxiliary))]
+        share = weighed(*found, self.strength, self.sharpening)
         if self.seen is not None:
             self.seen.keep(call.layer, share, found[0])
         return share[..., None]

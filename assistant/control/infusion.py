@@ -1,8 +1,7 @@
 """Infusion (Zeng et al., 2024) as a plug of the seam: two streams of one frozen model, F says where, C says what.
 
 In each cross-attention layer C takes F's map in place of its own, and at the concept's words a learned residual is added to its
-values (eq. 7; several concepts, eq. 9). In a layer that reads words into names, whose first queries ask for the scene, C takes those
-from F whole: where is F's to say. It knows neither files nor how residuals are learned.
+values (eq. 7; several concepts, eq. 9). It knows neither files nor how residuals are learned.
 """
 
 from __future__ import annotations
@@ -87,14 +86,6 @@ class Infusion(Control):
         key, value = call.key_value(FOUNDATION)
         both = seam.once((call.layer, "infusion", seam.images), lambda: torch.cat([value, value + self._residuals(call, value)], -1))
         return (Job(call.query[call.span(FOUNDATION)], key, both, (FOUNDATION, CUSTOMIZED)),)
-
-    def after(self, call: Call, out: torch.Tensor) -> torch.Tensor:
-        where = getattr(call.attn, "where_queries", 0)
-        if not where or not call.has(FOUNDATION):
-            return out
-        out = out.clone()
-        out[call.span(CUSTOMIZED), :, :where] = out[call.span(FOUNDATION), :, :where]
-        return out
 
     def _residuals(self, call: Call, value: torch.Tensor) -> torch.Tensor | float:
         """Eq. 9's sum over concepts, to be added to values (images, heads, N, d)."""

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import nn
 
 from assistant.decoder import attention, sampling
-from assistant.decoder.rows import Plan, guide
-from assistant.decoder.text_reader import LAYER
+from assistant.decoder.rows import Plan
 from assistant.errors import ConfigError
 
 
@@ -30,9 +29,6 @@ class Diffusion:
         semantic_values: V_H of CAFE's cross-attention layers, or None; kept here because it moves with the UNet.
         preview: matrix (C, 3) and bias (3,) from scaled latents to RGB in 0..1, or None for no previews.
         kernel: "auto", "sdpa" or "xformers".
-        first_guess: the miniature's `FirstGuess`, or None; kept here for the same reason.
-        text_reader: the `TextReader` through which a first guess is made of words, or None.
-        guess_left: share of the timesteps that are left after a first guess.
         adapters: by name, or None; kept here because they move with the UNet.
 
     Raises:
@@ -50,9 +46,6 @@ class Diffusion:
         semantic_values: nn.Module | None = None,
         preview: tuple[torch.Tensor, torch.Tensor] | None = None,
         kernel: str = "auto",
-        first_guess: nn.Module | None = None,
-        text_reader: nn.Module | None = None,
-        guess_left: float = 1.0,
         adapters: nn.ModuleDict | None = None,
     ) -> None:
         channels = vae.config.latent_channels
@@ -64,7 +57,7 @@ class Diffusion:
             raise ConfigError(f"The preview must be a matrix ({channels}, 3) and a bias (3,).")
         self.unet, self.vae, self.scheduler_config = unet, vae, dict(scheduler_config)
         self.text_encoder, self.tokenizer, self.semantic_values = text_encoder, tokenizer, semantic_values
-        self.preview, self.first_guess, self.text_reader, self.guess_left = preview, first_guess, text_reader, guess_left
+        self.preview = preview
         self.device = unet.device  # that the UNet computes on; its weights may be elsewhere between calls
         self.adapters = adapters
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
@@ -73,7 +66,7 @@ class Diffusion:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Diffusion:
         """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
-        for module in (self.unet, self.semantic_values, self.text_encoder, self.first_guess, self.text_reader, self.adapters):
+        for module in (self.unet, self.semantic_values, self.text_encoder, self.adapters):
             if module is None:
                 continue
             module.to(device)
@@ -84,9 +77,8 @@ class Diffusion:
         return self
 
     def cross_layers(self) -> dict[str, Any]:
-        """Every cross-attention layer that a prompt's words pass, by its name in the seam: the reader of words', then the UNet's."""
-        reader = {} if self.text_reader is None else {LAYER: self.text_reader.attn2}
-        return {**reader, **attention.cross_layers(self.unet)}
+        """The UNet's cross-attention layers by name."""
+        return attention.cross_layers(self.unet)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> torch.Tensor:
@@ -160,35 +152,13 @@ class Diffusion:
         on_step: sampling.OnStep | None = None,
         preview_every: int = 0,
         cancel: sampling.Flag | None = None,
-        noise: float = 1.0,
-        guess: torch.Tensor | Mapping[str, torch.Tensor] | None = None,
     ) -> sampling.Denoised:
-        """Draw one image's latents per seed, at the size the UNet was made for. See `sampling.denoise`.
-
-        Args:
-            noise: multiplies the starting noise, 0 to 1; 1 is what the scheduler expects.
-            guess: a first guess, (len(seeds), C, h, w), of every stream or of each by its name; None: from noise alone.
-        """
+        """Draw one image's latents per seed, at the size the UNet was made for. See `sampling.denoise`."""
         side = self.unet.config.sample_size
         height, width = (side, side) if isinstance(side, int) else side
-        start = noise * sampling.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
+        start = sampling.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
         made = sampling.make_scheduler(scheduler, self.scheduler_config)
-        return sampling.denoise(self.step, plan, made, start, steps, seam, on_step, preview_every, cancel, guess, self.guess_left)
-
-    @torch.no_grad()
-    def guess_words(self, plan: Plan, seam: attention.Seam, seeds: Sequence[int]) -> dict[str, torch.Tensor] | None:
-        """A first guess of what the seam's TEXT says, to be given to `sample` with the same arguments: stream ->
-        (len(seeds), C, h, w) float32. The logits of a stream's rows are guided like its predictions. None where the decoder
-        has no reader of words."""
-        if self.text_reader is None or self.first_guess is None:
-            return None
-        rows = plan.alive(0, 1)
-        said = self.text_reader(seam.begin(rows, len(seeds)))
-        found = {}
-        for stream in plan.alive_streams(0, 1):
-            logits = {name: guide(stream, dict(zip((row.name for row in rows), part.chunk(len(rows))))) for name, part in said.items()}
-            found[stream.name] = self.first_guess.draw(self.text_reader.decide(logits, seeds)).float()
-        return found
+        return sampling.denoise(self.step, plan, made, start, steps, seam, on_step, preview_every, cancel)
 
     @property
     def _shift(self) -> float:

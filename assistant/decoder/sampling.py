@@ -93,7 +93,7 @@ def _set_timesteps(scheduler: Any, steps: int) -> None:
 def predict(unet: torch.nn.Module, batch: torch.Tensor, timestep: torch.Tensor, seam: Seam) -> torch.Tensor:
     """The UNet's predictions for the rows that the seam was begun with, (rows * B, C, h, w) each: one step, as the sampler runs it.
 
-    In inference mode a layer keeps no book for gradients, which saves a few percent of a small UNet's step. What a seam keeps from
+    In inference mode a layer records nothing for gradients, which saves a few percent of a small UNet's step. What a seam keeps from
     here is not for training.
     """
     with torch.inference_mode():
@@ -111,8 +111,6 @@ def denoise(
     on_step: OnStep | None = None,
     preview_every: int = 0,
     cancel: Flag | None = None,
-    guess: torch.Tensor | Mapping[str, torch.Tensor] | None = None,
-    left: float = 1.0,
 ) -> Denoised:
     """Denoise B images together.
 
@@ -126,9 +124,6 @@ def denoise(
         on_step: called after each step.
         preview_every: every how many steps `on_step` gets the x0 estimate; 0: never. The last step never brings one.
         cancel: read before each step.
-        guess: x0 as it may be, (B, C, h, w), of every stream or of each by its name: the steps go from it, with `latents` as
-            the noise on it, through the `left` share of the timesteps (SDEdit, Meng et al., 2022); None: from `latents` through
-            all of them.
 
     Raises:
         ConfigError: a number of steps that the scheduler cannot take.
@@ -136,15 +131,8 @@ def denoise(
     most = scheduler.config.num_train_timesteps
     if not 1 <= steps <= most:
         raise ConfigError(f"{steps} steps were asked for; 1 to {most} can be taken.")
-    _set_timesteps(scheduler, steps if guess is None else min(most, round(steps / left)))
-    begin = max(0, len(scheduler.timesteps) - steps)
+    _set_timesteps(scheduler, steps)
     current = {stream.name: latents.float() for stream in plan.streams}
-    if guess is not None:
-        kept = scheduler.alphas_cumprod[int(scheduler.timesteps[begin])].to(latents)
-        guesses = guess if isinstance(guess, Mapping) else dict.fromkeys(current, guess)
-        current = {name: kept.sqrt() * guesses[name] + (1.0 - kept).sqrt() * noise for name, noise in current.items()}
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(begin)
     # Solvers of several steps remember their past, so each stream needs its own.
     solvers = {stream.name: copy.deepcopy(scheduler) for stream in plan.streams}
     last: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}  # stream -> prediction, timestep, latents before
@@ -153,7 +141,7 @@ def denoise(
         return estimate_x0(scheduler, *last[name]) if name in last else current[name]
 
     main, dtype = plan.streams[0].name, unet.dtype  # a property that walks through every module, so it is asked once
-    for step, timestep in enumerate(scheduler.timesteps[begin:]):
+    for step, timestep in enumerate(scheduler.timesteps):
         if cancel is not None and cancel.is_set():
             return Denoised(x0(main), {name: x0(name) for name in current}, stopped=True, steps_done=step)
         rows = plan.alive(step, steps)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..conditioning import Conditioning
+from ..conditioning import PATCHES, SEMANTICS
 from ..control.cafe import Cafe
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
@@ -25,14 +25,13 @@ class CafeDrawer:
 
     Args:
         picture_tokens: how many a picture takes in M's input.
-        noise: multiplies the starting noise.
     """
 
     method, needs_photo = "CAFE", True
     far = 0.45  # DINO similarity: of 128 held-out individuals 4 % look less like themselves in another scene, of others 98 % do
 
-    def __init__(self, vision: Vision, language: LanguageModel, decoder: Diffusion, picture_tokens: int, noise: float = 1.0) -> None:
-        self.vision, self.language, self.decoder, self.picture_tokens, self.noise = vision, language, decoder, picture_tokens, noise
+    def __init__(self, vision: Vision, language: LanguageModel, decoder: Diffusion, picture_tokens: int) -> None:
+        self.vision, self.language, self.decoder, self.picture_tokens = vision, language, decoder, picture_tokens
 
     def look(self, pixels: Tensor) -> Seen:
         return Seen(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
@@ -62,13 +61,8 @@ class CafeDrawer:
 
     def prepare(self, subject: Sequence[Seen], wish: Tensor, settings: Settings, seeds: Sequence[int]) -> Prepared:
         """All pictures in one batch; E's keys and values are made once and shared by all of them."""
-        patches, lead = subject_tokens([s.patches for s in subject])
-        condition, keep, follow = Conditioning(patches=patches), settings.keep_subject, settings.follow_words
-        seam = Seam(condition.tokens(), Conditioning(semantics=wish).vectors(), (Cafe(self.decoder.semantic_values),))
-        guess = None
-        if self.decoder.first_guess is not None:
-            guess = self.decoder.first_guess(lead.expand(len(seeds), -1, -1), wish, keep, follow)
-        return Prepared(self.decoder, cafe_plan(keep, follow), seam, seeds, self.noise, guess)
+        seam = Seam({PATCHES: subject_tokens([s.patches for s in subject])}, {SEMANTICS: wish}, (Cafe(self.decoder.semantic_values),))
+        return Prepared(self.decoder, cafe_plan(settings.keep_subject, settings.follow_words), seam, seeds)
 
     def note(self, wish: Tensor, number: int = 0) -> dict[str, Any]:
         return {"semantics": encoded(wish[number])}

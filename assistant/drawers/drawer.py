@@ -43,12 +43,10 @@ class Prepared:
     plan: Plan
     seam: Seam
     seeds: Sequence[int]
-    noise: float = 1.0  # multiplies the starting noise
-    guess: Tensor | Mapping[str, Tensor] | None = None
 
     def draw(self, steps: int, scheduler: str, on_step: OnStep | None = None, preview_every: int = 0, cancel: Flag | None = None) -> Denoised:
         """As `Diffusion.sample`."""
-        return self.decoder.sample(self.plan, self.seam, self.seeds, steps, scheduler, on_step, preview_every, cancel, self.noise, self.guess)
+        return self.decoder.sample(self.plan, self.seam, self.seeds, steps, scheduler, on_step, preview_every, cancel)
 
 
 class Drawer(Protocol):

@@ -117,7 +117,7 @@ class WordsDrawer:
             controls.append(IpAdapter(SEMANTICS, adapter, {TEXT: adapter.tokens(wish.semantics), EMPTY: self._nothing[1]}, scale))
         seam = Seam({TEXT: self._states(wish), EMPTY: self.decoder.encode_text([about.negative if about else ""])}, controls=controls)
         plan = text_plan(self.guidance_unit * settings.follow_words)
-        return Prepared(self.decoder, plan, seam, seeds, guess=self.decoder.guess_words(plan, seam, seeds))
+        return Prepared(self.decoder, plan, seam, seeds)
 
     @cached_property
     def _nothing(self) -> tuple[Tensor, Tensor]:

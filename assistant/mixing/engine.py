@@ -29,7 +29,7 @@ from .vectors import subject_semantics
 if TYPE_CHECKING:
     from ..pipeline import Assistant
 
-QUICK = 4  # steps of a sketch where there is no first guess
+QUICK = 4  # steps of a sketch
 DECODED = 4  # pictures decoded at a time: more do not fit a processor's cache, and take twice as long each
 
 
@@ -102,17 +102,9 @@ class Mixing:
             else:
                 emit(Sketch(tuple(write_png(np.asarray(p)) for p in decoder.decode_preview(latents))))
 
-        wanted = settings.preview_every > 0
-        if wanted and prepared.guess is None and settings.steps > 2 * QUICK:
+        if settings.preview_every > 0 and settings.steps > 2 * QUICK:
             sketch(prepared.draw(QUICK, settings.scheduler, None, 0, stop).latents)
-            wanted = False
-
-        def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
-            if estimate is not None and step == 1:  # after a first guess, one step is a picture already
-                sketch(estimate)
-            emit(Progress(step, steps))
-
-        return prepared.draw(settings.steps, settings.scheduler, on_step, 1 if wanted else 0, stop)
+        return prepared.draw(settings.steps, settings.scheduler, lambda step, steps, _: emit(Progress(step, steps)), 0, stop)
 
     @torch.no_grad()
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
@@ -125,7 +117,7 @@ class Mixing:
         plan = text_plan(self.assistant.config.decoder.guidance)
         seam = Seam({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
         seeds = [settings.seed or 0]
-        done = base.sample(plan, seam, seeds, settings.steps, settings.scheduler, cancel=cancel, guess=base.guess_words(plan, seam, seeds))
+        done = base.sample(plan, seam, seeds, settings.steps, settings.scheduler, cancel=cancel)
         return write_png(base.decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
 
     @torch.no_grad()

@@ -43,20 +43,19 @@ def blend(own: Tensor, sources: Sequence[Tensor], coefficients: Sequence[Sequenc
     return (mixed * (length / found)).to(own.dtype)
 
 
-def subject_tokens(photos: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def subject_tokens(photos: Sequence[Tensor]) -> Tensor:
     """E of one subject from several photos.
 
     The decoder attends to all their patches side by side, and each query finds the photo that shows what it looks for; a photo
-    given twice changes nothing, for a softmax over every key twice is the same softmax. A first guess reads class tokens
-    only, and is given their mean.
+    given twice changes nothing, for a softmax over every key twice is the same softmax.
 
     Args:
         photos: E(x) of each, (1, 257, d_E).
 
     Returns:
-        (1, 257 * n, d_E) to attend to, and (1, 1, d_E) for a first guess.
+        (1, 257 * n, d_E) to attend to.
     """
-    return torch.cat(list(photos), 1), torch.stack([p[:, :1] for p in photos]).mean(0)
+    return torch.cat(list(photos), 1)
 
 
 def subject_semantics(photos: Sequence[Tensor]) -> Tensor:

@@ -41,11 +41,12 @@ class Vision(nn.Module):
     Args:
         dino: a transformers `Dinov2Model`.
         clip: an open_clip model.
+        nouns: unit text embeddings (n, d_F) of that model, which pictures are compared with; None: there are none.
     """
 
-    def __init__(self, config: VisionConfig, dino: nn.Module, clip: nn.Module) -> None:
+    def __init__(self, config: VisionConfig, dino: nn.Module, clip: nn.Module, nouns: Tensor | None = None) -> None:
         super().__init__()
-        self.config, self.dino, self.clip = config, dino, clip
+        self.config, self.dino, self.clip, self.nouns = config, dino, clip, nouns
         self.clip_mean, self.clip_std = (tuple(clip.visual.image_mean or (0.5,) * 3), tuple(clip.visual.image_std or (0.25,) * 3))
         size = clip.visual.image_size
         self.clip_side = size[0] if isinstance(size, (tuple, list)) else size
@@ -78,6 +79,11 @@ class Vision(nn.Module):
         pixels = self._normalise(resize(pixels, self.clip_side), self.clip_mean, self.clip_std)
         dtype = next(self.clip.parameters()).dtype
         return self.at_norm(self.clip.encode_image(pixels.to(dtype)))
+
+    def classify(self, pixels: Tensor) -> Tensor:
+        """CLIP zero-shot: (B, 3, H, W) in [0, 1] -> how likely a picture shows each of `nouns`, (B, n)."""
+        images = F.normalize(self.semantics(pixels).float(), dim=-1)
+        return (self.clip.logit_scale.exp().float() * images @ self.nouns.to(images).T).softmax(-1)
 
     def at_norm(self, semantics: Tensor) -> Tensor:
         """Scale (B, d_F) to the norm the decoder was trained with, so that a mean of vectors or H(s) is not a weak one."""
