@@ -32,7 +32,7 @@ def asked(assistant):
 
 def test_words_and_pictures_are_the_pages_own(assistant, asked) -> None:
     assert len(asked.numbers) >= 2
-    drawn = draw(assistant.decoder, asked, STRENGTH, STRENGTH, 2, MINIATURE.decoder.noise)
+    drawn = draw(assistant.decoder, asked, STRENGTH, STRENGTH, 2)
     for k, number in enumerate(asked.numbers[:2]):
         case = cases(number + 1)[number]
         reply = answer(assistant, case.words, photo_of(case.photo, 128), number, 2)
@@ -43,12 +43,11 @@ def test_words_and_pictures_are_the_pages_own(assistant, asked) -> None:
 
 
 def test_a_strength_of_nothing_leaves_a_source_out(assistant, asked) -> None:
-    noise = MINIATURE.decoder.noise
-    subject = draw(assistant.decoder, asked, STRENGTH, 0.0, 1, noise)
+    subject = draw(assistant.decoder, asked, STRENGTH, 0.0, 1)
     other = with_true_semantics(asked, assistant.vision)
     assert not torch.allclose(other.semantics, asked.semantics, atol=0.1)
-    assert torch.equal(subject, draw(assistant.decoder, other, STRENGTH, 0.0, 1, noise))
-    assert not torch.equal(subject, draw(assistant.decoder, asked, 0.0, STRENGTH, 1, noise))
+    assert torch.equal(subject, draw(assistant.decoder, other, STRENGTH, 0.0, 1))
+    assert not torch.equal(subject, draw(assistant.decoder, asked, 0.0, STRENGTH, 1))
 
 
 def test_scores_are_one_of_what_was_asked_for_and_less_of_anything_else(assistant, asked) -> None:

@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from assistant.errors import WeightsError
 from assistant.evaluation.judge import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
-from assistant.evaluation.cases import Tally, Witness, asked_of, cases, load_witness, scenes
+from assistant.evaluation.cases import Tally, Witness, asked_of, caption_of, cases, load_witness, named_of, scenes
 from assistant.evaluation import mixing
+from assistant.evaluation.miniature import base_model, write
+from assistant.evaluation.sheet import draw_captions
 from assistant.miniature.reading import attributes
 from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory, combination_held_out, individual_held_out, restage
@@ -20,7 +23,7 @@ from assistant.mllm.vision import pixels
 from assistant.presets import MINIATURE
 from assistant.training.data import group
 from assistant.training.promote import compare
-from assistant.weights import CHECKPOINTS, load_tokenizer
+from assistant.weights import CHECKPOINTS, load_base, load_tokenizer
 
 
 def test_shares_carry_wilsons_interval():
@@ -145,3 +148,21 @@ def test_mixing_pairs_differ_in_all_that_is_asked_of_a_picture_and_a_curve_that_
     rows = [{"style": {"value": v}} for v in (0.1, 0.5, 0.4, 0.9)]
     assert mixing.against(rows, "style", True) == pytest.approx(0.1) and mixing.against(rows, "style", False) == pytest.approx(0.8)
     assert mixing.against(rows[:2], "style", True) == 0.0
+
+
+def test_captions_are_drawn_in_order_and_compared_with_what_they_name(tmp_path):
+    folder = CHECKPOINTS / "miniature"
+    base, witness = load_base(MINIATURE, folder), load_witness(MINIATURE, folder)
+    shown = [views[0] for views in scenes(3)]
+    lines = [caption_of(scene, number) for number, scene in enumerate(shown)]
+    draw_captions(base, lines, tmp_path / "captions.png", columns=2, steps=1)
+    assert Image.open(tmp_path / "captions.png").width == 2 * (128 + 12) + 12
+    found, features = base_model(base, witness, shown, 128, 1, 3.0)
+    assert features.shape == (3, 576) and found["kind"]["count"] == found["drawings"]["kind"]["count"] > 0
+    for line, scene in zip(lines, shown):
+        assert all(found is not None for found in named_of(line, scene).values()) and "kind" in named_of(line, scene)
+    bare = replace(shown[0], accessories=(Accessory("hat", "red"), Accessory("scarf", "blue")))
+    assert named_of("a cat wearing a hat on the beach", bare)["accessories"] == (("hat", "red"),)
+    answered = {of: {"kind": share([True])} for of in ("picture against the photo", "picture against the request", "picture against the reply")}
+    text = write({"base": found, "answers": answered}, tmp_path / "all", {"steps": 1, "guidance": 3.0})
+    assert "| a caption drawn, 1 steps, guidance 3 |" in text and "| the drawings themselves |" in text

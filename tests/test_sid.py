@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from assistant.training.quadruplets.shards import Quadruplet, Reader
 from assistant.training.sid import Parts, Run, Sizes
 from assistant.weights import CHECKPOINTS
 
-SIZES = Sizes(pairs=4, pool=8, attempts=6, rounds=1, samples=8, batch=4)
+SIZES = Sizes(pairs=4, pool=8, attempts=6, rounds=1, samples=24, batch=8, captions=4, steps=1)
 OPEN = {"thresholds": {"clip": -1.0, "dino": -1.0}} | {
     name: {"histograms": {"same": [1], "other": [1]}, "threshold": -1.0, "paper": 0.5} for name in ("clip", "dino")}
 
@@ -70,10 +71,10 @@ def test_rounds_interrupted_anywhere_end_as_unbroken_ones(parts: Parts, tmp_path
     assert not (broken / "d1" / "manifest.json").exists()
     dies_at(sid.Trainer, "finish", 1)  # round 0 is trained, but not written out
     dies_at(build, "write_manifest", 1)  # d3-1 is made, but not listed
-    assert (broken / "round-0" / "readers.safetensors").exists() and not (broken / "d3-1" / "manifest.json").exists()
+    assert (broken / "round-0/base/vae").exists() and not (broken / "d3-1" / "manifest.json").exists()
     again = begin(broken, parts).rounds()
     assert (broken / "d1/shard-00000.tar").read_bytes() == (tmp_path / "whole/d1/shard-00000.tar").read_bytes()
-    one, other, before = (torch.cat([t.flatten().float() for t in load_file(folder / "readers.safetensors").values()])
+    one, other, before = (torch.cat([t.flatten().float() for t in load_file(folder / "cafe/semantic_values.safetensors").values()])
                           for folder in (last, again, broken / "round-0"))
     # the last bit of a product depends on where in memory it lies, so that they are not equal to the bit
     assert (one - other).abs().max() < 0.1 * (one - before).abs().max()
@@ -85,7 +86,7 @@ def test_rounds_interrupted_anywhere_end_as_unbroken_ones(parts: Parts, tmp_path
     keys = [{s.key for s in Reader(broken / name).epoch(0, 0)} for name in ("d1", "d3-1")]
     assert not keys[0] & keys[1] and all(keys)
     with pytest.raises(ConfigError, match="attempts 6, not 9"):
-        Run(broken, parts, Sizes(pairs=4, pool=8, attempts=9, rounds=1, samples=8, batch=4))
+        Run(broken, parts, replace(SIZES, attempts=9))
 
 
 def test_people_keep_what_was_seen_and_drawn_rightly() -> None:
@@ -117,7 +118,7 @@ def test_table_3_is_redrawn_from_its_folder(parts: Parts, assistant, tmp_path: P
     rows = found["rows"]
     assert rows["D4"]["samples"] == rows["D1"]["samples"] + rows["D3"]["samples"] and rows["D2"]["samples"] <= rows["D1"]["samples"]
     assert rows["D1"]["dino"]["less D1"] == mean([0.0] * found["cases"]) and rows["D3"]["dino"]["low"] < rows["D3"]["dino"]["high"]
-    assert rows["D1"]["dino"]["value"] != rows["start"]["dino"]["value"] and rows["D4"]["read kind"]["count"] == found["cases"]
+    assert rows["D1"]["dino"]["value"] != rows["start"]["dino"]["value"] and rows["D4"]["dino"]["count"] == found["cases"]
     shutil.rmtree(tmp_path / "out")
     log = (tmp_path / "run" / "log.jsonl").read_text()
     assert write(table3(run, assistant, parts.eyes, cases=2, seeds=1), tmp_path / "out" / "table3") == text

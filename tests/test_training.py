@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,29 +19,25 @@ import torch
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
-from assistant.errors import WeightsError
+from assistant.errors import ConfigError, WeightsError
 from assistant.evaluation.judge import load_judge, load_likeness
 from assistant.miniature.renderer import render
-from assistant.miniature.world import ACCESSORIES, COLOURS, Accessory, individual_held_out
+from assistant.miniature.world import Accessory
 from assistant.presets import MINIATURE
-from assistant.training import books, bridge, drawings
-from assistant.training.data import LABELS, VIEWS, World, draw, group, labels
-from assistant.training.diffusion import VLoss, encode_latents, encode_patches, encode_semantics, expected
+from assistant.training import bridge
+from assistant.training.data import SHARD, VIEWS, World, draw, group, labels, talk_of
+from assistant.training.diffusion import VLoss, encode_semantics, expected
 from assistant.training.dino import begin_local
-from assistant.training.examples import DrawnTalks
-from assistant.training.guess import GuessTask
+from assistant.training.examples import DrawnPairs, DrawnTalks
+from assistant.training.further import FurtherTask
 from assistant.training.judge import JudgeTask, worn_cells, worn_where
+from assistant.training.language import LanguageTask, without_photo
 from assistant.training.likeness import LikenessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
-from assistant.training.reading import amounts, word_reader
-from assistant.training.text_reader import NEVER, TextReaderTask
 from assistant.training.trunk import TrunkTask
 from assistant.training.vae import VaeTask
-from assistant.weights import CHECKPOINTS, load_guess, load_tensors, load_text_reader, load_vae, load_vision, save_module
-
-
-SMALL = replace(MINIATURE, decoder=replace(MINIATURE.decoder, guess=replace(MINIATURE.decoder.guess, rank=24)))
+from assistant.weights import CHECKPOINTS, load_cafe, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
 
 
 class Line:
@@ -202,7 +199,7 @@ def test_two_processes_go_on_from_one_share_gradients_and_one_writes(tmp_path: P
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
     folder = tmp_path_factory.mktemp("world")
-    draw(folder, MINIATURE, groups=6, talks=2, seed=5, workers=1)
+    draw(folder, MINIATURE, groups=6, talks=60, seed=5, workers=1)
     return World(folder, MINIATURE)
 
 
@@ -247,18 +244,20 @@ def test_a_saved_module_replaces_its_own_shards_only_and_names_no_folder(tmp_pat
     assert not any("_name_or_path" in p.read_text() for p in (CHECKPOINTS / "miniature").rglob("config.json"))
 
 
-def test_v_at_the_last_step_is_the_picture_and_early_training_stays_near_it() -> None:
-    latents = torch.randn(512, 20, 4, 4, generator=torch.Generator().manual_seed(1))
-    loss = VLoss(MINIATURE, "cpu", latents)
+def test_v_tells_the_picture_and_more_timesteps_are_drawn_at_high_noise() -> None:
+    latents = torch.randn(512, 12, 4, 4, generator=torch.Generator().manual_seed(1))
+    loss = VLoss(MINIATURE, "cpu")
     assert loss.abar[-1] == 0  # zero terminal SNR: v = -x0 there
-    drawn = {done: loss.draw(latents, torch.Generator().manual_seed(2), done)[1].float().mean() for done in (0.0, 1.0)}
-    assert drawn[0.0] > 800 > drawn[1.0] > 500
+    noised, t, target = loss.draw(latents, torch.Generator().manual_seed(2))
+    assert 560 < t.float().mean() < 690  # 1000 / (1 + skew)
+    kept = loss.abar[t].view(-1, 1, 1, 1)
+    torch.testing.assert_close(kept.sqrt() * noised - (1 - kept).sqrt() * target, latents, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("hidden", (0, 64))
 def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                            hidden: int) -> None:
-    monkeypatch.setattr(bridge, "FITTED", (1, 1))
+    monkeypatch.setattr(bridge, "FITTED", 1)
     monkeypatch.setattr(bridge, "FITTING", 100)
     config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
     task = bridge.BridgeTask(config, DrawnTalks(config, world, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=8)
@@ -277,85 +276,68 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path
     assert torch.allclose(again.token, task.bridge.token, atol=1e-2)
 
 
-def test_a_linear_reader_names_what_is_in_a_picture_and_patches_are_quiet(world: World) -> None:
-    patches = encode_patches(world, "cpu", load_vision(MINIATURE, CHECKPOINTS / MINIATURE.folder))
-    truth = amounts(torch.from_numpy(world["labels"][:len(patches)].copy()))
-    for row in world.groups[world.groups % 2 == 0]:  # the photo of a dialogue, by the dialogue's own words
-        assert set(truth[row * VIEWS].nonzero().flatten().tolist()) == {int(w) for w in world["words"][row, 0] if w >= 0}
-    reader = word_reader(world, patches)
-    assert (reader(patches[:, 0].float()) - truth).square().mean() < 0.5 * truth.var(0).mean()
-    assert reader(patches[:, 1:].float()).square().mean() < 0.05
+def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, tmp_path: Path) -> None:
+    rng, shipped = random.Random("5/talk/0/False"), CHECKPOINTS / "miniature"
+    alone = [6 + row for row in range(60) if talk_of(rng).photo is None]
+    assert without_photo(world).tolist() == alone == without_photo(world).tolist() and alone and len(world.groups) < SHARD
+    task = LanguageTask(MINIATURE, world, "cpu", shipped, batch_size=8)
+    batch = task.batch(np.random.default_rng(0))
+    assert len(batch["lines"]) == 7 and len(batch["alone_lines"]) == 1 and batch["alone_spoken"][:, -1].any()
+    first = float(task.loss(batch, torch.Generator())[0].detach())
+    Trainer(task, tmp_path / "state", tmp_path, Options(steps=4)).run()
+    assert float(task.loss(batch, torch.Generator())[0].detach()) < first
+    again = load_llama(tmp_path / "llama")[0]
+    assert torch.allclose(again.lm_head.weight, task.llama.lm_head.weight, atol=1e-2)
+    source = DrawnTalks(MINIATURE, world, "cpu", shipped)
+    after = bridge.BridgeTask(MINIATURE, source, "cpu", tmp_path, batch_size=4, warm=tmp_path / "bridge")
+    assert torch.allclose(after.bridge.V.weight, task.bridge.V.weight, atol=1e-2)
+    assert not any(p.requires_grad for p in after.llama.parameters())
+    warm = LanguageTask(MINIATURE, world, "cpu", shipped, batch_size=8, warm=tmp_path)
+    assert torch.allclose(warm.llama.lm_head.weight, again.lm_head.weight) and warm.llama.lm_head.weight.requires_grad
 
 
-@pytest.fixture(scope="module")
-def drawn_books(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("books")
-    drawings.draw_books(folder, SMALL, CHECKPOINTS / "miniature/base/vae", 64, seed=5, workers=1, shard=64)
-    return folder
+def test_a_decoder_goes_on_with_pairs_of_any_source_and_sources_are_left_out(world: World, tmp_path: Path) -> None:
+    shipped = CHECKPOINTS / MINIATURE.folder
+    source = DrawnPairs(MINIATURE, world, "cpu", shipped)
+    task, kept = FurtherTask(MINIATURE, world, source, "cpu", shipped, 400), {}
+    assert (task.base.batch_size, task.cafe.batch_size) == (100, 300)
+    for task.sources in (("E", "F"), ("E",), ("F",)):
+        kept[task.sources] = task.batch(np.random.default_rng(0))["cafe.keep"].mean(1).tolist()
+    assert {k: [0.85 < share < 0.95 for share in v] for k, v in kept.items()} == {("E", "F"): [True, True], ("E",): [True, False], ("F",): [False, True]}
+    assert kept[("E",)][1] == kept[("F",)][0] == 0.0
+    with pytest.raises(ConfigError, match="sources"):
+        FurtherTask(MINIATURE, world, source, "cpu", shipped, 4, ())
+    task = FurtherTask(MINIATURE, world, source, "cpu", shipped, 4)
+    before = {k: t.clone() for k, t in task.base.unet.state_dict().items()}
+    Trainer(task, tmp_path / "state", tmp_path / "out", Options(steps=2, sheet=False)).run()
+    shutil.copytree(shipped / "base/vae", tmp_path / "out/base/vae")
+    after = load_cafe(MINIATURE, tmp_path / "out").unet.state_dict()
+    assert any(not torch.equal(after[k], t) for k, t in before.items()), "it is not the shipped one"
+    assert all((after[k] - t).abs().max() < 0.1 for k, t in before.items()), "it goes on from the shipped one"
 
 
-def test_drawings_for_books_are_of_average_build_and_the_same_with_and_without(drawn_books: Path) -> None:
-    (bare,), (dressed,) = (drawings.read_books(drawn_books, sort) for sort in drawings.SORTS)
-    each = 1 + len(ACCESSORIES)
-    assert len(bare.latents) == 64 and len(dressed.latents) == 6 * each and len(drawings.read_books(drawn_books, "bare", 0)) == 0
-    assert (bare.labels[:, LABELS.index("eyes") + 1:] == 0).all()
-    worn = dressed.labels[:, LABELS.index("eyes") + 1:].unflatten(0, (6, each)) > 0
-    assert not worn[:, 0].any() and (worn[:, 1:] == torch.eye(each - 1, dtype=torch.bool)).all()
-    rest = dressed.labels[:, :LABELS.index("eyes") + 1].unflatten(0, (6, each))
-    assert (rest == rest[:, :1]).all()
-    scene = drawings.bare(5, 3)
-    assert scene == drawings.bare(5, 3) and (scene.individual.width, scene.individual.part, scene.scale) == (1.0, 1.0, 0.65)
-    assert not any(individual_held_out(drawings.bare(5, i).individual) for i in range(64))
+def test_the_autoencoder_learns_and_its_latents_are_standardised(world: World, tmp_path: Path) -> None:
+    task = VaeTask(MINIATURE, world, "cpu", batch_size=4)
+    batch = task.batch(np.random.default_rng(0))
+    first = float(task.loss(batch, torch.Generator().manual_seed(0))[0].detach())
+    Trainer(task, tmp_path / "state", tmp_path / "vae", Options(steps=6)).run()
+    assert float(task.loss(batch, torch.Generator().manual_seed(0))[0].detach()) < first
+    vae = load_vae(tmp_path / "vae")
+    x = torch.from_numpy(world["images"][:18].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        latents = vae.encode(x).latent_dist.mean * vae.config.scaling_factor
+    assert latents.shape == (18, 12, 16, 16) and latents.mean((0, 2, 3)).abs().max() < 0.2 and abs(float(latents.std()) - 1) < 0.2
+    matrix, bias = load_preview(tmp_path / "vae")
+    small = torch.nn.functional.avg_pool2d(x, 8) / 2 + 0.5
+    error = (torch.einsum("bchw,cr->brhw", latents, matrix) + bias.view(-1, 1, 1) - small).square().mean()
+    assert error < 0.8 * small.var()
 
-
-def test_a_first_guess_learns_its_drawings_by_heart_and_is_loaded(world: World, drawn_books: Path, tmp_path: Path) -> None:
-    task = GuessTask(SMALL, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8, books=drawn_books)
-    Trainer(task, tmp_path / "state", tmp_path / "first_guess", Options(steps=60)).run()
-    again = load_guess(SMALL, tmp_path / "first_guess")
-    read = again.read(task.seen[:, None].float(), task.semantics.float())
-    assert (read["kind"].argmax(1) == task.names["kind"]).float().mean() > 0.8
-    for sort in drawings.SORTS:
-        (found,) = drawings.read_books(drawn_books, sort)
-        latents, told = found.latents.float(), books.shares(SMALL.decoder.guess, found)
-        drawn = again.draw(told)
-        assert (drawn - latents).square().mean() < 0.1 * (latents - latents.mean(0)).square().mean()
-        assert (task.guess.draw(told) - drawn).square().mean() < 4e-4 * latents.var()  # what 8 bits a page cost
-    names = {k: t.clone() for k, t in told.items()}
-    names["worn0"] = torch.eye(names["worn0"].shape[1])[:1].expand_as(names["worn0"])  # the hat comes off
-    moved = (again.draw(names) - drawn).square().mean((1, 2, 3))
-    assert (moved[told["worn0"][:, 0] == 0] > 1e-3).all() and (moved[told["worn0"][:, 0] == 1] < 1e-9).all()
-    further = GuessTask(SMALL, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=8, warm=tmp_path / "first_guess")
-    Trainer(further, tmp_path / "further", tmp_path / "kept", Options(steps=2)).run()
-    kept = load_guess(SMALL, tmp_path / "kept")
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(kept.pages, again.pages))
-    assert torch.allclose(kept.background, again.background, atol=1e-5)
-    assert not torch.equal(kept.subject.layers[0].weight, again.subject.layers[0].weight)
-
-
-def test_the_autoencoders_decoder_learns_from_latents_and_guesses_and_its_encoder_stays(world: World, drawn_books: Path, tmp_path: Path) -> None:
-    shutil.copytree(CHECKPOINTS / "miniature/base/vae", tmp_path / "vae")
-    task = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64, guess=CHECKPOINTS / "miniature/first_guess", books=drawn_books)
-    given = task.batch(np.random.default_rng(0))
-    alone = VaeTask(MINIATURE, world, "cpu", tmp_path / "vae", batch_size=64).batch(np.random.default_rng(0))
-    exact = encode_latents(world, "cpu", task.vae)
-    assert {k: v.shape for k, v in given.items()} == {k: v.shape for k, v in alone.items()}
-    whole = torch.cat([exact, task.guessed[0]])
-    crops = whole.unfold(2, 8, 1).unfold(3, 8, 1)[:, 0].flatten(1, 2)  # every crop of the first channel
-    of_world = sum(any(torch.equal(z[0], c) for c in crops[:len(exact)].flatten(0, 1)) for z in given["latents"][:16])
-    assert 3 < of_world < 13, "about half of a batch are latents of pictures, the others are guesses"
-    before = {k: t.clone() for k, t in task.vae.state_dict().items()}
-    Trainer(task, tmp_path / "state", tmp_path / "vae", Options(steps=1)).run()
-    after = load_vae(tmp_path / "vae").state_dict()
-    assert all(torch.allclose(after[k], t, atol=1e-3, rtol=1e-3) for k, t in before.items() if k.startswith(("encoder", "quant")))
-    assert not torch.equal(after["decoder.mid_block.resnets.0.conv1.weight"], before["decoder.mid_block.resnets.0.conv1.weight"])
-
-
-def test_where_a_pattern_lies_is_drawn_by_lot_again(world: World) -> None:
-    scenes = [s for g in range(6) for s in group(5, g).scenes]
-    assert [labels(s) for s in scenes] == world["labels"][:6 * VIEWS].tolist()
-    found = books.layouts(world)
-    assert found[:6 * VIEWS].tolist() == [s.individual.layout for s in scenes]
-    assert torch.equal(books.layouts(world), found)  # from the file
+    further = VaeTask(MINIATURE, world, "cpu", batch_size=4, init=tmp_path / "vae", decoder_only=True)
+    Trainer(further, tmp_path / "further", tmp_path / "kept", Options(steps=1, sheet=False)).run()
+    kept, before = load_vae(tmp_path / "kept").state_dict(), vae.state_dict()
+    assert all(torch.equal(kept[k], t) for k, t in before.items() if k.startswith(("encoder", "quant")))
+    assert not torch.equal(kept["decoder.mid_block.resnets.0.conv1.weight"], before["decoder.mid_block.resnets.0.conv1.weight"])
+    assert (tmp_path / "kept/preview.safetensors").exists()
 
 
 def test_what_is_worn_is_found_where_it_is(world: World) -> None:
@@ -385,16 +367,3 @@ def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(worl
     again = load_likeness(MINIATURE, tmp_path / "judge")
     a, b = again.individual(alike.features[batch["a"]].float()), again.individual(alike.features[batch["b"]].float())
     assert (a * b).sum(1).mean() > (a * b.roll(1, 0)).sum(1).mean() + 0.1
-
-
-def test_a_reader_of_words_learns_captions_and_which_colours_go_together(world: World, tmp_path: Path) -> None:
-    task = TextReaderTask(MINIATURE, world, "cpu", CHECKPOINTS / "miniature/base/text_encoder", batch_size=48)
-    red, pink = (tuple(COLOURS).index(c) for c in ("red", "pink"))
-    assert task.reader.pairs[red, red] == task.reader.pairs[red, pink] == NEVER
-    found = []
-    for steps in (1, 40):
-        Trainer(task, tmp_path / "state", tmp_path / "text_reader", Options(steps=steps)).run()
-        found.append(float(task.loss(task.batch(np.random.default_rng(1)), torch.Generator())[1]["kind"]))
-    assert found[1] < 0.75 * found[0]
-    again = load_text_reader(MINIATURE, tmp_path / "text_reader/text_reader")
-    assert torch.allclose(again.queries, task.reader.queries, atol=1e-3)

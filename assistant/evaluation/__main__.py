@@ -12,28 +12,29 @@ from ..errors import AssistantError
 def main() -> None:
     parser = argparse.ArgumentParser("python -m assistant.evaluation", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    sheet = commands.add_parser("sheet", help="draw answers to vague requests on held-out individuals, none chosen")
+    sheet = commands.add_parser("sheet", help="draw answers to vague requests on held-out individuals, or captions of one hero, or of two, none chosen")
+    sheet.add_argument("of", nargs="?", choices=("answers", "captions", "pairs"), default="answers", help="default: %(default)s")
     sheet.add_argument("--preset", default="miniature", help="default: %(default)s")
     sheet.add_argument("--count", type=int, default=128, help="seeds 0 to this less one (default: %(default)s)")
     sheet.add_argument("--columns", type=int, default=8, help="default: %(default)s")
-    sheet.add_argument("--steps", type=int, default=8, help="default: %(default)s")
-    sheet.add_argument("--out", type=Path, default=Path("checkpoints/sheet.webp"), help="default: %(default)s")
+    sheet.add_argument("--steps", type=int, help="default: the preset's")
+    sheet.add_argument("--out", type=Path, help="default: checkpoints/sheet.webp, captions.webp or pairs.webp")
     whole = commands.add_parser("miniature", help="measure every part, and answers, by the judge; write JSON and Markdown")
     for name, count, what in (("answers", 512, "requests answered"), ("base", 512, "captions drawn by the base model"),
                               ("renders", 512, "drawings for the judge and the autoencoder"), ("retrieval", 256, "to retrieve among")):
         whole.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default: %(default)s)")
-    whole.add_argument("--steps", type=int, default=8, help="default: %(default)s")
+    whole.add_argument("--steps", type=int, help="default: the preset's")
     whole.add_argument("--out", type=Path, default=Path("checkpoints/evaluation"), help="without suffix (default: %(default)s)")
     third = commands.add_parser("table3", help="CAFE's table 3: make the data, train on D1 to D4, measure; goes on where it stopped")
-    third.add_argument("--run", type=Path, default=Path("runs/table3"), help="folder of data, readers, logs (default: %(default)s)")
-    third.add_argument("--attempts", type=int, default=2048, help="targets made for D1, and for D3 (default: %(default)s)")
-    third.add_argument("--samples", type=int, default=25_600, help="pairs that each training sees (default: %(default)s)")
+    third.add_argument("--run", type=Path, default=Path("runs/table3"), help="folder of data, decoders, logs (default: %(default)s)")
+    third.add_argument("--attempts", type=int, default=1024, help="targets made for D1, and for D3 (default: %(default)s)")
+    third.add_argument("--samples", type=int, default=12_800, help="samples that each training sees (default: %(default)s)")
     third.add_argument("--seeds", type=int, default=2, help="trainings of each row (default: %(default)s)")
     third.add_argument("--cases", type=int, default=256, help="held-out instructions measured on (default: %(default)s)")
     third.add_argument("--judge", action="store_true", help="the judge stands for people, and measures")
     third.add_argument("--out", type=Path, default=Path("checkpoints/table3"), help="without suffix (default: %(default)s)")
     for name, what, steps in (("table4", "CAFE's table 4: eq. 2 with MSE and with cosine", 300),
-                              ("table6", "CAFE's table 6: a decoder that is given F only, E only, both", 400),
+                              ("table6", "CAFE's table 6: a decoder that goes on with F only, E only, both", 400),
                               ("surface", "what the two guidance strengths do to the shipped weights", 0)):
         table = commands.add_parser(name, help=f"{what}; goes on where it stopped")
         table.add_argument("--run", type=Path, default=Path("runs/tables"), help="folder of data and trainings (default: %(default)s)")
@@ -44,7 +45,7 @@ def main() -> None:
         table.add_argument("--out", type=Path, default=Path(f"checkpoints/{name}"), help="without suffix (default: %(default)s)")
     mixing = commands.add_parser("mixing", help="what alpha does (eq. 4), on held-out pairs of pictures")
     mixing.add_argument("--pairs", type=int, default=64, help="default: %(default)s")
-    mixing.add_argument("--steps", type=int, default=4, help="default: %(default)s")
+    mixing.add_argument("--steps", type=int, help="default: the preset's")
     mixing.add_argument("--out", type=Path, default=Path("checkpoints/mixing"), help="without suffix (default: %(default)s)")
     dci = commands.add_parser("dci", help="ICO and DCI: lambda, curves along fine-tuning, schemes, ablations, auxiliary nouns, windows, masks; "
                               "goes on where it stopped")
@@ -58,8 +59,7 @@ def main() -> None:
     infusion.add_argument("--run", type=Path, default=Path("runs/infusion"), help="folder of what was measured (default: %(default)s)")
     infusion.add_argument("--individuals", type=int, default=16, help="held-out individuals for Infusion (default: %(default)s)")
     infusion.add_argument("--compared", type=int, default=4, help="of them, for all methods, curves and W2 (default: %(default)s)")
-    infusion.add_argument("--full", action="store_true", help="steps up to 2000, not 200: about half an hour of one idle core "
-                          "in place of six minutes")
+    infusion.add_argument("--full", action="store_true", help="steps up to 2000, not 200")
     infusion.add_argument("--studied", type=int, default=4, help="individuals, and pairs, of the studies (default: %(default)s)")
     infusion.add_argument("--out", type=Path, default=Path("checkpoints/infusion"), help="without suffix (default: %(default)s)")
     args = parser.parse_args()
@@ -82,23 +82,33 @@ def main() -> None:
 
 def _sheet(args: argparse.Namespace) -> None:
     from ..pipeline import load
-    from .sheet import draw_sheet
+    from .cases import caption_of, scenes
+    from .sheet import draw_captions, draw_sheet
+    from .two_heroes import caption_of_pair, pairs
 
-    found = draw_sheet(load(args.preset), args.count, args.out, args.columns, args.steps)
+    assistant, out = load(args.preset), args.out or Path("checkpoints") / f"{'sheet' if args.of == 'answers' else args.of}.webp"
+    about = assistant.config.decoder
+    if args.of != "answers":
+        lines = [caption_of(views[0], k) for k, views in enumerate(scenes(args.count))] if args.of == "captions" else \
+            [caption_of_pair(scene, k) for k, scene in enumerate(pairs(args.count))]
+        draw_captions(assistant.base, lines, out, args.columns, args.steps or about.steps, about.guidance)
+        return
+    found = draw_sheet(assistant, args.count, out, args.columns, args.steps or about.steps)
     print(", ".join(f"{name} {value:.3f}" for name, value in found.items()))
 
 
 def _miniature(args: argparse.Namespace) -> None:
     from ..pipeline import load
-    from ..weights import CHECKPOINTS, load_base
+    from ..weights import CHECKPOINTS
     from .cases import load_witness
     from .miniature import evaluate, write
 
-    assistant, folder = load("miniature"), CHECKPOINTS / "miniature"
-    witness, base = load_witness(assistant.config, folder), load_base(assistant.config, folder, first_guess=assistant.decoder.first_guess)
+    assistant = load("miniature")
+    about, witness = assistant.config.decoder, load_witness(assistant.config, CHECKPOINTS / "miniature")
+    steps = args.steps or about.steps
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
-    found = evaluate(assistant, base, witness, counts, args.steps, lambda what: print(f"measuring: {what}", flush=True))
-    print(write(found, args.out, {"weights": assistant.weights, "steps": args.steps, "seeds": "from 0", **counts}))
+    found = evaluate(assistant, assistant.base, witness, counts, steps, lambda what: print(f"measuring: {what}", flush=True))
+    print(write(found, args.out, {"weights": assistant.weights, "steps": steps, "guidance": about.guidance, "seeds": "from 0", **counts}))
 
 
 def _mixing(args: argparse.Namespace) -> None:
@@ -109,7 +119,8 @@ def _mixing(args: argparse.Namespace) -> None:
 
     assistant = load("miniature")
     witness = load_witness(assistant.config, CHECKPOINTS / "miniature")
-    print(mixing.write(mixing.measure(assistant, witness, args.pairs, args.steps, lambda what: print(what, flush=True)), args.out))
+    steps = args.steps or assistant.config.decoder.steps
+    print(mixing.write(mixing.measure(assistant, witness, args.pairs, steps, lambda what: print(what, flush=True)), args.out))
 
 
 def _dci(args: argparse.Namespace) -> None:
@@ -137,7 +148,7 @@ def _table3(args: argparse.Namespace) -> None:
     assistant = load("miniature")
     folder = CHECKPOINTS / assistant.config.folder
     parts = Parts.load(assistant.config, folder)
-    run = Run(args.run, parts, Sizes(attempts=args.attempts, samples=args.samples), lambda what: print(what, flush=True))
+    run = Run(args.run, parts, Sizes(attempts=args.attempts, samples=args.samples, steps=assistant.config.decoder.steps), lambda what: print(what, flush=True))
     witness = load_witness(assistant.config, folder) if args.judge else None
     print(write(table3(run, assistant, witness or parts.eyes, args.cases, args.seeds, witness), args.out))
 
@@ -171,7 +182,8 @@ def _table(args: argparse.Namespace) -> None:
     if args.command != "surface":
         draw(data, assistant.config, args.groups, 0, TRAIN_SEED, os.cpu_count() or 1)
     world = World(data, assistant.config) if args.command != "surface" else None
-    bench = tables.Bench(assistant, load_witness(assistant.config, folder), folder, args.run, world, args.requests, args.seeds)
+    bench = tables.Bench(assistant, load_witness(assistant.config, folder), folder, args.run, world, args.requests, args.seeds,
+                         assistant.config.decoder.steps)
     found = tables.make(args.command, bench, args.train, lambda what: print(what, flush=True))
     print(tables.write(found, args.out))
 

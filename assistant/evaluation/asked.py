@@ -62,17 +62,14 @@ def with_true_semantics(asked: Asked, vision: Vision) -> Asked:
 
 
 @torch.no_grad()
-def draw(decoder: Diffusion, asked: Asked, keep_subject: float, follow_words: float, steps: int, noise: float) -> Tensor:
-    """Pictures (N, 3, H, W) in [0, 1], G(E(x), H(s)) at two strengths; a strength of 0 leaves its source out of the guess and
-    of the rows alike."""
+def draw(decoder: Diffusion, asked: Asked, keep_subject: float, follow_words: float, steps: int) -> Tensor:
+    """Pictures (N, 3, H, W) in [0, 1], G(E(x), H(s)) at two strengths; a strength of 0 leaves its source out."""
     out, e, f = [], keep_subject > 0, follow_words > 0
     for at in torch.arange(len(asked.numbers)).split(BATCH):
         patches, semantics = asked.patches[at], asked.semantics[at]
         seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
-        guess = decoder.first_guess(patches if e else None, semantics if f else None, keep_subject, follow_words) \
-            if decoder.first_guess is not None and (e or f) else None
         seeds = [asked.numbers[k] for k in at.tolist()]
-        done = decoder.sample(cafe_plan(keep_subject, follow_words, e, f), seam, seeds, steps, noise=noise, guess=guess)
+        done = decoder.sample(cafe_plan(keep_subject, follow_words, e, f), seam, seeds, steps)
         out.append(torch.from_numpy(decoder.decode(done.latents)).permute(0, 3, 1, 2).float() / 255)
     return torch.cat(out)
 

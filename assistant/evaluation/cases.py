@@ -83,6 +83,11 @@ class Witness:
         return out
 
     @torch.no_grad()
+    def where(self, x: Tensor) -> Tensor:
+        """(B, 3, 128, 128) in [0, 1] -> (B, 16, 16) in [0, 1]: where the judge finds the subject."""
+        return torch.cat([self.judge.subject(self.judge.grids(part)[0]).sigmoid()[:, 0] for part in x.split(BATCH)])
+
+    @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
         """(B, 3, 128, 128) in [0, 1] -> (B, 576)."""
         return torch.cat([self.judge.features(part) for part in x.split(BATCH)])
@@ -141,6 +146,16 @@ class Tally:
 
     def overall(self) -> dict:
         return share([hit for name, hits in self.hits.items() for hit in hits])
+
+
+def named_of(line: str, scene: Scene) -> dict:
+    """What a caption names, with the scene's values."""
+    named, truth = read(line), attributes(scene)
+    found = {name: truth[name] for name in named if name in truth}
+    if "accessories" in found:
+        worn = dict(named["accessories"])
+        found["accessories"] = tuple(a for a in truth["accessories"] if a[0] in worn)
+    return found
 
 
 def asked_of(words: str, target: Scene) -> dict:

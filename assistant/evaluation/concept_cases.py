@@ -21,8 +21,9 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import infusion_plan, text_plan
 from ..miniature.renderer import render
 from ..miniature.world import Individual, Scene, sample_individual, sample_scene
+from ..presets import MINIATURE
 
-PICTURES, GUIDANCE, STEPS = 4, 3.0, 1  # after a first guess one step draws what eight draw
+PICTURES, GUIDANCE, STEPS = 4, MINIATURE.decoder.guidance, MINIATURE.decoder.steps
 PROMPTS = {"place": ("{} on the beach", "{} in the forest", "{} in space"),
            "style": ("a pencil sketch of {}", "{} in pixel art", "a watercolour of {}"),
            "worn": ("{} wearing a red hat", "{} with a blue balloon", "{} wearing green sunglasses"),
@@ -66,13 +67,13 @@ def said(line: str, phrase: str) -> str:
 
 def draw_plain(model: Diffusion, lines: Sequence[str], seeds: Sequence[int], steps: int = STEPS) -> Tensor:
     """Latents (len(lines), C, h, w) of lines as the base model, or a baseline's copy of it, reads them."""
-    plan, seam = text_plan(GUIDANCE), Seam({TEXT: model.encode_text(list(lines)), EMPTY: model.encode_text([""])})
+    seam = Seam({TEXT: model.encode_text(list(lines)), EMPTY: model.encode_text([""])})
     with torch.no_grad():
-        return model.sample(plan, seam, seeds, steps, guess=model.guess_words(plan, seam, seeds)).latents
+        return model.sample(text_plan(GUIDANCE), seam, seeds, steps).latents
 
 
 def draw_concepts(base: Diffusion, lines: Sequence[str], nouns: Mapping[str, str], learned: Mapping[str, Mapping[str, Tensor]],
-                  seeds: Sequence[int]) -> Tensor:
+                  seeds: Sequence[int], steps: int = STEPS) -> Tensor:
     """The same with Infusion's two streams; lines hold <name>s.
 
     Args:
@@ -86,10 +87,9 @@ def draw_concepts(base: Diffusion, lines: Sequence[str], nouns: Mapping[str, str
         at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count
               for w in written]
         uses.append(Use(residuals, torch.cat([placed(positions, length) for positions in at])))
-    plan = infusion_plan(GUIDANCE)
     seam = Seam({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
     with torch.no_grad():
-        return base.sample(plan, seam, seeds, STEPS, guess=base.guess_words(plan, seam, seeds)).latents
+        return base.sample(infusion_plan(GUIDANCE), seam, seeds, steps).latents
 
 
 def pictures_of(base: Diffusion, latents: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Infusion beside its baselines: one concept each from a few pictures, the papers' metrics, the judge's, both of overfitting.
 
-Every method sees the same pictures, the same loss and the same steps. What was measured is kept, a file for each method and
+Every method sees the same pictures and the same steps. What was measured is kept, a file for each method and
 individual, so that a command that was stopped goes on; the tables are made of those files alone.
 """
 
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..concepts.learning import Learner, Recipe
@@ -89,7 +88,7 @@ class Protocol:
             storage = 2 * sum(r.numel() for r in learner.residuals.values())
         else:
             (kind,) = (b for b in BASELINES if b.name == method)
-            learner = kind(self.base, Shown(self.base, self.base.encode_image(shown), one.noun), one.noun)
+            learner = kind(self.base, Shown(self.base, self.base.encode_image(shown)), one.noun)
             storage = learner.storage()
         for stop in at:
             while learner.step_count < stop:

@@ -25,12 +25,10 @@ from ..concepts.shown import Shown
 from ..concepts.tuned import Tuned, load_tuned, save_tuned
 from ..config import AssistantConfig
 from ..control.dci import Sharpening
-from ..decoder.attention import cross_layers
 from ..decoder.diffusion import Diffusion
-from ..decoder.text_reader import LAYER as READER
 from .baselines import BASELINES, Baseline, DreamBoothLora
 from .cases import Witness
-from .concept_cases import draw_plain
+from .concept_cases import GUIDANCE, STEPS as DRAWN, draw_plain
 from .metrics import mean
 from .subjects import PROMPTS, Subject, scores, subject
 
@@ -38,7 +36,6 @@ MEASURES = ("subject", "prompt", "DINO-I", "CLIP-I", "CLIP-T")
 LAMBDAS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
 SNAPSHOTS = (25, 50, 100, 200, 300)
 STEPS = 300  # of fine-tuning, where a study does not go along them
-DRAWN = 4  # steps of a drawing: after a first guess more change nothing that the judge sees
 Say = Callable[[str], None]
 
 
@@ -62,8 +59,8 @@ class Row:
     noun: str = ""  # auxiliary; "": as it is proposed
     masks: bool = True
     bare: bool = False
-    last: str = ""  # "unet", "names": only the last layer of the UNet's, or only the reader of names
-    paper: bool = False  # the authors' constants in a first guess too
+    last: bool = False  # only the last cross-attention layer is merged
+    sharpening: Sharpening = Sharpening()  # eq. 4's constants
     baseline: str = ""  # by name: another method, learned for as many steps, in place of ICO
 
 
@@ -114,7 +111,7 @@ class Lab:
         """Subject `number`, learned by another method; the last one goes on where it stands."""
         if self._last is None or self._last[0] != (number, name) or self._last[1].step_count > steps:
             who, kind = self.who(number), {b.name: b for b in BASELINES}[name]
-            self._last = (number, name), kind(self.base, Shown(self.base, self.base.encode_image(who.photos), who.one.kind), who.one.kind)
+            self._last = (number, name), kind(self.base, Shown(self.base, self.base.encode_image(who.photos)), who.one.kind)
         method = self._last[1]
         while method.step_count < steps:
             method.step()
@@ -146,9 +143,9 @@ class Lab:
             return draw_plain(method.model, [p.replace("<one>", method.phrase) for p in prompts], seeds, DRAWN)
         concept = self.concept(number, row.learned)
         several = [branches(self.base, concept, p, None if row.strength is None else self.noun(who, p, row), row.bare) for p in prompts]
-        layers = {"": None, "unet": list(cross_layers(self.base.unet))[-1:], "names": (READER,)}[row.last]
-        return together(several).draw(seeds, row.strength if row.strength is not None else 0.0, row.window, steps=DRAWN, layers=layers,
-                                      masks=row.masks, sharpening=Sharpening() if row.paper else None).latents
+        layers = list(self.base.cross_layers())[-1:] if row.last else None
+        return together(several).draw(seeds, row.strength if row.strength is not None else 0.0, row.window, GUIDANCE, DRAWN, layers=layers,
+                                      masks=row.masks, sharpening=row.sharpening).latents
 
     def measure(self, rows: Sequence[Row]) -> list[dict]:
         """Every row's means over subjects and prompts, with 95 % intervals; and of rows after the first, of the differences to it, picture
@@ -200,9 +197,9 @@ def schemes() -> list[Row]:
 
 
 def ablations() -> list[Row]:
-    """Figure 10: without masks, without entire prompts, last layer only; and the authors' constants in the layer of names."""
+    """Figure 10: without masks, without entire prompts, last layer only; and other gains in eq. 4."""
     return [raw(), Row("DCI"), Row("without masks: half of each branch", masks=False), Row("without entire prompts", bare=True),
-            Row("last layer only: the reader of names", last="names"), Row("last layer only: the UNet's", last="unet"), Row("the authors' constants everywhere", paper=True)]
+            Row("last layer only", last=True), *(Row(f"gain {g:g}", sharpening=Sharpening(gain=g)) for g in (30.0, 100.0, 2000.0))]
 
 
 def nouns() -> list[Row]:
@@ -211,7 +208,7 @@ def nouns() -> list[Row]:
 
 
 def windows() -> list[Row]:
-    """How long the auxiliary branch lives. Where there is a first guess, any window holds it."""
+    """How long the auxiliary branch lives."""
     return [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.05, 0.15, 0.3, 0.6, 1.0))]
 
 

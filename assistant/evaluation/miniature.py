@@ -21,14 +21,14 @@ from ..decoder.rows import text_plan
 from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
-from ..miniature.world import ACCESSORIES
+from ..miniature.world import ACCESSORIES, Scene
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
-from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, scenes
+from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, named_of, scenes
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
 
-STEPS, GUIDANCE = 8, 3.0  # of the base model
+ASKED = ("kind", "colour", "context", "style", "accessory", "pattern", "light", "pose")  # columns of the tables
 
 
 def judge_itself(witness: Witness, count: int, size: int) -> dict:
@@ -72,22 +72,22 @@ def encoders(assistant: Assistant, tokenizer: Callable, count: int, size: int) -
     return {"F: its caption": share(found(images @ texts.T)), "E: the same individual": share(found(a @ b.T)), "of": count}
 
 
-def base_model(base: Diffusion, witness: Witness, count: int, size: int) -> tuple[dict, Tensor]:
-    """Text to image from held-out captions; the pictures' features beside, for their distance from drawings."""
-    tally, features = Tally(), []
-    shown = [views[0] for views in scenes(count)]
+def base_model(base: Diffusion, witness: Witness, shown: list[Scene], size: int, steps: int, guidance: float) -> tuple[dict, Tensor]:
+    """Text to image from the captions of scenes, seeds 0 to their number less one: whether what the captions name is found in the pictures,
+    and in the drawings themselves; the pictures' features beside, for their distance from drawings."""
+    tally, ideal, features, count = Tally(), Tally(), [], len(shown)
     for start in range(0, count, BATCH // 2):
         part = shown[start:start + BATCH // 2]
         lines = [caption_of(scene, start + k) for k, scene in enumerate(part)]
         seam = Seam({TEXT: base.encode_text(lines), EMPTY: base.encode_text([""])})
-        plan, seeds = text_plan(GUIDANCE), range(start, start + len(part))
-        done = base.sample(plan, seam, seeds, STEPS, guess=base.guess_words(plan, seam, seeds))
+        done = base.sample(text_plan(guidance), seam, range(start, start + len(part)), steps)
         x = torch.from_numpy(base.decode(done.latents)).permute(0, 3, 1, 2).float() / 255
-        for line, scene, said in zip(lines, part, witness.names(x)):
-            truth, named = attributes(scene), read(line)
-            tally.add(said, {k: truth[k] for k in named if k in truth})
+        drawings = witness.names(pixels([render(scene, size).image for scene in part]))
+        for line, scene, said, best in zip(lines, part, witness.names(x), drawings):
+            for one, there in ((tally, said), (ideal, best)):
+                one.add(there, named_of(line, scene))
         features.append(witness.features(x))
-    return tally.shares(), torch.cat(features)
+    return {**tally.shares(), "drawings": ideal.shares()}, torch.cat(features)
 
 
 def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen: Callable[[int], None]) -> tuple[dict, Tensor]:
@@ -159,6 +159,7 @@ def evaluate(assistant: Assistant, base: Diffusion, witness: Witness, counts: di
 
     Args:
         counts: "renders", "answers", "base", "retrieval".
+        steps: of denoising, for captions and answers.
         say: told what is being measured.
     """
     size, out = assistant.config.decoder.image_size, {}
@@ -171,7 +172,8 @@ def evaluate(assistant: Assistant, base: Diffusion, witness: Witness, counts: di
     say("M")
     out["perplexity of replies"] = perplexity(assistant, counts["retrieval"], size)
     say("text to image")
-    out["base"], drawn = base_model(base, witness, counts["base"], size)
+    shown = [views[0] for views in scenes(counts["base"])]
+    out["base"], drawn = base_model(base, witness, shown, size, steps, assistant.config.decoder.guidance)
     real = references(witness, counts["base"], size, counts["renders"])
     out["base"]["frechet"] = {"value": frechet(drawn, real), "count": counts["base"],
                               "drawings among themselves": frechet(references(witness, counts["base"], size), real)}
@@ -182,11 +184,26 @@ def evaluate(assistant: Assistant, base: Diffusion, witness: Witness, counts: di
     return out
 
 
+def tables(found_: dict, about: dict) -> list[str]:
+    """What was asked for and is there, by the judge: of captions, beside the drawings themselves, and of a photo with a request."""
+    base, answered = found_["base"], found_["answers"]
+    how = f"{about['steps']} steps, guidance {about['guidance']:g}" if "guidance" in about else f"{about['steps']} steps"
+    rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"],
+            "a photo and a request drawn": answered["picture against the request"] | answered["picture against the photo"],
+            "the reply's words and the picture": answered["picture against the reply"]}
+
+    def cell(of: dict | None) -> str:
+        return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f}; {of['count']})" if of and of["count"] else ""
+
+    return ["| | " + " | ".join((*ASKED, "all")) + " |", "|---" * (len(ASKED) + 2) + "|",
+            *(f"| {name} | " + " | ".join(cell(row.get(k)) for k in (*ASKED, "all")) + " |" for name, row in rows.items())]
+
+
 def write(found_: dict, out: Path, about: dict) -> str:
-    """`out`.json and `out`.md; returns the Markdown."""
+    """`out`.json and `out`.md, two tables of what matters before all measures; returns the Markdown."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps({**about, **found_}, indent=1) + "\n", encoding="utf-8")
-    lines = ["| measure | | value | 95 % | of |", "|---|---|---|---|---|"]
+    lines = [*tables(found_, about), "", "| measure | | value | 95 % | of |", "|---|---|---|---|---|"]
 
     def rows(name: str, values: dict) -> None:
         if "value" in values:

@@ -4,7 +4,6 @@ Fisher divergence, eq. 4), and how far its pictures of the class have (2-Wassers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +24,7 @@ ROW = (Row(CONDITIONAL, TEXT),)
 
 @dataclass(frozen=True)
 class Others:
-    """Pictures that nobody customized: their captions, latents (N, C, h, w), timesteps (N,) of the UNet's share, and noise."""
+    """Pictures that nobody customized: their captions, latents (N, C, h, w), timesteps (N,), and noise."""
 
     lines: tuple[str, ...]
     latents: Tensor
@@ -38,27 +37,15 @@ def others(base: Diffusion, count: int, size: int) -> Others:
     shown = [views[0] for views in scenes(count)]
     latents = base.encode_image((pixels([render(s, size).image for s in shown]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
     g = torch.Generator().manual_seed(0)
-    last = len(make_scheduler("ddim", base.scheduler_config).alphas_cumprod)
-    left = max(1, round(base.guess_left * last)) if base.text_reader is not None else last
-    t = torch.randint(left, (count,), generator=g)
+    t = torch.randint(len(make_scheduler("ddim", base.scheduler_config).alphas_cumprod), (count,), generator=g)
     return Others(tuple(caption_of(s, k) for k, s in enumerate(shown)), latents, t, torch.randn(latents.shape, generator=g))
 
 
 @torch.no_grad()
 def divergence(base: Diffusion, custom: Diffusion, on: Others) -> float:
-    """Eq. 4, 1/2 E ||eps_base - eps_custom||^2 over all timesteps alike.
-
-    Where the guess predicts, x0 does not depend on t, and two noise predictions differ by sqrt(abar / (1 - abar)) times what two
-    guesses do: that mean over timesteps is taken in closed form. The UNet's share is sampled.
-    """
-    abar = make_scheduler("ddim", base.scheduler_config).alphas_cumprod.double()
-    guessed = base.text_reader is not None
-    left = max(1, round(base.guess_left * len(abar))) if guessed else len(abar)
-    found = left / len(abar) * fisher(*(noise_predictions(m, on, abar) for m in (base, custom)))
-    if guessed:
-        odds = abar[left:] / (1 - abar[left:])
-        found += float(odds.sum()) / len(abar) * fisher(*(expected_guess(m, on.lines) for m in (base, custom)))
-    return found
+    """Eq. 4, 1/2 E ||eps_base - eps_custom||^2 over all timesteps alike."""
+    abar = make_scheduler("ddim", base.scheduler_config).alphas_cumprod
+    return fisher(*(noise_predictions(m, on, abar) for m in (base, custom)))
 
 
 def noise_predictions(model: Diffusion, on: Others, abar: Tensor) -> Tensor:
@@ -71,8 +58,3 @@ def noise_predictions(model: Diffusion, on: Others, abar: Tensor) -> Tensor:
     kind = model.scheduler_config.get("prediction_type", "epsilon")
     return out if kind == "epsilon" else signal * out + spread * noised if kind == "v_prediction" else (noised - signal * out) / spread
 
-
-def expected_guess(model: Diffusion, lines: Sequence[str]) -> Tensor:
-    """What a guess of the words shows with every name as likely as they make it, (N, C, h, w)."""
-    said = model.text_reader(Seam({TEXT: model.encode_text(list(lines))}).begin(ROW, len(lines)))
-    return model.first_guess.draw({k: t.softmax(1) for k, t in said.items()}, least=1e-3).float()

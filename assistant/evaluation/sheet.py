@@ -1,4 +1,5 @@
-"""A sheet of answers to vague requests on held-out individuals: photo, result, request and reply, seeds in order, none chosen."""
+"""Sheets of what is drawn, seeds in order, none chosen: answers to vague requests on held-out individuals (photo, result, request and
+reply), and captions with what the base model draws of them."""
 
 from __future__ import annotations
 
@@ -7,22 +8,29 @@ import io
 import json
 import random
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..conditioning import EMPTY, TEXT
+from ..decoder.attention import Seam
+from ..decoder.diffusion import Diffusion
+from ..decoder.rows import text_plan
 from ..messages import Photo, Reply, Request, Settings
 from ..miniature.reading import attributes, read_reply
 from ..miniature.renderer import render
 from ..miniature.world import Scene, sample_individual, sample_scene
 from ..pipeline import Assistant
+from .cases import BATCH
 
 WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
           "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
 
 
 INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
+CAPTION_LINES = 4
 PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 
@@ -46,6 +54,24 @@ def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int
     *_, reply = assistant.respond(Request(words, photo, settings=Settings(seed=seed, steps=steps, preview_every=0)), threading.Event())
     assert isinstance(reply, Reply)
     return reply
+
+
+def draw_captions(base: Diffusion, lines: Sequence[str], out: Path, columns: int = 8, steps: int = 20, guidance: float = 3.0) -> None:
+    """Write `out`: what the base model draws of each caption, in order, none chosen, with the caption below. Seeds are their numbers."""
+    size = base.unet.config.sample_size * base.factor
+    height, rows = size + CAPTION_LINES * LEADING + INNER, -(-len(lines) // columns)
+    sheet = Image.new("RGB", (columns * (size + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
+    for start in range(0, len(lines), BATCH):
+        part = range(start, min(len(lines), start + BATCH))
+        seam = Seam({TEXT: base.encode_text([lines[k] for k in part]), EMPTY: base.encode_text([""])})
+        for k, picture in zip(part, base.decode(base.sample(text_plan(guidance), seam, part, steps).latents)):
+            x, y = OUTER + k % columns * (size + OUTER), OUTER + k // columns * (height + OUTER)
+            sheet.paste(Image.fromarray(picture), (x, y))
+            for i, line in enumerate(wrapped(lines[k], font, size, CAPTION_LINES)):
+                pen.text((x, y + size + INNER + i * LEADING), line, PALE, font)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, quality=QUALITY, method=6)
 
 
 def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, steps: int = 20) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """CAFE's table 3: the same decoder trained on D1 (filtered automatically), D2 (by people), D3 (SID's own) and D4 = D1 + D3.
 
-All start from the same random readers and see as many pairs. "People" are the drawn world's ground truth: what the method took the
+All go on from the weights that ship and see as many samples. "People" are the drawn world's ground truth: what the method took the
 photo's subject for, and, where there is a judge, what it sees in the target. Measured on individuals that were never trained on,
-with instructions that M reads (H(s)), by any `Eyes`; only G's readers differ between rows, E, F, M and the books are the same.
+with instructions that M reads (H(s)), by any `Eyes`; only the decoder differs between rows, E, F and M are the same.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
 from ..mllm.language import Spoken
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
-from ..training.pairs import Pairs, fresh_readers, load_readers, save_readers
 from ..training.quadruplets import build, filters, methods
 from ..training.quadruplets.shards import Quadruplet, Reader, replace_whole
 from ..training.quadruplets.wishes import Wanted, drawn_wish
 from ..training.sid import Run
+from ..weights import load_cafe
 from .cases import SUBJECT, Witness
 from .metrics import mean, share
 
@@ -89,28 +89,21 @@ def people(witness: Witness | None) -> Callable[[Quadruplet], bool]:
 
 
 @torch.no_grad()
-def measure(run: Run, asked: Asked, eyes: filters.Eyes, readers: Path, witness: Witness | None = None) -> dict[str, list[Any]]:
-    """Answers by the G in `readers`: of each case DINO-I, CLIP-T, and what G's readers (and the judge) name rightly."""
-    parts, guess = run.parts, run.parts.decoder.first_guess
-    load_readers(guess, readers)
+def measure(run: Run, asked: Asked, eyes: filters.Eyes, weights: Path, witness: Witness | None = None) -> dict[str, list[Any]]:
+    """Answers by the decoder in `weights`: of each case DINO-I, CLIP-T, and what the judge finds rightly."""
+    decoder = load_cafe(run.parts.config, weights)
     out: dict[str, list[Any]] = {"dino": [], "clip": []}
     for start in range(0, len(asked.wishes), BATCH):
         wishes, patches, semantics = (x[start:start + BATCH] for x in (asked.wishes, asked.patches, asked.semantics))
-        made = methods.draw(parts.decoder, patches, semantics, [w.seed for w in wishes], parts.config.decoder.noise, 1)
+        made = methods.draw(decoder, patches, semantics, [w.seed for w in wishes], run.sizes.steps)
         for found in filters.scores(eyes, [w.photo for w in wishes], made, [w.line for w in wishes]):
             out["dino"].append(found["dino"]), out["clip"].append(found["clip"])
-        said = {k: t.argmax(1).tolist() for k, t in guess.scene(semantics).items()}
-        named = [{**seen, **{k: values[said[k][i]] for k, values in STAGE.items()}}
-                 for i, seen in enumerate(methods.names_seen(guess.subject, patches[:, 0]))]
-        judged = witness.names(pixels(made)) if witness else [None] * len(made)
-        for wish, name, there in zip(wishes, named, judged):
+        for wish, there in zip(wishes, witness.names(pixels(made)) if witness else ()):
             wanted = {**{k: wish.who[k] for k in SUBJECT}, **{k: wish.asked[k] for k in STAGE}}
             if wish.who["pattern"] == "plain":
                 del wanted["second"]
             for k, v in wanted.items():
-                out.setdefault(f"read {k}", []).append(name[k] == v)
-                if there:
-                    out.setdefault(f"judged {k}", []).append(there[k] == v)
+                out.setdefault(k, []).append(there[k] == v)
     return out
 
 
@@ -125,31 +118,24 @@ def table3(run: Run, assistant: Assistant, eyes: filters.Eyes, cases: int, seeds
         replace_whole(chosen, json.dumps(sorted(keys)).encode())
         run.log("d2", started, kept=len(keys))
     human = set(json.loads(chosen.read_text()))
-    data = {"D1": run.pairs(d1), "D2": run.pairs(d1, only=human.__contains__, name="d2")}
-    starts = [place / f"start-{seed}" for seed in range(seeds)]
-    for seed, start in enumerate(starts):
-        if not (start / "readers.safetensors").exists():
-            fresh_readers(run.parts.decoder.first_guess, data["D1"], seed)
-            save_readers(run.parts.decoder.first_guess, start)
-    first = run.train("D1-0", data["D1"], starts[0], 0, sizes.samples)
-    d3 = run.more_data(1, first)
+    data, start = {"D1": run.pairs(d1), "D2": run.pairs(d1, only=human.__contains__)}, run.parts.folder
+    d3 = run.more_data(1, run.train("D1-0", data["D1"], start, 0, sizes.samples))
     run.plot([d1, d3])
-    data["D3"] = run.pairs(d3)
-    data["D4"] = Pairs.joined([data["D1"], data["D3"]])
+    data |= {"D3": run.pairs(d3), "D4": run.pairs(d1, d3)}
 
     asked = ask(assistant, cases, place / "asked.safetensors")
-    found: dict[str, list[dict]] = {"start": [measure(run, asked, eyes, start, witness) for start in starts[:1]]}
+    found: dict[str, list[dict]] = {"start": [measure(run, asked, eyes, start, witness)]}
     for row in ROWS:
-        trained = [run.train(f"{row}-{seed}", data[row], start, seed, sizes.samples) for seed, start in enumerate(starts)]
-        found[row] = [measure(run, asked, eyes, readers, witness) for readers in trained]
+        trained = [run.train(f"{row}-{seed}", data[row], start, seed, sizes.samples) for seed in range(seeds)]
+        found[row] = [measure(run, asked, eyes, weights, witness) for weights in trained]
     costs = {"D1": build.cost(d1), "D3": build.cost(d3)}
     first_only, both = costs["D1"]["seconds"] / 60, sum(c["seconds"] for c in costs.values()) / 60
-    minutes = {"D1": first_only, "D2": first_only, "D3": both, "D4": both}  # D3 is made by a G that was trained on D1
+    minutes = {"D1": first_only, "D2": first_only, "D3": both, "D4": both}  # D3 is made by a decoder that was trained on D1
     rows = {row: _summary(found[row], found["D1"]) for row in found}
     for row in ROWS:
         rows[row] |= {"samples": len(data[row]), "minutes of data": round(minutes[row], 1)}
     return {"rows": rows, "attempts": {k: c["attempts"] for k, c in costs.items()}, "thresholds": run.calibration()["thresholds"],
-            "pairs seen": sizes.samples // sizes.batch * sizes.batch, "seeds": seeds, "cases": len(asked.wishes), "asked": cases,
+            "samples seen": sizes.samples // sizes.batch * sizes.batch, "steps": sizes.steps, "seeds": seeds, "cases": len(asked.wishes), "asked": cases,
             "people": "ground truth of what the method saw" + (", and the judge" if witness else ""), "weights": run.parts.weights}
 
 
@@ -168,8 +154,7 @@ def _summary(found: Sequence[dict[str, list]], first: Sequence[dict[str, list]])
 
 def write(found: dict[str, Any], out: Path) -> str:
     """`out`.json and `out`.md; returns the Markdown."""
-    names = [k for k in ("read kind", "read colour", "read pattern", "read context", "read style", "judged kind", "judged colour", "judged pattern",
-                         "judged context", "judged style") if k in found["rows"]["D1"]]
+    names = [k for k in ("kind", "colour", "pattern", "context", "style") if k in found["rows"]["D1"]]
     lines = ["| data | samples | minutes | DINO-I | CLIP-T | DINO-I less D1 | CLIP-T less D1 | " + " | ".join(names) + " |",
              "|---" * (7 + len(names)) + "|"]
     for row, values in found["rows"].items():
@@ -177,9 +162,9 @@ def write(found: dict[str, Any], out: Path) -> str:
             return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})"
 
         less = [interval(values[k]["less D1"]) if row != "D1" else "" for k in ("dino", "clip")]
-        lines.append(f"| {row}: {ABOUT.get(row, 'random readers')} | {values.get('samples', '')} | {values.get('minutes of data', '')} | "
+        lines.append(f"| {row}: {ABOUT.get(row, 'the weights that ship')} | {values.get('samples', '')} | {values.get('minutes of data', '')} | "
                      + " | ".join([interval(values["dino"]), interval(values["clip"]), *less, *(interval(values[k]) for k in names)]) + " |")
-    lines += ["", f"{found['cases']} held-out cases, {found['seeds']} trainings of each row, each of {found['pairs seen']} pairs; 95 % intervals; "
+    lines += ["", f"{found['cases']} held-out cases, {found['seeds']} trainings of each row, each of {found['samples seen']} samples; {found['steps']} steps; 95 % intervals; "
               f"minutes of data on one core. People: {found['people']}."]
     text = "\n".join(lines) + "\n"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,42 +1,37 @@
 """The paper's tables in miniature: 4 (MSE against cosine), 6 (F only, E only, both), and the guidance surface.
 
-Every variant of a table starts from the same weights, sees as many samples, and answers the same held-out requests. What was
+Every variant of a table goes on from the weights that ship, sees as many samples, and answers the same held-out requests. What was
 trained is kept in the table's folder, so that a command that was stopped goes on.
 """
 
 from __future__ import annotations
 
-import copy
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..decoder.diffusion import Diffusion
 from ..mllm.language import Bridge, LanguageModel
-from ..mllm.vision import Vision
 from ..pipeline import Assistant
 from ..training.bridge import BridgeTask
 from ..training.data import World
-from ..training.diffusion import encode_latents, encode_patches, encode_semantics
-from ..training.examples import DrawnTalks
+from ..training.examples import DrawnPairs, DrawnTalks
+from ..training.further import FurtherTask
 from ..training.loop import Options, Trainer
 from ..training.numbers import BridgeNumbers
-from ..training.pairs import Pairs, PairTask, fresh_readers, load_readers
-from ..weights import load_tensors
+from ..weights import load_cafe, load_tensors
 from .asked import Asked, ask, draw, score
 from .cases import Witness
 
 STRENGTH = 2.0  # of a source that is given, as the page has it
-STEPS = 4  # of denoising: what is compared lies in the first guess
-BATCHES = {"table4": 32, "table6": 256}
-PAIRS = 20_000  # of table 6
+BATCHES = {"table4": 32, "table6": 64}
 GRID = (0.0, 0.5, 1.0, 2.0, 4.0)  # strengths of the surface
 Say = Callable[[str], None]
 
@@ -48,7 +43,7 @@ class Bench:
     Args:
         weights: folder of the weights that variants start from.
         run: folder of the table's states; `world`: the drawn set that variants learn from.
-        requests: held-out requests that each variant answers. `seeds`: runs of each variant.
+        requests: held-out requests that each variant answers, in `steps` of denoising. `seeds`: runs of each variant.
     """
 
     assistant: Assistant
@@ -58,6 +53,7 @@ class Bench:
     world: World | None
     requests: int = 256
     seeds: int = 2
+    steps: int = 20
 
     @property
     def config(self) -> AssistantConfig:
@@ -68,18 +64,21 @@ class Bench:
         return ask(a.vision, language or a.language, a.config.picture_tokens, self.requests, a.config.decoder.image_size)
 
     def drawn(self, decoder: Diffusion, asked: Asked, keep_subject: float, follow_words: float) -> Tensor:
-        return draw(decoder, asked, keep_subject, follow_words, STEPS, self.config.decoder.noise)
+        return draw(decoder, asked, keep_subject, follow_words, self.steps)
 
 
 def table4(bench: Bench, steps: int, say: Say) -> dict:
-    """H, V and the token trained from the same start by eq. 2 with MSE, and with negative cosine in its place."""
+    """V, H and the token trained by eq. 2 with MSE, and with negative cosine in its place: from V and the token that ship and a fresh H."""
     rows = {}
     for objective in ("mse", "cosine"):
         for seed in range(bench.seeds):
             place = bench.run / f"table4/{objective}-{seed}"
             torch.manual_seed(seed)  # only the fresh layers' initial weights
             task = BridgeTask(bench.config, DrawnTalks(bench.config, bench.world, "cpu", bench.weights), "cpu", bench.weights, BATCHES["table4"], objective,
-                              replace(BridgeNumbers(), fitted=False))
+                              replace(BridgeNumbers(), fitted=False), warm=bench.weights / "bridge")
+            for layer in task.bridge.H.modules():
+                if isinstance(layer, nn.Linear):
+                    layer.reset_parameters()
             if not (place / "out/bridge.safetensors").exists():
                 Trainer(task, place / "state", place / "out", Options(steps=steps, seed=seed)).run()
             bridge = Bridge(bench.config.language, bench.config.vision.patch_width)
@@ -93,17 +92,17 @@ def table4(bench: Bench, steps: int, say: Say) -> dict:
 
 
 def table6(bench: Bench, steps: int, say: Say) -> dict:
-    """G's readers trained from the same start by eq. 3 with F only, E only, and both, and drawn from what each was given."""
-    pairs, asked, rows = _pairs(bench.world, bench.assistant.vision, bench.assistant.decoder), bench.asked(), {}
+    """The decoder gone on with by eq. 3 with F only, E only, and both, and drawn from what each was given."""
+    source, asked, rows = DrawnPairs(bench.config, bench.world, "cpu", bench.weights), bench.asked(), {}
     for name, sources in (("F only", ("F",)), ("E only", ("E",)), ("both", ("E", "F"))):
         for seed in range(bench.seeds):
-            place, guess = bench.run / f"table6/{''.join(sources)}-{seed}", copy.deepcopy(bench.assistant.decoder.first_guess)
-            fresh_readers(guess, pairs, seed)
-            if not (place / "out/readers.safetensors").exists():
-                Trainer(PairTask(guess, pairs, batch_size=BATCHES["table6"], sources=sources), place / "state", place / "out", Options(steps=steps, seed=seed)).run()
-            load_readers(guess, place / "out")
-            decoder = copy.copy(bench.assistant.decoder)
-            decoder.first_guess = guess.eval().requires_grad_(False)
+            place = bench.run / f"table6/{''.join(sources)}-{seed}"
+            if not (place / "out/base/vae").exists():
+                torch.manual_seed(seed)  # only the initial weights of what is thrown away afterwards
+                task = FurtherTask(bench.config, bench.world, source, "cpu", bench.weights, BATCHES["table6"], sources)
+                Trainer(task, place / "state", place / "out", Options(steps=steps, seed=seed, sheet=False)).run()
+                shutil.copytree(bench.weights / "base/vae", place / "out/base/vae")
+            decoder = load_cafe(bench.config, place / "out")
             drawn = bench.drawn(decoder, asked, STRENGTH * ("E" in sources), STRENGTH * ("F" in sources))
             rows[f"{name}, seed {seed}"] = score(bench.witness, asked, drawn)
             say(f"table 6: {name}, seed {seed}")
@@ -121,14 +120,6 @@ def surface(bench: Bench, say: Say) -> dict:
     return {"rows": rows}
 
 
-def _pairs(world: World, vision: Vision, decoder: Diffusion) -> Pairs:
-    """PAIRS pairs of a drawn set, two pictures of one individual each."""
-    photo, target = (torch.from_numpy(at) for at in world.pairs(np.random.default_rng(6), PAIRS))
-    latents, semantics = encode_latents(world, "cpu", decoder.vae), encode_semantics(world, "cpu", vision)
-    masks = torch.from_numpy(world["masks"][: len(latents)].copy())
-    return Pairs(encode_patches(world, "cpu", vision)[photo, 0].float(), semantics[target].float(), latents[target], masks[target])
-
-
 COLUMNS = ("DINO-I", "CLIP-I", "CLIP-T", "kind", "colour", "pattern", "context", "style", "accessory")
 
 
@@ -136,7 +127,7 @@ def make(name: str, bench: Bench, steps: int, say: Say) -> dict:
     """The table of that name, with what it cost."""
     started = time.monotonic()
     found = {"table4": lambda: table4(bench, steps, say), "table6": lambda: table6(bench, steps, say), "surface": lambda: surface(bench, say)}[name]()
-    return {"table": name, "weights": bench.assistant.weights, "requests": bench.requests, **found,
+    return {"table": name, "weights": bench.assistant.weights, "requests": bench.requests, "steps": bench.steps, **found,
             "minutes": round((time.monotonic() - started) / 60, 1), "threads": torch.get_num_threads()}
 
 
@@ -147,7 +138,7 @@ def write(found: dict, out: Path, columns: tuple[str, ...] = COLUMNS) -> str:
         cells = [f"{row[c]['value']:.3f} ± {(row[c]['high'] - row[c]['low']) / 2:.3f}" if c in row else "" for c in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     samples = f"{found['samples each']:,} samples each; " if "samples each" in found else ""
-    lines += ["", f"{found['requests']} held-out requests; {samples}{found['minutes']} minutes on {found['threads']} threads; weights {found['weights']}."]
+    lines += ["", f"{found['requests']} held-out requests; {samples}{found['steps']} steps; {found['minutes']} minutes on {found['threads']} threads; weights {found['weights']}."]
     text = "\n".join(lines) + "\n"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

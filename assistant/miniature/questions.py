@@ -66,10 +66,10 @@ def kind(rng: random.Random, talk: Talk) -> tuple[str, str]:
                            "what species is it?"))
         answer = f"It is {v.an(one.kind)}" if one.kind in ANIMALS else f"It is not an animal but {v.an(one.kind)}"
         return text, f"{answer}, {v.an(describe(one))}."
-    guess = one.kind if rng.random() < 0.5 else rng.choice(KINDS)
+    asked = one.kind if rng.random() < 0.5 else rng.choice(KINDS)
     text = rng.choice(("is it {x}?", "is this {x}?", "is that {x}?", "that's {x}, right?",
-                       "do you think it's {x}?")).format(x=v.an(guess))
-    if guess == one.kind:
+                       "do you think it's {x}?")).format(x=v.an(asked))
+    if asked == one.kind:
         return text, rng.choice((f"Yes, it is {v.an(describe(one))}.", f"Yes, {v.an(describe(one))}.",
                                  f"It is, {v.an(describe(one))}."))
     return text, rng.choice((f"No, it is {v.an(describe(one))}.", f"No, I see {v.an(describe(one))}."))
@@ -85,8 +85,8 @@ def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
                            f"what colours does {noun} have?",
                            f"tell me the colour of {noun}", "what colour?", f"what is the colour of {noun}?"))
         return text, rng.choice((f"The {one.kind} is {whole}.", f"It is {whole}.", f"Its colour is {whole}."))
-    guess = one.colour if rng.random() < 0.5 else rng.choice(tuple(COLOURS))
-    return f"is {noun} {guess}?", f"{'Yes' if guess == one.colour else 'No'}, the {one.kind} is {whole}."
+    asked = one.colour if rng.random() < 0.5 else rng.choice(tuple(COLOURS))
+    return f"is {noun} {asked}?", f"{'Yes' if asked == one.colour else 'No'}, the {one.kind} is {whole}."
 
 
 def pattern(rng: random.Random, talk: Talk) -> tuple[str, str]:
@@ -111,12 +111,12 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
         yes = rng.choice((f"It wears {_things(scene)}.", f"It has {_things(scene)}.", f"I see {_things(scene)}."))
         return text, yes if names else rng.choice(("It wears nothing.", "Nothing at all, it has no accessories.",
                                                    "It has nothing on."))
-    guess = rng.choice(names) if names and rng.random() < 0.5 else rng.choice(ACCESSORIES)
-    text = rng.choice(("is it wearing {x}?", "does it have {x}?", "is there {x}?")).format(x=v.wear(guess))
+    asked = rng.choice(names) if names and rng.random() < 0.5 else rng.choice(ACCESSORIES)
+    text = rng.choice(("is it wearing {x}?", "does it have {x}?", "is there {x}?")).format(x=v.wear(asked))
     for a in scene.accessories:
-        if a.name == guess:
+        if a.name == asked:
             return text, f"Yes, {v.wear(a.name, a.colour)}."
-    return text, f"No, it has {_things(scene)}." if names else f"No, there is no {guess} in the picture."
+    return text, f"No, it has {_things(scene)}." if names else f"No, there is no {asked} in the picture."
 
 
 def place(rng: random.Random, talk: Talk) -> tuple[str, str]:

@@ -12,7 +12,6 @@ from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
 from .captions import caption
 from .dialogues import dialogue
-from .visual_words import VISUAL_WORDS
 from .world import sample_individual, sample_scene
 
 
@@ -35,11 +34,11 @@ def _lines(rng: random.Random, count: int) -> Iterator[str]:
 
 
 def train_dialogue_tokenizer(folder: Path, vocab_size: int, count: int = 40_000, seed: int = 1) -> None:
-    """A byte-level BPE tokenizer with Llama's marks, the draw and scene marks and the visual words as single tokens."""
+    """A byte-level BPE tokenizer with Llama's marks and the draw mark as single tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    marks = ["<s>", "</s>", "<pad>", "[INST]", "[/INST]", "<draw>", "<scene>", *VISUAL_WORDS]
+    marks = ["<s>", "</s>", "<pad>", "[INST]", "[/INST]", "<draw>"]
     bpe.train_from_iterator(_lines(random.Random(seed), count), trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=marks, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))

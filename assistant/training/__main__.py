@@ -10,62 +10,63 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
-from ..miniature.recipe import BOOKS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, READER_GROUPS, READER_SEED, STAGES, TALKS, TRAIN_SEED, Stage
+from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
 from . import at_size, cost, running
 from .quadruplets import commands
 
-DRAWN = {"vae": "draw", "judge": "draw-judge", "guess": "draw-books"}  # what each stage is the first to need
+DRAWN = {"vae": "draw", "judge": "draw-judge"}  # what each stage is the first to need
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
     from .data import World
 
     model = args.run / "model"
-    data = args.run / {"judge": "judge-data", "likeness": "judge-data", "guess": "reader-data"}.get(stage.task, "data")
+    data = args.run / ("judge-data" if stage.task in ("judge", "likeness") else "data")
     world = World(data, config)
     if not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
+    warm = args.init or (model / stage.writes if args.go_on or args.decoder_only else None)
     if stage.task == "vae":
         from .vae import VaeTask
-        return VaeTask(config, world, device, model / "base/vae", batch, model / "first_guess", args.run / "books")
+        return VaeTask(config, world, device, batch, warm, args.decoder_only)
     if stage.task == "clip":
         from .clip import ClipTask
-        return ClipTask(config, world, device, batch)
+        return ClipTask(config, world, device, batch, warm)
     if stage.task == "dino":
         from .dino import DinoTask
-        return DinoTask(config, world, device, batch, args.init)
+        return DinoTask(config, world, device, batch, warm)
     if stage.task == "language":
         from .language import LanguageTask
-        return LanguageTask(config, world, device, model, batch, args.init)
+        return LanguageTask(config, world, device, model, batch, warm)
     if stage.task == "judge":
         from .judge import JudgeTask
-        return JudgeTask(config, world, device, batch, args.init)
+        return JudgeTask(config, world, device, batch, warm)
     if stage.task == "likeness":
         from .likeness import LikenessTask
         return LikenessTask(config, world, device, model / "judge", batch)
     if stage.task == "bridge":
         from .bridge import BridgeTask
         from .examples import DrawnTalks
-        return BridgeTask(config, DrawnTalks(config, world, device, model), device, model, batch, checkpointing=args.checkpointing)
-    if stage.task == "trunk":
-        from .trunk import TrunkTask
-        return TrunkTask(config, world, device, model, batch)
-    if stage.task == "guess":
-        from .guess import GuessTask
-        books = args.run / "books"
-        return GuessTask(config, world, device, model, batch, books if books.exists() else None, args.init)
-    if stage.task == "text_reader":
-        from .text_reader import TextReaderTask
-        return TextReaderTask(config, world, device, model / "base/text_encoder", batch)
-    before = model / stage.writes
-    warm = args.init or (before if stage.goes_on and any((before / "unet" if stage.task == "base" else before).glob("diffusion_pytorch_model*")) else None)
-    if stage.task == "base":
-        from .base import BaseTask
-        return BaseTask(config, world, device, model / "base/vae", batch, warm, args.compile)
-    from .cafe import CafeTask
-    from .examples import DrawnPairs
-    return CafeTask(config, DrawnPairs(config, world, device, model), device, model, batch, warm, args.compile, checkpointing=args.checkpointing)
+        before = model / "bridge"  # of the stage before it, which trained M with a V of its own
+        return BridgeTask(config, DrawnTalks(config, world, device, model), device, model, batch, checkpointing=args.checkpointing,
+                          warm=args.init or (before if before.exists() else None))
+    from .trunk import TrunkTask
+    return TrunkTask(config, world, device, model, batch, warm)
+
+
+def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
+    """Give a run every part that it lacks of the weights that ship, for its stages to go on from."""
+    from ..weights import CHECKPOINTS
+
+    shipped, model = CHECKPOINTS / config.folder, args.run / "model"
+    files = [p.relative_to(shipped) for p in shipped.rglob("*") if p.is_file() and p.relative_to(shipped).parts[0] not in ("subjects", "manifest.json")]
+    for part in sorted({f.parent for f in files if f.suffix == ".safetensors"}):
+        if not any((model / part).glob("*.safetensors")):
+            (model / part).mkdir(parents=True, exist_ok=True)
+            for file in files:
+                if file.parent == part:
+                    shutil.copyfile(shipped / file, model / file)
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
@@ -75,7 +76,7 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "encode", "targets", "cost", "quadruplets", "sid", "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there; "
                         "or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
@@ -85,10 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     running.add_arguments(p)
     at_size.add_arguments(p)
     cost.add_arguments(p)
-    p.add_argument("--init", type=Path, help="dino, language, base, cafe, guess, judge: a folder of finished weights to go on from")
-    p.add_argument("--compile", action="store_true", help="base, cafe: torch.compile what is trained")
-    p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS}; "
-                   f"draw-books: how many heroes, {BOOKS})")
+    p.add_argument("--init", type=Path, help="a folder of finished weights of the stage to go on from (language, trunk: one that holds its parts)")
+    p.add_argument("--go-on", action="store_true", help="a run that has no weights of a part takes those that ship, and goes on from them")
+    p.add_argument("--decoder-only", action="store_true", help="vae: the encoder, and so all latents, stay as they are")
+    p.add_argument("--compile", action="store_true", help="cafe: torch.compile what is trained")
+    p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
     p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw: processes (default: %(default)s)")
     p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
@@ -126,7 +128,7 @@ def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
         shutil.copytree(shipped, candidate)
         _overlay(model, candidate)
         counts = {"answers": cases, "base": cases, "renders": 64, "retrieval": 64}
-        verdict = judge_candidate(config, shipped, candidate, load_witness(config, shipped), counts, 20, lambda what: print(what, flush=True))
+        verdict = judge_candidate(config, shipped, candidate, load_witness(config, shipped), counts, config.decoder.steps, lambda what: print(what, flush=True))
     print("\n".join(verdict.lines))
     if not verdict.better:
         raise SystemExit("What ships stays as it is.")
@@ -146,12 +148,8 @@ def _tokenizers(config: AssistantConfig) -> None:
 
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
     from .data import draw
-    from .drawings import draw_books
 
-    if what == "draw-books":
-        draw(args.run / "reader-data", config, READER_GROUPS, 0, READER_SEED, args.workers)
-        draw_books(args.run / "books", config, args.run / "model/base/vae", args.groups or BOOKS, TRAIN_SEED, args.workers)
-    elif what == "draw-judge":
+    if what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, 0, JUDGE_SEED, args.workers)
     else:
         draw(args.run / "data", config, args.groups or GROUPS, TALKS if args.talks is None else args.talks, TRAIN_SEED, args.workers)
@@ -163,7 +161,7 @@ def main() -> None:
     args.run = args.run or Path("runs") / config.name
     if args.stage == "cost":
         print(cost.run(args, config))
-    elif args.stage in ("encode", "targets") or args.data or config.sources:
+    elif args.stage in ("encode", "targets", "cafe") or args.data or config.sources:
         at_size.run(args, config)
     elif args.stage == "tokenizers":
         _tokenizers(config)
@@ -177,6 +175,8 @@ def main() -> None:
         commands.run(args, config)
     else:
         total = args.minutes if args.minutes is not None else 240.0
+        if args.go_on:
+            _begin(args, config)
         if args.stage == "miniature":
             args.minutes = None  # of the whole
         for stage in STAGES:

@@ -19,7 +19,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    "where `python -m assistant download` puts them, or what ships)")
     p.add_argument("--round", type=int, default=1, help="targets: number of the SID round (default: %(default)s)")
     p.add_argument("--least", type=float, nargs=2, metavar=("CLIP", "DINO"), help="targets: the filter's thresholds (default: found on the sets)")
-    p.add_argument("--drawing-steps", type=int, help="targets: steps of denoising (default: the preset's)")
+    p.add_argument("--drawing-steps", type=int, help="targets, quadruplets, sid: steps of denoising (default: the preset's)")
     p.add_argument("--checkpointing", action="store_true", help="bridge, cafe: compute activations twice instead of keeping them")
     p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model "
                    "(default: bfloat16 on cuda)")
@@ -97,7 +97,7 @@ def _train(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> 
         _missing(config, weights, "llama")
         llama = frozen_llama(weights / "llama", device, args.language_dtype or ("float32" if device == "cpu" else "bfloat16"))
         source = EncodedTalks(config, encoded, PromptBuilder(config.language, llama[1]))
-        return BridgeTask(config, source, device, weights, batch, numbers=BRIDGE, llama=llama, checkpointing=args.checkpointing)
+        return BridgeTask(config, source, device, weights, batch, numbers=BRIDGE, llama=llama, checkpointing=args.checkpointing, warm=args.init)
 
     # where a preset's parts are published, what was trained joins them; what ships is left alone
     export = (weights if config.sources else args.run / "model") / args.stage

@@ -1,13 +1,12 @@
 """Trains V, H and the learnable token with M frozen (CAFE, eq. 2): L_LM + lambda MSE(H(s), F(target)).
 
 It knows the drawn world and sets encoded beforehand by one interface (examples.py). Table 4's cosine variant is
-`objective="cosine"`; there both go without the fits of H that least squares would decide.
+`objective="cosine"`; there both go without the fit of H that least squares would decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
-from ..miniature.visual_words import VISUAL_WORDS
 from ..mllm.language import Bridge
 from ..mllm.prompt import PromptBuilder
 from ..weights import load_tensors, save_bridge
-from .data import World
 from .diffusion import ridge
-from .examples import DrawnTalks, TalkSource
+from .examples import TalkSource
 from .frozen import frozen_llama
 from .numbers import BridgeNumbers
 
-FITTED = (40, 320)  # batches on which H is fitted at the start and at the end
+FITTED = 320  # batches on which H is fitted at the end
 FITTING = 3000  # steps of that, if H has a hidden layer
 
 
 class BridgeTask:
-    """`init` is a folder with llama, or `llama` is (M, its tokenizer); `checkpointing` computes M's activations twice instead of
-    keeping them."""
+    """`init` is a folder with llama, or `llama` is (M, its tokenizer); `warm` one with a bridge to go on from, or none;
+    `checkpointing` computes M's activations twice instead of keeping them."""
 
     name = "bridge"
     share = {"words": 1.0, "targets": 1.0}  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, source: TalkSource, device: str, init: Path, batch_size: int = 32, objective: str = "mse",
-                 numbers: BridgeNumbers = BridgeNumbers(), llama: tuple[nn.Module, Any] | None = None, checkpointing: bool = False) -> None:
+                 numbers: BridgeNumbers = BridgeNumbers(), llama: tuple[nn.Module, Any] | None = None, checkpointing: bool = False,
+                 warm: Path | None = None) -> None:
         self.source, self.device, self.batch_size, self.objective = source, device, batch_size, objective
         self.numbers, self.lr = numbers, numbers.lr
         self.llama, self.tokenizer = llama or frozen_llama(init / "llama", device)
@@ -48,29 +46,12 @@ class BridgeTask:
             self.llama.train()  # without which it keeps them all the same; it has no dropout
         self.head = PromptBuilder(config.language, self.tokenizer).opening("", True).picture  # tokens before the picture
         self.bridge = Bridge(config.language, config.vision.patch_width).to(device)
-        self._start()
+        if warm:
+            load_tensors(warm / "bridge.safetensors", self.bridge)
+        else:
+            with torch.no_grad():
+                self.bridge.token.copy_(self.llama.get_input_embeddings().weight[self.tokenizer.eos_token_id])
         self.bridge.train()
-
-    @torch.no_grad()
-    def _start(self) -> None:
-        """Begin where least squares leads, if M knows visual words; the loss takes it from there.
-
-        V should turn the class token into the sum of the picture's words and the patches into silence, and M has learned to
-        read what least squares make of that; the token is the mark at which M learned to name the coming picture; H is the
-        best map from its state to F.
-        """
-        table, scene = self.llama.get_input_embeddings().weight, self.tokenizer.convert_tokens_to_ids("<scene>")
-        known = scene is not None and scene != self.tokenizer.unk_token_id
-        self.bridge.token.copy_(table[scene if known else self.tokenizer.eos_token_id])
-        reader = self.source.reader() if known else None
-        if reader is None:
-            return
-        first = self.tokenizer.convert_tokens_to_ids(VISUAL_WORDS[0])
-        words = table[first:first + len(VISUAL_WORDS)]
-        self.bridge.V.weight.copy_(words.T @ reader.weight)
-        self.bridge.V.bias.copy_(words.T @ reader.bias)
-        if self.numbers.fitted:
-            self._fit(FITTED[0])
 
     @torch.no_grad()
     def _fit(self, batches: int) -> None:
@@ -130,31 +111,17 @@ class BridgeTask:
         state, truth, hidden = self._forward(batch)
         keep = batch["spoken"][:, 1:]
         lm = self.share["words"] * F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), batch["lines"][:, 1:][keep])
-        guess, share = self.bridge.H(state), self.share["targets"] / max(1, len(state))  # of each target; a part may have none
-        cosine = share * F.cosine_similarity(guess, truth, dim=-1).sum()
-        mse = share * (guess - truth).square().mean(1).sum()
+        found, share = self.bridge.H(state), self.share["targets"] / max(1, len(state))  # of each target; a part may have none
+        cosine = share * F.cosine_similarity(found, truth, dim=-1).sum()
+        mse = share * (found - truth).square().mean(1).sum()
         aim = mse if self.objective == "mse" else -cosine
         return lm + self.numbers.weight * aim, {"lm": lm.detach(), "mse": mse.detach(), "cosine": cosine.detach()}
 
     def export(self, folder: Path) -> None:
-        """With H fitted once more: M is frozen, so that it need not be computed again for every step of H."""
+        """With H fitted: M is frozen, so that it need not be computed again for every step of H."""
         if self.numbers.fitted:
-            self._fit(FITTED[1])
+            self._fit(FITTED)
         save_bridge(self.bridge, folder)
 
     def sheet(self, path: Path) -> None:
         """There is nothing to look at."""
-
-
-@torch.no_grad()
-def foretold(config: AssistantConfig, world: World, device: str, init: Path, batches: int) -> tuple[Tensor, Tensor]:
-    """What a finished bridge, in `init`, says of pictures to come: H(s) (N, d_F) after replies of a set's dialogues, and which
-    pictures they are, (N,)."""
-    task = BridgeTask(config, DrawnTalks(config, world, device, init), device, init, numbers=replace(BridgeNumbers(), fitted=False))
-    load_tensors(init / "bridge/bridge.safetensors", task.bridge)
-    said, at = [], []
-    for k in range(batches):
-        batch = {n: t.to(device) for n, t in task.source.batch(np.random.default_rng((13, k)), task.batch_size, 0.0).items()}
-        said.append(task.bridge.H(task._forward(batch)[0]))
-        at.append(batch["target"][batch["token_at"] >= 0])
-    return torch.cat(said), torch.cat(at)

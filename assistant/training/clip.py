@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from ..config import AssistantConfig
 from ..miniature.world import ACCESSORIES
 from ..mllm.vision import resize
-from ..weights import build_clip, save_clip
+from ..weights import build_clip, load_clip, save_clip
 from .data import CAPTIONS, World
 from .dino import CLASSES, attribute_loss
+from .tokens import caption_tokenizer
 
 # what is worn is small and mostly absent: counted like the kind, or it is never learned
 WEIGHTS = (6, 2, 1, 6, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
@@ -28,9 +29,9 @@ WEIGHTS = (6, 2, 1, 6, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
 class ClipTask:
     name, lr = "clip", 1.5e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 64) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 64, warm: Path | None = None) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
-        self.clip = build_clip(config.vision.clip)
+        self.clip = load_clip(config, warm).requires_grad_(True) if warm else build_clip(config.vision.clip)
         self.clip.to(device).train()
         self.matrices = {f"clip.{n}" for n, p in self.clip.named_parameters()
                          if p.ndim == 4 and n.startswith("visual.layer") or p.ndim == 2 and ".resblocks." in n}
@@ -84,6 +85,7 @@ class ClipTask:
 
     def export(self, folder: Path) -> None:
         save_clip(self.clip, self.config.vision.clip, folder)
+        caption_tokenizer(self.config).save_pretrained(folder)
 
     def sheet(self, path: Path) -> None:
         """There is nothing to look at."""

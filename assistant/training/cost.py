@@ -59,7 +59,7 @@ def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str
     from .counting import WORDS, decoder_activations
 
     p = counts.parameters
-    trained, m, bridge = p["cafe"] + p["values"], p["llama"], 20 * p["bridge"]
+    trained, m, bridge = p.get("cafe", p["unet"]) + p["values"], p["llama"], 20 * p["bridge"]
     kept = {again: decoder_activations(config, plan.part, again) for again in (False, True)}
     layers = config.language.llama["num_hidden_layers"] * config.language.llama["hidden_size"]
     held = 2 * layers * plan.part * (WORDS + config.picture_tokens)  # with checkpointing: what goes into each layer, in half precision
@@ -73,7 +73,7 @@ def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str
 def disk(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
     from .encoded import Shapes
 
-    trained = counts.parameters["cafe"] + counts.parameters["values"]
+    trained = counts.parameters.get("cafe", counts.parameters["unet"]) + counts.parameters["values"]
     one = Shapes.of(config).bytes
     return {"encode": f"{_gb(one * plan.samples)} ({one:,} bytes a sample)", "bridge": _gb(16 * counts.parameters["bridge"]),
             "decoder": f"{_gb(16 * trained)} of state, {_gb(2 * trained)} of weights"}

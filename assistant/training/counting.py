@@ -136,7 +136,6 @@ class Noise(EncodedPairs, EncodedTalks):
 
     def __init__(self, config: AssistantConfig) -> None:
         self.config, self.shapes = config, Shapes.of(config)
-        self.some = self._rows(np.random.default_rng(0), 16)[LATENTS]
 
     def __len__(self) -> int:
         return 2**20

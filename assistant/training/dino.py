@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
 from ..config import AssistantConfig
-from ..miniature.world import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LAYOUTS, LIGHTS, PATTERNS, POSES, STYLES
-from ..miniature.patches import principal
+from ..miniature.world import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES
 from ..weights import save_module
-from .books import coats, layouts
 from .data import World
 
 CLASSES = (len(KINDS), len(COLOURS), len(COLOURS), len(PATTERNS), len(CONTEXTS), len(LIGHTS), len(STYLES), len(POSES),
@@ -43,8 +41,13 @@ class Heads(nn.Module):
         self.paint = nn.Linear(width, 3 * patch * patch)
         self.subject = nn.Linear(width, 1)
         self.local = nn.Linear(width, sum(CLASSES[:4]))
-        self.coats = nn.ModuleList(nn.Linear(width, COATS) for _ in range(3))  # of the class token, the pooled, each patch
         self.temperature = nn.Parameter(torch.tensor(2.5))
+
+
+def principal(patches: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(N, d) -> the `count` leading principal directions (count, d) and their standard deviations (count,). Not centred."""
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    return vectors.flip(1)[:, :count].T.contiguous(), values.flip(0)[:count].clamp_min(1e-12).sqrt()
 
 
 @torch.no_grad()
@@ -96,16 +99,17 @@ def begin_local(dino: Dinov2Model, generator: torch.Generator) -> None:
 
 # how much each attribute counts: shapes, patterns and eyes are learned far more slowly than colours
 WEIGHTS = (10, 2, 1, 10, 2, 1, 1, 1, 4, *(0.5,) * len(ACCESSORIES))
-COATS = 1 + (len(PATTERNS) - 1) * LAYOUTS  # where a pattern lies is learned slower still
 
 
 def attribute_loss(logits: Tensor, labels: Tensor, weights: tuple[float, ...] = WEIGHTS) -> tuple[Tensor, Tensor]:
-    """Weighted mean cross-entropy over the attributes that `weights` count, the first ones, and each one's accuracy.
+    """Weighted mean cross-entropy over the first attributes, those that both `weights` and `labels` have, and each one's accuracy.
 
     Args:
-        logits: (B, sum of their CLASSES). labels: (B, 17).
+        logits: (B, sum of their CLASSES, or more). labels: (B, 17), or the first of them.
     """
-    parts = logits.float().split(CLASSES[:len(weights)], dim=1)
+    weights = weights[:labels.shape[1]]
+    sizes = CLASSES[:len(weights)]
+    parts = logits.float()[:, :sum(sizes)].split(sizes, dim=1)
     loss = 0.0
     for i, (weight, part) in enumerate(zip(weights, parts)):
         rare = None
@@ -129,7 +133,6 @@ class DinoTask:
             begin_from_pixels(self.dino.embeddings.patch_embeddings.projection, self.dino.embeddings.position_embeddings,
                               self._pixels(torch.from_numpy(world["images"][:128].copy())))
             begin_local(self.dino, torch.Generator().manual_seed(0))
-        self.layouts = layouts(world)
         self.dino.to(device).train()
         self.patch = config.vision.dino["patch_size"]
         self.heads = Heads(config.vision.patch_width, self.patch).to(device)
@@ -145,8 +148,7 @@ class DinoTask:
         at = np.concatenate([a, b])
         seen = np.argsort(rng.random((len(at), 256)), axis=1)[:, :VISIBLE]
         return {"images": torch.from_numpy(self.world["images"][at]), "labels": torch.from_numpy(self.world["labels"][at]),
-                "masks": torch.from_numpy(self.world["masks"][at]), "seen": torch.from_numpy(seen),
-                "layouts": self.layouts[torch.from_numpy(at)]}
+                "masks": torch.from_numpy(self.world["masks"][at]), "seen": torch.from_numpy(seen)}
 
     def _pixels(self, images: Tensor) -> Tensor:
         mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1)
@@ -179,13 +181,10 @@ class DinoTask:
         paint = (self.heads.paint(patches).float() - target).abs().mean()
         subject = F.binary_cross_entropy_with_logits(self.heads.subject(patches).squeeze(-1).float(),
                                                      share)
-        truth = coats(batch["labels"], batch["layouts"])
-        told = [head(t).float() for head, t in zip(self.heads.coats, (first, pooled, patches[on, at]))]
-        coat = sum(F.cross_entropy(logit, of) for logit, of in zip(told, (truth, truth, truth[on])))
-        loss = 0.3 * same + coat + 4 * names + 4 * pooled_names + 4 * local_names + paint + subject
+        loss = 0.3 * same + 4 * names + 4 * pooled_names + 4 * local_names + paint + subject
         return loss, {"same": (logits.argmax(1) == own).float().mean(), "kind": right[0], "pooled_kind": pooled_right[0],
                       "pooled_pattern": pooled_right[3], "local_kind": local_right[0], "colour": right[1], "second": right[2],
-                      "pattern": right[3], "coat": (told[0].argmax(1) == truth).float().mean(), "eyes": right[8], "style": right[6], "worn": right[9:].mean(), "paint": paint.detach(),
+                      "pattern": right[3], "eyes": right[8], "style": right[6], "worn": right[9:].mean(), "paint": paint.detach(),
                       "subject": subject.detach()}
 
     def export(self, folder: Path) -> None:

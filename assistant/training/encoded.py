@@ -132,6 +132,10 @@ class Encoded:
         which = np.searchsorted(self._starts, at, "right") - 1
         return [(self.shards[k][0], int(i - self._starts[k])) for k, i in zip(which, at)]
 
+    def keys(self) -> list[str]:
+        """Of every sample, in order."""
+        return [line["key"] for path, _ in self.shards for line in _said(path)]
+
     def rows(self, at: Sequence[int], *names: str) -> dict[str, Tensor]:
         """(len(at), ...) float16 of each name. Raises StorageError if a file cannot be read."""
         try:

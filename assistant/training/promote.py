@@ -10,14 +10,13 @@ from ..config import AssistantConfig
 from ..evaluation.cases import Witness
 from ..evaluation.miniature import evaluate
 from ..pipeline import load
-from ..weights import load_base
 
 # what counts, as paths into `evaluate`'s result; each is a share of hits
 MEASURES = (
     *(("answers", "picture against the photo", name) for name in ("kind", "colour", "pattern")),
     *(("answers", "picture against the request", name) for name in ("context", "style", "accessory")),
     ("answers", "picture against the reply", "all"), ("answers", "reply against photo and request", "all"),
-    *(("base", name) for name in ("kind", "colour", "context", "style", "accessory")),
+    *(("base", name) for name in ("kind", "colour", "pattern", "context", "style", "accessory")),
 )
 
 
@@ -32,7 +31,7 @@ class Verdict:
 def measure(config: AssistantConfig, folder: Path, witness: Witness, counts: dict[str, int], steps: int, say: Callable[[str], None]) -> dict:
     """`evaluate` on the weights in `folder`."""
     assistant = load(config.name, folder=folder)
-    return evaluate(assistant, load_base(config, folder, first_guess=assistant.decoder.first_guess), witness, counts, steps, say)
+    return evaluate(assistant, assistant.base, witness, counts, steps, say)
 
 
 def compare(shipped: dict, candidate: dict) -> Verdict:

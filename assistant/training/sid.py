@@ -5,32 +5,39 @@ log.jsonl:
 
     calibration.json, calibration.png      the filter's thresholds and the distributions they come from
     store.safetensors                      F of the pictures that w is retrieved from
-    d1/                                    round 0's data, by another customization method
-    round-0/ readers and training state    G trained on d1
-    d3-1/, round-1/, ...                   data made by the G before, and that G trained on with all data so far
+    captions/                              drawings with captions, a share of every training step
+    d1/, encoded-d1/                       round 0's data, by another customization method; the same as the decoder reads it
+    round-0/ weights and training state    the decoder, gone on with on d1
+    d3-1/, round-1/, ...                   data made by the decoder before, and that decoder gone on with on all data so far
 """
 
 from __future__ import annotations
 
-import copy
-import io
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+import torch
+from torch import Tensor
 
 from ..config import AssistantConfig
 from ..decoder.diffusion import Diffusion
-from ..decoder.first_guess import Reader
+from ..errors import ConfigError
+from ..miniature.recipe import TRAIN_SEED
 from ..mllm.vision import Vision
 from ..weights import load_base, load_cafe, load_vision, verify
+from .data import World, draw
+from .encode import Encoder, encode
+from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded
+from .examples import EncodedPairs
+from .further import SOURCES, FurtherTask
 from .loop import Options, Trainer
-from .pairs import Pairs, PairTask, encode_pairs, fresh_readers, load_readers
-from .quadruplets import build, filters, histograms, methods, shards, store
+from .quadruplets import build, filters, histograms, methods, store
 from .quadruplets.shards import begin, process, replace_whole
 from .quadruplets.wishes import drawn_wish
 from .tokens import caption_tokenizer
@@ -45,11 +52,13 @@ class Sizes:
 
     pairs: int = 512  # of each sort, for the filter's thresholds
     pool: int = 2048  # pictures in the store
-    attempts: int = 3072  # targets made for d1, and for each further round
+    attempts: int = 1024  # targets made for d1, and for each further round
     rounds: int = 1  # after the first
-    samples: int = 25_600  # pairs seen in each round's training
-    batch: int = 128
+    samples: int = 12_800  # pairs and captions seen in each round's training
+    batch: int = 64
     parts: int = 2  # of a batch: as many processes can train at once
+    captions: int = 512  # groups of three drawings with captions
+    steps: int = 20  # of denoising
     alpha: tuple[float, float] = (0.7, 1.0)  # eq. 4's, drawn evenly for each target
     reference: str = "base"  # where w comes from: "store" (retrieved), or "base" (drawn from the instruction)
     seed: int = 0
@@ -57,23 +66,38 @@ class Sizes:
 
 @dataclass
 class Parts:
-    """The models that make and judge data; `decoder.first_guess` is the G that rounds train, `captioner` a reader of E that is not
-    trained."""
+    """The models that make and judge data."""
 
     config: AssistantConfig
+    folder: Path  # of the weights that rounds start from
     vision: Vision
-    decoder: Diffusion
     base: Diffusion
-    captioner: Reader
     eyes: filters.Eyes
+    namer: methods.Namer
     weights: str  # short hash of the weight files
 
     @classmethod
     def load(cls, config: AssistantConfig, folder: Path) -> Parts:
         """From a folder of weights, with E and F as the filter's eyes. Raises WeightsError."""
-        vision, decoder = load_vision(config, folder), load_cafe(config, folder)
-        return cls(config, vision, decoder, load_base(config, folder, first_guess=decoder.first_guess), copy.deepcopy(decoder.first_guess.subject),
-                   filters.OwnEyes(vision, caption_tokenizer(config)), verify(folder))
+        vision = load_vision(config, folder)
+        eyes = filters.OwnEyes(vision, caption_tokenizer(config))
+        return cls(config, folder, vision, load_base(config, folder), eyes, methods.ZeroShot(eyes), verify(folder))
+
+
+class Pairs(EncodedPairs):
+    """The samples of encoded sets whose keys `only` lets pass. Raises ConfigError: there is none."""
+
+    def __init__(self, encoded: Encoded, only: Callable[[str], bool]) -> None:
+        super().__init__(encoded)
+        self.at = np.array([k for k, key in enumerate(encoded.keys()) if only(key)])
+        if not len(self.at):
+            raise ConfigError("There is no pair of photo and target to learn from.", "Lower the filter's thresholds, or make more attempts.")
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        return self.encoded.rows(rng.choice(self.at, count), LATENTS, PATCHES, SEMANTICS)
 
 
 class Run:
@@ -112,17 +136,14 @@ class Run:
 
     def first_data(self) -> Path:
         """D1: targets by captioning, filtered."""
-        method = methods.Captioned(self.parts.vision, self.parts.captioner, self.parts.base)
-        return self._data("d1", 0, method, {})
+        return self._data("d1", 0, methods.Captioned(self.parts.namer, self.parts.base, self.sizes.steps), {})
 
-    def more_data(self, number: int, readers: Path) -> Path:
-        """Round `number`'s: targets by eq. 4 with the G in `readers`, filtered."""
-        place = f"d3-{number}"
-        if not (self.folder / place / "manifest.json").exists():
-            load_readers(self.parts.decoder.first_guess, readers)
-        reference = self.store().nearest if self.sizes.reference == "store" else methods.Drawn(self.parts.vision, self.parts.base)
-        method = methods.Mixed(self.parts.vision, self.parts.decoder, reference, self.sizes.alpha, self.parts.config.decoder.noise)
-        return self._data(place, number, method, {"alpha": self.sizes.alpha, "reference": self.sizes.reference})
+    def more_data(self, number: int, weights: Path) -> Path:
+        """Round `number`'s: targets by eq. 4 with the decoder in `weights`, filtered."""
+        parts, steps = self.parts, self.sizes.steps
+        reference = self.store().nearest if self.sizes.reference == "store" else methods.Drawn(parts.vision, parts.base, steps)
+        method = methods.Mixed(parts.vision, load_cafe(parts.config, weights), reference, self.sizes.alpha, steps, parts.namer)
+        return self._data(f"d3-{number}", number, method, {"alpha": self.sizes.alpha, "reference": self.sizes.reference})
 
     def _data(self, name: str, number: int, method: methods.Method, about: dict[str, Any]) -> Path:
         folder, limits, seed = self.folder / name, self.thresholds(), WISHES + self.sizes.seed
@@ -140,48 +161,58 @@ class Run:
 
     # --- training ---------------------------------------------------------------------------------------------------
 
-    def pairs(self, *folders: Path, only: Callable[[str], bool] | None = None, name: str | None = None) -> Pairs:
-        """All samples of sets, encoded once each."""
-        found = []
-        for folder in folders:
-            samples = shards.Reader(folder, rank=0, world=1, only=only)
-            pictures = ((Image.open(io.BytesIO(s.photo)), Image.open(io.BytesIO(s.target))) for s in samples.epoch(0, 0))
-            place = self.folder / f"encoded-{name or folder.name}.safetensors"
-            found.append(encode_pairs(place, pictures, self.parts.vision, self.parts.decoder.vae))
-        return Pairs.joined(found)
+    def pairs(self, *folders: Path, only: Callable[[str], bool] = lambda key: True) -> Pairs:
+        """All samples of sets, or those with the keys that `only` lets pass; a set is encoded once."""
+        places = [self.folder / f"encoded-{folder.name}" for folder in folders]
+        for folder, place in zip(folders, places):
+            if not (place / "manifest.json").exists():
+                encoder = Encoder(self.parts.config, self.parts.vision, self.parts.base.vae, "cpu")
+                encode(place, [folder], self.parts.config.name, encoder, say=self.say)
+            while not (place / "manifest.json").exists():  # other processes are still at their shards
+                time.sleep(1.0)
+        return Pairs(Encoded(self.parts.config, *places), only)
 
-    def train(self, name: str, pairs: Pairs, begin_with: Path | None, seed: int, samples: int, sources: tuple[str, ...] = ("E", "F")) -> Path:
-        """Train G's readers; returns the folder that holds them.
+    def captions(self) -> World:
+        folder = self.folder / "captions"
+        if process()[0] == 0:
+            draw(folder, self.parts.config, self.sizes.captions, 0, TRAIN_SEED + self.sizes.seed, 1)
+            (folder / "ready").touch()
+        while not (folder / "ready").exists():
+            time.sleep(1.0)
+        return World(folder, self.parts.config)
+
+    def train(self, name: str, pairs: Pairs, weights: Path, seed: int, samples: int, sources: tuple[str, ...] = SOURCES) -> Path:
+        """Go on with the decoder in `weights`; returns the folder that holds what became of it, a preset's base and cafe.
 
         Args:
-            begin_with: readers to go on from; None: random ones of `seed`.
-            samples: pairs seen, by all processes together.
+            samples: pairs and captions seen, by all processes together.
         """
-        out, guess = self.folder / name, self.parts.decoder.first_guess
-        if (out / "readers.safetensors").exists():
+        out = self.folder / name
+        if (out / "base/vae").exists():
             return out
         started = time.monotonic()
-        if begin_with is None:
-            fresh_readers(guess, pairs, seed)
-        else:
-            load_readers(guess, begin_with)
         batch, parts = self.sizes.batch, self.sizes.parts
-        task = PairTask(guess, pairs, batch_size=batch // parts, sources=sources)
-        options = Options(minutes=None, steps=max(1, samples // batch), parts=parts, seed=seed, ema=0.98, save_every=20.0)
+        torch.manual_seed(seed)  # only the initial weights of what is thrown away afterwards
+        task = FurtherTask(self.parts.config, self.captions(), pairs, "cpu", weights, batch // parts, sources)
+        options = Options(minutes=None, steps=max(1, samples // batch), parts=parts, seed=seed, ema=0.98, save_every=60.0, sheet=False)
         Trainer(task, out / "training", out, options).run()
-        guess.requires_grad_(False).eval()
+        if process()[0] == 0:
+            shutil.copytree(weights / "base/vae", self.folder / f".{name}-vae", dirs_exist_ok=True)
+            (self.folder / f".{name}-vae").replace(out / "base/vae")  # last: a folder that has it is whole
+        while not (out / "base/vae").exists():
+            time.sleep(0.2)
         self.log(name, started, pairs=len(pairs), samples=samples, seed=seed)
         return out
 
     def rounds(self) -> Path:
-        """The whole: round 0 on D1, then `sizes.rounds` more; returns the last round's readers."""
+        """The whole: round 0 on D1, then `sizes.rounds` more; returns the folder of the last round's decoder."""
         self.plot(data := [self.first_data()])
-        readers = self.train("round-0", self.pairs(*data), None, self.sizes.seed, self.sizes.samples)
+        weights = self.train("round-0", self.pairs(*data), self.parts.folder, self.sizes.seed, self.sizes.samples)
         for number in range(1, self.sizes.rounds + 1):
-            data.append(self.more_data(number, readers))
+            data.append(self.more_data(number, weights))
             self.plot(data)
-            readers = self.train(f"round-{number}", self.pairs(*data), readers, self.sizes.seed + number, self.sizes.samples)
-        return readers
+            weights = self.train(f"round-{number}", self.pairs(*data), weights, self.sizes.seed + number, self.sizes.samples)
+        return weights
 
     # --- what it says -----------------------------------------------------------------------------------------------
 

@@ -100,12 +100,12 @@ def make_targets(out: Path, sets: Sequence[Path], config: AssistantConfig, weigh
     """
     dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
     vision = load_vision(config, weights, dtype).to(device)
-    decoder, samples = load_cafe(config, weights, dtype=dtype).to(device, dtype), Samples(config.decoder.image_size, *sets)
-    base = load_base(config, weights, first_guess=decoder.first_guess, dtype=dtype).to(device, dtype)
+    base, samples = load_base(config, weights, dtype=dtype).to(device, dtype), Samples(config.decoder.image_size, *sets)
+    decoder = load_cafe(config, weights, dtype=dtype, base=base).to(device, dtype)
     eyes, steps = filters.OwnEyes(vision, load_tokenizer(weights)), steps or config.decoder.steps
     limits = filters.Thresholds(*least) if least else calibrate(eyes, samples)
     say(f"kept from {limits.clip:.3f} CLIP and {limits.dino:.3f} DINO similarity; the paper's 0.3 and 0.6 are for other encoders")
-    method = methods.Mixed(vision, decoder, methods.Drawn(vision, base, steps), alpha, config.decoder.noise, steps)
+    method = methods.Mixed(vision, decoder, methods.Drawn(vision, base, steps), alpha, steps)
     settings = {"sets": [digest((s / "manifest.json").read_bytes())[:16] for s in sets], "alpha": alpha, "steps": steps,
                 "G": identity(decoder.unet), "thresholds": asdict(limits)}
     plan = build.Plan(f"d3-{number}", attempts, first=number * attempts, batch=8)

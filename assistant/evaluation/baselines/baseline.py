@@ -1,8 +1,7 @@
-"""What all baselines share: a copy of the base model, the words that stand for the concept, one step of training, drawing.
+"""What all baselines share: a copy of the base model, the words that stand for the concept, one step of training.
 
-A baseline says which parameters learn. All of them may change what the first guess reads: the reader of words' layer is one of the
-cross-attention layers. The base model itself is left as it is. Where a method's paper preserves the prior, other prompts of the noun
-go on being read as the base model reads them.
+A baseline says which parameters learn; the base model itself is left as it is. Where a method's paper preserves the prior, it goes on
+learning pictures of the class noun that the base model drew itself (Ruiz et al., 2023).
 """
 
 from __future__ import annotations
@@ -13,15 +12,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...concepts.learning import TEMPLATES, UNET_EVERY
-from ...concepts.shown import Shown, drift
+from ...concepts.learning import TEMPLATES
+from ...concepts.shown import Shown
 from ...conditioning import TEXT
 from ...decoder.attention import Seam
 from ...decoder.diffusion import Diffusion
 from ...decoder.rows import CONDITIONAL, Row
+from ..concept_cases import draw_plain
 
 RARE = "sks"  # DreamBooth's identifier: a word that means nothing to the base model
 TOKEN = "<new>"  # a token of its own, for methods that learn one
+PRIOR_PICTURES = 15  # of the class noun, drawn by the base model
 
 
 class Baseline:
@@ -29,29 +30,28 @@ class Baseline:
 
     Args:
         base: what is copied. shown: its pictures. noun: the class noun.
-        lr: None takes the method's own, near-best among the ones tried on the miniature.
+        lr: None takes the method's own on the miniature.
     """
 
     name = ""
     lr = 1e-3
-    prior = 1.0  # how much it counts that other prompts of the noun stay what they were; 0: the method's paper has no such term
+    prior = 1.0  # weight of the pictures of the class noun; 0: the method's paper has no such term
 
     def __init__(self, base: Diffusion, shown: Shown, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0) -> None:
-        self.base, self.shown, self.noun, self.batch, self.seed, self.step_count = base, shown, noun, batch, seed, 0
-        unet, text, reader = (copy.deepcopy(m) for m in (base.unet, base.text_encoder, base.text_reader))
-        self.model = Diffusion(unet, base.vae, base.scheduler_config, text, copy.deepcopy(base.tokenizer), preview=base.preview,
-                               first_guess=base.first_guess, text_reader=reader, guess_left=base.guess_left)
-        for module in (unet, text, reader):
-            if module is not None:
-                module.requires_grad_(False)
+        self.shown, self.noun, self.batch, self.seed, self.step_count = shown, noun, batch, seed, 0
+        unet, text = copy.deepcopy(base.unet), copy.deepcopy(base.text_encoder)
+        self.model = Diffusion(unet.requires_grad_(False), base.vae, base.scheduler_config, text.requires_grad_(False), copy.deepcopy(base.tokenizer),
+                               preview=base.preview)
         self.phrase = f"{RARE} {noun}"
         with torch.random.fork_rng(devices=[]):  # what a library draws for fresh parameters
             torch.manual_seed(seed)
             self.parameters = [p.requires_grad_() for p in self.learned()]
-        self.rows = (Row(CONDITIONAL, TEXT),)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.lr if lr is None else lr, weight_decay=0.0)
         self.prompts, self.others = ([t.format(a="a" if what[0] not in "aeiou" else "an", noun=what) for t in TEMPLATES]
                                      for what in (self.phrase, noun))
+        if self.prior:
+            lines = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
+            self.known = Shown(base, draw_plain(base, lines, range(PRIOR_PICTURES)))
 
     def learned(self) -> Sequence[nn.Parameter]:
         """The parameters that learn; fresh ones are made here."""
@@ -60,28 +60,20 @@ class Baseline:
     def step(self) -> float:
         """One step of eq. 8 on the model's own words; returns its loss."""
         g = torch.Generator("cpu").manual_seed(self.seed * 1_000_003 + self.step_count)
-        at = torch.randint(len(self.shown.latents), (self.batch,), generator=g)
-        said = torch.randint(len(self.prompts), (self.batch,), generator=g).tolist()
-        seam = Seam({TEXT: self.states([self.prompts[k] for k in said])}, cache=False).begin(self.rows, self.batch)
-        if self.shown.guessed and self.step_count % UNET_EVERY != UNET_EVERY - 1:
-            loss = self.shown.guess_loss(self.model.text_reader(seam), at)
-            if self.prior:
-                loss = loss + self.prior * self._drift(g)
-        else:
-            loss = self.shown.unet_loss(lambda x, t: self.model.unet(x, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0],
-                                        at, g)
+        at, said = (torch.randint(count, (self.batch,), generator=g) for count in (len(self.shown.latents), len(self.prompts)))
+        loss = self._loss(self.shown, at, [self.prompts[k] for k in said.tolist()], g)
+        if self.prior:
+            at = torch.randint(PRIOR_PICTURES, (self.batch,), generator=g)
+            loss = loss + self.prior * self._loss(self.known, at, [self.others[k % len(self.others)] for k in at.tolist()], g)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.step_count += 1
         return float(loss.detach())
 
-    def _drift(self, g: torch.Generator) -> Tensor:
-        """How far the names of one other prompt of the noun have gone from the base model's."""
-        other = [self.others[int(torch.randint(len(self.others), (1,), generator=g))]]
-        with torch.no_grad():
-            before = self.base.text_reader(Seam({TEXT: self.base.encode_text(other)}).begin(self.rows, 1))
-        return drift(self.model.text_reader(Seam({TEXT: self.states(other)}, cache=False).begin(self.rows, 1)), before)
+    def _loss(self, shown: Shown, at: Tensor, prompts: Sequence[str], g: torch.Generator) -> Tensor:
+        seam = Seam({TEXT: self.states(prompts)}, cache=False).begin((Row(CONDITIONAL, TEXT),), len(prompts))
+        return shown.unet_loss(lambda x, t: self.model.unet(x, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0], at, g)
 
     def states(self, prompts: Sequence[str]) -> Tensor:
         """`Diffusion.encode_text` with gradients."""

@@ -1,4 +1,4 @@
-"""DreamBooth (Ruiz et al., 2023): every weight of UNet, text encoder and reader of words, under a rare word, the prior preserved."""
+"""DreamBooth (Ruiz et al., 2023): every weight of UNet and text encoder, under a rare word, the prior preserved."""
 
 from __future__ import annotations
 
@@ -13,5 +13,4 @@ class DreamBooth(Baseline):
     name, lr = "DreamBooth", 1e-4
 
     def learned(self) -> Sequence[nn.Parameter]:
-        modules = (self.model.unet, self.model.text_encoder, self.model.text_reader)
-        return [p for module in modules if module is not None for p in module.parameters()]
+        return [p for module in (self.model.unet, self.model.text_encoder) for p in module.parameters()]

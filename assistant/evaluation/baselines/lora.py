@@ -21,9 +21,7 @@ class DreamBoothLora(Baseline):
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
             raise ConfigError("DreamBooth-LoRA needs peft, which is not installed.", "pip install -r tests/requirements.txt") from error
-        layers = ["to_q", "to_k", "to_v", "to_out.0"]
-        for module, targets in ((self.model.unet, layers), (self.model.text_reader, layers), (self.model.text_encoder, ["q_proj", "v_proj"])):
-            if module is not None:
-                inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=targets), module)
-        modules = (self.model.unet, self.model.text_reader, self.model.text_encoder)
-        return [p for m in modules if m is not None for n, p in m.named_parameters() if "lora_" in n]
+        targets = {self.model.unet: ["to_q", "to_k", "to_v", "to_out.0"], self.model.text_encoder: ["q_proj", "v_proj"]}
+        for module, names in targets.items():
+            inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=names), module)
+        return [p for module in targets for n, p in module.named_parameters() if "lora_" in n]

@@ -6,6 +6,7 @@ Another method is another callable of the same form (`build.Method`); at full si
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from PIL import Image
@@ -15,46 +16,67 @@ from ...conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
 from ...control.cafe import Cafe
 from ...decoder.attention import Seam
 from ...decoder.diffusion import Diffusion
-from ...decoder.first_guess import Reader
 from ...decoder.rows import cafe_plan, text_plan
-from ...miniature.world import COLOURS, KINDS, LAYOUTS, PATTERNS
+from ...miniature.world import COLOURS, KINDS, PATTERNS, can_pair
 from ...mllm.vision import Vision, pixels
 from .build import Made
+from .filters import Eyes
 from .wishes import subject
 
 GUIDANCE = 3.0  # of the base model
+STRENGTH = 2.0  # of E and of F, as the page has it
+
+# photos -> the kind, colours and pattern of each one's subject
+Namer = Callable[[Sequence[Image.Image]], list[dict[str, str]]]
 
 
-def names_seen(reader: Reader, seen: Tensor) -> list[dict[str, str]]:
-    """E's class tokens (B, d_E) -> the kind, colours and pattern that a first guess's reader of E finds in them, mistakes and all."""
-    found = {k: t.argmax(1).tolist() for k, t in reader(seen).items()}
-    colours = tuple(COLOURS)
-    return [{"kind": KINDS[kind], "colour": colours[first], "second": colours[second],
-             "pattern": PATTERNS[0] if coat == 0 else PATTERNS[1 + (coat - 1) // LAYOUTS]}
-            for kind, first, second, coat in zip(found["kind"], found["colour"], found["second"], found["coat"])]
+class ZeroShot:
+    """Names a photo's subject by the captions that are nearest to it in CLIP's space (Radford et al., 2021), mistakes and all: first the
+    kind and its colour, then the pattern and the pattern's colour. A `Namer`."""
+
+    def __init__(self, eyes: Eyes) -> None:
+        self.eyes = eyes
+        self._candidates = lru_cache(None)(self._embedded)  # kept with this object
+
+    def _embedded(self, kind: str = "", colour: str = "") -> tuple[list[dict[str, str]], Tensor]:
+        """What a subject may be, with the captions' unit embeddings (n, b)."""
+        if not kind:
+            found = [{"kind": k, "colour": c, "second": "", "pattern": PATTERNS[0]} for k in KINDS for c in COLOURS]
+        else:
+            seconds = [c for c in COLOURS if c != colour and can_pair(colour, c)]
+            found = [{"kind": kind, "colour": colour, "second": c, "pattern": p} for p in PATTERNS for c in (seconds if p != PATTERNS[0] else seconds[:1])]
+        return found, self.eyes.caption([subject(**one) for one in found])
+
+    def _nearest(self, picture: Tensor, *of: str) -> dict[str, str]:
+        found, captions = self._candidates(*of)
+        return found[int((captions @ picture).argmax())]
+
+    def __call__(self, photos: Sequence[Image.Image]) -> list[dict[str, str]]:
+        shown = self.eyes.picture(pixels(photos))
+        plain = [self._nearest(picture) for picture in shown]
+        return [self._nearest(picture, one["kind"], one["colour"]) for picture, one in zip(shown, plain)]
 
 
 def draw_lines(base: Diffusion, lines: Sequence[str], seeds: Sequence[int], steps: int) -> list[Image.Image]:
     """Pictures of captions by the base text-to-image model."""
-    plan, seam = text_plan(GUIDANCE), Seam({TEXT: base.encode_text(list(lines)), EMPTY: base.encode_text([""])})
-    done = base.sample(plan, seam, seeds, steps, guess=base.guess_words(plan, seam, seeds))
-    return [Image.fromarray(a) for a in base.decode(done.latents)]
+    seam = Seam({TEXT: base.encode_text(list(lines)), EMPTY: base.encode_text([""])})
+    return [Image.fromarray(a) for a in base.decode(base.sample(text_plan(GUIDANCE), seam, seeds, steps).latents)]
 
 
 class Captioned:
-    """Describes what E sees in the photo and has the base model draw that description with the instruction: D1's method here.
+    """Describes the photo's subject and has the base model draw that description with the instruction: D1's method here.
 
-    What no words say (where stripes lie, which eyes) is lost, and E's mistakes become the target's.
+    What no words say (where stripes lie, which eyes) is lost, and the namer's mistakes become the target's.
     """
 
     name = "captioned"
 
-    def __init__(self, vision: Vision, reader: Reader, base: Diffusion, steps: int = 1) -> None:
-        self.vision, self.reader, self.base, self.steps = vision, reader, base, steps
+    def __init__(self, namer: Namer, base: Diffusion, steps: int) -> None:
+        self.namer, self.base, self.steps = namer, base, steps
 
     @torch.no_grad()
     def __call__(self, photos: Sequence[Image.Image], words: Sequence[str], seeds: Sequence[int]) -> list[Made]:
-        names = names_seen(self.reader, self.vision.patches(pixels(photos))[:, 0].float())
+        names = self.namer(photos)
         lines = [f"{subject(**found)} {said}".lower() for found, said in zip(names, words)]
         pictures = draw_lines(self.base, lines, seeds, self.steps)
         return [Made(picture, {"line": line, "seen": found}) for picture, line, found in zip(pictures, lines, names)]
@@ -68,32 +90,31 @@ class Mixed:
     """Eq. 4: G(E(x), alpha F(w) + (1 - alpha) F(x)), SID's method.
 
     Args:
-        decoder: G, with V_H and, in the miniature, a first guess, whose names of the photo's subject go before the words; without
-            one the words name it.
+        decoder: G, with V_H.
         reference: finds or draws w for a caption; a `Store.nearest`, or `Drawn`.
         alpha: alpha is drawn evenly between these two for each target, from its seed.
-        noise: multiplies the starting noise.
+        namer: names the photo's subject before the words; None: the words name it.
     """
 
     name = "mixed"
 
-    def __init__(self, vision: Vision, decoder: Diffusion, reference: Reference, alpha: tuple[float, float], noise: float,
-                 steps: int = 1) -> None:
-        self.vision, self.decoder, self.reference, self.alpha, self.noise, self.steps = vision, decoder, reference, alpha, noise, steps
+    def __init__(self, vision: Vision, decoder: Diffusion, reference: Reference, alpha: tuple[float, float], steps: int,
+                 namer: Namer | None = None) -> None:
+        self.vision, self.decoder, self.reference, self.alpha, self.steps, self.namer = vision, decoder, reference, alpha, steps, namer
 
     @torch.no_grad()
     def __call__(self, photos: Sequence[Image.Image], words: Sequence[str], seeds: Sequence[int]) -> list[Made]:
         x = pixels(photos).to(self.decoder.device)
         patches, own = self.vision.patches(x).float(), self.vision.semantics(x).float()
         told, lines = [{} for _ in photos], list(words)
-        if self.decoder.first_guess is not None:
-            told = [{"seen": found} for found in names_seen(self.decoder.first_guess.subject, patches[:, 0])]
+        if self.namer is not None:
+            told = [{"seen": found} for found in self.namer(photos)]
             lines = [f"{subject(**found['seen'])} {said}".lower() for found, said in zip(told, words)]
         low, high = self.alpha
         lots = [torch.rand((), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         alpha = torch.stack([low + (high - low) * lot for lot in lots])[:, None].to(own)
         semantics = self.vision.at_norm(alpha * self.reference(lines, seeds) + (1 - alpha) * own)
-        pictures = draw(self.decoder, patches, semantics, seeds, self.noise, self.steps)
+        pictures = draw(self.decoder, patches, semantics, seeds, self.steps)
         return [Made(picture, {"line": line, **found, "alpha": round(float(a), 4)})
                 for picture, line, found, a in zip(pictures, lines, told, alpha)]
 
@@ -101,7 +122,7 @@ class Mixed:
 class Drawn:
     """w drawn by the base model from the caption."""
 
-    def __init__(self, vision: Vision, base: Diffusion, steps: int = 1) -> None:
+    def __init__(self, vision: Vision, base: Diffusion, steps: int) -> None:
         self.vision, self.base, self.steps = vision, base, steps
 
     def __call__(self, lines: Sequence[str], seeds: Sequence[int]) -> Tensor:
@@ -109,14 +130,9 @@ class Drawn:
 
 
 @torch.no_grad()
-def draw(decoder: Diffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], noise: float, steps: int, keep_subject: float = 1.0,
-         follow_words: float = 1.0) -> list[Image.Image]:
-    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> B pictures. A strength of 0 leaves its source out of the
-    guess and of the rows alike."""
-    e, f = keep_subject > 0, follow_words > 0
-    guess = None
-    if decoder.first_guess is not None and (e or f):
-        guess = decoder.first_guess(patches if e else None, semantics if f else None, keep_subject, follow_words)
+def draw(decoder: Diffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], steps: int, keep_subject: float = STRENGTH,
+         follow_words: float = STRENGTH) -> list[Image.Image]:
+    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> B pictures. A strength of 0 leaves its source out."""
     seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
-    done = decoder.sample(cafe_plan(keep_subject, follow_words, e, f), seam, seeds, steps, noise=noise, guess=guess)
-    return [Image.fromarray(a) for a in decoder.decode(done.latents)]
+    plan = cafe_plan(keep_subject, follow_words, keep_subject > 0, follow_words > 0)
+    return [Image.fromarray(a) for a in decoder.decode(decoder.sample(plan, seam, seeds, steps).latents)]
