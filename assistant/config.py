@@ -132,6 +132,8 @@ class DecoderConfig:
     quick: tuple[str, int] = ("dpm++", 10)  # a sampler and its steps for a first look; of models that were not distilled for fewer
     fine: tuple[str, int] = ("dpm++", 40)  # and for a last one
     guidance: float = 3.0  # of the base model alone, usually
+    keep_subject: float = 2.0  # guidance strength of E(x), usually
+    follow_words: float = 2.0  # and of H(s) or F(w)
     guidance_unit: float = 1.0  # of the base model, for each unit of a request's `follow_words`, which was made for CAFE's smaller strengths
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # way of learning a concept -> what is usual on this base model
     recompute: bool = False  # where gradients flow, activations are made again rather than kept: slower, in less than half the memory

@@ -132,6 +132,8 @@ class EngineInfo:
     subjects: tuple[ReadySubject, ...] = ()
     steps: int = Settings.steps  # of denoising, as this engine usually needs them
     sampler: str = Settings.scheduler  # that it usually draws with
+    keep_subject: float = Settings.keep_subject  # usually
+    follow_words: float = Settings.follow_words  # usually
     paces: tuple[Pace, ...] = ()  # from the quickest on
 
 

@@ -67,7 +67,7 @@ class Assistant:
         about = self.config.decoder
         paces = (Pace("quick", *about.quick), Pace("usual", about.sampler, about.steps), Pace("fine", *about.fine))
         return EngineInfo(self.config.name, device, about.image_size, self.config.notice, self.weights, self.subjects,
-                          about.steps, about.sampler, paces)
+                          about.steps, about.sampler, about.keep_subject, about.follow_words, paces)
 
     def see(self, photo: Photo) -> Seen | None:
         """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""

@@ -24,7 +24,7 @@ class Drawing(Panel):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         info = place.manager.info()
-        default = Settings(steps=info.steps, scheduler=info.sampler)
+        default = Settings(steps=info.steps, scheduler=info.sampler, keep_subject=info.keep_subject, follow_words=info.follow_words)
         gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
         self.seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
                                placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds

@@ -141,7 +141,7 @@ class Mix(Panel):
         return self._shown(owner, self.boards.get(turn.board or "", owner))
 
     def _act_new(self, owner: str, board: str, one: Press, box: Any) -> Updates:
-        return self._view(owner, self.boards.create(owner))
+        return self._view(owner, self._create(owner))
 
     def _act_rename(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         renamed = self.boards.rename(board, owner, one.argument)
@@ -200,14 +200,14 @@ class Mix(Panel):
         return self._drawn(owner, self.boards.turn(board, owner, _number(one.argument)))
 
     def _act_words(self, owner: str, board: str, one: Press, box: Any) -> Updates:
-        where = board or self.boards.create(owner).id
+        where = board or self._create(owner).id
         return self._drawn(owner, self.boards.add_reference(where, owner, words=one.fields.get("words", ""), origin="words"))
 
     def _act_imagine(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         words = " ".join(one.fields.get("words", "").split())
         if not words:
             raise InputError("There are no words for this reference yet.", "Write what it should be like.")
-        where = self.boards.get(board, owner) if board else self.boards.create(owner)
+        where = self.boards.get(board, owner) if board else self._create(owner)
         if len(where.references) >= MOST_SOURCES:
             raise InputError(f"The board has {len(where.references)} references already, which is as many as fit.", "Take one away first.")
         sitting = self.easel.imagine(where.id, owner, words, self._settings(where.seed))
@@ -254,7 +254,7 @@ class Mix(Panel):
     # inside
 
     def _added(self, owner: str, board: str, what: str, photos: list[Photo], origin: str) -> Updates:
-        one = self.boards.get(board, owner) if board else self.boards.create(owner)
+        one = self.boards.get(board, owner) if board else self._create(owner)
         free = MOST_SOURCES - len(one.references) + (what != "reference" and not one.subjects)
         if what != "subject" and len(photos) > free:  # all or none
             raise InputError(f"{len(one.references) + len(photos)} references are more than the {MOST_SOURCES} that fit on a board.", "Choose fewer.")
@@ -281,6 +281,11 @@ class Mix(Panel):
                 self.form: views.form(one, manager.info(), manager.gallery(owner)),
                 self.result: views.result(one, self.easel.now(one.id, owner) if one else None), self.board: one.id if one else "",
                 self.pulse: _pulse()}
+
+    def _create(self, owner: str) -> Board:
+        """An empty board, with the preset's strengths."""
+        info = self.place.manager.info()
+        return self.boards.create(owner, keep_subject=info.keep_subject, follow=info.follow_words)
 
     def _settings(self, seed: int | None = None) -> Settings:
         info = self.place.manager.info()

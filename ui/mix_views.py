@@ -60,7 +60,7 @@ def form(board: Board | None, info: EngineInfo, gallery: Sequence[StoredTurn]) -
                 '<span class="mix-acts">' + _act("imagine", "Draw it", title="The base model draws these words; the drawing is the reference")
                 + _act("words", "Use the words", title="The language model says what a picture of your subject with these words would be like")
                 + "</span></div></div>")
-    keep, follow = (board.keep_subject, board.follow) if board else (2.0, 2.0)
+    keep, follow = (board.keep_subject, board.follow) if board else (info.keep_subject, info.follow_words)
     strengths = "".join(
         f'<label class="mix-strength"><span>{label} <output>{value:.1f}</output></span><input type="range" min="0" max="10" step="0.1" '
         f'value="{value:g}" data-field="{name}" data-change="mix.set" aria-label="{label}"></label>'
