@@ -15,7 +15,7 @@ _TORCHS = {
     "flash": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, False, False, scale=scale)[0],
     "efficient": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, False, 0.0, False, scale=scale)[0],
     "cudnn": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False, 0.0, False, False, scale=scale)[0],
-    "math": lambda q, k, v, scale: (q @ k.transpose(-1, -2) * scale).softmax(dim=-1) @ v,
+    "math": lambda q, k, v, scale: (q * scale @ k.transpose(-1, -2)).softmax(dim=-1) @ v,
 }
 KERNELS = ("auto", "sdpa", "xformers", *_TORCHS)
 
@@ -68,7 +68,9 @@ def attend(
 
         q, k, v = (t.transpose(1, 2) for t in (query, key, value))  # (batch, N, heads, d), as xformers wants it
         return memory_efficient_attention(q, k, v, attn_bias=mask, scale=scale).transpose(1, 2)
-    # Called by name they keep nothing for a gradient, and take neither masks nor values of another width than the keys'.
+    if kernel == "math" and mask is None:
+        return _TORCHS["math"](query, key, value, scale)
+    # Called by name the others keep nothing for a gradient, and take neither masks nor values of another width than the keys'.
     if kernel in _TORCHS and mask is None and value.shape[-1] == key.shape[-1] and not torch.is_grad_enabled():
         return _TORCHS[kernel](query, key, value, scale)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)

@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature|mixing|dci|infusion|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|curve|mixing|dci|infusion|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def main() -> None:
         whole.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default: %(default)s)")
     whole.add_argument("--steps", type=int, help="default: the preset's")
     whole.add_argument("--out", type=Path, default=Path("checkpoints/evaluation"), help="without suffix (default: %(default)s)")
+    curve = commands.add_parser("curve", help="judge a joint training's averaged weights as they are now; add them to the log and its curve")
+    curve.add_argument("--run", type=Path, default=Path("runs/miniature"), help="folder of the training (default: %(default)s)")
+    curve.add_argument("--stage", default="trunk", help="its stage (default: %(default)s)")
+    curve.add_argument("--before", type=int, default=0, help="samples that the weights it began with had seen (default: %(default)s)")
+    curve.add_argument("--count", type=int, default=128, help="captions, pairs of heroes and photos, of each (default: %(default)s)")
+    curve.add_argument("--steps", type=int, help="default: the preset's")
+    curve.add_argument("--log", type=Path, default=Path("docs/training-curve.jsonl"), help="default: %(default)s")
     third = commands.add_parser("table3", help="CAFE's table 3: make the data, train on D1 to D4, measure; goes on where it stopped")
     third.add_argument("--run", type=Path, default=Path("runs/table3"), help="folder of data, decoders, logs (default: %(default)s)")
     third.add_argument("--attempts", type=int, default=1024, help="targets made for D1, and for D3 (default: %(default)s)")
@@ -66,6 +73,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "sheet":
         _sheet(args)
+    elif args.command == "curve":
+        _curve(args)
     elif args.command == "table3":
         _table3(args)
     elif args.command == "mixing":
@@ -109,6 +118,19 @@ def _miniature(args: argparse.Namespace) -> None:
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
     found = evaluate(assistant, assistant.base, witness, counts, steps, lambda what: print(f"measuring: {what}", flush=True))
     print(write(found, args.out, {"weights": assistant.weights, "steps": steps, "guidance": about.guidance, "seeds": "from 0", **counts}))
+
+
+def _curve(args: argparse.Namespace) -> None:
+    from ..presets import MINIATURE
+    from ..weights import CHECKPOINTS
+    from . import curve
+    from .cases import load_witness
+
+    witness = load_witness(MINIATURE, CHECKPOINTS / MINIATURE.folder)
+    one = curve.snapshot(MINIATURE, args.run / args.stage, args.run / "model", args.before)
+    curve.add(line := curve.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps), args.log)
+    curve.draw(args.log, args.log.with_suffix(".svg"))
+    print(line)
 
 
 def _mixing(args: argparse.Namespace) -> None:

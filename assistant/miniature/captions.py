@@ -49,16 +49,16 @@ def caption(scene: Scene, rng: random.Random) -> str:
     one = scene.individual
     place = _said(rng, v.CONTEXT_SAID[scene.context]) if scene.context != "underwater" or rng.random() < 0.3 \
         else "underwater"
-    if roll < 0.05:
-        return v.an(f"{one.colour} {one.kind}")
     if roll < 0.12:
-        name = one.kind if rng.random() < 0.5 else f"{one.colour} {one.kind}"
-        return f"{v.an(name)} {place}"
+        heroes = [one] if scene.companion is None else [one, scene.companion]
+        plain = roll >= 0.05 and rng.random() < 0.5
+        names = " and ".join(v.an(h.kind if plain else f"{h.colour} {h.kind}") for h in heroes)
+        return names if roll < 0.05 else f"{names} {place}"
     light = rng.random() < (0.1 if scene.light == "day" else 0.88)
     pose = rng.random() < (0.08 if scene.pose == "standing" else 0.82)
     style, context = rng.random() < 0.85, rng.random() < 0.9
     worn = [a for a in scene.accessories if rng.random() < 0.92]
-    if roll < 0.22:
+    if roll < 0.22 and scene.companion is None:
         return _tags(rng, scene, worn, light, pose, style, context)
     doing = f" {_said(rng, v.POSE_SAID[scene.pose][:6], 0.15)}" if pose else ""
     when = f" {_said(rng, v.LIGHT_SAID[scene.light], 0.15)}" if light else ""
@@ -72,7 +72,11 @@ def caption(scene: Scene, rng: random.Random) -> str:
                          else ("wearing",))
         wears = f" {how} {things}"
     body = [wears, where + when] if rng.random() < 0.6 else [where + when, wears]
-    line = v.an(_subject(rng, one)) + doing + "".join(body)
+    if scene.companion is not None:
+        who = [v.an(_subject(rng, one)) + wears, v.an(_subject(rng, scene.companion))]
+        line = f"{rng.choice((' and ', ' and ', ' next to ', ' beside ')).join(who)}{doing}{where}{when}"
+    else:
+        line = v.an(_subject(rng, one)) + doing + "".join(body)
     if not style:
         return line if rng.random() < 0.7 else f"{rng.choice(_OPENERS)} {line}"
     if rng.random() < 0.45:

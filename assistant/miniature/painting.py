@@ -23,6 +23,7 @@ INK: Colour = (44, 38, 52)  # eyes and mouths
 PAPER: Colour = (252, 251, 247)
 OUTLINE = 0.0105  # of the canvas side
 INSIDE = 0.012  # of the canvas side kept free at the frame's edge
+PAIR_ROOM = 0.56  # width of the canvas, at most, for one of two heroes
 JUMP, LIFT = 0.8, 0.2  # a jumping hero is drawn smaller, so that what it wears fits above it, and so far above the ground
 
 
@@ -146,7 +147,7 @@ class Easel:
         bottom = own[:, 1].max()
         top = bottom - own[:, 1].min() + lift
         wide = np.ptp(own[:, 0])
-        unit *= min(1.0, ((ground - OUTLINE) * px - margin) / (top * unit), (px - 2 * margin) / (wide * unit))
+        unit *= min(1.0, ((ground - OUTLINE) * px - margin) / (top * unit), (px * (1.0 if self.scene.companion is None else PAIR_ROOM) - 2 * margin) / (wide * unit))
         facing = -1.0 if self.scene.flip else 1.0
         low = own[own[:, 1] > bottom - 0.07, 0]
         foot_x, middle = (low.min() + low.max()) / 2, (own[:, 0].min() + own[:, 0].max()) / 2

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from assistant.miniature.scenery import GROUND, sheet_of
 from assistant.miniature.styles import PAINTERS, Figure
 from assistant.miniature.subjects import SubjectLayers, draw_subject
-from assistant.miniature.world import Scene
+from assistant.miniature.world import PAIR_MIDDLES, Scene
 
 TINTS = {"day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.93, 0.88), "night": (0.88, 0.91, 1.0)}  # light on the subject
 
@@ -20,6 +20,7 @@ class Rendering:
 
     image: Image.Image  # RGB, size x size
     mask: Image.Image  # L, size x size: the subject's body without its accessories, antialiased
+    companion_mask: Image.Image | None = None  # the same of the second hero
 
 
 def render(scene: Scene, size: int = 128, supersample: int = 3) -> Rendering:
@@ -33,10 +34,25 @@ def render(scene: Scene, size: int = 128, supersample: int = 3) -> Rendering:
     Raises:
         KeyError: the scene names something that `world` does not.
     """
-    layers = draw_subject(scene, size * supersample, GROUND)
-    figure = _figure(scene, layers, size, supersample)
-    image = PAINTERS[scene.style](sheet_of(scene), figure, size, scene.seed)
-    return Rendering(image, figure.mask)
+    figures = [_figure(one, draw_subject(one, size * supersample, GROUND), size, supersample) for one in _heroes(scene)]
+    image = PAINTERS[scene.style](sheet_of(scene), _together(figures), size, scene.seed)
+    return Rendering(image, figures[0].mask, figures[1].mask if len(figures) > 1 else None)
+
+
+def _heroes(scene: Scene) -> list[Scene]:
+    """Each hero's own scene, from left to right."""
+    if scene.companion is None:
+        return [scene]
+    return [scene, replace(scene, individual=scene.companion, x=PAIR_MIDDLES[1], accessories=())]
+
+
+def _together(figures: list[Figure]) -> Figure:
+    """One figure of all, later ones in front."""
+    first, *others = figures
+    for other in others:
+        layers = (Image.alpha_composite(a, b) for a, b in ((first.behind, other.behind), (first.body, other.body), (first.front, other.front)))
+        first = Figure(*layers, ImageChops.lighter(first.mask, other.mask), (*first.shadows, *other.shadows))
+    return first
 
 
 def _figure(scene: Scene, layers: SubjectLayers, size: int, supersample: int) -> Figure:
@@ -57,4 +73,4 @@ def _figure(scene: Scene, layers: SubjectLayers, size: int, supersample: int) ->
     air = max(0.0, GROUND - bottom / size)  # how far it jumps
     shrink = 1 / (1 + 4 * air)
     shadow = ((left + right) / size / 2, GROUND + 0.004, 0.46 * (right - left) / size * shrink, 0.042 * shrink)
-    return Figure(small(layers.behind), small(layers.body), small(layers.front), mask, shadow)
+    return Figure(small(layers.behind), small(layers.body), small(layers.front), mask, (shadow,))

@@ -20,24 +20,25 @@ INK = (62, 60, 68)
 
 @dataclass(frozen=True)
 class Figure:
-    """The subject as layers of one size, all RGBA but `mask` (L), and where its shadow lies."""
+    """One hero, or two side by side, as layers of one size, all RGBA but `mask` (L), and where the shadows lie."""
 
     behind: Image.Image
     body: Image.Image
     front: Image.Image
     mask: Image.Image
-    shadow: tuple[float, float, float, float]  # centre x, y and radii, fractions of the frame
+    shadows: tuple[tuple[float, float, float, float], ...]  # centre x, y and radii, fractions of the frame
 
     def joined(self) -> Image.Image:
         return Image.alpha_composite(Image.alpha_composite(self.behind, self.body), self.front)
 
 
 def _shadow(image: Image.Image, figure: Figure, colour: Colour, strength: int) -> None:
-    """A soft round shadow on the ground, in place."""
-    x, y, rx, ry = (v * image.width for v in figure.shadow)
-    spot = falloff(64).resize((max(2, round(2.4 * rx)), max(2, round(2.4 * ry))), Image.BILINEAR)
-    spot = spot.point(times(strength / 140))
-    image.paste(colour, (round(x - 1.2 * rx), round(y - 1.2 * ry)), spot)
+    """A soft round shadow of each hero on the ground, in place."""
+    for shadow in figure.shadows:
+        x, y, rx, ry = (v * image.width for v in shadow)
+        spot = falloff(64).resize((max(2, round(2.4 * rx)), max(2, round(2.4 * ry))), Image.BILINEAR)
+        spot = spot.point(times(strength / 140))
+        image.paste(colour, (round(x - 1.2 * rx), round(y - 1.2 * ry)), spot)
 
 
 def _halo(image: Image.Image, figure: Figure, strength: float = 0.55) -> None:

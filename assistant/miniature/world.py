@@ -31,12 +31,13 @@ STYLES = ("flat", "pencil", "pixel", "watercolour", "neon", "papercut")
 POSES = ("standing", "jumping", "leaning", "resting")
 EYES = ("dots", "round", "big", "sleepy")
 
-# Each place is one stage set, and its hero stands in the middle and faces right, as in a picture book. Whatever neither words
-# nor a photo can say (which side the palm is on, how large the hero is) a decoder would have to guess; a small one that is
-# trained on two cores learns to draw far sooner where there is little to guess.
+# Each place is one stage set, and a hero alone stands in its middle and faces right, as in a picture book: whatever neither words nor
+# a photo can say (which side the palm is on, how large the hero is) costs a small decoder training time.
 BACKDROP = 8  # seed of the sets
 SIZES = (0.645, 0.655)
 MIDDLES = (0.495, 0.505)
+PAIR_SIZE, PAIR_MIDDLES = 0.46, (0.27, 0.73)  # of two heroes side by side, the first on the left
+PAIRS = 0.8  # how often a group's last picture, if it is free, shows two: a fifth of all do
 LAYOUTS = 4  # of each pattern
 
 
@@ -76,6 +77,7 @@ class Scene:
     x: float  # its centre, in MIDDLES
     flip: bool  # True: facing left
     seed: int
+    companion: Individual | None = None  # a second hero on the right, in the same pose, with nothing on
 
 
 def _bucket(*words: str) -> int:
@@ -132,6 +134,15 @@ def sample_scene(rng: random.Random, individual: Individual, held_out: bool | No
             scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=False, seed=BACKDROP)
         if held_out is None or combination_held_out(scene) == held_out:
             return scene
+
+
+def with_companion(rng: random.Random, scene: Scene, held_out: bool = False) -> Scene:
+    """The scene with a second hero of another kind, held out or not as the first is. What the first holds is put away: its place is taken."""
+    while True:
+        other = sample_individual(rng, held_out)
+        if other.kind != scene.individual.kind:
+            worn = tuple(a for a in scene.accessories if SLOTS[a.name] != "side")
+            return replace(scene, companion=other, scale=PAIR_SIZE, x=PAIR_MIDDLES[0], accessories=worn)
 
 
 def restage(rng: random.Random, scene: Scene, **changes: object) -> Scene:

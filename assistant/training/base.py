@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..config import AssistantConfig
+from ..decoder import attention
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
 from ..weights import load_vae, save_module
 from .data import CAPTIONS, World
-from .diffusion import LAYOUT, Layout, VLoss, encode_latents, inner_matrices
+from .diffusion import LAYOUT, Layout, VLoss, encode_latents, inner_matrices, training_kernel
+from .examples import Heroes
 from .sheets import grid
 from .tokens import caption_tokenizer
 
@@ -26,12 +28,12 @@ PROMPTS = ("a red cat on the beach", "a blue dog with white stripes in space, pi
            "a yellow duck with a red scarf at the castle", "a teal fish underwater", "a brown turtle in the desert at sunset",
            "a grey robot with red spots on a stage, neon", "a white teapot with blue stars in the kitchen", "a black mug in the forest",
            "a red car jumping over the mountains", "a yellow boot in the clouds, pencil drawing", "a blue backpack with a crown at the volcano",
-           "a pink vase on the farm")
+           "a pink vase on the farm", "a red cat and a blue dog on the beach", "a green bear with yellow spots next to a pink bunny in the snow",
+           "a purple owl wearing a crown and a white duck in the forest at night", "a black car and an orange fox in the city")
 
 
 class BaseTask:
     name, lr = "base", 1e-3
-    done = 1.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: World, device: str, vae: Path, batch_size: int = 32,
                  warm: Path | None = None, compiled: bool = False) -> None:
@@ -47,13 +49,13 @@ class BaseTask:
             self.text = CLIPTextModel(text)
             self.unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=text.hidden_size)
         self.text.to(device).train(), self.unet.to(device).train()
+        attention.install(self.unet, training_kernel(device))
         if compiled:
             self.unet.compile()
         self.layout = Layout(self.unet).to(device)
         self.matrices = inner_matrices("unet", self.unet)
         self.latents = encode_latents(world, device, self.vae)
-        self.vloss = VLoss(config, device, self.latents)
-        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)].copy()).to(device), self.latents.shape[-1])
+        self.vloss, self.heroes = VLoss(config, device), Heroes(world, self.latents, device)
         empty = self.tokenizer("", padding="max_length", max_length=self.tokenizer.model_max_length)["input_ids"]
         self.empty = np.asarray(empty, np.int16)
 
@@ -64,16 +66,16 @@ class BaseTask:
         at = self.world.pictures(rng, self.batch_size)
         texts = self.world["captions"][at, rng.integers(0, CAPTIONS, len(at))].copy()
         texts[rng.random(len(at)) < 0.1] = self.empty
-        return {"at": torch.from_numpy(at), "texts": torch.from_numpy(texts.astype(np.int64)),
-                "labels": torch.from_numpy(self.world["labels"][at])}
+        return {"at": torch.from_numpy(at), "texts": torch.from_numpy(texts.astype(np.int64))}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        latents = self.latents[batch["at"]].float()
-        noised, t, target = self.vloss.draw(latents, generator, self.done)
+        at, h = batch["at"], self.heroes
+        noised, t, target = self.vloss.draw(self.latents[at].float(), generator)
         states = self.text(input_ids=batch["texts"]).last_hidden_state
         predicted = self.unet(noised, t, states, return_dict=False)[0]
-        masks = self.masks[batch["at"]]
-        v, (layout, kind) = self.vloss(predicted, target, masks), self.layout(masks, batch["labels"])
+        companions = h.companions(at)
+        v = self.vloss(predicted, target, torch.maximum(h.masks[at], companions[0]))
+        layout, kind = self.layout(h.masks[at], h.labels[at], *companions)
         return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:

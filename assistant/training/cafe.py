@@ -22,7 +22,7 @@ from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
 from ..weights import load_tensors, load_vae, save_cafe
-from .diffusion import LAYOUT, Layout, VLoss, inner_matrices
+from .diffusion import LAYOUT, Layout, VLoss, inner_matrices, training_kernel
 from .examples import PairSource
 from .numbers import CafeNumbers
 from .sheets import grid
@@ -56,7 +56,6 @@ class CafeTask:
         self.numbers, self.lr = numbers, numbers.lr
         if shared:
             self.unet = shared[0]
-            attention.install(self.unet, "sdpa")
             self.values = SemanticValues.of(self.unet, config.language.semantic_width)
         else:
             self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width,
@@ -65,13 +64,14 @@ class CafeTask:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
             load_tensors(warm / "semantic_values.safetensors", self.values)
         self.unet.to(device).train(), self.values.to(device).train()
+        attention.install(self.unet, training_kernel(device))
         if checkpointing:
             self.unet.enable_gradient_checkpointing()
         if compiled:
             self.unet.compile()
         self.layout = None if not source.labelled else shared[1] if shared else Layout(self.unet).to(device)
         self.matrices = inner_matrices("unet", self.unet) if numbers.muon else set()
-        self.vloss = VLoss(config, device, source.some.to(device) if numbers.weighed else None, numbers.skew)
+        self.vloss = VLoss(config, device, numbers.skew)
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"unet": self.unet, "values": self.values, **({"layout": self.layout} if self.layout else {})}
@@ -84,15 +84,15 @@ class CafeTask:
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         shown = self.source.shown(batch, generator)
-        noised, t, target = self.vloss.draw(shown.latents, generator, self.done)
+        noised, t, target = self.vloss.draw(shown.latents, generator)
         few = self.numbers.seen is not None and self.done < WHOLE
         patches = (shown.patches[:, batch["seen"][:1 + self.numbers.seen]] if few else shown.patches).float()
         seam = training_seam(self.values, patches, shown.semantics, *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
-        v = self.vloss(predicted, target, shown.masks)
         if self.layout is None:
-            return v, {}
-        layout, kind = self.layout(shown.masks, shown.labels)
+            return self.vloss(predicted, target, shown.masks), {}
+        v = self.vloss(predicted, target, torch.maximum(shown.masks, shown.companions[0]))
+        layout, kind = self.layout(shown.masks, shown.labels, *shown.companions)
         return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The training set: drawn by many processes into memory-mapped arrays, ready shard by shard while it still grows.
 
 Group g holds three pictures of one individual. Even groups come from a dialogue (its photo and its first targets), odd
-ones are free scenes. Everything about a group follows from (seed, g), so a set that is lost is drawn again, byte for byte.
+ones are free scenes; in the last picture of a group, if it is free, a second hero may stand beside it. Everything about a group follows from (seed, g), so a set that is lost is drawn again, byte for byte.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,8 @@ from ..miniature.captions import caption
 from ..miniature.dialogues import Dialogue, dialogue
 from ..miniature.reading import read
 from ..miniature.renderer import render
-from ..miniature.visual_words import MOST, visual_words
-from ..miniature.world import (ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES, Scene,
-                               sample_individual, sample_scene)
+from ..miniature.world import (ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PAIRS, PATTERNS, POSES, STYLES, Scene,
+                               sample_individual, sample_scene, with_companion)
 from ..mllm.prompt import PromptBuilder
 from .tokens import caption_tokenizer, dialogue_tokenizer
 
@@ -32,6 +31,7 @@ CAPTIONS = 4  # captions of a picture
 SHARD = 256  # groups a shard
 TURNS = 3  # exchanges of a dialogue, at most
 LINE = 224  # tokens of a dialogue without its picture, at most
+COMPANION = ("kind", "colour", "second", "pattern")  # what is noted of a second hero; -1 where there is none
 LABELS = ("kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", *ACCESSORIES)
 
 
@@ -47,15 +47,21 @@ def group(seed: int, index: int, held_out: bool = False) -> Group:
     rng = random.Random(f"{seed}/{index}/{held_out}")
     if index % 2:
         who = sample_individual(rng, held_out)
-        return Group(tuple(sample_scene(rng, who, None if held_out else False) for _ in range(VIEWS)), None)
+        first = [sample_scene(rng, who, None if held_out else False) for _ in range(VIEWS)]
+        return Group((*first[:-1], _last(rng, first[-1], held_out)), None)
     while True:
         talk = dialogue(rng, held_out)
         if talk.photo is not None:
             break
     scenes = [talk.photo, *dict.fromkeys(e.target for e in talk.exchanges if e.target is not None)][:VIEWS]
+    free = len(scenes) < VIEWS
     while len(scenes) < VIEWS:
         scenes.append(sample_scene(rng, talk.photo.individual, None if held_out else False))
-    return Group(tuple(scenes), talk)
+    return Group((*scenes[:-1], _last(rng, scenes[-1], held_out) if free else scenes[-1]), talk)
+
+
+def _last(rng: random.Random, scene: Scene, held_out: bool) -> Scene:
+    return with_companion(rng, scene, held_out) if rng.random() < PAIRS else scene
 
 
 def talk_of(rng: random.Random, held_out: bool = False) -> Dialogue:
@@ -97,9 +103,10 @@ def _arrays(folder: Path, config: AssistantConfig, groups: int, talks: int, mode
     pictures, lines = groups * VIEWS, groups + talks
     shapes = {
         "images": (np.uint8, (pictures, side, side, 3)), "masks": (np.uint8, (pictures, side // 8, side // 8)),
+        "companion_masks": (np.uint8, (pictures, side // 8, side // 8)), "companion_labels": (np.int8, (pictures, len(COMPANION))),
         "captions": (np.int16, (pictures, CAPTIONS, context)), "labels": (np.int8, (pictures, len(LABELS))),
         "lines": (np.int16, (lines, LINE)), "spoken": (np.bool_, (lines, LINE)), "ends": (np.int16, (lines, TURNS)),
-        "views": (np.int8, (lines, TURNS)), "words": (np.int16, (lines, TURNS + 1, MOST))}
+        "views": (np.int8, (lines, TURNS))}
     folder.mkdir(parents=True, exist_ok=True)
     return {k: np.lib.format.open_memmap(folder / f"{k}.npy", mode=mode, dtype=d, shape=s) if mode != "r" else
             np.load(folder / f"{k}.npy", mmap_mode="r") for k, (d, s) in shapes.items()}
@@ -109,14 +116,12 @@ def _line(out: dict[str, np.ndarray], row: int, talk: Dialogue, scenes: tuple[Sc
     ids, spoken, ends = tokens_of(talk, builder)
     out["lines"][row, :len(ids)], out["spoken"][row, :len(ids)] = ids, spoken
     out["ends"][row] = [*ends, *[-1] * (TURNS - len(ends))][:TURNS]
-    out["words"][row] = -1
-    pictures = [talk.photo, *(e.target for e in talk.exchanges)]
-    for k, scene in enumerate(pictures[:TURNS + 1]):
-        if scene is not None:
-            found = visual_words(scene)
-            out["words"][row, k, :len(found)] = found
     targets = [e.target for e in talk.exchanges]
     out["views"][row] = [scenes.index(t) if t is not None and t in scenes else -1 for t in targets] + [-1] * (TURNS - len(targets))
+
+
+def _small(mask: Image.Image, side: int) -> np.ndarray:
+    return np.asarray(mask.resize((side, side), Image.Resampling.BOX))
 
 
 def _draw_shard(args: tuple) -> int:
@@ -130,8 +135,12 @@ def _draw_shard(args: tuple) -> int:
         for v, scene in enumerate(one.scenes):
             drawn, at = render(scene, side), g * VIEWS + v
             out["images"][at] = np.asarray(drawn.image)
-            out["masks"][at] = np.asarray(drawn.mask.resize((side // 8, side // 8), Image.Resampling.BOX))
+            out["masks"][at] = _small(drawn.mask, side // 8)
             out["labels"][at] = labels(scene)
+            out["companion_labels"][at] = -1
+            if scene.companion is not None:
+                out["companion_masks"][at] = _small(drawn.companion_mask, side // 8)
+                out["companion_labels"][at] = labels(replace(scene, individual=scene.companion))[:len(COMPANION)]
             texts = [caption(scene, rng).lower() for _ in range(CAPTIONS)]
             out["captions"][at] = small(texts, padding="max_length", truncation=True, max_length=context)["input_ids"]
         if one.dialogue is not None:
@@ -186,8 +195,8 @@ class World:
         return rng.choice(self.groups, count) * VIEWS + rng.integers(0, VIEWS, count)
 
     def pairs(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of (photo, target): two different pictures of one individual."""
-        first = rng.integers(0, VIEWS, count)
+        """Indices of (photo, target): two different pictures of one individual, which is alone in the photo."""
+        first = rng.integers(0, VIEWS - 1, count)
         second = (first + rng.integers(1, VIEWS, count)) % VIEWS
         base = rng.choice(self.groups, count) * VIEWS
         return base + first, base + second

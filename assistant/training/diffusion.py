@@ -14,35 +14,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
-from ..miniature.patches import as_linear, channel_weights, encode_linear
 from ..mllm.language import pooled
 from ..mllm.vision import Vision
 from .data import World
-from .dino import CLASSES, attribute_loss
+from .dino import CLASSES, WEIGHTS, attribute_loss
 
 CHUNK = 256
-EARLY = 0.4  # share of the training that is mostly at high noise
-SKEW = (0.15, 0.5)  # exponents of an even lot, until then and after: high noise first, where the conditions decide
-SUBJECT = 4.0
+SKEW = 0.6  # exponent of a uniform draw: more of the timesteps at high noise, where the conditions decide
+SUBJECT = 3.0  # weight of the subject's latents in the loss
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 
 
 def encode_latents(world: World, device: str, vae: nn.Module) -> Tensor:
-    """(N, C, h, w) scaled latents of every ready picture.
-
-    A decoder trained further leaves them, and the cache, as they are.
-    """
+    """(N, C, h, w) scaled latents of every ready picture."""
     scale = vae.config.scaling_factor
-    examples = torch.from_numpy(world["images"][:16].copy()).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    linear = as_linear(vae, examples)  # an encoder written by hand is one: then a product does what it does, at once
-
-    def encode(pixels: Tensor) -> dict[str, Tensor]:
-        x = pixels * 2 - 1
-        if linear is None:
-            return {"latents": vae.encode(x).latent_dist.mean.float() * scale}
-        return {"latents": encode_linear(x, linear) * scale}
-
-    return encode_all(world, device, encode, world.folder, f"vae{scale}")["latents"]
+    return encode_all(world, device, lambda x: {"latents": vae.encode(x * 2 - 1).latent_dist.mean.float() * scale}, world.folder,
+                      f"vae{_tag(vae.encoder.conv_in.weight)}")["latents"]
 
 
 def encode_patches(world: World, device: str, vision: nn.Module) -> Tensor:
@@ -114,36 +101,33 @@ def expected(world: World, semantics: Tensor) -> Tensor:
     return mean(x)
 
 
-def aims(vision: Vision, semantics: Tensor, means: Tensor, at: Tensor, generator: torch.Generator) -> Tensor:
+def aims(vision: Vision, semantics: Tensor, means: Tensor, at: Tensor, alone: Tensor, generator: torch.Generator) -> Tensor:
     """F(target) of the pictures `at`, (B, d_F), or half the time its mean given their attributes (`expected`), which is what
-    H(s) comes near to; shaken a little: H(s) and mixtures of F never lie exactly where F does."""
-    known = torch.rand(len(at), 1, device=means.device, generator=generator) < 0.5
-    f = torch.where(known, means[at], semantics[at].float())
+    H(s) comes near to, where the subject is `alone` (B,); shaken a little: H(s) and mixtures of F never lie exactly where F does."""
+    known = (torch.rand(len(at), device=means.device, generator=generator) < 0.5) & alone
+    f = torch.where(known[:, None], means[at], semantics[at].float())
     level = 0.4 * torch.rand(len(f), 1, device=f.device, generator=generator)
     return vision.at_norm(f + level * torch.randn(f.shape, device=f.device, generator=generator))
 
 
 class VLoss:
-    """Eq. 3's noise-prediction loss over all timesteps, of what the scheduler says that the UNet foretells: the noise, or
-    v = sqrt(abar) eps - sqrt(1 - abar) x0.
+    """Eq. 3's noise-prediction loss over all timesteps, of what the scheduler's configuration says that the UNet predicts: the noise,
+    or v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans and Ho, 2022, arXiv 2202.00512).
 
-    Of `latents` a channel counts by the spread of the latents (N, C, h, w) in it. An error in it weighs about as much as their variance in
-    the picture, but counted so, outlines and faces are not learned at all; with all channels alike, what cannot be foreseen
-    drowns shapes and colours.
+    `skew`: exponent of the uniform draw of timesteps; 1: all alike.
     """
 
-    def __init__(self, config: AssistantConfig, device: str, latents: Tensor | None, skew: tuple[float, float] = SKEW) -> None:
+    def __init__(self, config: AssistantConfig, device: str, skew: float = SKEW) -> None:
         scheduler = DDIMScheduler(**config.decoder.scheduler)
-        self.abar, self.foretold, self.skew = scheduler.alphas_cumprod.to(device), scheduler.config.prediction_type, skew
-        self.channels = 1.0 if latents is None else channel_weights(latents[::10]).view(-1, 1, 1)
+        self.abar, self.predicts, self.skew = scheduler.alphas_cumprod.to(device), scheduler.config.prediction_type, skew
 
-    def draw(self, latents: Tensor, generator: torch.Generator, done: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, h, w) -> noised latents, timesteps (B,), what is to be foretold. `done` is the share of the training behind it."""
-        where = torch.rand(len(latents), device=latents.device, generator=generator) ** self.skew[done >= EARLY]
+    def draw(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, h, w) -> noised latents, timesteps (B,), what is to be predicted."""
+        where = torch.rand(len(latents), device=latents.device, generator=generator) ** self.skew
         t = (where * len(self.abar)).long().clamp_max(len(self.abar) - 1)
         noise = torch.randn(latents.shape, device=latents.device, generator=generator)
         signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
-        target = noise if self.foretold == "epsilon" else signal * noise - spread * latents
+        target = noise if self.predicts == "epsilon" else signal * noise - spread * latents
         return signal * latents + spread * noise, t, target
 
     @staticmethod
@@ -154,9 +138,9 @@ class VLoss:
     def __call__(self, predicted: Tensor, target: Tensor, masks: Tensor | None = None) -> Tensor:
         """Mean squared error; the subject, masks (B, h, w) in 0..255, counts SUBJECT times as much as the rest."""
         if masks is None:
-            return (self.channels * (predicted.float() - target).square()).mean()
+            return (predicted.float() - target).square().mean()
         weight = 1 + (SUBJECT - 1) * masks[:, None].float() / 255
-        return (weight * self.channels * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
+        return (weight * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
 
 
 class Layout(nn.Module):
@@ -176,13 +160,28 @@ class Layout(nn.Module):
     def _keep(self, module: nn.Module, inputs: tuple, out: Tensor) -> None:
         self.grid = out
 
-    def forward(self, masks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the UNet's last call: masks (B, h, w) in 0..255, labels (B, 17) -> loss, share of kinds named rightly."""
+    def forward(self, masks: Tensor, labels: Tensor, companions: Tensor | None = None, of_companions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of the UNet's last call: masks (B, h, w) in 0..255, labels (B, 17), the same of second heroes, whose labels (B, 4) are -1
+        where there is none -> loss, share of kinds named rightly."""
         found, share = self.head(self.grid), masks.float() / 255
         self.grid = None  # with its graph; a UNet that holds one cannot be copied
-        of, y, x = (share > 0.5).nonzero(as_tuple=True)
-        names, right = attribute_loss(found[of, 1:, y, x], labels[of])
+        names, right = self._named(found, share, labels)
+        if companions is not None and bool((there := of_companions[:, 0] >= 0).any()):
+            second = companions.float() / 255
+            names = names + there.float().mean() * self._named(found[there], second[there], of_companions[there])[0]
+            share = torch.maximum(share, second)
         return names + F.binary_cross_entropy_with_logits(found[:, 0].float(), share), right[0]
+
+    @staticmethod
+    def _named(found: Tensor, share: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        of, y, x = (share > 0.5).nonzero(as_tuple=True)
+        width = sum(CLASSES[:labels.shape[1]])
+        return attribute_loss(found[of, 1:1 + width, y, x], labels[of], WEIGHTS[:labels.shape[1]])
+
+
+def training_kernel(device: str) -> str:
+    """The attention kernel to train with: on a CPU the flash kernel's backward pass takes twenty times as long as three products."""
+    return "math" if torch.device(device).type == "cpu" else "sdpa"
 
 
 def inner_matrices(prefix: str, network: nn.Module) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import AssistantConfig
 from ..mllm.language import pooled
@@ -21,8 +21,6 @@ from ..weights import load_vae, load_vision
 from .data import VIEWS, World
 from .diffusion import VLoss, aims, encode_latents, encode_patches, encode_semantics, expected, read_patches
 from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded
-from .language import pick_end
-from .reading import word_reader
 
 
 @dataclass
@@ -34,16 +32,16 @@ class Shown:
     semantics: Tensor  # (B, d_F) float32, F(target)
     masks: Tensor | None = None  # (B, h, w) in 0..255, the subject's, and
     labels: Tensor | None = None  # (B, L) class numbers, where they are known
+    companions: tuple[Tensor, Tensor] | None = None  # the same two of second heroes
 
 
 class PairSource(Protocol):
     """Pairs (photo, target) of one subject.
 
     Attributes:
-        some: latents (n, C, h, w) to look at their spread. labelled: whether `shown` has masks and labels.
+        labelled: whether `shown` has masks and labels.
     """
 
-    some: Tensor
     labelled: bool
 
     def __len__(self) -> int: ...
@@ -58,6 +56,26 @@ class PairSource(Protocol):
         """uint8 (B, H, W, 3) to look at, if they are at hand."""
 
 
+class Heroes:
+    """Where the heroes of a drawn world's pictures are and what they are, on the device."""
+
+    def __init__(self, world: World, latents: Tensor, device: str) -> None:
+        def of(name: str) -> Tensor:
+            return torch.from_numpy(world[name][:len(latents)].copy()).to(device)
+
+        side = latents.shape[-1]
+        self.masks, self.labels = VLoss.at_side(of("masks"), side), of("labels")
+        self._masks, self._labels = VLoss.at_side(of("companion_masks"), side), of("companion_labels")
+
+    def companions(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks (B, h, w) and labels (B, 4) of second heroes; -1: there is none."""
+        return self._masks[at], self._labels[at]
+
+    def alone(self, at: Tensor) -> Tensor:
+        """(B,): whether there is one hero only."""
+        return self._labels[at, 0] < 0
+
+
 class DrawnPairs:
     """Of the drawn world, encoded as a whole on the device."""
 
@@ -66,11 +84,11 @@ class DrawnPairs:
     def __init__(self, config: AssistantConfig, world: World, device: str, init: Path) -> None:
         self.world = world
         self.vision = load_vision(config, init).to(device)
-        self.some = self.latents = encode_latents(world, device, load_vae(init / "base/vae").to(device))
+        self.latents = encode_latents(world, device, load_vae(init / "base/vae").to(device))
         self.semantics = encode_semantics(world, device, self.vision)
         self.expected = expected(world, self.semantics)
         self.patches = encode_patches(world, device, self.vision)
-        self.masks = VLoss.at_side(torch.from_numpy(world["masks"][:len(self.latents)].copy()).to(device), self.latents.shape[-1])
+        self.heroes = Heroes(world, self.latents, device)
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -78,13 +96,13 @@ class DrawnPairs:
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         photo, target = self.world.pairs(rng, count)
         same = rng.random(count) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
-        return {"photo": torch.from_numpy(np.where(same, target, photo)), "target": torch.from_numpy(target),
-                "labels": torch.from_numpy(self.world["labels"][target])}
+        return {"photo": torch.from_numpy(photo), "target": torch.from_numpy(np.where(same, photo, target))}
 
     def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> Shown:
-        target = batch["target"]
-        semantics = self.semantics[target].float() if generator is None else aims(self.vision, self.semantics, self.expected, target, generator)
-        return Shown(self.latents[target].float(), self.patches[batch["photo"]], semantics, self.masks[target], batch["labels"])
+        target, h = batch["target"], self.heroes
+        semantics = self.semantics[target].float() if generator is None else aims(self.vision, self.semantics, self.expected, target,
+                                                                                  h.alone(target), generator)
+        return Shown(self.latents[target].float(), self.patches[batch["photo"]], semantics, h.masks[target], h.labels[target], h.companions(target))
 
     def photos(self, batch: dict[str, Tensor]) -> np.ndarray:
         return self.world["images"][batch["photo"].cpu().numpy()]
@@ -97,7 +115,6 @@ class EncodedPairs:
 
     def __init__(self, encoded: Encoded) -> None:
         self.encoded = encoded
-        self.some = encoded.rows(range(min(64, len(encoded))), LATENTS)[LATENTS]
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -130,8 +147,11 @@ class TalkSource(Protocol):
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
         """(B', d_F): what H should give, of the rows that have a learnable token."""
 
-    def reader(self) -> nn.Linear | None:
-        """The best linear reader of visual words in E, where there are such words."""
+
+def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each dialogue one of its exchanges, at random; -1 where it has none."""
+    present = world["ends"][rows] >= 0
+    return np.where(present.any(1), (rng.random(present.shape) * present).argmax(1), -1)
 
 
 class DrawnTalks:
@@ -169,9 +189,6 @@ class DrawnTalks:
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
         return self.semantics[batch["target"][batch["token_at"] >= 0]].float()
-
-    def reader(self) -> nn.Linear:
-        return word_reader(self.world, self.patches)
 
 
 class EncodedTalks:
@@ -212,6 +229,3 @@ class EncodedTalks:
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
         return batch[SEMANTICS].float()
-
-    def reader(self) -> None:
-        return None

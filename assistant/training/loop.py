@@ -70,6 +70,7 @@ class Options:
     save_every: float = 60.0  # seconds between checkpoints
     log_every: float = 10.0  # seconds between log lines
     sheet: bool = True  # draw one at the end
+    bf16: bool | None = None  # arithmetic in bfloat16 under autocast; None: on CUDA only. A CPU with AMX gains, an older one loses
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warmup: float = 0.02  # fraction of the budget
@@ -177,7 +178,7 @@ class Trainer:
                 self.task.share = shares[i]
             generator = torch.Generator(device).manual_seed((o.seed + 97 * part) * 1_000_003 + self.step)
             batch = {k: t.to(device, non_blocking=True) for k, t in batch.items()}
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=o.bf16 if o.bf16 is not None else device.type == "cuda"):
                 loss, said = self.task.loss(batch, generator)
             (loss / self.parts).backward()
             names = ["loss", *said]
@@ -222,7 +223,7 @@ class Trainer:
                     self.team.sum_([values])
                     if self.rank == 0:
                         rate = (self.step - done_at_log) * self.task.batch_size * self.parts / (now - logged)
-                        self._log(**dict(zip(names, values.nanmean(0))), norm=norm, samples_per_s=rate)
+                        self._log(**dict(zip(names, values.nanmean(0))), norm=norm, samples_per_s=rate, minutes_left=self._left(rate))
                     logged, done_at_log = now, self.step
                 if self.rank == 0 and now - saved > self.options.save_every:
                     self.save()
@@ -245,6 +246,13 @@ class Trainer:
         self.task.export(self.export)
         if self.options.sheet:
             self.task.sheet(self.folder / "sheet.png")
+
+    def _left(self, rate: float) -> float:
+        """Minutes to the end of the budget, at `rate` samples per second."""
+        o = self.options
+        if o.steps is None:
+            return max(0.0, o.minutes - self.elapsed / 60)
+        return (o.steps - self.step) * self.task.batch_size * self.parts / max(rate, 1e-6) / 60
 
     def _log(self, **values: Tensor | float) -> None:
         line = {"step": self.step, "minutes": round(self.elapsed / 60, 3), "done": round(self.progress(), 4),

@@ -14,10 +14,9 @@ class CafeNumbers:
     parts: int | None = None  # of a batch, at first; None: one a process
     epochs: float = 5.0  # where neither minutes nor steps are given
     dropped: float = 0.1  # probability of leaving E out, and F
-    seen: int | None = 128  # patches that a step attends to, beside the class token, until near the end; None: always all
-    skew: tuple[float, float] = (0.15, 0.5)  # of timesteps to high noise, early and late in training; 1: all alike
+    seen: int | None = 63  # patches that a step attends to, beside the class token, until near the end; None: always all
+    skew: float = 0.6  # exponent of the uniform draw of timesteps; below 1 more of them are at high noise
     muon: bool = True  # for the UNet's inner matrices
-    weighed: bool = True  # a latent channel counts by its spread
     save_every: float = 60.0  # seconds between checkpoints
 
 
@@ -35,5 +34,5 @@ class BridgeNumbers:
     save_every: float = 60.0
 
 
-CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, seen=None, skew=(1.0, 1.0), muon=False, weighed=False, save_every=1800.0)  # of 14 GB
+CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, seen=None, skew=1.0, muon=False, save_every=1800.0)  # of 14 GB
 BRIDGE = BridgeNumbers(lr=2e-3, batch=128, parts=32, first=1.0, fitted=False, save_every=300.0)

@@ -1,8 +1,7 @@
-"""Trains the base model and CAFE's decoder together on one UNet, before each goes on alone.
+"""Trains the base model and CAFE's decoder as one UNet: half of each step draws from captions (base.py), half from E(x) and
+F(target) (cafe.py).
 
-A quarter of each step draws from words (base.py), the rest from E(x) and F(target) (cafe.py), which is harder. What a cat in
-the snow looks like is learned once for both; text states and E(x) have one width, so that even keys and values are shared
-until they part.
+Text states and E(x) have one width, so both pass the same keys and values; V_H alone is CAFE's.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
+from ..weights import load_tensors, save_cafe
 from .base import BaseTask
 from .cafe import CafeTask
 from .data import World
@@ -22,14 +22,17 @@ from .examples import DrawnPairs
 
 
 class TrunkTask:
-    name, lr = "trunk", 3e-3
+    name, lr = "trunk", 2e-3
     done = 0.0  # the training loop sets it
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32) -> None:
+    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 64, warm: Path | None = None) -> None:
+        """`init`: a folder with the trained vae, dino and clip. `warm`: a folder whose base and cafe to go on from."""
         self.batch_size = batch_size
-        self.base = BaseTask(config, world, device, init / "base/vae", batch_size // 4)
-        self.cafe = CafeTask(config, DrawnPairs(config, world, device, init), device, init, batch_size - batch_size // 4,
+        self.base = BaseTask(config, world, device, init / "base/vae", batch_size // 2, warm and warm / "base")
+        self.cafe = CafeTask(config, DrawnPairs(config, world, device, init), device, init, batch_size - batch_size // 2,
                              shared=(self.base.unet, self.base.layout))
+        if warm:
+            load_tensors(warm / "cafe/semantic_values.safetensors", self.cafe.values)
         self.matrices = self.base.matrices
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -39,9 +42,8 @@ class TrunkTask:
         return {f"{of}.{k}": t for of, task in (("base", self.base), ("cafe", self.cafe)) for k, t in task.batch(rng).items()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        total, parts = 0.0, {}
+        total, parts, self.cafe.done = 0.0, {}, self.done
         for of, task in (("base", self.base), ("cafe", self.cafe)):
-            task.done = self.done
             own = {k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")}
             loss, said = task.loss(own, generator)
             total, parts = total + loss * task.batch_size / self.batch_size, {**parts, **{f"{of}_{k}": v for k, v in said.items()}}
@@ -50,7 +52,7 @@ class TrunkTask:
     def export(self, folder: Path) -> None:
         """`base` and `cafe` below `folder`, as those two tasks write them."""
         self.base.export(folder / "base")
-        self.cafe.export(folder / "cafe")
+        save_cafe(None, self.cafe.values, folder / "cafe")
 
     def sheet(self, path: Path) -> None:
         """Two sheets: of words, and beside it of photos."""

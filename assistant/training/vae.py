@@ -1,10 +1,15 @@
-"""The autoencoder: its encoder is written by hand from the pictures' principal components (miniature/patches.py), its decoder
-is trained, on crops, with L1 at two scales and on gradients. The latents never move, so the decoder may go on learning
-while, and after, everything else is trained on them. Once there is a first guess, half of what it learns from are guesses.
+"""Trains the autoencoder (AutoencoderKL, encoder and decoder together) so that a small UNet can diffuse its latents.
+
+Crops of pictures are encoded, noise is added to the latents, and the decoder restores the crop (latent denoising, Yang et al., 2025,
+arXiv 2507.15856). A latent that its neighbours foretell survives the noise, one that they do not is worth little, and the decoder
+learns to forgive what a sampler leaves. In a quarter of the steps the latents are halved in size and decoded to the halved picture
+(scale equivariance, Kouzelis et al., 2025, arXiv 2502.09509). With `decoder_only` the encoder, and so all cached latents, stay as
+they are.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,99 +20,92 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
-from ..miniature.patches import write_encoder
-from ..weights import load_guess, load_vae, save_module, save_preview
-from .books import shares
+from ..weights import load_vae, save_module, save_preview
 from .data import World
-from .diffusion import encode_latents, inner_matrices
-from .drawings import SORTS, Drawn, read_books
+from .diffusion import inner_matrices
 from .sheets import grid
 
-CROP = 8  # latents, each way
-SHARDS = 12  # of drawings for books, of each sort, that guesses are made of
+CROP = 64  # pixels, each way
+NOISE = 0.5  # the strongest noise on the latents, in units of their spread
+HALVED = 0.25  # share of the steps at half the scale
+KL = 1e-4  # weight of the posterior's divergence from a standard normal distribution
+SUBJECT = 2.0  # how much the subject's pixels count beside the rest
 
 
 class VaeTask:
     name, lr = "vae", 2e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, folder: Path, batch_size: int = 16,
-                 guess: Path | None = None, books: Path | None = None) -> None:
-        """`guess` and `books`: a first guess and the drawings that its books were fitted to, once there are both."""
-        self.world, self.device, self.batch_size, self.folder = world, device, batch_size, folder
-        if not (folder / "config.json").exists():
-            self._start(config)
-        self.vae = load_vae(folder).to(device, memory_format=torch.channels_last)
-        for part in (self.vae.decoder, self.vae.post_quant_conv):
-            part.requires_grad_(True).train()
-        self.latents = encode_latents(world, device, self.vae)
-        self.factor = config.decoder.image_size // self.latents.shape[-1]
-        drawn = [d for sort in SORTS for d in read_books(books, sort, SHARDS)] if guess and guess.exists() and books else []
-        self.guessed = self._guessed(config, guess, drawn) if drawn else None
-        self.matrices = inner_matrices("decoder", self.vae.decoder)
-
-    def _start(self, config: AssistantConfig) -> None:
-        """Write the encoder and the linear preview; a decoder with random weights goes with them."""
-        rng = np.random.default_rng(7)
-        images = np.array(self.world["images"][np.sort(self.world.pictures(rng, 1024))])
-        vae = AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
-        print(f"the latents keep {write_encoder(vae, images[:512]):.4f} of the variance", flush=True)
-        with torch.no_grad():
-            x = torch.from_numpy(images[512:]).permute(0, 3, 1, 2).float() / 127.5 - 1
-            z = vae.encode(x).latent_dist.mean
-            vae.register_to_config(scaling_factor=round(float(1 / z.std()), 5))
-            small = F.avg_pool2d(x, x.shape[-1] // z.shape[-1]).movedim(1, -1).flatten(0, -2) / 2 + 0.5
-            flat = (z * vae.config.scaling_factor).movedim(1, -1).flatten(0, -2)
-            fit = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), small).solution
-        save_module(vae, self.folder)
-        save_preview(self.folder, fit[:-1], fit[-1])
-
-    @torch.no_grad()
-    def _guessed(self, config: AssistantConfig, folder: Path, drawn: list[Drawn]) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """The first guesses of drawings, told the truth: soft where its books are, for the decoder to make crisp; with images, masks."""
-        guess = load_guess(config, folder)
-        latents = [guess.draw(shares(config.decoder.guess, d)).half() for d in drawn]
-        return torch.cat(latents), *(np.concatenate([getattr(d, k).numpy() for d in drawn]) for k in ("images", "masks"))
+    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 32, init: Path | None = None,
+                 decoder_only: bool = False) -> None:
+        """`init`: a folder of weights to go on from."""
+        self.world, self.device, self.batch_size, self.init, self.decoder_only = world, device, batch_size, init, decoder_only
+        self.vae = load_vae(init) if init else AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
+        self.vae.to(device)
+        for module in self.modules().values():
+            module.requires_grad_(True).train()
+        self.matrices = {n for name, module in self.modules().items() for n in inner_matrices(name, module) if "quant" not in n}
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"decoder": self.vae.decoder, "post": self.vae.post_quant_conv}
+        decoder = {"decoder": self.vae.decoder, "post_quant_conv": self.vae.post_quant_conv}
+        return decoder if self.decoder_only else {"encoder": self.vae.encoder, "quant_conv": self.vae.quant_conv, **decoder}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        known = (self.latents, self.world["images"], self.world["masks"])
-        from_guess = rng.random(self.batch_size) < (0.5 if self.guessed is not None else 0.0)
-        at = np.where(from_guess, rng.integers(0, len(self.guessed[0]) if self.guessed else 1, self.batch_size),
-                      self.world.pictures(rng, self.batch_size))
-        top, left = rng.integers(0, self.latents.shape[-1] - CROP + 1, (2, self.batch_size))
-        f, latents, images, masks = self.factor, [], [], []
-        for k, (i, y, c) in enumerate(zip(at, top, left)):
-            z, x, m = self.guessed if from_guess[k] else known
-            latents.append(z[i, :, y:y + CROP, c:c + CROP])
-            images.append(x[i, f * y:f * (y + CROP), f * c:f * (c + CROP)])
-            masks.append(m[i, y:y + CROP, c:c + CROP])
-        return {"images": torch.from_numpy(np.stack(images)), "masks": torch.from_numpy(np.stack(masks)), "latents": torch.stack(latents).cpu()}
+        at = self.world.pictures(rng, self.batch_size)
+        side = self.world["images"].shape[1]
+        corners = 8 * rng.integers(0, (side - CROP) // 8 + 1, (self.batch_size, 2))
+        images = [self.world["images"][i, y:y + CROP, x:x + CROP] for i, (y, x) in zip(at, corners)]
+        masks = [self.world["masks"][i, y // 8:(y + CROP) // 8, x // 8:(x + CROP) // 8] for i, (y, x) in zip(at, corners)]
+        return {"images": torch.from_numpy(np.stack(images)), "masks": torch.from_numpy(np.stack(masks)),
+                "halved": torch.tensor(rng.random() < HALVED)}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        x = (batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        z = batch["latents"].float()
-        # what the decoder meets later is a sampler's latents, never quite clean
-        level = 0.12 * torch.rand(len(z), 1, 1, 1, device=z.device, generator=generator).square()
-        z = (z + level * torch.randn(z.shape, device=z.device, generator=generator)) / self.vae.config.scaling_factor
-        y = self.vae.decode(z.contiguous(memory_format=torch.channels_last)).sample.float()
-        weight = 1 + F.interpolate(batch["masks"][:, None].float() / 255, x.shape[-2:])  # the eye rests on the subject
-        difference = y - x
+        x = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, CROP, CROP)
+        with torch.set_grad_enabled(not self.decoder_only):
+            posterior = self.vae.encode(x).latent_dist
+        mean, logvar = posterior.mean.float(), posterior.logvar.float().clamp(-12, 4)
+        z = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, device=mean.device, generator=generator)
+        level = NOISE * torch.rand(len(z), 1, 1, 1, device=z.device, generator=generator)
+        # one spread for all channels: what matters more to the picture gets more of it, and is heard longer through noise
+        z = z + level * mean.detach().std() * torch.randn(z.shape, device=z.device, generator=generator)
+        weight = 1 + (SUBJECT - 1) * F.interpolate(batch["masks"][:, None].float() / 255, x.shape[-2:])
+        if batch["halved"]:
+            z, x, weight = (F.interpolate(t, scale_factor=0.5, mode="bilinear", antialias=True) for t in (z, x, weight))
+        difference = self.vae.decode(z).sample.float() - x
         pixel = (weight * difference.abs()).mean()
         edges = sum((difference.diff(dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).mean() for d in (2, 3))
-        coarse = F.avg_pool2d(difference, 4).abs().mean()
+        divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         psnr = 10 * torch.log10(4 / difference.detach().square().mean(dim=(1, 2, 3)).clamp_min(1e-6)).mean()
-        return pixel + edges + coarse, {"pixel": pixel.detach(), "psnr": psnr}
+        return pixel + 0.5 * edges + KL * divergence, {"pixel": pixel.detach(), "psnr": psnr, "kl": divergence.detach()}
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        preview = (folder / "preview.safetensors").read_bytes()
+        """The autoencoder, with latents of mean 0 in each channel and spread 1 over all, and the linear preview beside it."""
+        if self.decoder_only:
+            save_module(self.vae, folder)
+            if self.init != folder:
+                shutil.copyfile(self.init / "preview.safetensors", folder / "preview.safetensors")
+            return
+        at = np.sort(self.world.pictures(np.random.default_rng(7), 512))
+        x = torch.from_numpy(self.world["images"][at]).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        encode = lambda: torch.cat([self.vae.encode(part).latent_dist.mean for part in x.split(64)])  # noqa: E731
+        z = encode()
+        mean, spread = z.mean((0, 2, 3)), (z - z.mean((0, 2, 3), keepdim=True)).std()
+        into, out, channels = self.vae.quant_conv, self.vae.post_quant_conv, len(mean)
+        out.bias += out.weight[:, :, 0, 0] @ mean  # first, while its weights still take unscaled latents
+        out.weight *= spread
+        into.bias[:channels] = (into.bias[:channels] - mean) / spread
+        into.weight[:channels] /= spread
+        into.bias[channels:] -= 2 * spread.log()
+        z, side = encode(), x.shape[-1] // z.shape[-1]
+        small = F.avg_pool2d(x, side).movedim(1, -1).flatten(0, -2) / 2 + 0.5
+        flat = z.movedim(1, -1).flatten(0, -2)
+        fit = torch.linalg.lstsq(torch.cat([flat, torch.ones_like(flat[:, :1])], 1), small).solution
         save_module(self.vae, folder)
-        (folder / "preview.safetensors").write_bytes(preview)
+        save_preview(folder, fit[:-1], fit[-1])
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
+        """Pairs of picture and reconstruction."""
         x = torch.from_numpy(self.world["images"][np.sort(self.world.pictures(np.random.default_rng(5), 32))]).to(self.device)
         y = self.vae.decode(self.vae.encode(x.permute(0, 3, 1, 2).float() / 127.5 - 1).latent_dist.mean).sample
         y = ((y.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
