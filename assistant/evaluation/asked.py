@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..conditioning import PATCHES, SEMANTICS
+from ..conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
 from ..control.cafe import Cafe
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
-from ..decoder.rows import cafe_plan
+from ..decoder.rows import cafe_plan, text_plan
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..mllm.language import LanguageModel, Spoken
@@ -70,8 +70,22 @@ def draw(decoder: Diffusion, asked: Asked, keep_subject: float, follow_words: fl
         seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
         seeds = [asked.numbers[k] for k in at.tolist()]
         done = decoder.sample(cafe_plan(keep_subject, follow_words, e, f), seam, seeds, steps)
-        out.append(torch.from_numpy(decoder.decode(done.latents)).permute(0, 3, 1, 2).float() / 255)
+        out.append(pictures(decoder, done.latents))
     return torch.cat(out)
+
+
+def text_to_image(decoder: Diffusion, lines: list[str], seeds: range, steps: int, guidance: float) -> Tensor:
+    """Pictures (N, 3, H, W) in [0, 1] by the base model of captions with their seeds."""
+    out = []
+    for at in torch.arange(len(lines)).split(BATCH):
+        seam = Seam({TEXT: decoder.encode_text([lines[k] for k in at]), EMPTY: decoder.encode_text([""])})
+        out.append(pictures(decoder, decoder.sample(text_plan(guidance), seam, [seeds[k] for k in at], steps).latents))
+    return torch.cat(out)
+
+
+def pictures(decoder: Diffusion, latents: Tensor) -> Tensor:
+    """Latents (N, C, h, w) -> (N, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(decoder.decode(latents)).permute(0, 3, 1, 2).float() / 255
 
 
 def score(witness: Witness, asked: Asked, drawn: Tensor) -> dict[str, dict]:

@@ -12,21 +12,21 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors import safe_open
-from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
+from ..conditioning import PATCHES, SEMANTICS
 from ..config import AssistantConfig
 from ..control.cafe import Cafe, SemanticValues
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
-from ..decoder.rows import cafe_plan, text_plan
+from ..decoder.rows import cafe_plan
 from ..miniature.reading import attributes
 from ..miniature.renderer import render
 from ..mllm.vision import Vision, pixels
 from ..training import state
 from ..training.tokens import caption_tokenizer
 from ..weights import load_vae, load_vision
+from .asked import text_to_image, pictures
 from .cases import BATCH, Tally, Witness, scenes
 from .miniature import base_model
 from .two_heroes import measure
@@ -80,22 +80,11 @@ def cafe_alone(one: Snapshot, witness: Witness, count: int, size: int, steps: in
     return tally.shares()
 
 
-def pictures(decoder: Diffusion, latents: Tensor) -> Tensor:
-    """Latents -> (B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(decoder.decode(latents)).permute(0, 3, 1, 2).float() / 255
-
-
-def from_words(decoder: Diffusion, lines: list[str], seeds: range, steps: int, guidance: float) -> Tensor:
-    """Captions and their seeds -> pictures (B, 3, H, W) in [0, 1]."""
-    seam = Seam({TEXT: decoder.encode_text(lines), EMPTY: decoder.encode_text([""])})
-    return pictures(decoder, decoder.sample(text_plan(guidance), seam, seeds, steps).latents)
-
-
 def judge(config: AssistantConfig, one: Snapshot, witness: Witness, count: int, steps: int) -> dict:
     """What the judge finds of captions, of two heroes and of CAFE alone, `count` of each; shares as plain numbers."""
     size, guidance = config.decoder.image_size, config.decoder.guidance
     base, _ = base_model(one.decoder, witness, [v[0] for v in scenes(count)], size, steps, guidance)
-    two = measure(lambda lines, seeds: from_words(one.decoder, lines, seeds, steps, guidance), witness, count)
+    two = measure(lambda lines, seeds: text_to_image(one.decoder, lines, seeds, steps, guidance), witness, count)
     cafe = cafe_alone(one, witness, count, size, steps)
 
     def plain(found: dict, names: tuple[str, ...]) -> dict:

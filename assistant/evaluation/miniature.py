@@ -14,19 +14,18 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..conditioning import EMPTY, TEXT
-from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
-from ..decoder.rows import text_plan
 from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..miniature.world import ACCESSORIES, Scene
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
+from .asked import text_to_image
 from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, named_of, scenes
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
+from .two_heroes import drawings, measure
 
 ASKED = ("kind", "colour", "context", "style", "accessory", "pattern", "light", "pose")  # columns of the tables
 
@@ -76,12 +75,10 @@ def base_model(base: Diffusion, witness: Witness, shown: list[Scene], size: int,
     """Text to image from the captions of scenes, seeds 0 to their number less one: whether what the captions name is found in the pictures,
     and in the drawings themselves; the pictures' features beside, for their distance from drawings."""
     tally, ideal, features, count = Tally(), Tally(), [], len(shown)
-    for start in range(0, count, BATCH // 2):
-        part = shown[start:start + BATCH // 2]
+    for start in range(0, count, BATCH):
+        part = shown[start:start + BATCH]
         lines = [caption_of(scene, start + k) for k, scene in enumerate(part)]
-        seam = Seam({TEXT: base.encode_text(lines), EMPTY: base.encode_text([""])})
-        done = base.sample(text_plan(guidance), seam, range(start, start + len(part)), steps)
-        x = torch.from_numpy(base.decode(done.latents)).permute(0, 3, 1, 2).float() / 255
+        x = text_to_image(base, lines, range(start, start + len(part)), steps, guidance)
         drawings = witness.names(pixels([render(scene, size).image for scene in part]))
         for line, scene, said, best in zip(lines, part, witness.names(x), drawings):
             for one, there in ((tally, said), (ideal, best)):
@@ -174,6 +171,10 @@ def evaluate(assistant: Assistant, base: Diffusion, witness: Witness, counts: di
     say("text to image")
     shown = [views[0] for views in scenes(counts["base"])]
     out["base"], drawn = base_model(base, witness, shown, size, steps, assistant.config.decoder.guidance)
+    say("two heroes")
+    guidance = assistant.config.decoder.guidance
+    out["two heroes"] = measure(lambda lines, seeds: text_to_image(base, lines, seeds, steps, guidance), witness, counts["base"])
+    out["two heroes"]["drawings"] = measure(drawings(counts["base"], size), witness, counts["base"])
     real = references(witness, counts["base"], size, counts["renders"])
     out["base"]["frechet"] = {"value": frechet(drawn, real), "count": counts["base"],
                               "drawings among themselves": frechet(references(witness, counts["base"], size), real)}

@@ -14,15 +14,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..conditioning import EMPTY, TEXT
-from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
-from ..decoder.rows import text_plan
 from ..messages import Photo, Reply, Request, Settings
 from ..miniature.reading import attributes, read_reply
 from ..miniature.renderer import render
 from ..miniature.world import Scene, sample_individual, sample_scene
 from ..pipeline import Assistant
+from .asked import text_to_image
 from .cases import BATCH
 
 WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
@@ -64,8 +62,8 @@ def draw_captions(base: Diffusion, lines: Sequence[str], out: Path, columns: int
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
     for start in range(0, len(lines), BATCH):
         part = range(start, min(len(lines), start + BATCH))
-        seam = Seam({TEXT: base.encode_text([lines[k] for k in part]), EMPTY: base.encode_text([""])})
-        for k, picture in zip(part, base.decode(base.sample(text_plan(guidance), seam, part, steps).latents)):
+        drawn = text_to_image(base, [lines[k] for k in part], part, steps, guidance)
+        for k, picture in zip(part, (drawn.movedim(1, -1) * 255).round().byte().numpy()):
             x, y = OUTER + k % columns * (size + OUTER), OUTER + k // columns * (height + OUTER)
             sheet.paste(Image.fromarray(picture), (x, y))
             for i, line in enumerate(wrapped(lines[k], font, size, CAPTION_LINES)):
