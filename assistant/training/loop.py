@@ -99,7 +99,8 @@ class Trainer:
             [p for n, p in self.params.items() if n not in inner], lr=task.lr, betas=options.betas,
             weight_decay=options.weight_decay, fused=True)]
         if inner:  # in one order in every process, which a set of names has not
-            self.optimizers.append(Muon([p for n, p in self.params.items() if n in inner], task.lr, weight_decay=options.weight_decay))
+            self.optimizers.append(Muon([p for n, p in self.params.items() if n in inner], task.lr, weight_decay=options.weight_decay,
+                                        bf16=bool(options.bf16)))
         self.step, self.elapsed = 0, 0.0
         self._resume()
 

@@ -15,14 +15,21 @@ from torch import Tensor, nn
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # the quintic of the original
 
 
-def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
+def orthogonal(update: Tensor, steps: int = 5, bf16: bool = False) -> Tensor:
     """(m, n) -> the same singular vectors with singular values near 1, by Newton-Schulz iteration.
 
-    All iterates are polynomials of one Gram matrix, so that they are carried out on it: the long side is met only twice.
+    All iterates are polynomials of one Gram matrix, so that they are carried out on it: the long side is met only twice. In bfloat16
+    that would lose too much; there each iterate is a matrix of the update's own shape, as in the original.
     """
     wide = update.shape[0] <= update.shape[1]
     x = update if wide else update.T
     x = x / (x.norm() + 1e-7)
+    if bf16:
+        x = x.bfloat16()
+        for _ in range(steps):
+            gram = x @ x.T
+            x = torch.addmm(x, _B * gram + _C * (gram @ gram), x, beta=_A)
+        return x.to(update.dtype) if wide else x.T.to(update.dtype)
     gram = x @ x.T
     product = one = torch.eye(len(gram), dtype=x.dtype, device=x.device)
     for _ in range(steps):
@@ -33,10 +40,11 @@ def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Of parameters with two dimensions or more; `momentum` is Nesterov's, `weight_decay` decoupled."""
+    """Of parameters with two dimensions or more; `momentum` is Nesterov's, `weight_decay` decoupled, `bf16` the iteration's arithmetic."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01, bf16: bool = False) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+        self.bf16 = bf16
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -54,7 +62,7 @@ class Muon(torch.optim.Optimizer):
                     state["exp_avg"] = torch.zeros_like(p)
                 mean = state["exp_avg"].lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(mean, group["momentum"]).flatten(1)
-                updates.append(orthogonal(update) if owner[i] == rank else torch.zeros_like(update))
+                updates.append(orthogonal(update, bf16=self.bf16) if owner[i] == rank else torch.zeros_like(update))
             if world > 1:
                 flat = torch.cat([u.flatten() for u in updates])
                 dist.all_reduce(flat)

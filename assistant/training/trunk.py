@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
+from ..control.cafe import training_seam
 from ..weights import load_tensors, save_cafe
 from .base import BaseTask
-from .cafe import CafeTask
+from .cafe import WHOLE, CafeTask
 from .data import World
+from .diffusion import LAYOUT
 from .examples import DrawnPairs
 
 
@@ -42,12 +44,26 @@ class TrunkTask:
         return {f"{of}.{k}": t for of, task in (("base", self.base), ("cafe", self.cafe)) for k, t in task.batch(rng).items()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        total, parts, self.cafe.done = 0.0, {}, self.done
-        for of, task in (("base", self.base), ("cafe", self.cafe)):
-            own = {k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")}
-            loss, said = task.loss(own, generator)
-            total, parts = total + loss * task.batch_size / self.batch_size, {**parts, **{f"{of}_{k}": v for k, v in said.items()}}
-        return total, parts
+        """One call of the UNet for both halves while as many patches are seen as a caption has tokens; near the end all patches are."""
+        base, cafe = ({k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")} for of in ("base", "cafe"))
+        if self.done >= WHOLE:
+            self.cafe.done = self.done
+            (first, said), (second, shown) = self.base.loss(base, generator), self.cafe.loss(cafe, generator)
+            return (first + second) / 2, {"base_v": said["v"], "cafe_v": shown["v"], "layout": (said["layout"] + shown["layout"]) / 2, "kind": shown["kind"]}
+        shown, h, at = self.cafe.source.shown(cafe, generator), self.base.heroes, base["at"]
+        states = self.base.text(input_ids=base["texts"]).last_hidden_state  # (b, N, d)
+        patches = shown.patches[:, cafe["seen"][:states.shape[1]]].to(states.dtype)  # (b, N, d)
+        captions, none = states.new_ones(len(states)), states.new_zeros(len(states))
+        noised, t, target = self.base.vloss.draw(torch.cat([self.base.latents[at].float(), shown.latents]), generator)
+        seam = training_seam(self.cafe.values, torch.cat([states, patches]), torch.cat([shown.semantics[:1].expand(len(states), -1), shown.semantics]),
+                             torch.cat([captions, cafe["keep"][0]]), torch.cat([none, cafe["keep"][1]]))
+        predicted = self.base.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
+        masks, labels = torch.cat([h.masks[at], shown.masks]), torch.cat([h.labels[at], shown.labels])
+        companions = [torch.cat(pair) for pair in zip(h.companions(at), shown.companions)]
+        weights = torch.maximum(masks, companions[0])
+        v = [self.base.vloss(*(part[half] for part in (predicted, target, weights))) for half in (slice(len(states)), slice(len(states), None))]
+        layout, kind = self.base.layout(masks, labels, *companions)
+        return (v[0] + v[1]) / 2 + LAYOUT * layout, {"base_v": v[0].detach(), "cafe_v": v[1].detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:
         """`base` and `cafe` below `folder`, as those two tasks write them."""
