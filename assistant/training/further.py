@@ -53,9 +53,12 @@ class FurtherTask(TrunkTask):
         return found
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        found = super().loss(batch, generator)
+        base, cafe = ({k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")} for of in ("base", "cafe"))
+        self.cafe.done = self.done
+        (first, said), (second, shown) = self.base.loss(base, generator), self.cafe.loss(cafe, generator)
         self.base.layout.grid = None  # of pairs without labels; a UNet that holds a graph cannot be copied
-        return found
+        share = self.base.batch_size / self.batch_size
+        return share * first + (1 - share) * second, {"base_v": said["v"], "cafe_v": shown.get("v", second.detach())}
 
     def sheet(self, path: Path) -> None:
         """The pictures that a round makes, or a table's, show what was learned."""
