@@ -119,8 +119,8 @@ def test_learn_slide_look_and_send(page, tmp_path):
     loaded(page, ".likeness-over img")
     seen = {png(page, ".likeness-over img")}
     page.locator("#likeness-scale input").click()
-    page.get_by_role("option", name="16 × 16, on the way down").click()
-    expect(page.locator(".likeness-over img")).to_have_attribute("src", re.compile("scale=16"))
+    page.get_by_role("option", name="8 × 8, on the way down").click()
+    expect(page.locator(".likeness-over img")).to_have_attribute("src", re.compile("scale=8.down"))
     loaded(page, ".likeness-over img")
     seen.add(png(page, ".likeness-over img"))
     page.locator("#likeness-branch input").click()

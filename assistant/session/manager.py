@@ -29,7 +29,7 @@ from assistant.session.store import Store
 from assistant.session.strips import Strips
 
 HISTORY_TURNS = 24  # the engine is told no more of a conversation than this
-MIXED_ALPHA = 0.9  # of pictures that were sent together: w's look is there in 95 of 100, and x itself in 97 (checkpoints/mixing.md)
+MIXED_ALPHA = 0.9  # of pictures that were sent together: mostly F(w), since E(x) keeps the subject
 SAVE_WORDS_EVERY = 0.5  # seconds; a crash costs no more words than that
 
 _log = logging.getLogger(__name__)
