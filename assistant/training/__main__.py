@@ -23,9 +23,9 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
 
     model = args.run / "model"
     data = args.run / ("judge-data" if stage.task in ("judge", "likeness") else "data")
-    world = World(data, config)
-    if not len(world.groups):
-        raise ConfigError(f"The set in {data} has no picture yet.", "Run: python -m assistant.training draw")
+    world = World(data, config) if (data / "about.json").exists() else None
+    if world is None or not len(world.groups):
+        raise ConfigError(f"The set in {data} has no picture yet.", f"Run: python -m assistant.training {DRAWN['judge' if data.name == 'judge-data' else 'vae']} --run {args.run}")
     warm = args.init or (model / stage.writes if args.go_on or args.decoder_only else None)
     if stage.task == "vae":
         from .vae import VaeTask
