@@ -90,8 +90,3 @@ def draw_concepts(base: Diffusion, lines: Sequence[str], nouns: Mapping[str, str
     seam = Seam({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
     with torch.no_grad():
         return base.sample(infusion_plan(GUIDANCE), seam, seeds, steps).latents
-
-
-def pictures_of(base: Diffusion, latents: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(base.decode(latents)).permute(0, 3, 1, 2).float() / 255

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..concepts.file import Concept, load_concept, residual_bytes, save_concept
-from .concept_cases import LINES, draw_concepts, draw_plain, pictures_of, said, subject
+from .asked import pictures
+from .concept_cases import LINES, draw_concepts, draw_plain, said, subject
 from .infusion import Protocol, see
 from .metrics import mean, share
 from .two_heroes import halves
@@ -50,7 +51,7 @@ def layers_and_bits(protocol: Protocol, count: int) -> dict[str, dict]:
             reference = latents if reference is None else reference
             row = rows.setdefault(name, {"moved": [], "hits": []})
             row["moved"] += (latents - reference).square().mean((1, 2, 3)).sqrt().tolist()
-            hits = see(protocol.witness, one, pictures_of(protocol.base, latents), protocol.size)["hits"]
+            hits = see(protocol.witness, one, pictures(protocol.base, latents), protocol.size)["hits"]
             row["hits"] += [a and b for a, b in zip(hits["kind"], hits["colour"])]
         protocol.say(f"layers and bits, individual {number}")
     return {name: {"moved": mean(row["moved"]), "kind and colour": share(row["hits"])} for name, row in rows.items()}
@@ -73,7 +74,7 @@ def pairs(protocol: Protocol, count: int) -> dict[str, dict]:
         words = [f"a {s.one.colour} {s.noun}" for s in both]
         plain = draw_plain(base, [line.format(*words) for line in PAIR_LINES], seeds)
         for who, latents in (("Infusion", drawn), ("base model", plain)):
-            for sides in zip(*(protocol.witness.names(half) for half in halves(pictures_of(base, latents)))):
+            for sides in zip(*(protocol.witness.names(half) for half in halves(pictures(base, latents)))):
                 kinds = [said["kind"] == s.noun for said, s in zip(sides, both)]
                 coloured = [said["colour"] == s.one.colour for said, s in zip(sides, both)]
                 for name, hit in (("one of them", any(kinds)), ("both", all(kinds)), ("both in their own colours", all(kinds) and all(coloured))):

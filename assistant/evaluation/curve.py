@@ -68,9 +68,9 @@ def snapshot(config: AssistantConfig, run: Path, model: Path, before: int = 0) -
 @torch.no_grad()
 def cafe_alone(one: Snapshot, witness: Witness, count: int, size: int, steps: int) -> dict:
     """G(E(x), F(target)) of held-out individuals: what the decoder does with words that were understood."""
-    tally = Tally()
+    tally, shown = Tally(), scenes(count, 2)
     for start in range(0, count, BATCH):
-        views = scenes(count, 2)[start:start + BATCH]
+        views = shown[start:start + BATCH]
         photos, targets = (pixels([render(v[k], size).image for v in views]) for k in (0, 1))
         seam = Seam({PATCHES: one.vision.patches(photos).float()}, {SEMANTICS: one.vision.semantics(targets).float()},
                     (Cafe(one.decoder.semantic_values),))

@@ -23,7 +23,8 @@ from ..miniature.reading import read
 from ..miniature.renderer import render
 from .baselines import BASELINES
 from .cases import STAGE, Witness
-from .concept_cases import LINES, Subject, draw_concepts, draw_plain, pictures_of, said, subject
+from .asked import pictures
+from .concept_cases import LINES, Subject, draw_concepts, draw_plain, said, subject
 from .metrics import wasserstein
 from .overfitting import Others, divergence, others
 
@@ -116,7 +117,7 @@ class Protocol:
 
     def _seen(self, one: Subject, latents: Tensor) -> dict:
         """The first picture of each prompt, by the judge and in its embeddings."""
-        return see(self.witness, one, pictures_of(self.base, latents[:len(LINES)]), self.size)
+        return see(self.witness, one, pictures(self.base, latents[:len(LINES)]), self.size)
 
 
 def see(witness: Witness, one: Subject, x: Tensor, size: int) -> dict:

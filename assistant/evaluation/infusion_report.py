@@ -13,7 +13,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..miniature.renderer import render
-from .concept_cases import LINES, draw_concepts, draw_plain, pictures_of, said, subject
+from .asked import pictures
+from .concept_cases import LINES, draw_concepts, draw_plain, said, subject
 from .concept_studies import learned
 from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol
 from .metrics import mean, share
@@ -141,7 +142,7 @@ def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int]
             picture = render(one.scenes[k], CELL).image.resize((small, small), Image.Resampling.LANCZOS)
             whole.paste(picture, (GAP, top + k * (small + GAP)))
         for k, latents in enumerate((plain, own)):
-            for c, x in enumerate(pictures_of(protocol.base, latents)):
+            for c, x in enumerate(pictures(protocol.base, latents)):
                 picture = Image.fromarray((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
                 picture = picture.resize((small, small), Image.Resampling.LANCZOS)
                 whole.paste(picture, ((c + 1) * (small + GAP) + GAP, top + k * (small + GAP)))
