@@ -55,6 +55,7 @@ class LanguageConfig:
     user_prefix: str = "[INST] "  # around each user message; Llama-2's chat template
     user_suffix: str = " [/INST] "
     draw_token: str | None = None  # a reply that ends with it comes with a picture; None: every reply to a picture does
+    plan_marks: tuple[str, ...] = ()  # tokens before and behind the plan's line, which a reply begins with; none: it writes no plan
     lowercase_user: bool = False  # read the user's words in lower case
     max_new_tokens: int = 256
     context: int = 2048  # tokens kept of a conversation, the picture's included

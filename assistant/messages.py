@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Union
 
+from .plan import Plan
+
 SCHEDULERS = ("dpm++", "ddim", "unipc")
 
 
@@ -45,6 +47,7 @@ class Turn:
     reply: str
     photo: Photo | None = None  # the picture the user added in that turn
     drew: bool = False  # whether the reply came with a picture
+    plan: Plan | None = None  # that the reply began with
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Request:
     photo: Photo | None = None
     history: tuple[Turn, ...] = ()
     settings: Settings = field(default_factory=Settings)
+    plan: Plan | None = None  # what is to be seen, already decided: the words follow it
     like: Photo | None = None  # w: F(w) takes the place of H(s), and the language model is skipped
     redraw: Mapping[str, Any] | None = None  # metadata of an earlier picture: its words and H(s) again, drawn anew
     library: Any = None  # the owner's learned concepts, as the engine's `Teacher` opened them; a text names them <so>
@@ -90,6 +94,7 @@ class Reply:
     likeness: dict[str, float] = field(default_factory=dict)  # 0 to 1, e.g. {"subject": 0.8, "words": 0.7}
     seconds: dict[str, float] = field(default_factory=dict)  # "first_word", "words", "picture"
     stopped: bool = False  # the user pressed Stop; text and picture are what there was
+    plan: Plan | None = None  # that the words and the picture follow
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from .errors import InputError
 from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Pace, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from .mixing.engine import Mixing
 from .mllm.vision import pad_square, pixels
+from .plan import Plan, plan_in
 from .png import write_png
 from .strip import StripEvent, StripRequest
 
@@ -94,7 +95,8 @@ class Assistant:
             return
 
         # 1b. learned concepts are the base model's, which draws from words
-        wish = wish_of(request) if self.teacher is not None and request.library is not None else ""
+        planned = request.plan is not None or (request.redraw is not None and "plan" in request.redraw)
+        wish = wish_of(request) if self.teacher is not None and request.library is not None and not planned else ""
         if wish:
             yield from answer(self.teacher.base, wish, request, settings, cancel, self._stamp(), self.config.nouns,
                               self.config.decoder.guidance_unit)
@@ -107,13 +109,13 @@ class Assistant:
         # 3. words, and what they wish for; or a picture in their place; or an earlier picture's own
         said = Said()
         if request.redraw is not None:
-            said.text, said.wish = self._recall(request.redraw)
+            said.text, said.wish, said.plan = self._recall(request.redraw)
             yield Words(said.text)
         elif request.like is not None:
             said.wish = self.drawer.like(self.known(request.like), request.text)
         else:
             text, chance = request.text.strip() or DEFAULT_WISH, torch.Generator("cpu").manual_seed(seed)
-            for delta in self.drawer.speak(history, text, seen, said, settings.temperature, chance, cancel):
+            for delta in self.drawer.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan):
                 seconds.setdefault("first_word", time.monotonic() - started)
                 yield Words(delta)
         seconds["words"] = time.monotonic() - started
@@ -121,7 +123,7 @@ class Assistant:
         # 4. an answer in words only
         stopped = said.stopped or cancel.is_set()
         if said.wish is None or stopped or (seen is None and self.drawer.needs_photo):
-            yield Reply(said.text, None, seed, settings, {}, {}, seconds, stopped=stopped)
+            yield Reply(said.text, None, seed, settings, _planned(said.plan), {}, seconds, stopped=stopped, plan=said.plan)
             return
 
         # 5. the picture
@@ -137,7 +139,7 @@ class Assistant:
         # 6. what is needed to draw it again, written into the file itself
         metadata = self._metadata(request, photo, said, settings, denoised)
         likeness = {} if denoised.stopped else self._likeness(picture, seen, said.wish)
-        yield Reply(said.text, write_png(picture, metadata), seed, settings, metadata, likeness, seconds, denoised.stopped)
+        yield Reply(said.text, write_png(picture, metadata), seed, settings, metadata, likeness, seconds, denoised.stopped, said.plan)
 
     def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]:
         """A prompt with an ICO concept over several lambdas, as one batch from one seed: yield Progress, then exactly one StripReply.
@@ -197,10 +199,10 @@ class Assistant:
     def _metadata(self, request: Request, photo: Photo | None, said: Said, settings: Settings, denoised: Denoised) -> dict[str, Any]:
         return {**self._stamp(), "method": self.drawer.method, **dataclasses.asdict(settings), "prompt": request.text, "reply": said.text,
                 "reference": photo.sha256 if photo else None, "like": request.like.sha256 if request.like else None,
-                "steps_done": denoised.steps_done, "stopped": denoised.stopped, **self.drawer.note(said.wish)}
+                "steps_done": denoised.steps_done, "stopped": denoised.stopped, **_planned(said.plan), **self.drawer.note(said.wish)}
 
-    def _recall(self, metadata: Any) -> tuple[str, Any]:
-        """The reply and the wish of an earlier picture.
+    def _recall(self, metadata: Any) -> tuple[str, Any, Plan | None]:
+        """The reply, the wish and the plan of an earlier picture.
 
         Raises:
             InputError: it was drawn with other weights, to which its vectors belong; or it does not hold its wish.
@@ -210,7 +212,7 @@ class Assistant:
             raise InputError(f"This picture was drawn by another version of the model ({drawn_with}; here it is {self.weights}), so it cannot be "
                              "drawn again as it was.", "Ask for it again in words.")
         try:
-            return str(metadata["reply"]), self.drawer.recall(metadata)
+            return str(metadata["reply"]), self.drawer.recall(metadata), plan_in(metadata)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
 
@@ -262,6 +264,11 @@ def check(settings: Settings) -> Settings:
     if settings.seed is not None and not 0 <= settings.seed < 2**63:
         raise InputError(f"The seed {settings.seed} is out of range.", f"Choose a whole number from 0 to {2**63 - 1}.")
     return settings
+
+
+def _planned(plan: Plan | None) -> dict[str, Any]:
+    """A plan as metadata."""
+    return {} if plan is None else {"plan": plan.as_json()}
 
 
 def _subject(request: Request) -> tuple[Photo | None, tuple]:

@@ -27,7 +27,7 @@ MINIATURE = AssistantConfig(
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
         semantic_norm=11.3125),
     language=LanguageConfig(
-        # M: 2.2 M
+        # M: 2.2 M; it writes no plan yet
         llama=dict(vocab_size=2048, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
                    num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
         semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,

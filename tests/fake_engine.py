@@ -24,9 +24,11 @@ from assistant.board import Mixed, MixEvent, MixReply, MixRequest, Sketch, as_na
 from assistant.errors import AssistantError  # noqa: E402
 from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request,  # noqa: E402
                                 Words)
+from assistant.plan import Plan  # noqa: E402
 from assistant.session.intake import read_photo  # noqa: E402
 from tests.fake_teacher import FakeTeacher  # noqa: E402
 
+PLAN = Plan("draw", "cat", "hill", "day", "flat", worn=("red hat", "blue scarf"), other="grey dog")
 NAMES = ("Cat", "Dog", "Owl", "Duck", "Fish", "Teapot", "Robot", "Car")
 
 
@@ -146,11 +148,12 @@ class FakeEngine:
             picture = final.filter(ImageFilter.GaussianBlur(24 * (1 - step / steps)))
             wanted = settings.preview_every and step % settings.preview_every == 0
             yield Progress(step, steps, png_of(picture) if wanted else None)
-        metadata = {"seed": seed, "prompt": request.text, "steps": settings.steps}
+        plan = (request.plan or PLAN) if picture else Plan("answer", about="picture")
+        metadata = {"seed": seed, "prompt": request.text, "steps": settings.steps, "plan": plan.as_json()}
         png = png_of(picture, cafe=str(metadata)) if picture else None
         yield Reply(text.strip(), png, seed, replace(settings, seed=seed), metadata,
                     {"subject": 0.81, "words": 0.64} if png else {}, {"picture": self.pause * 2 * steps},
-                    stopped=cancel.is_set())
+                    stopped=cancel.is_set(), plan=plan)
 
 
 def photo_of(seed: int = 1, side: int = 160) -> Photo:

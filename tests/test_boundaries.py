@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # package -> what it may import of the project, beside itself and errors
 ALLOWED: dict[str, set[str]] = {
     "app": {"ui", "session", "pipeline", "presets", "weights", "messages", "places"},
-    "ui": {"session", "messages", "board", "strip"},
-    "session": {"messages", "board", "strip"},
+    "ui": {"session", "messages", "plan", "board", "strip"},
+    "session": {"messages", "plan", "board", "strip"},
     "board": {"messages"}, "strip": {"messages"}, "background": {"messages"}, "png": set(),
-    "drawers": {"mllm", "control", "decoder", "conditioning", "config", "messages", "mixing.vectors"},
+    "drawers": {"mllm", "control", "decoder", "conditioning", "config", "messages", "plan", "mixing.vectors"},
     "mixing": {"drawers", "decoder", "conditioning", "messages", "board", "background", "png",
                "pipeline"},  # of the pipeline its type only: an engine with the encoders to use
-    "pipeline": {"mllm", "drawers", "concepts", "decoder", "config", "messages", "loading",
+    "pipeline": {"mllm", "drawers", "concepts", "decoder", "config", "messages", "plan", "loading",
                  "mixing", "board", "background", "png", "strip"},
     "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "published", "messages", "config", "parts", "places", "memory",
                 "residence", "sparing"},
@@ -28,15 +28,15 @@ ALLOWED: dict[str, set[str]] = {
     "blueprint": {"weights", "drawers", "mllm", "control", "config"}, "places": set(),
     "parts": {"config", "weights", "places"}, "hub": {"config", "weights", "parts"},
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
-    "mllm": {"conditioning", "config", "messages"},
+    "mllm": {"conditioning", "config", "messages", "plan"},
     "decoder": {"conditioning", "config"},
     "concepts": {"control", "decoder", "conditioning", "messages", "background", "png", "strip"},
-    "conditioning": set(), "errors": set(), "messages": set(), "config": set(), "presets": {"config"},
+    "conditioning": set(), "errors": set(), "messages": {"plan"}, "plan": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights", "loading", "memory", "parts", "config"},
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
 }
-_MODEL = {"mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training"},
+_MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers"},
             "miniature": _MODEL | {"training"}}
 
 

@@ -109,8 +109,8 @@ def test_the_judge_fails_a_wrong_kind_a_wrong_colour_and_a_missing_accessory():
 
 
 def test_the_judges_drawings_are_nobody_elses() -> None:
-    seen = {scene for g in range(64) for scene in group(TRAIN_SEED, g).scenes}
-    own = {scene for g in range(64) for scene in group(JUDGE_SEED, g).scenes}
+    seen = {scene for g in range(64) for scene in group(TRAIN_SEED, g)}
+    own = {scene for g in range(64) for scene in group(JUDGE_SEED, g)}
     assert not seen & own and not any(individual_held_out(scene.individual) for scene in seen | own)
     weights = [{k: t for f in (CHECKPOINTS / "miniature" / of).glob("*.safetensors") for k, t in load_file(f).items()}
                for of in ("judge", "dino", "clip", "base/unet", "cafe")]

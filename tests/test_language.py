@@ -1,10 +1,13 @@
 """The language of the drawn world: what is said can be read back, varies, keeps to the rules and to good grammar."""
 
+import json
 import random
 import re
 
 import pytest
 
+from assistant import plan
+from assistant.errors import InputError
 from assistant.miniature import captions, dialogues, outside, requests, vocabulary, world
 from assistant.miniature.reading import attributes, read, read_reply
 
@@ -108,11 +111,48 @@ def test_follow_ups_change_only_what_was_asked():
 
 def test_lengths_and_grammar(talks):
     for d in talks:
-        assert 1 <= len(d.exchanges) <= 3
+        assert 1 <= len(d.exchanges) <= 4
         for e in d.exchanges:
             assert e.user.strip() and len(e.user.split()) <= 60
-            assert len(e.reply.split()) <= 50 and e.reply[-1] in ".!?" and not SLIPS.search(e.reply), e.reply
+            assert len(e.reply.split()) <= 64 and e.reply[-1] in ".!?。" and not SLIPS.search(e.reply), e.reply
 
 
 def test_same_seed_same_talk():
     assert dialogues.dialogue(random.Random(3)) == dialogues.dialogue(random.Random(3))
+
+
+def test_wishes_add_to_what_stands_and_can_be_taken_back():
+    """Each drawn plan differs from what was seen before only in what can be told, or is something seen before."""
+    rng, back = random.Random(12), 0
+    for _ in range(400):
+        talk = dialogues.dialogue(rng, turns=4)
+        seen = [captions.plan_of(talk.photo)] if talk.photo else []
+        for e in talk.exchanges:
+            assert (e.target is None) == (e.plan.act != "draw")
+            if e.target is None:
+                continue
+            assert e.plan == captions.plan_of(e.target) == plan.read_line(e.plan.written()) == plan.of_json(e.plan.as_json())
+            assert e.plan.subject == seen[0].subject
+            back += e.plan in seen[:-1]
+            seen.append(e.plan)
+    assert back > 20
+
+
+def test_what_changed_is_told_from_two_plans():
+    before = plan.Plan("draw", "red fox", "garden", "day", "flat", "standing", ("red hat", "blue balloon"))
+    after = plan.Plan("draw", "red fox", "snow", "day", "flat", "standing", ("green hat", "white scarf"), "blue dog with red spots")
+    assert plan.told(before, after) == ("I changed the place from garden to snow, changed the red hat to a green hat, took off the blue balloon, "
+                                        "added a white scarf and put a blue dog with red spots beside it. The rest stayed as it was.")
+    assert plan.told(after, after).startswith("Nothing")
+
+
+def test_a_plan_is_read_from_a_chat_models_reply_and_a_bad_one_says_why():
+    said = 'Sure! {"act": "draw", "place": "a foggy harbour", "worn": ["red hat"], "mood": 3} Here you go.'
+    assert plan.read_json(said) == (plan.Plan("draw", place="a foggy harbour", worn=("red hat",)), said.index("}") + 1)
+    assert plan.read_line("answer; changes") == plan.Plan("answer", about="changes") and plan.read_line("no plan") is None
+    untidy = plan.of_json({"act": "draw", "place": "sea \ud83d", "worn": ["", " red  hat "], "other": "none"})
+    assert untidy == plan.Plan("draw", place="sea", worn=("red hat",))
+    for bad, why in (("I would love to.", "JSON"), ('{"act": "dance"}', "dance"), ('{"act": "draw", "place": 7}', "place"), ('{"act": "draw", "place": "' + "x" * 200 + '"}', "place"),
+                     ('{"act":' + "[" * 20000, "broken"), ('{"act": "draw", "worn": {"hat": "red"}}', "worn"), ('{"act": "draw", "worn": ' + json.dumps(["hat"] * 9) + "}", "worn")):
+        with pytest.raises(InputError, match=why):
+            plan.read_json(bad)

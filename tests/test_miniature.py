@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,18 +139,34 @@ def test_without_a_picture_it_answers_in_words_and_asks_for_one(assistant) -> No
 def test_a_follow_up_keeps_the_subject_and_the_old_wish(assistant) -> None:
     photo = assistant.subjects[0].photo
     first = answer(assistant, "on the beach, please", photo)
-    history = [Turn("on the beach, please", first.text, photo, True)]
+    history = [Turn("on the beach, please", first.text, photo, True, first.plan)]
     second = answer(assistant, "now at night", history=history)
     assert first.png and "beach" in first.text and second.png
     assert "night" in second.text and "beach" in second.text
-    told = answer(assistant, "what did you change?", history=[*history, Turn("now at night", second.text, None, True)])
-    assert any(word in told.text for word in ("changed", "moved", "made it", "night"))
+    if not MINIATURE.language.plan_marks:
+        return
+    assert second.metadata["plan"] == second.plan.as_json()
+    assert (first.plan.place, first.plan.light, second.plan.place, second.plan.light) == ("beach", "day", "beach", "night")
+    told = answer(assistant, "what did you change?", history=[*history, Turn("now at night", second.text, None, True, second.plan)])
+    assert told.png is None and told.plan.act == "answer"
+    assert told.text == "I changed the light from day to night. The rest stayed as it was."
+
+
+@pytest.mark.skipif(not MINIATURE.language.plan_marks, reason="the M that ships writes no plan yet")
+def test_a_plan_that_is_given_is_followed(assistant) -> None:
+    """As a chip that is tapped away sends it."""
+    photo = assistant.subjects[0].photo
+    first = answer(assistant, "give it a red hat on the beach", photo)
+    given = replace(first.plan, worn=())
+    history = (Turn("give it a red hat on the beach", first.text, photo, True, first.plan),)
+    *_, second = assistant.respond(Request("without the red hat", history=history, plan=given, settings=Settings(seed=0, steps=2)), threading.Event())
+    assert first.plan.worn == ("red hat",) and second.plan == given and second.png and "hat" not in second.text.split("without the")[-1].split(".")[-1]
 
 
 def test_a_question_is_answered_in_words_only(assistant) -> None:
     photo = assistant.subjects[0].photo
     first = answer(assistant, "on the beach, please", photo)
-    assert answer(assistant, "what did you change?", history=[Turn("on the beach, please", first.text, photo, True)]).png is None
+    assert answer(assistant, "what did you change?", history=[Turn("on the beach, please", first.text, photo, True, first.plan)]).png is None
 
 
 def test_stop_ends_within_one_step_and_returns_what_there_is(assistant) -> None:

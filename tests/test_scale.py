@@ -60,7 +60,7 @@ def train(*arguments: str | Path) -> None:
 
 
 def test_two_processes_draw_one_process_s_curve_and_one_goes_on_after_a_kill(tmp_path: Path) -> None:
-    draw(tmp_path / "data", MINIATURE, groups=6, talks=2, seed=5, workers=1)
+    draw(tmp_path / "data", MINIATURE, groups=6, seed=5, workers=1)
     runs = [tmp_path / name for name in ("one", "two")]
     for run in runs:
         (run / "model").mkdir(parents=True)

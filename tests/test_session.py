@@ -11,10 +11,11 @@ import pytest
 
 from assistant.errors import AssistantError, BusyError, MessageError, NotFoundError, PhotoError, StorageError
 from assistant.messages import Progress, Reply, Settings, Waiting, Words
+from assistant.plan import parts_of, plan_in
 from assistant.session.manager import SessionManager
 from assistant.session.queue import FairQueue
 from assistant.session.store import Store
-from tests.fake_engine import FakeEngine, draw, photo_of, png_of
+from tests.fake_engine import PLAN, FakeEngine, draw, photo_of, png_of
 
 QUICK = Settings(steps=4, preview_every=2, seed=7)
 
@@ -67,6 +68,25 @@ def test_history_keeps_the_photo_and_what_was_said(manager, engine):
     [earlier] = engine.requests[-1].history
     assert earlier.photo == photo and earlier.user == "on a beach" and earlier.drew and earlier.reply
     assert engine.requests[-1].photo is None
+
+
+def test_plans_are_kept_told_and_a_part_of_one_can_go(manager, engine):
+    one = manager.new("ada")
+    list(manager.send(one.id, "on a beach", photo_of(), QUICK, "ada"))
+    [first] = manager.open(one.id, "ada")[1]
+    assert plan_in(first.metadata) == PLAN
+    words = [part.words for part in parts_of(PLAN)]
+    assert words == ["hill", "day", "flat", "red hat", "blue scarf", "grey dog"]
+    list(manager.without(first.id, words.index("red hat"), QUICK, "ada"))
+    asked = engine.requests[-1]
+    assert asked.text == "without the red hat" and asked.plan == replace(PLAN, worn=("blue scarf",)) and asked.history[0].plan == PLAN
+    for number in (0, 6):  # a picture is always somewhere; there is no seventh part
+        with pytest.raises(NotFoundError, match="no such part"):
+            manager.without(first.id, number, QUICK, "ada")
+    list(manager.send(one.id, "words only", None, QUICK, "ada"))
+    spoken = manager.open(one.id, "ada")[1][-1]
+    list(manager.redraw(spoken.id, "ada", QUICK))
+    assert engine.requests[-1].redraw is None  # what was answered in words is answered again
 
 
 def test_long_history_is_cut_but_the_newest_photo_stays(manager, engine, monkeypatch):

@@ -14,16 +14,18 @@ from assistant.evaluation.judge import Judge, Likeness
 from assistant.pipeline import load
 from assistant.presets import MINIATURE
 from assistant.training.data import World, draw
+from assistant.training.talks import Talks, write
 from assistant.weights import CHECKPOINTS, load_tokenizer
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> tables.Bench:
     run = tmp_path_factory.mktemp("tables")
-    draw(run / "data", MINIATURE, 8, 0, seed=3, workers=1)
+    draw(run / "data", MINIATURE, 8, seed=3, workers=1)
+    write(run / "talks", MINIATURE, world := World(run / "data", MINIATURE), 32, seed=3, workers=1)
     torch.manual_seed(0)
     witness = Witness(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
-    return tables.Bench(load("miniature", device="cpu"), witness, CHECKPOINTS / "miniature", run, World(run / "data", MINIATURE), 2, 1, 2)
+    return tables.Bench(load("miniature", device="cpu"), witness, CHECKPOINTS / "miniature", run, world, Talks(run / "talks"), 2, 1, 2)
 
 
 def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: tables.Bench, tmp_path: Path, monkeypatch) -> None:

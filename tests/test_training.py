@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -25,16 +26,18 @@ from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory
 from assistant.presets import MINIATURE
 from assistant.training import bridge
-from assistant.training.data import SHARD, VIEWS, World, draw, group, labels, talk_of
-from assistant.training.diffusion import VLoss, encode_semantics, expected
+from assistant.training.data import VIEWS, World, draw, group, labels
+from assistant.training.diffusion import Expected, VLoss, encode_semantics
 from assistant.training.dino import begin_local
 from assistant.training.examples import DrawnPairs, DrawnTalks
 from assistant.training.further import FurtherTask
+from assistant.training.group_norm import use_channels_last
 from assistant.training.judge import JudgeTask, worn_cells, worn_where
-from assistant.training.language import LanguageTask, without_photo
+from assistant.training.language import LanguageTask
 from assistant.training.likeness import LikenessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
+from assistant.training.talks import Talks, write
 from assistant.training.trunk import TrunkTask
 from assistant.training.vae import VaeTask
 from assistant.weights import CHECKPOINTS, load_cafe, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
@@ -143,6 +146,24 @@ def test_muon_makes_its_updates_near_orthogonal() -> None:
         assert torch.nn.functional.cosine_similarity(orthogonal(matrix).flatten(), (u @ v).flatten(), 0) > 0.95
 
 
+def test_channels_last_group_norm_equals_torchs() -> None:
+    torch.manual_seed(0)
+    norm, x = nn.GroupNorm(4, 24), 2 * torch.randn(3, 24, 16, 8) + 0.5
+    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    found = []
+    for network, run in ((nn.Sequential(norm), torch.autocast("cpu", enabled=False)), (nn.Sequential(copy.deepcopy(norm)), torch.autocast("cpu", torch.bfloat16))):
+        if found:
+            use_channels_last(network)
+        at = x.clone().requires_grad_()
+        with run:
+            y = network(at.contiguous(memory_format=torch.channels_last))
+        (y.float() * torch.linspace(-1, 2, y.numel()).view(y.shape)).sum().backward()
+        found.append((y.detach().float(), at.grad, network[0].weight.grad, network[0].bias.grad))
+    assert network[0](x).dtype == torch.float32  # outside training it is torch's own
+    for own, torchs in zip(found[1], found[0]):
+        assert torch.linalg.vector_norm(own - torchs) < 0.01 * torch.linalg.vector_norm(torchs)
+
+
 def test_muon_trains_kernels(tmp_path: Path) -> None:
     class Kernel(Line):
         matrices, lr = {"net.weight"}, 0.2
@@ -199,8 +220,15 @@ def test_two_processes_go_on_from_one_share_gradients_and_one_writes(tmp_path: P
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
     folder = tmp_path_factory.mktemp("world")
-    draw(folder, MINIATURE, groups=6, talks=60, seed=5, workers=1)
+    draw(folder, MINIATURE, groups=6, seed=5, workers=1)
     return World(folder, MINIATURE)
+
+
+@pytest.fixture(scope="module")
+def talks(world: World, tmp_path_factory) -> Talks:
+    folder = tmp_path_factory.mktemp("talks")
+    write(folder, MINIATURE, world, 96, seed=5, workers=1)
+    return Talks(folder)
 
 
 def test_the_trunk_trains_and_exports_two_decoders(world: World, tmp_path: Path) -> None:
@@ -218,9 +246,9 @@ def test_expected_semantics_forget_what_attributes_do_not_say(world: World) -> N
     semantics = encode_semantics(world, "cpu", vision)
     labels = torch.from_numpy(world["labels"][:len(semantics)].copy()).float()
     said = labels[:, :1] * torch.ones(1, 3)  # says the kind and nothing else
-    torch.testing.assert_close(expected(world, said), said, atol=0.05, rtol=0)
+    torch.testing.assert_close(Expected(world, said)(), said, atol=0.05, rtol=0)
     noise = torch.randn(len(said), 3, generator=torch.Generator().manual_seed(0))
-    assert expected(world, said + noise).sub(said).square().mean() < noise.square().mean()
+    assert Expected(world, said + noise)().sub(said).square().mean() < noise.square().mean()
 
 
 def test_a_vision_transformer_begins_by_looking_at_what_is_like_itself() -> None:
@@ -256,11 +284,11 @@ def test_v_tells_the_picture_and_more_timesteps_are_drawn_at_high_noise() -> Non
 
 @pytest.mark.parametrize("hidden", (0, 64))
 def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                           hidden: int) -> None:
+                                                           hidden: int, talks: Talks) -> None:
     monkeypatch.setattr(bridge, "FITTED", 1)
     monkeypatch.setattr(bridge, "FITTING", 100)
     config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
-    task = bridge.BridgeTask(config, DrawnTalks(config, world, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=8)
+    task = bridge.BridgeTask(config, DrawnTalks(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=8)
     batch = task.source.batch(np.random.default_rng((11, 0)), 8, first=0.0)  # one of those that H is fitted on
     with torch.no_grad():
         state, truth, _ = task._forward(batch)
@@ -276,11 +304,13 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path
     assert torch.allclose(again.token, task.bridge.token, atol=1e-2)
 
 
-def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, tmp_path: Path) -> None:
-    rng, shipped = random.Random("5/talk/0/False"), CHECKPOINTS / "miniature"
-    alone = [6 + row for row in range(60) if talk_of(rng).photo is None]
-    assert without_photo(world).tolist() == alone == without_photo(world).tolist() and alone and len(world.groups) < SHARD
-    task = LanguageTask(MINIATURE, world, "cpu", shipped, batch_size=8)
+def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, talks: Talks, tmp_path: Path) -> None:
+    shipped = CHECKPOINTS / "miniature"
+    assert len(talks.alone) and len(talks.seen) + len(talks.alone) == 96
+    at = talks.seen[0]  # a dialogue is about its photo, and each drawn reply's labels are its target's
+    subject, drawn = world["labels"][talks["photos"][at], :4], talks["targets"][at]
+    assert (drawn[drawn[:, 0] >= 0, :4] == subject).all()
+    task = LanguageTask(MINIATURE, world, talks, "cpu", shipped, batch_size=8)
     batch = task.batch(np.random.default_rng(0))
     assert len(batch["lines"]) == 7 and len(batch["alone_lines"]) == 1 and batch["alone_spoken"][:, -1].any()
     first = float(task.loss(batch, torch.Generator())[0].detach())
@@ -288,11 +318,11 @@ def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, tmp
     assert float(task.loss(batch, torch.Generator())[0].detach()) < first
     again = load_llama(tmp_path / "llama")[0]
     assert torch.allclose(again.lm_head.weight, task.llama.lm_head.weight, atol=1e-2)
-    source = DrawnTalks(MINIATURE, world, "cpu", shipped)
+    source = DrawnTalks(MINIATURE, world, talks, "cpu", shipped)
     after = bridge.BridgeTask(MINIATURE, source, "cpu", tmp_path, batch_size=4, warm=tmp_path / "bridge")
     assert torch.allclose(after.bridge.V.weight, task.bridge.V.weight, atol=1e-2)
     assert not any(p.requires_grad for p in after.llama.parameters())
-    warm = LanguageTask(MINIATURE, world, "cpu", shipped, batch_size=8, warm=tmp_path)
+    warm = LanguageTask(MINIATURE, world, talks, "cpu", shipped, batch_size=8, warm=tmp_path)
     assert torch.allclose(warm.llama.lm_head.weight, again.lm_head.weight) and warm.llama.lm_head.weight.requires_grad
 
 
@@ -343,7 +373,7 @@ def test_the_autoencoder_learns_and_its_latents_are_standardised(world: World, t
 
 def test_what_is_worn_is_found_where_it_is(world: World) -> None:
     cells = worn_cells(world, 1)
-    scenes = [s for g in range(6) for s in group(5, g).scenes]
+    scenes = [s for g in range(6) for s in group(5, g)]
     for scene, at in zip(scenes, cells):
         assert [bool(c.max() > 80) for c in at] == [k < len(scene.accessories) for k in range(2)]
     hat = replace(scenes[0], accessories=(Accessory("hat", "red"),), pose="standing")

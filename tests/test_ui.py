@@ -46,6 +46,9 @@ def test_a_reply_shows_what_was_used_and_what_can_be_done():
     for part in ("Seed 42", "80%", "do-pin to-5", "do-redraw to-5", "do-use to-5", "ab" * 32 + ".png?download"):
         assert part in content
     assert "do-unpin" in presenters.reply_message(turn(picture="ab" * 32, seed=42), pinned=42)["content"]
+    planned = turn(picture="ab" * 32, metadata={"plan": {"act": "draw", "place": "<snow>", "worn": ["red hat"]}})
+    chips = presenters.reply_message(planned)["content"]
+    assert '<span class="part">&lt;snow&gt;</span>' in chips and "do-without to-5_1" in chips and "Without the red hat" in chips
     words_only = presenters.reply_message(turn(reply="Here."))["content"]
     assert "Seed" not in words_only and "<img" not in words_only
 

@@ -59,7 +59,8 @@ class Desk:
         self._acts: dict[str, Callable[..., Updates]] = {
             "new": self._new, "open": self._open, "delete": self._delete, "restore": self._restore,
             "subject": self._subject, "wish": self._wish, "redraw": self._redraw, "retry": self._redraw,
-            "pin": self._pin, "unpin": self._unpin, "use": self._use}
+            "pin": self._pin, "unpin": self._unpin, "use": self._use,
+            "without": self._without}
 
     # events of gradio
 
@@ -177,6 +178,12 @@ class Desk:
     def _redraw(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         settings = self.settings(values)
         self.manager.redraw(_number(argument), owner, settings)
+        return self._view(owner, conversation, pinned=settings.seed)
+
+    def _without(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
+        turn, _, part = argument.partition("_")
+        settings = self.settings(values)
+        self.manager.without(_number(turn), _number(part), settings, owner)
         return self._view(owner, conversation, pinned=settings.seed)
 
     def _pin(self, owner: str, argument: str, conversation: str, **_: Any) -> Updates:

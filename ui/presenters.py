@@ -14,6 +14,7 @@ from typing import Any
 
 from assistant.errors import AssistantError
 from assistant.messages import EngineInfo, Progress, ReadySubject
+from assistant.plan import parts_of, plan_in
 from assistant.session.records import Conversation, StoredTurn
 
 _NAMED = re.compile(r"&lt;[^\s&<>]+&gt;")  # <name>, escaped
@@ -68,17 +69,18 @@ def user_message(turn: StoredTurn) -> Message:
 
 def reply_message(turn: StoredTurn, pinned: int | None = None, under: str | None = None, more: Acts = ()) -> Message:
     """An answer that is over: words, picture, what was used and what can be done with it, or why there is none."""
-    parts = [f'<div class="say">{say_named(turn.reply)}</div>'] if turn.reply else []
+    shown = [f'<div class="say">{say_named(turn.reply)}</div>'] if turn.reply else []
     if turn.picture:
-        parts.append(_picture(picture_address(turn.picture), "The picture drawn for this turn", under))
-        parts.append(_acts(turn, pinned, more))
+        shown.append(_picture(picture_address(turn.picture), "The picture drawn for this turn", under))
+        shown.append(_plan(turn))
+        shown.append(_acts(turn, pinned, more))
     if turn.status == "failed":
-        parts.append(_ended(turn.error or "This answer could not be finished.", turn.id, "fault"))
+        shown.append(_ended(turn.error or "This answer could not be finished.", turn.id, "fault"))
     elif turn.status == "stopped":
-        parts.append(_ended("Stopped." if turn.reply or turn.picture else "Stopped before it began.", turn.id))
+        shown.append(_ended("Stopped." if turn.reply or turn.picture else "Stopped before it began.", turn.id))
     elif turn.status == "interrupted":
-        parts.append(_ended("The program ended while this was being answered.", turn.id))
-    return _message("assistant", "".join(parts) or '<div class="say quiet">No answer.</div>')
+        shown.append(_ended("The program ended while this was being answered.", turn.id))
+    return _message("assistant", "".join(shown) or '<div class="say quiet">No answer.</div>')
 
 
 def live_message(turn_id: int, text: str, waiting: int | None = None, progress: Progress | None = None,
@@ -126,6 +128,15 @@ def _acts(turn: StoredTurn, pinned: int | None, more: Acts) -> str:
     return (f'<div class="facts">{facts}</div><div class="acts">{pin}{_button("redraw", turn.id, "Redraw")}'
             f'{_button("use", turn.id, "Use as subject")}{others}'
             f'<a class="act" href="{picture_address(turn.picture or "", show=False)}" download>Download</a></div>')
+
+
+def _plan(turn: StoredTurn) -> str:
+    """What the picture was planned to show, as one line of chips; what can go is a button that lets it go, as a new turn."""
+    plan = plan_in(turn.metadata)
+    chips = [f'<span class="part">{say(part.words)}</span>' if part.without is None else
+             f'<button type="button" class="act part do-without to-{turn.id}_{k}" aria-label="Without the {say(part.words)}">{say(part.words)} &#10005;</button>'
+             for k, part in enumerate(parts_of(plan) if plan is not None else [])]
+    return f'<div class="plan">{"".join(chips)}</div>' if chips else ""
 
 
 def _ended(sentence: str, turn_id: int, kind: str = "note") -> str:

@@ -17,6 +17,7 @@ from ..messages import Cancel, Settings, Turn
 from ..mixing.vectors import blend, subject_tokens
 from ..mllm.language import LanguageModel, Spoken
 from ..mllm.vision import Vision
+from ..plan import Plan, told
 from .drawer import Prepared, Said, Seen, decoded, encoded
 
 
@@ -37,13 +38,21 @@ class CafeDrawer:
         return Seen(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
 
     def speak(self, history: Sequence[Turn], text: str, seen: Seen | None, said: Said, temperature: float, chance: torch.Generator,
-              cancel: Cancel) -> Iterator[str]:
-        prompt = self.language.builder.build([(t.user, t.reply, t.drew) for t in history], text, seen is not None, self.picture_tokens)
-        spoken = Spoken()
-        for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel):
-            said.text = spoken.text
+              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
+        drawn = [t.plan for t in history if t.drew][-2:]
+
+        def known(now: Plan) -> str | None:
+            """What changed between two drawn pictures is read from their plans, not asked of M."""
+            asked = (now.act, now.about) == ("answer", "changes")
+            return told(*drawn) if asked and len(drawn) == 2 and all(p is not None and p.draws for p in drawn) else None
+
+        turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in history]
+        prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")
+        spoken = Spoken(plan=plan)
+        for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known):
+            said.text, said.plan = spoken.text, spoken.plan
             yield delta
-        said.text, said.stopped = spoken.text, spoken.stopped
+        said.text, said.plan, said.stopped = spoken.text, spoken.plan, spoken.stopped
         if spoken.hidden is not None:
             said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
-from ..decoder.rows import Plan
+from ..decoder import rows
 from ..decoder.sampling import Denoised, Flag, OnStep
 from ..messages import Cancel, Settings, Turn
+from ..plan import Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Said:
     """What a reply has become so far; complete once `Drawer.speak` is exhausted."""
 
     text: str = ""
+    plan: Plan | None = None  # that it follows
     wish: Any = None  # what is to be drawn, as this drawer holds it; None: nothing
     stopped: bool = False
 
@@ -40,7 +42,7 @@ class Prepared:
     """All that one drawing needs of the decoder; used up by it."""
 
     decoder: Diffusion
-    plan: Plan
+    plan: rows.Plan
     seam: Seam
     seeds: Sequence[int]
 
@@ -64,8 +66,9 @@ class Drawer(Protocol):
         ...
 
     def speak(self, history: Sequence[Turn], text: str, seen: Seen | None, said: Said, temperature: float, chance: torch.Generator,
-              cancel: Cancel) -> Iterator[str]:
-        """Yield the reply piece by piece and fill `said`. `history` begins with the turn that brought the photo, if there is one."""
+              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
+        """Yield the reply piece by piece and fill `said`. `history` begins with the turn that brought the photo, if there is one.
+        `plan`: what is to be seen, if that is decided already."""
         ...
 
     def like(self, seen: Seen, text: str) -> Any:

@@ -9,6 +9,7 @@ Knows no requests and no files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ from ..messages import Cancel, Settings, Turn
 from ..mixing.vectors import blend
 from ..mllm.chat import ChatModel, Told
 from ..mllm.clip_vision import ClipVision
+from ..plan import Plan
 from .drawer import Prepared, Said, Seen, decoded, encoded
 
 SUBJECT, SEMANTICS = "subject", "semantics"  # the adapters, in `Diffusion.adapters`
@@ -72,17 +74,25 @@ class WordsDrawer:
         return Seen(patches.float(), semantics.float())
 
     def speak(self, history: Sequence[Turn], text: str, seen: Seen | None, said: Said, temperature: float, chance: torch.Generator,
-              cancel: Cancel) -> Iterator[str]:
+              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
         if self.language is None:
             said.text, said.wish = f"Drawn from your words: “{text}”.", Asked((((text, 1.0),),))
             yield said.text
             return
-        told, ids = Told(), self.language.prompt_ids([(t.user, t.reply) for t in history], text, seen is not None)
+        turns = [(t.user, t.reply, t.plan) for t in history]
+
+        def again(fault: str) -> list[int]:
+            return self.language.prompt_ids(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None)
+
+        asked = text if plan is None else f"{text} (The JSON object is decided: {json.dumps(plan.as_json(), ensure_ascii=False)})"
+        told, ids = Told(), self.language.prompt_ids(turns, asked, seen is not None)
         # A model that does not keep to the form is not trusted to have meant a picture where there is none to start from.
-        for delta in self.language.stream(ids, self.language.clean(text) if seen is not None else "", told, temperature, chance, cancel):
+        for delta in self.language.stream(ids, self.language.clean(text) if seen is not None else "", told, temperature, chance, cancel, again):
             said.text = told.text
             yield delta
-        said.text, said.stopped = told.text, told.stopped
+        if plan is not None and not told.stopped:
+            told.plan, told.prompt = plan, plan.described() or told.prompt
+        said.text, said.plan, said.stopped = told.text, told.plan, told.stopped
         said.wish = None if told.prompt is None else Asked((((told.prompt, 1.0),),))
 
     def like(self, seen: Seen, text: str) -> Asked:

@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature|curve|mixing|dci|infusion|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|conversation|curve|mixing|dci|infusion|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ def main() -> None:
         whole.add_argument(f"--{name}", type=int, default=count, help=f"{what} (default: %(default)s)")
     whole.add_argument("--steps", type=int, help="default: the preset's")
     whole.add_argument("--out", type=Path, default=Path("checkpoints/evaluation"), help="without suffix (default: %(default)s)")
+    talk = commands.add_parser("conversation", help="acts, plans and claims on exchanges and conversations that were written by hand")
+    talk.add_argument("sets", nargs="*", default=["exchanges", "conversations"], help="files of assistant/evaluation/sets, without suffix (default: %(default)s)")
+    talk.add_argument("--wrong", action="store_true", help="show each case that went wrong")
     curve = commands.add_parser("curve", help="judge a joint training's averaged weights as they are now; add them to the log and its curve")
     curve.add_argument("--run", type=Path, default=Path("runs/miniature"), help="folder of the training (default: %(default)s)")
     curve.add_argument("--stage", default="trunk", help="its stage (default: %(default)s)")
@@ -73,6 +76,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command == "sheet":
         _sheet(args)
+    elif args.command == "conversation":
+        _conversation(args)
     elif args.command == "curve":
         _curve(args)
     elif args.command == "table3":
@@ -118,6 +123,18 @@ def _miniature(args: argparse.Namespace) -> None:
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
     found = evaluate(assistant, assistant.base, witness, counts, steps, lambda what: print(f"measuring: {what}", flush=True))
     print(write(found, args.out, {"weights": assistant.weights, "steps": steps, "guidance": about.guidance, "seeds": "from 0", **counts}))
+
+
+def _conversation(args: argparse.Namespace) -> None:
+    from ..pipeline import load
+    from .conversation import report
+
+    assistant = load("miniature")
+    found, wrong = report(assistant.drawer, assistant.config.decoder.image_size, args.sets)
+    if args.wrong:
+        print("\n".join(wrong))
+    for name, measures in found.items():
+        print(f"{name}: " + ", ".join(f"{k} {m['value']:.3f} ({m['low']:.3f} to {m['high']:.3f}; {m['count']})" for k, m in measures.items() if m["count"]))
 
 
 def _curve(args: argparse.Namespace) -> None:
@@ -196,15 +213,20 @@ def _table(args: argparse.Namespace) -> None:
     from ..miniature.recipe import TRAIN_SEED
     from ..pipeline import load
     from ..training.data import World, draw
+    from ..training.talks import Talks, write
     from ..weights import CHECKPOINTS
     from . import tables
     from .cases import load_witness
 
     assistant, folder, data = load("miniature"), CHECKPOINTS / "miniature", args.run / "data"
     if args.command != "surface":
-        draw(data, assistant.config, args.groups, 0, TRAIN_SEED, os.cpu_count() or 1)
+        draw(data, assistant.config, args.groups, TRAIN_SEED, os.cpu_count() or 1)
     world = World(data, assistant.config) if args.command != "surface" else None
-    bench = tables.Bench(assistant, load_witness(assistant.config, folder), folder, args.run, world, args.requests, args.seeds,
+    talks = None
+    if args.command == "table4":
+        write(args.run / "talks", assistant.config, world, 4 * args.groups, TRAIN_SEED, os.cpu_count() or 1)
+        talks = Talks(args.run / "talks")
+    bench = tables.Bench(assistant, load_witness(assistant.config, folder), folder, args.run, world, talks, args.requests, args.seeds,
                          assistant.config.decoder.steps)
     found = tables.make(args.command, bench, args.train, lambda what: print(what, flush=True))
     print(tables.write(found, args.out))

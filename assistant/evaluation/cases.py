@@ -43,7 +43,8 @@ def cases(count: int) -> list[Case]:
         rng = random.Random(f"evaluation/{seed}")
         while True:
             talk = dialogue(rng, held_out=True, turns=1)
-            if talk.photo is not None and talk.exchanges[0].target is not None:
+            target = talk.exchanges[0].target
+            if talk.photo is not None and target is not None and target.companion is None:
                 out.append(Case(talk.photo, talk.exchanges[0].user, talk.exchanges[0].target))
                 break
     return out

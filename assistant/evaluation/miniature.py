@@ -129,7 +129,7 @@ def perplexity(assistant: Assistant, count: int, size: int) -> dict:
             continue
         exchange, builder = talk.exchanges[0], language.builder
         prompt = builder.build([], exchange.user, True, assistant.config.picture_tokens)
-        said = builder.reply(exchange.reply, exchange.target is not None)
+        said = builder.reply(exchange.reply, exchange.target is not None, exchange.plan.written())
         patches = assistant.vision.patches(pixels([render(talk.photo, size).image]))
         table = language.llama.get_input_embeddings()
         embeds = torch.cat([language.embed(prompt, patches), table(torch.tensor([said]))], 1)

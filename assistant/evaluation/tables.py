@@ -26,6 +26,7 @@ from ..training.examples import DrawnPairs, DrawnTalks
 from ..training.further import FurtherTask
 from ..training.loop import Options, Trainer
 from ..training.numbers import BridgeNumbers
+from ..training.talks import Talks
 from ..weights import load_cafe, load_tensors
 from .asked import Asked, ask, draw, score
 from .cases import Witness
@@ -42,7 +43,7 @@ class Bench:
 
     Args:
         weights: folder of the weights that variants start from.
-        run: folder of the table's states; `world`: the drawn set that variants learn from.
+        run: folder of the table's states; `world`, `talks`: the drawn set that variants learn from, and dialogues about it.
         requests: held-out requests that each variant answers, in `steps` of denoising. `seeds`: runs of each variant.
     """
 
@@ -51,6 +52,7 @@ class Bench:
     weights: Path
     run: Path
     world: World | None
+    talks: Talks | None = None
     requests: int = 256
     seeds: int = 2
     steps: int = 20
@@ -74,7 +76,7 @@ def table4(bench: Bench, steps: int, say: Say) -> dict:
         for seed in range(bench.seeds):
             place = bench.run / f"table4/{objective}-{seed}"
             torch.manual_seed(seed)  # only the fresh layers' initial weights
-            task = BridgeTask(bench.config, DrawnTalks(bench.config, bench.world, "cpu", bench.weights), "cpu", bench.weights, BATCHES["table4"], objective,
+            task = BridgeTask(bench.config, DrawnTalks(bench.config, bench.world, bench.talks, "cpu", bench.weights), "cpu", bench.weights, BATCHES["table4"], objective,
                               replace(BridgeNumbers(), fitted=False), warm=bench.weights / "bridge")
             for layer in task.bridge.H.modules():
                 if isinstance(layer, nn.Linear):

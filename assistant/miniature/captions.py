@@ -1,9 +1,10 @@
-"""Puts a scene into one line, as a caption for the image encoder and the base model. Knows no conversation."""
+"""Puts a scene into one line, as a caption for the image encoder and the base model, or as a plan. Knows no conversation."""
 
 from __future__ import annotations
 
 import random
 
+from ..plan import Plan
 from . import vocabulary as v
 from .world import Individual, Scene
 
@@ -16,6 +17,13 @@ def describe(individual: Individual) -> str:
         return f"{individual.colour} {individual.kind}"
     return f"{individual.colour} {individual.kind} with {individual.second} " \
            f"{v.PATTERN_NOUN_SAID[individual.pattern][0]}"
+
+
+def plan_of(scene: Scene) -> Plan:
+    """What is seen in a scene, in the world's own words."""
+    other = describe(scene.companion) if scene.companion is not None else ""
+    return Plan("draw", describe(scene.individual), scene.context, scene.light, scene.style, scene.pose,
+                tuple(f"{a.colour} {a.name}" for a in scene.accessories), other)
 
 
 def _said(rng: random.Random, phrases: tuple[str, ...], wide: float = 0.25) -> str:

@@ -1,15 +1,15 @@
-"""Turns a wish into the scene to be drawn: obeys what was said, keeps the rest, chooses what was left open. Writes "
-"no words."""
+"""Turns a wish into the scene to be drawn: obeys what was said, keeps the rest, chooses what was left open. Writes no words."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .outside import DOINGS
 from .requests import Wish
 from .vocabulary import split
-from .world import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Scene, restage
+from .world import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out,
+                    restage, sample_individual)
 
 _WARM = {"red", "orange", "yellow", "pink", "brown"}
 _COOL = {"green", "teal", "blue", "purple"}
@@ -122,11 +122,6 @@ def choose(rng: random.Random, base: Scene, wish: Wish, first: bool) -> Choice:
             wear = [(rng.choice(free), None)]
     elif wish.missing and wish.creative:
         near = _nearest(rng, base, wish.missing, now, wear, said)
-    elif wish.context and first:  # a new place starts afresh: by day, standing
-        now["light"], now["pose"] = "day", "standing"
-        if rng.random() < 0.15 and wish.style is None:
-            now["style"] = _fitting(rng, STYLES, base.style)
-            said.add("style")
     for name in now:
         if getattr(wish, name) is not None:
             now[name] = getattr(wish, name)
@@ -141,8 +136,21 @@ def choose(rng: random.Random, base: Scene, wish: Wish, first: bool) -> Choice:
         said.add("wear")
     while len(worn) > 2:
         dropped += (worn.pop(0).name,)
-    worn.sort(key=lambda a: ACCESSORIES.index(a.name))
-    return Choice(restage(rng, base, accessories=tuple(worn), **now), frozenset(said), swapped, dropped, given, near)
+    companion = None if wish.leave else base.companion
+    if wish.join is not None:
+        companion = _friend(rng, base, *wish.join)
+        said.add("companion")
+    target = restage(rng, base, accessories=tuple(worn), companion=companion, **now)
+    return Choice(target, frozenset(said), swapped, dropped, given, near)
+
+
+def _friend(rng: random.Random, base: Scene, kind: str | None, colour: str | None) -> Individual:
+    """Another subject: plain, so that its words say all that is seen of it; of a chosen colour, or one that the first has not."""
+    while True:
+        kind = kind or rng.choice([k for k in KINDS if k != base.individual.kind])
+        one = replace(sample_individual(rng), kind=kind, pattern="plain", colour=colour or rng.choice([c for c in COLOURS if c != base.individual.colour]))
+        if can_pair(one.colour, one.second) and one.second != one.colour and not individual_held_out(one):
+            return one
 
 
 def _nearest(rng: random.Random, base: Scene, missing: str, now: dict, wear: list, said: set[str]) -> str:

@@ -1,14 +1,17 @@
-"""Samples whole conversations about a picture: one to three turns, drawn or answered in words. Knows no model."""
+"""Samples whole conversations about a picture from a state that is the truth: what is seen, a wish, the plan, a reply. Knows no model."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
 
-from . import requests, revisions, smalltalk
+from ..plan import Plan
+from . import free, requests, revisions, smalltalk
+from .captions import describe, plan_of
 from .choices import choose
-from .replies import reply
+from .replies import declined, reply
 from .requests import Wish
+from .smalltalk import Talk
 from .world import Scene, combination_held_out, sample_individual, sample_scene
 
 
@@ -19,6 +22,7 @@ class Exchange:
     user: str
     reply: str
     target: Scene | None
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -29,59 +33,102 @@ class Dialogue:
     exchanges: tuple[Exchange, ...]
 
 
-_FIRST = ((requests.order, 46), (requests.vague, 21), (revisions.beyond, 9), (revisions.recolour, 2),
-          (revisions.tweak, 3),
-          (revisions.repaint, 2))
-_NEXT = ((requests.order, 48), (revisions.tweak, 10), (revisions.redo, 12), (requests.vague, 7), (revisions.beyond, 7),
-         (revisions.recolour, 2), (revisions.repaint, 5))
-_IN_WORDS = 0.24  # share of turns answered without a picture
+_FIRST = ((requests.order, 50), (requests.vague, 21), (revisions.beyond, 6), (revisions.tweak, 3), (revisions.repaint, 2))
+_NEXT = ((requests.order, 48), (revisions.tweak, 10), (revisions.redo, 9), (requests.vague, 7), (revisions.beyond, 5), (revisions.repaint, 5),
+         (revisions.refuse, 5))
+_IN_WORDS = 0.27  # share of turns that are answered without a picture
+_DECLINED = 0.09  # share of turns whose wish can't be drawn
+_BACK = 0.1  # share of turns, once there is something to go back to, that do
+_FREE = 0.6  # share of turns in free wordings
 
 
 def drawn(rng: random.Random, base: Scene, wish: Wish, first: bool, held_out: bool) -> Exchange | None:
     """Answer a wish with a picture; None if the choice is one that training must not see."""
     choice = choose(rng, base, wish, first)
+    if not first and rng.random() < 0.14:
+        wish = replace(wish, text=smalltalk.aside(rng, wish.text))
     if not held_out and combination_held_out(choice.target):
         return None
-    return Exchange(wish.text, reply(rng, wish, choice, first), choice.target)
+    return Exchange(wish.text, reply(rng, wish, choice, first), choice.target, plan_of(choice.target))
 
 
-def dialogue(rng: random.Random, held_out: bool = False, turns: int | None = None) -> Dialogue:
+def dialogue(rng: random.Random, held_out: bool = False, turns: int | None = None, photo: Scene | None = None) -> Dialogue:
     """Sample an individual, a photo of it (or none) and a conversation.
 
     Args:
         held_out: individuals kept for evaluation, any combination; else training individuals and combinations only.
-        turns: number of exchanges; None draws one to three.
+        turns: number of exchanges; None draws one to four.
+        photo: the photo, if it is given.
     """
-    photo = sample_scene(rng, sample_individual(rng, held_out), None if held_out else False)
-    count = turns or rng.choices((1, 2, 3), (42, 33, 25))[0]
-    if rng.random() < 0.12:
-        return Dialogue(None, tuple(Exchange(*smalltalk.without_picture(rng, photo, i), None) for i in range(count)))
-    state = smalltalk.Talk(photo)
+    count = turns or rng.choices((1, 2, 3, 4), (32, 28, 22, 18))[0]
+    if photo is None:
+        photo = sample_scene(rng, sample_individual(rng, held_out), None if held_out else False)
+        if rng.random() < 0.12:
+            return Dialogue(None, tuple(Exchange(text, answer, None, Plan("ask", about="picture")) for text, answer in (
+                smalltalk.without_picture(rng, photo, i) for i in range(count))))
+    talk = Talk(photo)
     exchanges: list[Exchange] = []
     while len(exchanges) < count:
-        exchange, offer = _turn(rng, state, held_out)
+        exchange, offer = _turn(rng, talk, held_out)
         if exchange is None:
             continue
         exchanges.append(exchange)
-        state = replace(state, offer=offer, turns=state.turns + 1)
-        if exchange.target is not None:
-            state = replace(state, before=state.last, last=exchange.target)
+        talk = replace(talk, offer=offer, turns=talk.turns + 1, drawn=talk.drawn + ((exchange.target,) if exchange.target is not None else ()))
     return Dialogue(photo, tuple(exchanges))
 
 
-def _turn(rng: random.Random, state: smalltalk.Talk, held_out: bool) -> tuple[Exchange | None, Wish | None]:
+def _turn(rng: random.Random, talk: Talk, held_out: bool) -> tuple[Exchange | None, Wish | None]:
     """One exchange (None: draw again) and what its reply offered to draw."""
-    first, base = state.last is None, state.last or state.photo
-    if state.offer is not None and rng.random() < 0.6:
-        text = smalltalk.yes(rng)
-        return drawn(rng, base, replace(state.offer, text=text), first, held_out), None
-    if rng.random() < _IN_WORDS:
-        text, answer, offer = smalltalk.in_words(rng, state)
-        return Exchange(text, answer, None), offer
-    if state.before is not None and rng.random() < 0.04:
-        return drawn(rng, state.before, Wish(smalltalk.undo(rng), plea="undo"), False, held_out), None
-    if rng.random() < 0.025:
-        return drawn(rng, base, smalltalk.foreign(rng), first, held_out), None
+    first, base = talk.last is None, talk.seen
+    if talk.offer is not None and rng.random() < 0.6:
+        return drawn(rng, base, replace(talk.offer, text=smalltalk.yes(rng)), first, held_out), None
+    roll, freely = rng.random(), rng.random() < _FREE
+    if roll < _IN_WORDS:
+        said = (free if freely else smalltalk).in_words(rng, talk)
+        return Exchange(said.text, said.answer, None, Plan(said.act, about=said.about)), said.offer
+    if roll < _IN_WORDS + _DECLINED:
+        if freely:
+            return _offered(rng, talk, *free.beyond(rng, base, first), None)
+        return _decline(rng, talk)
+    if not first and roll < _IN_WORDS + _DECLINED + _BACK:
+        back, wish = (free if freely else revisions).back(rng, talk.states)
+        return drawn(rng, back, wish, False, held_out), None
+    if freely:
+        return drawn(rng, base, free.wish(rng, base, first), first, held_out), None
     makers, weights = zip(*(_FIRST if first else _NEXT), strict=True)
     wish = rng.choices(makers, weights)[0](rng, base, first)
+    if wish.missing and wish.creative:  # no part of it can be drawn
+        return _offered(rng, talk, wish.text, wish.missing, wish.missing_is == "doing", "thing", wish)
     return drawn(rng, base, wish, first, held_out), None
+
+
+def _decline(rng: random.Random, talk: Talk) -> tuple[Exchange, Wish | None]:
+    """A wish that can't be drawn as a whole: the subject's own look, its face, another subject, another language's words."""
+    roll, base = rng.random(), talk.seen
+    if roll < 0.4:
+        text, what = revisions.recolour(rng, base), "look"
+        said = rng.choice(("I keep its own look, so I can't do that.", "The subject keeps its own colours and shape.",
+                           "I can change what is around it, but not its own look.", "It keeps its own look; I only change the scene and what it wears."))
+        return _said(rng, talk, text, said, what)
+    if roll < 0.65:
+        text, face = revisions.feeling(rng, base)
+        return _offered(rng, talk, text, face, False, "face", None)
+    text, noun = revisions.other_subject(rng, base)
+    one = describe(base.individual)
+    return _said(rng, talk, text, rng.choice((
+        f"I draw the subject of your picture, the {one}, not {noun}.", f"I can't draw {noun} in its place; I draw the {one} from your picture.",
+        f"For {noun} I would need a picture of it. Here I draw your {one}.")), "subject")
+
+
+def _offered(rng: random.Random, talk: Talk, text: str, missing: str, doing: bool, about: str, wish: Wish | None) -> tuple[Exchange, Wish | None]:
+    """Say what can't be drawn and offer the nearest thing that can."""
+    question, offer = smalltalk.nearest_offer(rng, talk.seen, wish) if wish is not None else smalltalk.offered(rng, talk.seen)
+    return Exchange(text, declined(rng, missing, doing, question), None, Plan("decline", about=about)), offer
+
+
+def _said(rng: random.Random, talk: Talk, text: str, answer: str, about: str) -> tuple[Exchange, Wish | None]:
+    offer = None
+    if rng.random() < 0.6:
+        question, offer = smalltalk.offered(rng, talk.seen)
+        answer = f"{answer} {question}"
+    return Exchange(text, answer, None, Plan("decline", about=about)), offer

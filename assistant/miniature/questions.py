@@ -5,23 +5,38 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from .. import plan
 from . import moods as m
 from . import vocabulary as v
-from .captions import describe
+from .captions import describe, plan_of
 from .requests import Wish
-from .slips import sentence
+from .slips import sentence, typed
 from .world import ACCESSORIES, ANIMALS, COLOURS, KINDS, Scene
 
 
 @dataclass(frozen=True)
 class Talk:
-    """Where a conversation stands. `last` and `before` are the pictures drawn last and before that."""
+    """Where a conversation stands."""
 
     photo: Scene
-    last: Scene | None = None
-    before: Scene | None = None
+    drawn: tuple[Scene, ...] = ()  # newest last
     offer: Wish | None = None  # what the previous reply offered to draw
     turns: int = 0
+
+    @property
+    def states(self) -> tuple[Scene, ...]:
+        """All that was seen, the photo first."""
+        return (self.photo, *self.drawn)
+
+    @property
+    def last(self) -> Scene | None:
+        """The picture drawn last."""
+        return self.drawn[-1] if self.drawn else None
+
+    @property
+    def before(self) -> Scene | None:
+        """What was seen before it."""
+        return self.states[-2] if self.drawn else None
 
     @property
     def seen(self) -> Scene:
@@ -29,7 +44,8 @@ class Talk:
         return self.last or self.photo
 
 
-def _where(rng: random.Random, scene: Scene) -> str:
+def where(rng: random.Random, scene: Scene) -> str:
+    """The place with its preposition."""
     return "underwater" if scene.context == "underwater" else rng.choice(v.CONTEXT_SAID[scene.context][:v.CANON])
 
 
@@ -37,12 +53,13 @@ def _things(scene: Scene) -> str:
     return v.listing([v.wear(a.name, a.colour) for a in scene.accessories])
 
 
-def _full(rng: random.Random, scene: Scene) -> str:
+def full(rng: random.Random, scene: Scene) -> str:
     """Everything in the picture, as a noun phrase."""
     light = "" if scene.light == "day" else f" {v.LIGHT_SAID[scene.light][0]}"
     pose = "" if scene.pose == "standing" else f" {scene.pose}"
-    worn = f", wearing {_things(scene)}" if scene.accessories else ""
-    return f"{v.an(describe(scene.individual))}{pose} {_where(rng, scene)}{light}{worn}, {v.STYLE_SAID[scene.style][0]}"
+    worn = f" wearing {_things(scene)}" if scene.accessories else ""
+    beside = f" next to {v.an(describe(scene.companion))}" if scene.companion is not None else ""
+    return f"{v.an(describe(scene.individual))}{pose}{worn}{beside} {where(rng, scene)}{light}, {v.STYLE_SAID[scene.style][0]}"
 
 
 def what(rng: random.Random, talk: Talk) -> tuple[str, str]:
@@ -54,9 +71,9 @@ def what(rng: random.Random, talk: Talk) -> tuple[str, str]:
                        "what have we got here?", "can you describe it?", "do you know what this is?", "caption this",
                        "what did you draw?" if talk.last else "what's in my photo?", "explain the picture",
                        "what is that?"))
-    full = _full(rng, scene)
-    return text, rng.choice((f"I see {full}.", f"This is {full}.", f"It is {full}.", f"The picture shows {full}.",
-                             f"There is {full}."))
+    all_ = full(rng, scene)
+    return text, rng.choice((f"I see {all_}.", f"This is {all_}.", f"It is {all_}.", f"The picture shows {all_}.",
+                             f"There is {all_}."))
 
 
 def kind(rng: random.Random, talk: Talk) -> tuple[str, str]:
@@ -125,8 +142,8 @@ def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
                        "which place is this?",
                        "what is the background?", "where does it stand?", "where are we?"))
     light = "" if scene.light == "day" else f" {v.LIGHT_SAID[scene.light][0]}"
-    return text, rng.choice((f"It is {_where(rng, scene)}{light}.",
-                             f"The {scene.individual.kind} is {_where(rng, scene)}{light}."))
+    return text, rng.choice((f"It is {where(rng, scene)}{light}.",
+                             f"The {scene.individual.kind} is {where(rng, scene)}{light}."))
 
 
 def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
@@ -149,42 +166,14 @@ def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
             f"{a}.", f"It is drawn {v.STYLE_SAID[scene.style][0]}."))
 
 
-def _changed(old: Scene, new: Scene) -> list[str]:
-    """What differs, in past-tense verb phrases."""
-    parts = []
-    if old.context != new.context:
-        parts.append(f"moved it from {v.CONTEXT_THE[old.context]} to {v.CONTEXT_THE[new.context]}")
-    if old.light != new.light:
-        parts.append({"day": "made it day", "sunset": "added a sunset", "night": "made it night"}[new.light])
-    if old.style != new.style:
-        parts.append(f"changed the style from {v.STYLE_THE[old.style]} to {v.STYLE_THE[new.style]}")
-    if old.pose != new.pose:
-        parts.append({"standing": "let it stand", "jumping": "made it jump", "leaning": "let it lean",
-            "resting": "let it rest"}[new.pose])
-    before = {a.name: a.colour for a in old.accessories}
-    after = {a.name: a.colour for a in new.accessories}
-    given = [v.wear(n, c) for n, c in after.items() if before.get(n) != c]
-    gone = [n for n in before if n not in after]
-    if given:
-        parts.append(f"gave it {v.listing(given)}")
-    if gone:
-        parts.append(f"took off the {v.listing(gone)}")
-    return parts
-
-
 def changed(rng: random.Random, talk: Talk) -> tuple[str, str]:
-    text = rng.choice(("what did you change?", "what changed?", "what is different?", "what have you changed?",
-        "what's new?",
-                       "what did you do?", "which changes did you make?", "tell me what you changed",
-                       "what is the difference?",
-                       "what did you do to my picture?"))
-    parts = _changed(talk.before or talk.photo, talk.last)
-    if not parts:
-        return text, rng.choice(("Nothing in the wish, only the layout: the subject stands a little differently.",
-                                 "Only the layout is new, everything else stayed as it was."))
-    same = rng.choice((f" The {talk.last.individual.kind} itself is the same.", " The rest stayed as it was.", "",
-        " The subject is unchanged."))
-    return text, f"I {v.listing(parts)}.{same}"
+    """What was changed last. The answer is read from two plans, in use as here."""
+    text = rng.choice(("what did you change?", "what changed?", "what is different?", "what have you changed?", "what's new?", "what did you do?",
+                       "which changes did you make?", "tell me what you changed", "what is the difference?", "what did you do to my picture?",
+                       "what's changed now?", "so what's different?", "what did you change this time?", "did you change anything?",
+                       "what exactly did you change?", "can you tell me what you changed?", "what is different from before?",
+                       "what did you just do?", "i can't see a difference, what changed?", "what has changed since the last one?"))
+    return typed(rng, text)[0], plan.told(plan_of(talk.before), plan_of(talk.last))
 
 
 def why(rng: random.Random, talk: Talk) -> tuple[str, str]:
@@ -219,8 +208,9 @@ ABOUT_PICTURE = ((what, 5), (kind, 3), (colour, 3), (pattern, 1.5), (wearing, 2.
 ABOUT_CHANGE = ((changed, 4), (why, 5))
 
 
-def ask(rng: random.Random, talk: Talk) -> tuple[str, str]:
-    """A question about what is seen or, once something was drawn, about what was done; with its answer."""
+def ask(rng: random.Random, talk: Talk) -> tuple[str, str, str]:
+    """A question about what is seen or, once something was drawn, about what was done; with its answer and what it is about."""
     makers, weights = zip(*(ABOUT_PICTURE + (ABOUT_CHANGE * 2 if talk.last else ())), strict=True)
-    text, answer = rng.choices(makers, weights)[0](rng, talk)
-    return text, sentence(answer)
+    maker = rng.choices(makers, weights)[0]
+    text, answer = maker(rng, talk)
+    return text, sentence(answer), {changed: "changes", why: "reason"}.get(maker, "picture")

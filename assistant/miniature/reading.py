@@ -152,12 +152,12 @@ def attributes(scene: Scene) -> dict:
     one = scene.individual
     found = {"kind": one.kind, "colour": one.colour, "pattern": one.pattern, "context": scene.context,
              "light": scene.light, "style": scene.style, "pose": scene.pose,
-             "accessories": tuple((a.name, a.colour) for a in scene.accessories)}
+             "accessories": tuple((a.name, a.colour) for a in sorted(scene.accessories, key=lambda a: ACCESSORIES.index(a.name)))}
     if one.pattern != "plain":
         found["second"] = one.second
     return found
 
 
 def read_reply(text: str) -> dict:
-    """`read`, with what a reply leaves unsaid filled in: plain, by day, standing, wearing nothing."""
-    return {"pattern": "plain", "light": "day", "pose": "standing", "accessories": (), **read(text)}
+    """`read` of the first subject, with what a reply leaves unsaid filled in: plain, by day, standing, wearing nothing."""
+    return {"pattern": "plain", "light": "day", "pose": "standing", "accessories": (), **read(text.split(" Beside it ")[0])}

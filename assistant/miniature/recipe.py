@@ -25,6 +25,6 @@ STAGES = (
     Stage("trunk", "trunk", ".", 0.60, 64),  # the base model and CAFE's decoder, which are one UNet
 )
 GROUPS = 20_480  # of three pictures each
-TALKS = 100_000  # dialogues without pictures
+TALKS = 300_000  # dialogues about them
 JUDGE_GROUPS = 16_384
 TRAIN_SEED, JUDGE_SEED, EVALUATION_SEED = 1, 900_001, 500_001

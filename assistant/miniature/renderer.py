@@ -20,7 +20,8 @@ class Rendering:
 
     image: Image.Image  # RGB, size x size
     mask: Image.Image  # L, size x size: the subject's body without its accessories, antialiased
-    companion_mask: Image.Image | None = None  # the same of the second hero
+    heroes: Image.Image  # the same of all heroes with what they wear and hold
+    companion_mask: Image.Image | None = None  # as `mask`, of the second hero
 
 
 def render(scene: Scene, size: int = 128, supersample: int = 3) -> Rendering:
@@ -35,8 +36,9 @@ def render(scene: Scene, size: int = 128, supersample: int = 3) -> Rendering:
         KeyError: the scene names something that `world` does not.
     """
     figures = [_figure(one, draw_subject(one, size * supersample, GROUND), size, supersample) for one in _heroes(scene)]
-    image = PAINTERS[scene.style](sheet_of(scene), _together(figures), size, scene.seed)
-    return Rendering(image, figures[0].mask, figures[1].mask if len(figures) > 1 else None)
+    whole = _together(figures)
+    image = PAINTERS[scene.style](sheet_of(scene), whole, size, scene.seed)
+    return Rendering(image, figures[0].mask, whole.joined().getchannel("A"), figures[1].mask if len(figures) > 1 else None)
 
 
 def _heroes(scene: Scene) -> list[Scene]:

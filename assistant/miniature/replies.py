@@ -33,9 +33,6 @@ _SORRY = ("Sorry about that, let me try something different.", "I see, then some
           "No problem, here is another idea.",
           "Sorry it missed your taste.", "Let me make up for that.", "Fair enough, a new idea.")
 _OTHER = ("Let's try something else.", "A change, then.", "Time for a change.", "Something new, then.")
-_KEEP = ("I keep its own look, so it stays as it is.", "The subject keeps its own colours and shape.",
-         "I can change what is around it, "
-         "but it keeps its own look.", "It keeps its own look; I only change the scene and what it wears.")
 _CANNOT = ("I can't draw {x};", "I can't draw {x},", "I never learned to draw {x};", "{x} is beyond me, I'm afraid;",
            "Sorry, I can't draw {x}.",
            "I don't know how to draw {x};", "{x} is not in my little world;", "I can't do {x};",
@@ -49,6 +46,12 @@ _CLOSEST = ("the closest I have is {y}, so", "{y} comes close, so", "I took {y} 
 _RIGHT = ("just right for {a} picture", "which suits {a} mood", "so it fits {a} picture",
           "and that is what {a} scene needs")
 _INSTEAD = {";": ("", "", "instead"), ",": ("but", "so")}
+
+
+def declined(rng: random.Random, missing: str, doing: bool, question: str) -> str:
+    """The words for a wish that can't be drawn: one honest sentence, and what is offered instead, as a question."""
+    text = rng.choice(_CANNOT_DO if doing else _CANNOT).format(x=missing).rstrip(";,.")
+    return sentence(f"{text}. {question}")
 
 
 def _subject(rng: random.Random, scene: Scene) -> str:
@@ -176,8 +179,6 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
     if wish.plea == "undo":
         return rng.choice(("Back to the one before.", "Of course, the previous one again.", "Undone.",
                            "As it was before."))
-    if wish.plea == "recolour":
-        return rng.choice(_KEEP)
     if wish.plea == "sorry":
         return rng.choice(_SORRY)
     if wish.plea == "other":
@@ -228,5 +229,13 @@ def reply(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str:
             text = f"{opening} {sentence(why)}: {scene}"
         text = sentence(text)
         if 12 <= len(text.split()) <= 50 and read_reply(text) == truth:
-            return text
-    return sentence(_scene(rng, target, frozenset({"light", "pose"}), whole=False))
+            return text + _beside(rng, target, choice.said)
+    return sentence(_scene(rng, target, frozenset({"light", "pose"}), whole=False)) + _beside(rng, target, choice.said)
+
+
+def _beside(rng: random.Random, scene: Scene, said: frozenset[str]) -> str:
+    """A last sentence on the other subject, if there is one."""
+    if scene.companion is None:
+        return ""
+    other = v.an(describe(scene.companion))
+    return f" {rng.choice((f'Beside it is {other}.', f'Beside it stands {other}.') if 'companion' in said else (f'Beside it is still {other}.', f'Beside it is {other}.'))}"

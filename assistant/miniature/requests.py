@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from . import vocabulary as v
 from .moods import MOOD_ALSO, MOODS, Mood
 from .slips import typed
-from .world import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, POSES, SLOTS, STYLES, Scene
+from .world import ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Scene
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Wish:
     pose: str | None = None
     wear: tuple[tuple[str, str | None], ...] = ()  # (accessory, colour or None)
     remove: tuple[str, ...] = ()
+    join: tuple[str | None, str | None] | None = None  # another subject beside it: (kind, colour); None: the assistant's choice
+    leave: bool = False  # the other subject goes
     mood: Mood | None = None
     creative: bool = False  # the assistant is free to choose
     missing: str = ""  # what the world does not have, in the user's words
@@ -69,6 +71,7 @@ def changes(rng: random.Random, base: Scene, first: bool) -> dict:
     names = {"context": 5, "wear": 4, "style": 3.5, "light": 2.5, "pose": 1.6}
     if base.accessories:
         names["remove"] = 1.3
+    names |= {"leave": 2.5} if base.companion else {"join": 1.2}
     count = rng.choices((1, 2, 3, 4), (48, 33, 15, 4) if first else (68, 26, 6, 0))[0]
     asked: dict = {}
     while len(asked) < count:
@@ -80,6 +83,11 @@ def changes(rng: random.Random, base: Scene, first: bool) -> dict:
         elif name == "remove":
             taken = rng.choice(base.accessories).name
             asked[name] = (taken,)
+        elif name == "join":
+            free = rng.random() < 0.15
+            asked[name] = (None, None) if free else (rng.choice([k for k in KINDS if k != base.individual.kind]), rng.choice(tuple(COLOURS)) if rng.random() < 0.7 else None)
+        elif name == "leave":
+            asked[name] = True
         else:
             values = {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}[name]
             usual = [x for x in values if x != getattr(base, name)]
@@ -115,10 +123,23 @@ def modifiers(rng: random.Random, asked: dict) -> str:
     if "remove" in asked:
         parts.append(v.listing([f"without {rng.choice(('the', 'the', 'its', 'a'))} {n}" if n not in v.PLURAL
                                 else f"without {rng.choice(('the ', 'its ', ''))}{n}" for n in asked["remove"]]))
+    if "leave" in asked:
+        parts.append(rng.choice(("alone", "alone again", "on its own", "by itself", "without the other one", "without its friend")))
     rng.shuffle(parts)
+    if "join" in asked:
+        parts.insert(rng.choice((0, len(parts))), rng.choice(v.JOINED).format(x=friend(rng, asked["join"])))
     if "pose" in asked:
         parts.insert(0, said_as(rng, v.POSE_SAID[asked["pose"]]))
     return " ".join(parts)
+
+
+def friend(rng: random.Random, join: tuple[str | None, str | None]) -> str:
+    """Another subject in a user's words, with its article."""
+    kind, colour = join
+    if kind is None:
+        return rng.choice(("a friend", "a friend", "its friend", "a buddy", "a companion", "someone else", "some company", "another character", "a pal", "a second one"))
+    said = kind if rng.random() < 0.8 else rng.choice(v.KIND_SAID[kind])
+    return v.an(f"{colour_said(rng, colour)} {said}" if colour else said)
 
 
 def _verbs(rng: random.Random, asked: dict, it: str) -> str:
@@ -148,6 +169,11 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
             phrase, noun = said_as(rng, v.STYLE_SAID[asked["style"]]), rng.choice(v.STYLE_TERSE[asked["style"]])
             parts.append(rng.choice((f"draw {who} {phrase}", f"make {who} {phrase}", f"turn {who} into {noun}",
                                      f"do it {phrase}", f"use {noun}", f"change the style to {noun}")))
+        elif name == "join":
+            parts.append(rng.choice(v.JOIN).format(x=friend(rng, asked["join"]), s=who))
+        elif name == "leave":
+            parts.append(rng.choice(("leave {s} alone", "remove the other one", "take the other one away", "send its friend away",
+                                     "make it just {s}", "remove the second one", "lose the friend")).format(s=who))
         elif name == "pose":
             verb = rng.choice(v.POSE_BARE[asked["pose"]])
             parts.append(rng.choice((f"make {who} {verb}", f"let {who} {verb}", f"have {who} {verb}")))
@@ -166,6 +192,10 @@ def _terse(rng: random.Random, asked: dict) -> str:
             parts += [f"{c} {n}" if c else n for n, c in value]
         elif name == "remove":
             parts += [f"no {n}" for n in value]
+        elif name == "join":
+            parts.append(rng.choice(("plus {x}", "and {x}", "with {x}")).format(x=friend(rng, value)))
+        elif name == "leave":
+            parts.append(rng.choice(("alone", "no friend", "just one")))
         elif name == "pose":
             parts.append(rng.choice(v.POSE_SAID[value]))
         else:

@@ -1,5 +1,4 @@
-"""What users ask for after they have seen something: corrections, comparatives, another try, another subject. Draws "
-"nothing."""
+"""What users ask for after they have seen something: corrections, comparatives, another try, another subject. Draws nothing."""
 
 from __future__ import annotations
 
@@ -39,8 +38,8 @@ def tweak(rng: random.Random, base: Scene, first: bool) -> Wish:
     return Wish(typed(rng, text)[0], **change)
 
 
-def recolour(rng: random.Random, base: Scene, first: bool) -> Wish:
-    """A wish to change the subject itself; the assistant keeps the subject."""
+def recolour(rng: random.Random, base: Scene) -> str:
+    """A wish to change the subject itself, which the assistant keeps."""
     colour = colour_said(rng, rng.choice([c for c in COLOURS if c != base.individual.colour]))
     kind = base.individual.kind
     pattern = rng.choice(tuple(v.PATTERN_ADJ)[1:])
@@ -54,7 +53,18 @@ def recolour(rng: random.Random, base: Scene, first: bool) -> Wish:
                        "remove the pattern", "make it taller", "make it shiny", f"a wet {kind}",
                        f"a cube shaped {kind}",
                        f"make it a shiny {kind}", "make it fluffier", "make it look older", "make it look more real"))
-    return Wish(typed(rng, text)[0], plea="recolour")
+    return typed(rng, text)[0]
+
+
+def feeling(rng: random.Random, base: Scene) -> tuple[str, str]:
+    """(text, feeling): a wish for another face, which the assistant can't draw."""
+    feels = rng.choice(("sad", "happy", "angry", "scared", "surprised", "bored", "proud", "shy", "in love", "worried", "grumpy", "excited", "tired of it all"))
+    more = {"sad": "sadder", "happy": "happier", "angry": "angrier", "grumpy": "grumpier", "shy": "shyer"}.get(feels, f"more {feels}")
+    does = rng.choice(("smile", "cry", "laugh", "wink", "frown", "look at me", "close its eyes", "open its mouth", "grin"))
+    s = named(rng, base, False)
+    text = rng.choice((f"make {s} {more}", f"can {s} look {feels}?", f"a bit {more}", f"make {s} {does}", f"can you make {s} {does}?", f"let {s} {does}",
+                       f"i want {s} to look {feels}", f"{s} should be {feels}", f"{more} please", f"it looks too {feels}"))
+    return typed(rng, text)[0], "another face" if does not in text else rng.choice(("another face", "what its face does"))
 
 
 def repaint(rng: random.Random, base: Scene, first: bool) -> Wish:
@@ -105,6 +115,60 @@ def redo(rng: random.Random, base: Scene, first: bool) -> Wish:
     return Wish(typed(rng, text)[0], creative=True, plea="sorry")
 
 
+def refuse(rng: random.Random, base: Scene, first: bool) -> Wish:
+    """A wish that something be not so: the light, the pose, what is worn, the other subject."""
+    options: list[tuple[str, dict]] = []
+    if base.light != "day":
+        night = base.light
+        options += [(t.format(n=night), {"light": "day"}) for t in ("not at {n}", "i don't want it at {n}", "no {n} please", "without the {n}", "not {n} any more",
+                                                                    "why {n}? make it day", "don't make it {n}", "it shouldn't be {n}")]
+    if base.pose != "standing":
+        options += [(t.format(p=base.pose), {"pose": "standing"}) for t in ("not {p}", "it shouldn't be {p}", "stop {p}", "no {p}, just standing", "don't let it be {p}")]
+    for a in base.accessories:
+        options += [(t.format(x=a.name), {"remove": (a.name,)}) for t in ("no {x}", "no {x} please", "i don't want the {x}", "why the {x}? take it off", "not with the {x}",
+                                                                         "i never asked for {x}", "the {x} has to go", "can we lose the {x}?", "skip the {x}")]
+    if base.companion is not None:
+        options += [(t.format(k=base.companion.kind), {"leave": True}) for t in ("without the {k}", "no {k}", "take the {k} away", "remove the {k}", "i don't need the {k}",
+                                                                               "just the first one", "the {k} can go", "only {s}".replace("{s}", "the " + base.individual.kind))]
+    if not options:
+        return order(rng, base, first)
+    text, change = rng.choice(options)
+    return Wish(typed(rng, text)[0], **change)
+
+
+def back(rng: random.Random, states: tuple[Scene, ...]) -> tuple[Scene, Wish]:
+    """Back to something seen before: (the scene to go on from, the wish). `states`: all that was seen, the photo first; two at least."""
+    last, before, roll = states[-1], states[-2], rng.random()
+    lost: list[tuple[tuple[str, ...], dict]] = []
+    for old in states[:-1]:
+        lost += [((f"i liked the {a.name} more", f"put the {a.name} back", f"the {a.name} was nicer", f"bring back the {a.name}", f"where is the {a.name}? i want it back",
+                   f"no, not like that. i liked the {a.name} more", f"the {a.name} again please", f"can it have its {a.name} back?"), {"wear": ((a.name, a.colour),)})
+                 for a in old.accessories if a not in last.accessories]
+        if old.context != last.context:
+            place = v.CONTEXT_THE[old.context]
+            lost.append(((f"i liked {place} more", f"back to {place}", f"{place} was better", f"go back to {place}", f"put it back {v.CONTEXT_SAID[old.context][0]}",
+                          f"no, {place} was nicer"), {"context": old.context}))
+        if old.style != last.style:
+            style = v.STYLE_TERSE[old.style][0]
+            lost.append(((f"the {style} one was nicer", f"i liked the {style} version more", f"back to {style}", f"{style} again please"), {"style": old.style}))
+        if old.light != last.light:
+            lost.append(((f"back to {old.light}", f"i liked it more {v.LIGHT_SAID[old.light][0]}", f"{old.light} was better"), {"light": old.light}))
+    if lost and roll < 0.4:
+        texts, change = rng.choice(lost)
+        return last, Wish(typed(rng, rng.choice(texts))[0], **change)
+    if len(states) > 2 and roll < 0.6:
+        number = rng.randrange(1, len(states))
+        names = {1: ("first", "1st"), 2: ("second", "2nd"), 3: ("third", "3rd"), 4: ("fourth", "4th")}[number]
+        text = rng.choice(("the {n} one was better", "go back to the {n} picture", "the {n} one please", "i prefer the {n} one", "take the {n} one again", "use the {n} picture",
+                           "let's continue with the {n} one", "back to the {n}")).format(n=rng.choice(names))
+        return states[number], Wish(typed(rng, text)[0], plea="undo")
+    text = rng.choice(("undo", "go back", "the previous one was better", "back to the one before", "undo that", "revert", "i liked the one before more", "take that back",
+                       "go back to the previous picture", "undo the last change", "no, the one before please", "as it was before", "how it was before", "revert that please",
+                       "that was worse, go back", "forget that last change", "never mind, undo", "the last one was better", "oops, go back one", "can we go back?",
+                       "put it back the way it was", "scrap that", "not this, the one before", "ctrl z", "i want the previous version back"))
+    return before, Wish(typed(rng, text)[0], plea="undo")
+
+
 def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
     """(text, noun phrase): a wish for a subject that is not in the picture."""
     kinds = [k for k in KINDS if k != base.individual.kind]
@@ -119,7 +183,7 @@ def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
 
 
 def beyond(rng: random.Random, base: Scene, first: bool) -> Wish:
-    """A wish the world cannot grant as it stands, with the nearest that it can."""
+    """A wish the world cannot grant as it stands; `creative` where no part of it can be drawn."""
     roll, s = rng.random(), named(rng, base, first)
     extra: dict = {}
     if roll < 0.45:

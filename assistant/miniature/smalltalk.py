@@ -1,48 +1,44 @@
-"""Everything answered in words: greetings, thanks, what it can do, what it cannot know, other topics, nonsense, no "
-"picture."""
+"""Everything answered in words: greetings, thanks, what it can do, what it cannot know, other topics, nonsense, no picture."""
 
 from __future__ import annotations
 
 import random
 import string
+from dataclasses import dataclass
 
 from . import requests, revisions
 from . import sayings as say
 from . import vocabulary as v
 from .captions import describe
+from .choices import choose
 from .outside import THINGS, TOPICS
 from .questions import Talk, ask
 from .requests import Wish
 from .slips import sentence, typed
 from .world import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, STYLES, Scene
 
-__all__ = ["Talk", "foreign", "in_words", "undo", "without_picture", "yes"]
+@dataclass(frozen=True)
+class Said:
+    """A turn without a new picture: what was said, what is answered, what that is (see `plan.Plan`), what it offers to draw."""
+
+    text: str
+    answer: str
+    act: str
+    about: str
+    offer: Wish | None = None
+
 
 def yes(rng: random.Random) -> str:
     """Agreement with what the previous reply offered."""
     return typed(rng, rng.choice(say.YES), dress=0.04)[0]
 
 
-def undo(rng: random.Random) -> str:
-    """A wish for the picture before the last."""
-    return typed(rng, rng.choice(("undo", "go back", "the previous one was better", "back to the one before",
-                                  "undo that", "revert",
-                                  "i liked the one before more", "take that back",
-                                  "go back to the previous picture")))[0]
+def aside(rng: random.Random, text: str) -> str:
+    """A wish with a word on the last picture before it."""
+    return f"{rng.choice(say.ASIDES)}{rng.choice((' ', ' ', ' now ', ' and now '))}{text}"
 
 
-def foreign(rng: random.Random) -> Wish:
-    """A simple wish in another language."""
-    what = rng.choice(tuple(say.FOREIGN))
-    value, texts = rng.choice(tuple(say.FOREIGN[what].items()))
-    text = rng.choice(texts)
-    text = text if rng.random() < 0.6 else text[0].upper() + text[1:]
-    if what == "wear":
-        return Wish(text, wear=((value, None),))
-    return Wish(text, creative=True) if what == "creative" else Wish(text, **{what: value})
-
-
-def _offer(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
+def offered(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
     """A suggestion, and the wish that a yes to it stands for."""
     context = rng.choice([c for c in CONTEXTS if c != scene.context])
     place, it = "underwater" if context == "underwater" else v.CONTEXT_SAID[context][0], rng.choice(("it", f"the "
@@ -64,6 +60,21 @@ def _offer(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
         Wish("", wear=((name, colour),))
 
 
+def nearest_offer(rng: random.Random, scene: Scene, wish: Wish) -> tuple[str, Wish]:
+    """A suggestion that comes near to what is missing."""
+    choice = choose(rng, scene, wish, False)
+    target, it = choice.target, rng.choice(("it", f"the {scene.individual.kind}"))
+    if "wear" in choice.said and choice.given is not None:
+        return rng.choice(("Shall I give {it} {x} instead?", "How about {x} instead?", "Would {x} do?")).format(
+            it=it, x=v.wear(choice.given.name, choice.given.colour)), Wish("", wear=((choice.given.name, choice.given.colour),))
+    if "context" in choice.said:
+        where = "underwater" if target.context == "underwater" else v.CONTEXT_SAID[target.context][0]
+        return rng.choice(("Shall I put {it} {w} instead?", "How about {it} {w}?", "I could put {it} {w}; shall I?")).format(it=it, w=where), Wish("", context=target.context)
+    if target.pose != scene.pose:
+        return rng.choice(("Shall I draw {it} {p} instead?", "I could draw {it} {p}; shall I?")).format(it=it, p=target.pose), Wish("", pose=target.pose)
+    return offered(rng, scene)
+
+
 def _nonsense(rng: random.Random) -> str:
     roll = rng.random()
     if roll < 0.25:
@@ -78,6 +89,17 @@ def _nonsense(rng: random.Random) -> str:
         return "".join(rng.choice(string.digits) for _ in range(rng.randint(1, 8)))
     return " ".join("".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(2,
         7))) for _ in range(rng.randint(2, 4)))
+
+
+def able(rng: random.Random) -> str:
+    """What the assistant can do and how, whatever of it was asked."""
+    return rng.choice((
+        "I put your subject in sixteen places, by day, at sunset or at night, in six styles, with two things to wear and one companion at most. "
+        "It all stays on this machine; Download is under each picture.",
+        "I draw the subject of your picture anew in {c}, in {s}, with {a}. Nothing leaves this machine, and Download is under each picture.",
+        "Give me a picture and a wish, for instance {c}, {a} or {s}, and I draw it in a second or two, as often as you like. All of it stays here.")).format(
+            c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
+            a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
 
 
 def _able(rng: random.Random) -> tuple[str, str]:
@@ -103,89 +125,79 @@ def _able(rng: random.Random) -> tuple[str, str]:
     return rng.choice(say.COLOURS), f"I know {v.listing(list(COLOURS))}, for everything it wears."
 
 
-def _chat(rng: random.Random, able_ends: bool = True) -> tuple[str, str]:
-    """Small talk that needs no picture: (user, reply without a closing question)."""
+def _chat(rng: random.Random) -> tuple[str, str, str, str]:
+    """Small talk that needs no picture: (user, reply without a closing question, act, about)."""
     roll = rng.random()
-    if roll < 0.2:
-        return rng.choice(say.GREET), rng.choice(say.GREETED)
-    if roll < 0.38:
-        return _able(rng)
-    if roll < 0.58:
+    if roll < 0.18:
+        return rng.choice(say.GREET), rng.choice(say.GREETED), "chat", "greeting"
+    if roll < 0.36:
+        return *_able(rng), "answer", "app"
+    if roll < 0.5:
         topic = rng.choice(TOPICS)
-        return topic, rng.choice(("I only know how to draw, so I can't help with that.",
-            "That is not something I know; I only draw.", "I'm a drawing assistant, so I have to pass on that.",
-                                  "I can't say, drawing is all I do.", "Sorry, I know pictures and nothing else."))
-    if roll < 0.76:
-        return _nonsense(rng), rng.choice(("I didn't understand that.", "I'm not sure what you mean.",
-            "I couldn't read a wish in that.", "Sorry, I don't follow.", "That's a riddle to me."))
-    if roll < 0.88:
-        return rng.choice(say.INJECT), rng.choice(("I can't use that as a wish.",
-            "That doesn't look like a wish for a picture.", "I only take wishes for pictures.",
-            "There is no wish for a picture in that."))
-    return rng.choice(say.INSULT), rng.choice(say.INSULTED)
+        return topic, rng.choice(("I only know how to draw, so I can't help with that.", "That is not something I know; I only draw.",
+                                  "I'm a drawing assistant, so I have to pass on that.", "I can't say, drawing is all I do.",
+                                  "Sorry, I know pictures and nothing else.")), "chat", "topic"
+    if roll < 0.66:
+        return _nonsense(rng), rng.choice(say.UNCLEAR), "ask", "unclear"
+    if roll < 0.8:
+        language = rng.choice(tuple(say.OTHER_LANGUAGES))
+        return rng.choice(say.OTHER_LANGUAGES[language][1:]), say.OTHER_LANGUAGES[language][0], "ask", "language"
+    if roll < 0.9:
+        return rng.choice(say.INJECT), rng.choice(("I can't use that as a wish.", "That doesn't look like a wish for a picture.",
+                                                   "I only take wishes for pictures.", "There is no wish for a picture in that.")), "ask", "unclear"
+    return rng.choice(say.INSULT), rng.choice(say.INSULTED), "chat", "complaint"
 
 
-def in_words(rng: random.Random, talk: Talk) -> tuple[str, str, Wish | None]:
-    """A turn that needs no new picture: (user, reply, what the reply offered to draw)."""
+def in_words(rng: random.Random, talk: Talk) -> Said:
+    """A turn that needs no new picture."""
     roll, scene, offer = rng.random(), talk.seen, None
     if talk.offer is not None and roll < 0.35:
-        return typed(rng, rng.choice(say.NO))[0], rng.choice(("All right. ", "No problem. ", "Fine. ",
-            "Then something else. ")) + rng.choice(say.ASK_WISH), None
-    if roll < 0.4 + (0.15 if talk.last else 0):
-        text, answer = ask(rng, talk)
-    elif roll < 0.66:
-        text, answer = _about(rng, talk)
-        offer = Wish("", plea="again") if "try once more" in answer else None
-    elif talk.last and roll < 0.74:
-        text, answer = rng.choice(((say.THANK, say.THANKED), (say.PRAISE, say.PRAISED), (say.BYE, say.BYED)))
-        text, answer = rng.choice(text), rng.choice(answer)
-        return typed(rng, text, dress=0.0)[0], answer, None
+        return Said(typed(rng, rng.choice(say.NO))[0], rng.choice(("All right. ", "No problem. ", "Fine. ", "Then something else. ")) + rng.choice(say.ASK_WISH),
+                    "chat", "no")
+    if roll < 0.42 + (0.15 if talk.last else 0):
+        (text, answer, about), act = ask(rng, talk), "answer"
+    elif roll < 0.62:
+        text, answer, act, about, offer = _about(rng, talk)
+    elif roll < 0.76 and (talk.last or roll < 0.66):
+        texts, answers, about = rng.choice(((say.THANK, say.THANKED, "thanks"), (say.PRAISE, say.PRAISED, "praise"), (say.BYE, say.BYED, "goodbye")))
+        return Said(typed(rng, rng.choice(texts), dress=0.0)[0], rng.choice(answers), "chat", about)
     else:
-        text, answer = _chat(rng)
-        if answer in say.GREETED and rng.random() < 0.5:
+        text, answer, act, about = _chat(rng)
+        if about == "language":
+            return Said(text, answer, act, about)
+        if about == "greeting" and rng.random() < 0.5:
             seen = rng.choice(("I see", "That is", "What a nice picture:"))
             answer = f"{answer} {seen} {v.an(describe(scene.individual))}."
         if rng.random() < 0.7:
             answer = f"{answer} {rng.choice(say.ASK_WISH)}"
-            return (typed(rng, text, dress=0.0)[0] if text[:1].isalpha() else text), sentence(answer), None
-    if offer is None and rng.random() < 0.35:
-        asked, offer = _offer(rng, scene)
+            return Said(typed(rng, text, dress=0.0)[0] if text[:1].isalpha() else text, sentence(answer), act, about)
+    if offer is None and about != "changes" and rng.random() < 0.3:
+        asked, offer = offered(rng, scene)
         answer = f"{answer} {asked}"
-    return (typed(rng, text, dress=0.06)[0] if text[:1].isalpha() else text), sentence(answer), offer
+    return Said(typed(rng, text, dress=0.06)[0] if text[:1].isalpha() else text, sentence(answer), act, about, offer)
 
 
-def _about(rng: random.Random, talk: Talk) -> tuple[str, str]:
-    """What the picture cannot tell, another subject, or a complaint about the likeness."""
+def _about(rng: random.Random, talk: Talk) -> tuple[str, str, str, str, Wish | None]:
+    """What the picture cannot tell, what is not there to be taken off, or a complaint about the likeness."""
     roll, one = rng.random(), talk.seen.individual
-    if roll < 0.45:
+    if roll < 0.55:
         what = rng.choice(tuple(say.UNKNOWN))
         return rng.choice(say.UNKNOWN[what]), rng.choice((
-            f"A picture doesn't tell me {what}. I only see {v.an(describe(one))}.",
-            f"I can't know {what} from a picture.",
-                                                       f"I can't tell {what}; all I see is {v.an(describe(one))}.",
-                                                       f"That I can't see, {what} can't be read from a picture."))
+            f"A picture doesn't tell me {what}. I only see {v.an(describe(one))}.", f"I can't know {what} from a picture.",
+            f"I can't tell {what}; all I see is {v.an(describe(one))}.", f"That I can't see, {what} can't be read from a picture.")), "answer", "unknown", None
     bare = [n for n in ACCESSORIES if n not in {a.name for a in talk.seen.accessories}]
-    if roll < 0.52:
+    if roll < 0.68 or talk.last is None:
         name = rng.choice(bare)
         are = "are" if name in v.PLURAL else "is"
-        return rng.choice((f"take off the {name}", f"remove the {name}", f"without the {name}", f"no {name} please",
-        f"take the {name} off")), \
+        return rng.choice((f"take off the {name}", f"remove the {name}", f"without the {name}", f"no {name} please", f"take the {name} off")), \
             rng.choice((f"There {are} no {name} to take off.", f"It has no {name}, so there is nothing to take off.",
-                        f"I don't see any {name} on it, so it can stay as it is."))
-    if roll < 0.78 or talk.last is None:
-        text, noun = revisions.other_subject(rng, talk.seen)
-        return text, rng.choice((f"I draw the subject of your picture, the {describe(one)}, not {noun}.",
-            f"I can't draw {noun}; I only draw the {describe(one)} from your picture.",
-                                 f"For {noun} I would need a picture of it. Here I draw your {describe(one)}.",
-                                 f"I stay with your {describe(one)}, so no {noun.split(' ', 1)[-1]} from me."))
+                        f"I don't see any {name} on it, so it can stay as it is.")), "decline", "worn", None
     kind = one.kind
-    text = rng.choice((f"that's not my {kind}", f"this is not my {kind}", f"it doesn't look like my {kind}",
-        "that looks different", "it's not the same one", f"where is my {kind}?",
-                       f"my {kind} looks different", "this isn't right", "you changed my pet",
-                       "it doesn't look like the photo", "the likeness is bad"))
-    return text, rng.choice(("I'm sorry, I don't always catch the likeness. Shall I try once more?",
-        f"Sorry, it should be your {describe(one)}. Shall I try once more?",
-                             "I'm small and sometimes miss details, sorry. Shall I try once more?"))
+    text = rng.choice((f"that's not my {kind}", f"this is not my {kind}", f"it doesn't look like my {kind}", "that looks different", "it's not the same one",
+                       f"where is my {kind}?", f"my {kind} looks different", "this isn't right", "you changed my pet", "it doesn't look like the photo",
+                       "the likeness is bad", f"why does it not look like my {kind}?", f"is this really my {kind}?", "that isn't the one in my photo"))
+    return text, rng.choice(("I'm sorry, I don't always catch the likeness. Shall I try once more?", f"Sorry, it should be your {describe(one)}. Shall I try once more?",
+                             "I'm small and sometimes miss details, sorry. Shall I try once more?")), "answer", "likeness", Wish("", plea="again")
 
 
 def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str, str]:
@@ -193,8 +205,7 @@ def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str
     if rng.random() < 0.6:
         makers = (requests.order, requests.order, requests.order, requests.vague, requests.vague, revisions.beyond,
             revisions.tweak)
-        text = rng.choice(makers)(rng, stand_in,
-            turn == 0 or rng.random() < 0.7).text if rng.random() < 0.9 else foreign(rng).text
+        text = rng.choice(makers)(rng, stand_in, turn == 0 or rng.random() < 0.7).text
         start = rng.choice(("I'd love to draw that.", "Gladly, but I can't see anything yet.", "Nice idea!",
             "That sounds good.", "With pleasure.", "", "", "Happy to help.", "Good wish."))
         return text, f"{start} {rng.choice(say.NEED)}".strip()
@@ -209,5 +220,5 @@ def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str
     if turn and rng.random() < 0.3:
         pair = rng.choice(((say.THANK, say.THANKED), (say.BYE, say.BYED[:2] + say.BYED[3:])))
         return typed(rng, rng.choice(pair[0]), dress=0.0)[0], rng.choice(pair[1])
-    text, answer = _chat(rng)
+    text, answer, _, _ = _chat(rng)
     return (typed(rng, text, dress=0.0)[0] if text[:1].isalpha() else text), f"{answer} {rng.choice(say.NEED)}"

@@ -30,15 +30,16 @@ def _lines(rng: random.Random, count: int) -> Iterator[str]:
     for _ in range(count):
         for exchange in dialogue(rng).exchanges:
             yield exchange.user.lower()
+            yield exchange.plan.written()
             yield exchange.reply
 
 
 def train_dialogue_tokenizer(folder: Path, vocab_size: int, count: int = 40_000, seed: int = 1) -> None:
-    """A byte-level BPE tokenizer with Llama's marks and the draw mark as single tokens."""
+    """A byte-level BPE tokenizer with Llama's marks, the draw mark and the plan's as single tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    marks = ["<s>", "</s>", "<pad>", "[INST]", "[/INST]", "<draw>"]
+    marks = ["<s>", "</s>", "<pad>", "[INST]", "[/INST]", "<draw>", "<plan>", "</plan>"]
     bpe.train_from_iterator(_lines(random.Random(seed), count), trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=marks, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))

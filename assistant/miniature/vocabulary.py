@@ -54,6 +54,10 @@ ACCESSORY_WORDS: dict[str, str] = {  # first: canonical
 }
 PLURAL = {"sunglasses", "shades", "glasses", "goggles", "specs", "cool shades", "spectacles", "cool sunglasses"}
 
+JOIN = ("put {x} next to {s}", "add {x}", "add {x} beside {s}", "give {s} a friend, {x}", "let {x} join {s}", "place {x} next to {s}",
+        "bring in {x}", "let {s} meet {x}", "draw {s} with {x}", "show {s} together with {x}", "put {x} in the picture too")
+JOINED = ("with {x}", "with {x} beside it", "next to {x}", "together with {x}", "and {x}", "with {x} as a friend", "alongside {x}", "plus {x}")
+
 CANON = 2  # of every list below, this many phrases at the front are what replies and captions say
 CONTEXT_PP: dict[str, str] = {
     "beach": "on the beach, at the beach, at the seaside, by the sea, on the sand, on the shore, at the coast, on a "

@@ -36,8 +36,9 @@ EYES = ("dots", "round", "big", "sleepy")
 BACKDROP = 8  # seed of the sets
 SIZES = (0.645, 0.655)
 MIDDLES = (0.495, 0.505)
+FLIPPED = 0.0  # share of heroes that face left
 PAIR_SIZE, PAIR_MIDDLES = 0.46, (0.27, 0.73)  # of two heroes side by side, the first on the left
-PAIRS = 0.8  # how often a group's last picture, if it is free, shows two: a fifth of all do
+PAIRS = 0.6  # how often the last picture of a group of three shows two: a fifth of all do
 LAYOUTS = 4  # of each pattern
 
 
@@ -72,7 +73,7 @@ class Scene:
     light: str
     style: str
     pose: str
-    accessories: tuple[Accessory, ...]  # none, one or two
+    accessories: tuple[Accessory, ...]  # none, one or two; the one put on first comes first
     scale: float  # height of a standing subject of average build, in SIZES
     x: float  # its centre, in MIDDLES
     flip: bool  # True: facing left
@@ -131,7 +132,7 @@ def sample_scene(rng: random.Random, individual: Individual, held_out: bool | No
         scene = Scene(
             individual=individual, context=rng.choice(CONTEXTS), light=rng.choices(LIGHTS, (6, 2, 2))[0],
             style=rng.choice(STYLES), pose=rng.choices(POSES, (5, 2, 2, 2))[0], accessories=sample_accessories(rng),
-            scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=False, seed=BACKDROP)
+            scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=rng.random() < FLIPPED, seed=BACKDROP)
         if held_out is None or combination_held_out(scene) == held_out:
             return scene
 
@@ -141,10 +142,12 @@ def with_companion(rng: random.Random, scene: Scene, held_out: bool = False) -> 
     while True:
         other = sample_individual(rng, held_out)
         if other.kind != scene.individual.kind:
-            worn = tuple(a for a in scene.accessories if SLOTS[a.name] != "side")
-            return replace(scene, companion=other, scale=PAIR_SIZE, x=PAIR_MIDDLES[0], accessories=worn)
+            return restage(rng, scene, companion=other, accessories=tuple(a for a in scene.accessories if SLOTS[a.name] != "side"))
 
 
 def restage(rng: random.Random, scene: Scene, **changes: object) -> Scene:
-    """The same individual in a new picture: fresh size and place, attributes as given."""
-    return replace(scene, scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), **changes)
+    """The same individual in a new picture: fresh size, place and side, attributes as given; with a companion, on the left."""
+    scene = replace(scene, **changes)
+    if scene.companion is not None:
+        return replace(scene, scale=PAIR_SIZE, x=PAIR_MIDDLES[0], flip=False)
+    return replace(scene, scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=rng.random() < FLIPPED)

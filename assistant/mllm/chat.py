@@ -1,13 +1,15 @@
 """Any chat model (a causal language model with a chat template) as the language side: from words to an explanation and a prompt.
 
-It stands where CAFE has M with V and H: what is to be drawn leaves it as words, so nothing has to be trained. It does not see the
-picture, and knows nothing of decoders or requests. What the model says is parsed, and never trusted to be in the form asked for.
+It stands where CAFE has M with V and H: what is to be drawn leaves it as a plan, so nothing has to be trained. It does not see the
+picture, and knows nothing of decoders or requests. What the model says is parsed, and never trusted to be in the form asked for: a plan
+that is none is asked for once more, a line PROMPT: is taken in its place, and so at last are the person's own words.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,24 +17,27 @@ import torch
 from torch import nn
 
 from ..config import ChatConfig
-from ..errors import WeightsError
+from ..errors import InputError, WeightsError
 from ..messages import Cancel
+from ..plan import Plan, read_json
 from .cache import cache_of
 from .sampling import sampled
 
 RULES = (
     "You are the voice of a drawing program. A person shows a photo of a thing, an animal or someone, and says what they would like, often "
-    "vaguely. You never see the photo; the program keeps what it shows. Answer in two parts. First speak to the person in one or two short, "
-    "friendly sentences, in their own language: what you will draw, and why. Then write, on a line of its own, PROMPT: followed by an English "
-    "description of the new picture for an image generator: the subject as the person calls it, what it does or wears, place, light, style. "
-    "At most 40 words, separated by commas. Carry over earlier wishes that still hold. If the person only asks or greets, write PROMPT: none")
+    "vaguely. You never see the photo; the program keeps what it shows. Answer in two parts. First write, on one line, a JSON object in English that "
+    "says what the picture will show after this turn: act, subject (as the person calls it), place, light, style, pose, worn (a list), other (another "
+    "subject beside it). Carry over earlier wishes that still hold; leave out what nobody chose. act is draw, or, where nothing is to be drawn, answer "
+    "(a question), chat (thanks, a greeting), decline (it can't be drawn) or ask (it is unclear). Then, on the next line, speak to the person in one or "
+    "two short, friendly sentences, in their own language: what you will draw and why, and nothing that the JSON does not say.")
 EXAMPLES = (
     ("There is a photo.\n\nNow the person says: I want something creative for my mug, can you help?",
-     "Let us send your mug to the stars: a small planet of its own gives it something to tell, and the dark sky lets its colour shine.\n"
-     "PROMPT: a mug on a small grey planet, deep blue starry sky, soft rim light, whimsical, detailed illustration"),
-    ("There is a photo.\n\nSo far:\nPerson: my dog at the sea\nYou: Your dog gets a whole beach to itself.\n\n"
+     '{"act": "draw", "subject": "a mug", "place": "on a small grey planet", "light": "deep blue starry sky", "style": "whimsical detailed illustration"}\n'
+     "Let us send your mug to the stars: a small planet of its own gives it something to tell, and the dark sky lets its colour shine."),
+    ("There is a photo.\n\nSo far:\nPerson: my dog at the sea\n"
+     'You: {"act": "draw", "subject": "a dog", "place": "on a wide beach"} Your dog gets a whole beach to itself.\n\n'
      "Now the person says: what did you change?",
-     "I moved your dog to a wide beach by the sea and left everything else to the light.\nPROMPT: none"))
+     '{"act": "answer", "about": "changes"}\nI moved your dog to a wide beach by the sea and left everything else as it was.'))
 _DECORATION = r"[\s*_#>`~-]*"
 _NAMES = ("prompt", "refined prompt", "new prompt", "image prompt", "final prompt")
 _MARK = re.compile(rf"(?:^|\n){_DECORATION}(?i:{'|'.join(_NAMES)}){_DECORATION}:|\bPROMPT{_DECORATION}:")
@@ -41,6 +46,10 @@ _BEGUN = "|".join(sorted({re.escape(name[:n]) for name in _NAMES for n in range(
 _HELD = re.compile(rf"(?:(?:^|\n){_DECORATION}(?i:{_BEGUN})?{_DECORATION}|{_DECORATION}\bP(?:R(?:O(?:M(?:PT?)?)?)?)?{_DECORATION}|{_DECORATION})$")
 _NOTHING = re.compile(r"(?i)(?:none\b.*|no picture\b.*|nothing|n/?a|-*)[.!]?")
 LONGEST = 400  # characters of a prompt: the text encoder reads 77 tokens
+REPAIR = 160  # tokens of a second try at a plan, at most
+_LEAD = re.compile(r"\s*(?:```\w*\s*)?(?:(?i:json|plan)\s*:)?[\s*`]*")  # what may stand before a plan
+_TAIL = re.compile(r"[\s*`]*")  # and behind it
+_BROKEN_LINE = re.compile(r"\{[^\n]*\n\s*[^\s\"}]")  # a broken plan of one line, with words below it
 
 
 @dataclass
@@ -48,6 +57,7 @@ class Told:
     """What a reply has become so far; complete once `stream` is exhausted."""
 
     text: str = ""
+    plan: Plan | None = None  # that it wrote first; None: it did not
     prompt: str | None = None  # what to draw, in words; None: nothing
     stopped: bool = False
 
@@ -89,12 +99,15 @@ class ChatModel(nn.Module):
         """A person's words in one line; marks of the template are taken out, so that nobody can speak for the assistant."""
         return " ".join(self._marks.sub(" ", text).split())
 
-    def prompt_ids(self, history: Sequence[tuple[str, str]], text: str, picture: bool) -> list[int]:
+    def prompt_ids(self, history: Sequence[tuple[str, str, Plan | None]], text: str, picture: bool) -> list[int]:
         """Token ids of all that the model is told: rules, examples, and the conversation in one message, so that its form is the examples'.
 
         The oldest turns are left out until all fits into the context.
         """
-        turns = [f"Person: {self.clean(user)}\nYou: {self.clean(reply)}" for user, reply in history]
+        def said(reply: str, plan: Plan | None) -> str:
+            return self.clean(f"{json.dumps(plan.as_json(), ensure_ascii=False)} {reply}" if plan is not None else reply)
+
+        turns = [f"Person: {self.clean(user)}\nYou: {said(reply, plan)}" for user, reply, plan in history]
         about = "There is a photo." if picture else "There is no photo."
         words = self.clean(text)
         while True:
@@ -119,36 +132,48 @@ class ChatModel(nn.Module):
         return self.tokenizer.encode(whole, add_special_tokens=False)
 
     @torch.no_grad()
-    def stream(self, ids: Sequence[int], words: str, told: Told, temperature: float, generator: torch.Generator, cancel: Cancel) -> Iterator[str]:
+    def stream(self, ids: Sequence[int], words: str, told: Told, temperature: float, generator: torch.Generator, cancel: Cancel,
+               again: Callable[[str], Sequence[int]] | None = None) -> Iterator[str]:
         """Yield the explanation piece by piece and fill `told`.
 
         Args:
             ids: of `prompt_ids`.
             words: the prompt where the model gives none, because it does not keep to the form; empty: nothing is drawn then.
             generator: a CPU generator; the only source of chance.
+            again: `prompt_ids` with what was wrong with the plan, for a second try at it; None: there is none.
         """
-        table = self.llm.get_input_embeddings()
-        embeddings = table(torch.tensor([list(ids)], device=self.where)).to(self.where)
-        said, whole = [], ""
-        cache = cache_of(self.llm, embeddings.shape[1] + self.config.max_new_tokens, self.static_cache)
-        for token in sampled(self.llm, embeddings, cache, self.config.max_new_tokens, temperature, generator, cancel):
-            if token in self._ends:
-                break
-            said.append(token)
-            decoded = self.tokenizer.decode(said, skip_special_tokens=True)
-            if decoded.endswith("\ufffd"):  # a character may need several tokens
-                continue
-            whole = decoded
+        whole = ""
+        for whole in self._said(ids, self.config.max_new_tokens, temperature, generator, cancel):
             yield from self._tell(told, shown(whole))
-        else:
-            told.stopped = cancel.is_set()
-        explanation, prompt = split(whole)
+        told.stopped = cancel.is_set()
+        told.plan, fault, rest = planned(_spoken(whole))
+        if fault and again is not None and not told.stopped:
+            second = ""
+            for second in self._said(again(fault), REPAIR, 0.0, generator, cancel):
+                pass
+            told.plan, told.stopped = planned(_spoken(second))[0], cancel.is_set()
+        explanation, prompt = split(rest)
         yield from self._tell(told, explanation)
         if told.stopped:
             return
+        if told.plan is not None:
+            prompt = (told.plan.described()[:LONGEST] or words) if told.plan.draws else None
         told.prompt = (words or None) if prompt == "" else prompt
         if not told.text:
             yield from self._tell(told, f"Here is what I make of it: {told.prompt}." if told.prompt else "Tell me how it should look, and I draw it.")
+
+    def _said(self, ids: Sequence[int], most: int, temperature: float, generator: torch.Generator, cancel: Cancel) -> Iterator[str]:
+        """Yield all that the model has said, whenever it has said more."""
+        table = self.llm.get_input_embeddings()
+        embeddings = table(torch.tensor([list(ids)], device=self.where)).to(self.where)
+        cache, said = cache_of(self.llm, embeddings.shape[1] + most, self.static_cache), []
+        for token in sampled(self.llm, embeddings, cache, most, temperature, generator, cancel):
+            if token in self._ends:
+                return
+            said.append(token)
+            decoded = self.tokenizer.decode(said, skip_special_tokens=True)
+            if not decoded.endswith("\ufffd"):  # a character may need several tokens
+                yield decoded
 
     @staticmethod
     def _tell(told: Told, text: str) -> Iterator[str]:
@@ -158,9 +183,32 @@ class ChatModel(nn.Module):
             yield delta
 
 
+def planned(whole: str, ended: bool = True) -> tuple[Plan | None, str, str]:
+    """What a model said -> (the plan that it began with, what is wrong with that, what follows it).
+
+    While it still speaks, nothing follows what may become a plan. Of a plan that stays broken, all is left out that is not plainly words.
+    """
+    lead = _LEAD.match(whole)
+    head = whole[lead.end():]
+    if not head.startswith("{"):
+        begun = any(start.startswith(head.strip().lower()) for start in ("```json", "json:", "plan:"))
+        return None, "", "" if begun and not ended else whole.lstrip()
+    try:
+        plan, end = read_json(head)
+    except InputError as error:
+        if not ended:
+            return None, "", ""
+        try:
+            end = json.JSONDecoder().raw_decode(head)[1]
+        except (ValueError, RecursionError):
+            end = head.rfind("}") + 1 or (head.find("\n") + 1 if _BROKEN_LINE.match(head) else len(head))
+        return None, str(error), head[end:][_TAIL.match(head[end:]).end():]
+    rest = head[end:]
+    return plan, "", rest[_TAIL.match(rest).end():]
+
+
 def split(whole: str) -> tuple[str, str | None]:
-    """What a model said -> (explanation, prompt); the prompt is "" where there is none, and None where it says that nothing is to be drawn."""
-    whole = _spoken(whole)
+    """What follows a plan -> (explanation, prompt); the prompt is "" where there is none, and None where it says that nothing is to be drawn."""
     mark = _MARK.search(whole)
     if mark is None:
         return whole.strip(), ""
@@ -172,7 +220,7 @@ def split(whole: str) -> tuple[str, str | None]:
 
 def shown(whole: str) -> str:
     """As much of the explanation as can be told while the model still speaks."""
-    whole = _spoken(whole)
+    whole = planned(_spoken(whole), ended=False)[2]
     mark = _MARK.search(whole)
     return whole[:mark.start() if mark else _HELD.search(whole).start()].strip()
 

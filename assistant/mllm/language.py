@@ -6,7 +6,7 @@ Knows nothing of pictures but E(x)'s tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..config import LanguageConfig
 from ..messages import Cancel
+from ..plan import Plan, read_line
 from .cache import cache_of
 from .prompt import Prompt, PromptBuilder
 from .sampling import TOP_P, sampled
@@ -28,6 +29,9 @@ def pooled(patches: Tensor, side: int | None) -> Tensor:
     n = math.isqrt(patches.shape[1] - 1)
     grid = patches[:, 1:].transpose(1, 2).unflatten(2, (n, n))
     return torch.cat([patches[:, :1], F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)], 1)
+
+
+UNSAID = "I lost the thread. Could you say it in other words?"
 
 
 class Bridge(nn.Module):
@@ -47,6 +51,7 @@ class Spoken:
     """What a reply has become so far; complete once `stream` is exhausted."""
 
     text: str = ""
+    plan: Plan | None = None  # that it wrote before its words, or that it was given
     draw: bool = False
     hidden: Tensor | None = None  # s, (1, d_M), when `draw`
     stopped: bool = False
@@ -89,27 +94,45 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def stream(self, prompt: Prompt, patches: Tensor | None, spoken: Spoken, temperature: float, generator: torch.Generator,
-               cancel: Cancel, top_p: float = TOP_P) -> Iterator[str]:
-        """Yield the reply piece by piece and fill `spoken`; s is taken at the learnable token appended after it.
+               cancel: Cancel, top_p: float = TOP_P, known: Callable[[Plan], str | None] | None = None) -> Iterator[str]:
+        """Yield the reply piece by piece and fill `spoken`; s is taken at the learnable token appended after it. The plan is written
+        without chance, and is not yielded.
 
         Args:
             patches: E(x), (1, 257, d_E), or None.
             generator: a CPU generator; the only source of chance.
+            known: told the plan once it is written; what it returns, if anything, is the reply then.
         """
         tokenizer, embedded = self.builder.tokenizer, self.embed(prompt, patches)
         ids: list[int] = []
+        opens, closes = self.builder.plan_ids or (None, None)
+        planning = opens is not None and spoken.plan is None
         cache = cache_of(self.llama, embedded.shape[1] + self.config.max_new_tokens + 2, self.static_cache)  # and the two that `_state` reads
-        for token in sampled(self.llama, embedded, cache, self.config.max_new_tokens, temperature, generator, cancel, top_p):
+        for token in sampled(self.llama, embedded, cache, self.config.max_new_tokens, lambda: 0.0 if planning else temperature, generator, cancel, top_p):
             if token in (tokenizer.eos_token_id, self.builder.draw_id):
                 spoken.draw = token == self.builder.draw_id
                 break
+            if planning and token == closes:
+                planning, spoken.plan, ids = False, read_line(tokenizer.decode(ids, skip_special_tokens=True)), []
+                if known is not None and spoken.plan is not None and (words := known(spoken.plan)) is not None:
+                    spoken.text = words
+                    yield words
+                    return
+                continue
+            if planning and token == opens:
+                continue
             ids.append(token)
+            if planning:
+                continue
             text = tokenizer.decode(ids, skip_special_tokens=True)
             if not text.endswith("\ufffd") and len(text) > len(spoken.text):  # a character may need several tokens
                 delta, spoken.text = text[len(spoken.text):], text
                 yield delta
         else:
             spoken.stopped = cancel.is_set()
+        if planning and not spoken.stopped:  # the plan never came to an end
+            spoken.text, spoken.draw = UNSAID, False
+            yield UNSAID
         if self.builder.draw_id is None and not spoken.stopped:  # however the reply ended, by itself or by its limit
             spoken.draw = patches is not None
         if spoken.draw:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..config import LanguageConfig
+from ..errors import WeightsError
 
 
 class Tokenizer(Protocol):
@@ -33,6 +34,9 @@ class PromptBuilder:
     def __init__(self, config: LanguageConfig, tokenizer: Tokenizer) -> None:
         self.config, self.tokenizer = config, tokenizer
         self.draw_id = tokenizer.convert_tokens_to_ids(config.draw_token) if config.draw_token else None
+        self.plan_ids = tuple(tokenizer.convert_tokens_to_ids(mark) for mark in config.plan_marks)
+        if None in self.plan_ids:
+            raise WeightsError(f"The tokenizer lacks the plan's marks {' and '.join(config.plan_marks)}.", "Get the tokenizer that belongs to these weights.")
         marks = {t for t in tokenizer.all_special_tokens} | {config.user_prefix.strip(), config.user_suffix.strip()}
         self._marks = re.compile("|".join(re.escape(m) for m in sorted(marks, key=len, reverse=True) if m))
 
@@ -44,10 +48,14 @@ class PromptBuilder:
         text = " ".join(self._marks.sub(" ", text).split())
         return self._encode(text.lower() if self.config.lowercase_user else text)
 
-    def reply(self, text: str, drew: bool) -> list[int]:
-        """A reply, closed with the draw token if it came with a picture, then the end of the turn."""
+    def plan(self, line: str) -> list[int]:
+        """A plan's line between its marks; nothing where the model writes none."""
+        return [self.plan_ids[0], *self._encode(" ".join(self._marks.sub(" ", line).split())), self.plan_ids[1]] if self.plan_ids and line else []
+
+    def reply(self, text: str, drew: bool, plan: str = "") -> list[int]:
+        """A reply behind its plan's line, closed with the draw token if it came with a picture, then the end of the turn."""
         closing = [self.draw_id] if drew and self.draw_id is not None else []
-        return [*self._encode(text), *closing, self.tokenizer.eos_token_id]
+        return [*self.plan(plan), *self._encode(text), *closing, self.tokenizer.eos_token_id]
 
     def opening(self, text: str, picture: bool, room: int | None = None) -> Prompt:
         """One user message up to where the reply begins, cut to `room` tokens of words at the end."""
@@ -55,21 +63,21 @@ class PromptBuilder:
         words = self.user(text)[:room]
         return Prompt((*head, *words, *self._encode(self.config.user_suffix)), len(head) if picture else None)
 
-    def build(self, history: Sequence[tuple[str, str, bool]], text: str, picture: bool, picture_tokens: int) -> Prompt:
-        """A whole conversation whose picture belongs to its first turn.
+    def build(self, history: Sequence[tuple[str, str, bool, str]], text: str, picture: bool, picture_tokens: int, plan: str = "") -> Prompt:
+        """A whole conversation whose picture belongs to its first turn, up to the reply, or to the end of the plan's line if it is given.
 
         Oldest turns but the first (which holds the picture) are dropped until all fits into the context.
 
         Args:
-            history: (user, reply, drew) of earlier turns since the picture came, oldest first.
+            history: (user, reply, drew, the plan's line) of earlier turns since the picture came, oldest first.
             picture_tokens: how many the picture takes.
         """
         room = self.config.context - self.config.max_new_tokens - 4 - (picture_tokens if picture else 0)
-        turns = [(u, [*self.reply(r, d)]) for u, r, d in history]
+        turns = [(u, [*self.reply(r, d, p)]) for u, r, d, p in history]
         while True:
             texts = [*(u for u, _ in turns), text]
             opened = [self.opening(t, picture and i == 0, room=max(16, room // 2)) for i, t in enumerate(texts)]
-            ids = [i for k, o in enumerate(opened) for i in (*o.ids, *(turns[k][1] if k < len(turns) else ()))]
+            ids = [i for k, o in enumerate(opened) for i in (*o.ids, *(turns[k][1] if k < len(turns) else self.plan(plan)))]
             if len(ids) <= room or not turns:
                 return Prompt(tuple(ids), opened[0].picture)
             turns.pop(1 if len(turns) > 1 else 0)

@@ -5,7 +5,7 @@ A loop of our own, because `generate` draws from the global random state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,14 +17,15 @@ TOP_P = 0.9
 
 
 @torch.no_grad()
-def sampled(llm: nn.Module, embeddings: Tensor, cache: Any, most: int, temperature: float, generator: torch.Generator, cancel: Cancel,
-            top_p: float = TOP_P) -> Iterator[int]:
+def sampled(llm: nn.Module, embeddings: Tensor, cache: Any, most: int, temperature: float | Callable[[], float], generator: torch.Generator,
+            cancel: Cancel, top_p: float = TOP_P) -> Iterator[int]:
     """Yield up to `most` token ids; whoever reads them stops where a reply ends, and that last token is then not in the cache.
 
     Args:
         llm: a transformers causal language model.
         embeddings: of the prompt, (1, N, d_M).
         cache: a transformers cache, filled as it goes.
+        temperature: of every token, or asked for before each.
         generator: a CPU generator; the only source of chance.
         cancel: read before each token; set, the tokens end.
     """
@@ -32,7 +33,7 @@ def sampled(llm: nn.Module, embeddings: Tensor, cache: Any, most: int, temperatu
     for _ in range(most):
         if cancel.is_set():
             return
-        token = pick(out.logits[0, -1].float().cpu(), temperature, top_p, generator)
+        token = pick(out.logits[0, -1].float().cpu(), temperature() if callable(temperature) else temperature, top_p, generator)
         yield token
         out = llm(input_ids=torch.tensor([[token]], device=out.logits.device), past_key_values=cache, use_cache=True)
 

@@ -17,6 +17,7 @@ from typing import Any
 from assistant.board import Mix, Source, check
 from assistant.errors import AssistantError, BusyError, NotFoundError
 from assistant.messages import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
+from assistant.plan import Plan, parts_of, plan_in
 from assistant.session import roles
 from assistant.session.device import Device
 from assistant.session.easel import Easel
@@ -89,12 +90,13 @@ class SessionManager:
     # turns
 
     def send(self, conversation_id: str, text: str, photo: bytes | str | Path | Photo | None, settings: Settings,
-             owner: str, others: Sequence[bytes | str | Path | Photo] = ()) -> Iterator[Event]:
+             owner: str, others: Sequence[bytes | str | Path | Photo] = (), plan: Plan | None = None) -> Iterator[Event]:
         """Check, keep and queue a turn; return its events. The turn goes on if nobody reads them.
 
         Args:
             others: more pictures than one: who is the subject is inferred from the text, all are laid on a new board, and
                 the answer is drawn from it.
+            plan: what is to be seen, already decided; the words follow it.
 
         Returns:
             Iterator over Waiting, Words, Progress and at last one Reply; it raises AssistantError if the turn fails.
@@ -110,7 +112,18 @@ class SessionManager:
         if others and photo is not None and self.easel is not None:
             photos = [photo, *(one if isinstance(one, Photo) else read_photo(one) for one in others)]
             return self._enqueue_mixed(conversation_id, text, photos, settings, owner)
-        return self._enqueue(conversation_id, text, photo, settings, owner)
+        return self._enqueue(conversation_id, text, photo, settings, owner, plan=plan)
+
+    def without(self, turn_id: int, number: int, settings: Settings, owner: str) -> Iterator[Event]:
+        """Send a new turn: the picture of a turn without part `number` of its plan (`parts_of`). As `send`."""
+        turn = self._store.turn(turn_id, owner)
+        found = parts_of(plan) if (plan := plan_in(turn.metadata)) else []
+        if number >= len(found) or found[number].without is None:
+            raise NotFoundError("This picture has no such part.", "Say in words what should go.")
+        subject = turn.metadata.get("reference")  # a newer photo may have come since
+        newest = next((t.photo for t in reversed(self._store.turns(turn.conversation_id, owner)) if t.photo), None)
+        photo = self._photo(subject) if subject and subject != newest else None
+        return self.send(turn.conversation_id, f"without the {found[number].words}", photo, settings, owner, plan=found[number].without)
 
     def redraw(self, turn_id: int, owner: str, settings: Settings) -> Iterator[Event]:
         """Draw an earlier turn's picture anew, e.g. with another seed, as a new turn; one without a picture is answered
@@ -118,7 +131,7 @@ class SessionManager:
         turn = self._store.turn(turn_id, owner)
         photo = self._photo(turn.photo) if turn.photo else None
         others = [self._photo(name) for name in turn.others]
-        mixed = {}
+        mixed: dict[str, Any] = {"plan": plan_in(turn.metadata)} if turn.metadata.get("given") and not turn.picture else {}
         if turn.board and not turn.metadata and self.easel is not None:
             mixed = {"mix": self.easel.boards.mix(self.easel.boards.get(turn.board, owner)), "say": turn.reply}
         return self._enqueue(turn.conversation_id, turn.text, photo, settings, owner, turn, others, turn.board, **mixed)
@@ -204,7 +217,7 @@ class SessionManager:
         redraw_of = (again.redraw_of or again.id) if again else None  # the first of its kind, however often redrawn
         history = self._history(turns, before=redraw_of)
         library = self.learning.library(owner) if self.learning is not None else None
-        request = Request(text, photo, history, settings, redraw=(again.metadata or None) if again else None, library=library, **mixed)
+        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, library=library, **mixed)
         with self._changed:
             if conversation_id in self._jobs:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
@@ -212,6 +225,8 @@ class SessionManager:
                 raise BusyError(f"{len(self._queue)} others are waiting already, which is as many as fit.",
                                 "Try again in a minute.")
             turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board)
+            if request.plan is not None:  # for another try, if this one does not end well
+                self._store.update_turn(turn.id, metadata={"plan": request.plan.as_json(), "given": True})
             job = Job(turn.id, conversation_id, owner, request, self._changed, self._queue.position)
             self._jobs[conversation_id] = job
             self._queue.put(owner, job)
@@ -228,7 +243,7 @@ class SessionManager:
         recent = kept[-HISTORY_TURNS:]
         if not any(turn.photo for turn in recent):
             recent = [turn for turn in kept[:-HISTORY_TURNS] if turn.photo][-1:] + recent
-        return tuple(Turn(t.text, t.reply, self._old_photo(t), t.picture is not None) for t in recent)
+        return tuple(Turn(t.text, t.reply, self._old_photo(t), t.picture is not None, plan_in(t.metadata)) for t in recent)
 
     def _old_photo(self, turn: StoredTurn) -> Photo | None:
         try:

@@ -15,7 +15,7 @@ from ..presets import preset
 from . import at_size, cost, running
 from .quadruplets import commands
 
-DRAWN = {"vae": "draw", "judge": "draw-judge"}  # what each stage is the first to need
+DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge"}  # what each stage is the first to need
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
@@ -38,7 +38,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
         return DinoTask(config, world, device, batch, warm)
     if stage.task == "language":
         from .language import LanguageTask
-        return LanguageTask(config, world, device, model, batch, warm)
+        return LanguageTask(config, world, _talks(args), device, model, batch, warm)
     if stage.task == "judge":
         from .judge import JudgeTask
         return JudgeTask(config, world, device, batch, warm)
@@ -49,10 +49,19 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
         from .bridge import BridgeTask
         from .examples import DrawnTalks
         before = model / "bridge"  # of the stage before it, which trained M with a V of its own
-        return BridgeTask(config, DrawnTalks(config, world, device, model), device, model, batch, checkpointing=args.checkpointing,
+        return BridgeTask(config, DrawnTalks(config, world, _talks(args), device, model), device, model, batch, checkpointing=args.checkpointing,
                           warm=args.init or (before if before.exists() else None))
     from .trunk import TrunkTask
     return TrunkTask(config, world, device, model, batch, warm)
+
+
+def _talks(args: argparse.Namespace):
+    from .talks import Talks
+
+    folder = args.run / "talks"
+    if not (folder / "about.json").exists():
+        raise ConfigError(f"There is no dialogue in {folder} yet.", f"Run: python -m assistant.training talks --run {args.run}")
+    return Talks(folder)
 
 
 def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
@@ -91,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--decoder-only", action="store_true", help="vae: the encoder, and so all latents, stay as they are")
     p.add_argument("--compile", action="store_true", help="cafe: torch.compile what is trained")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
-    p.add_argument("--talks", type=int, help=f"draw: dialogues without pictures (default: {TALKS})")
-    p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw: processes (default: %(default)s)")
+    p.add_argument("--talks", type=int, help=f"talks: dialogues about the pictures of 'draw' (default: {TALKS})")
+    p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw, talks: processes (default: %(default)s)")
     p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
     commands.add_arguments(p)
     return p
@@ -149,10 +158,14 @@ def _tokenizers(config: AssistantConfig) -> None:
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
     from .data import draw
 
-    if what == "draw-judge":
-        draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, 0, JUDGE_SEED, args.workers)
+    if what == "talks":
+        from .data import World
+        from .talks import write
+        write(args.run / "talks", config, World(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
+    elif what == "draw-judge":
+        draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, JUDGE_SEED, args.workers)
     else:
-        draw(args.run / "data", config, args.groups or GROUPS, TALKS if args.talks is None else args.talks, TRAIN_SEED, args.workers)
+        draw(args.run / "data", config, args.groups or GROUPS, TRAIN_SEED, args.workers)
 
 
 def main() -> None:

@@ -48,11 +48,13 @@ class BaseTask:
                                   eos_token_id=self.tokenizer.eos_token_id, pad_token_id=self.tokenizer.pad_token_id)
             self.text = CLIPTextModel(text)
             self.unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=text.hidden_size)
+        if training_kernel(device) == "math":
+            self.text.set_attn_implementation("eager")
         self.text.to(device).train(), self.unet.to(device).train()
         attention.install(self.unet, training_kernel(device))
         if compiled:
             self.unet.compile()
-        self.layout = Layout(self.unet).to(device)
+        self.layout = Layout(self.unet, config.vision.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet)
         self.latents = encode_latents(world, device, self.vae)
         self.vloss, self.heroes = VLoss(config, device), Heroes(world, self.latents, device)
@@ -73,9 +75,8 @@ class BaseTask:
         noised, t, target = self.vloss.draw(self.latents[at].float(), generator)
         states = self.text(input_ids=batch["texts"]).last_hidden_state
         predicted = self.unet(noised, t, states, return_dict=False)[0]
-        companions = h.companions(at)
-        v = self.vloss(predicted, target, torch.maximum(h.masks[at], companions[0]))
-        layout, kind = self.layout(h.masks[at], h.labels[at], *companions)
+        v = self.vloss(predicted, target, h.heroes[at])
+        layout, kind = self.layout(h.masks[at], h.labels[at], h.companions(at))
         return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:

@@ -69,7 +69,7 @@ class CafeTask:
             self.unet.enable_gradient_checkpointing()
         if compiled:
             self.unet.compile()
-        self.layout = None if not source.labelled else shared[1] if shared else Layout(self.unet).to(device)
+        self.layout = None if not source.labelled else shared[1] if shared else Layout(self.unet, config.vision.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet) if numbers.muon else set()
         self.vloss = VLoss(config, device, numbers.skew)
 
@@ -90,9 +90,9 @@ class CafeTask:
         seam = training_seam(self.values, patches, shown.semantics, *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
         if self.layout is None:
-            return self.vloss(predicted, target, shown.masks), {}
-        v = self.vloss(predicted, target, torch.maximum(shown.masks, shown.companions[0]))
-        layout, kind = self.layout(shown.masks, shown.labels, *shown.companions)
+            return self.vloss(predicted, target), {}
+        v = self.vloss(predicted, target, shown.heroes)
+        layout, kind = self.layout(shown.masks, shown.labels, shown.companions, shown.features)
         return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:

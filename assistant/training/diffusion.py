@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
@@ -23,6 +24,7 @@ CHUNK = 256
 SKEW = 0.6  # exponent of a uniform draw: more of the timesteps at high noise, where the conditions decide
 SUBJECT = 3.0  # weight of the subject's latents in the loss
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
+ALIGN = 5.0  # how much E's features count in it
 
 
 def encode_latents(world: World, device: str, vae: nn.Module) -> Tensor:
@@ -87,24 +89,39 @@ def ridge(layer: nn.Linear, x: Tensor, y: Tensor, ones: Tensor, strength: float 
     layer.bias.copy_(solution[-1])
 
 
-@torch.no_grad()
-def expected(world: World, semantics: Tensor) -> Tensor:
-    """F of every ready picture, (N, d_F) -> its mean given the picture's attributes, by ridge regression on their one-hots.
+class Expected:
+    """F's mean given a picture's attributes, by ridge regression on their one-hots, fitted on every ready picture.
 
-    What remains of F is this picture's own chance (where exactly a stripe lies), which no words foretell: H's best value in
-    eq. 2 is the same with it and without it, but is known from far fewer pictures without.
+    What remains of F is a picture's own chance (where exactly a stripe lies), which no words foretell: H's best value in eq. 2 is the
+    same with it and without it, but is known from far fewer pictures without.
     """
-    labels = torch.from_numpy(world["labels"][:len(semantics)].copy()).to(semantics.device).long()
-    x = torch.cat([F.one_hot(labels[:, i], size).float() for i, size in enumerate(CLASSES)], 1)
-    mean = nn.Linear(x.shape[1], semantics.shape[1]).to(semantics.device)
-    ridge(mean, x, semantics.float(), torch.ones(len(x), device=x.device), 1e-6)
-    return mean(x)
+
+    @torch.no_grad()
+    def __init__(self, world: World, semantics: Tensor) -> None:
+        names = np.concatenate([world["labels"][:len(semantics)], world["companion_labels"][:len(semantics)]], 1)
+        self.labels = torch.from_numpy(names).to(semantics.device)
+        x = self._ones(self.labels)
+        self.mean = nn.Linear(x.shape[1], semantics.shape[1]).to(semantics.device)
+        ridge(self.mean, x, semantics.float(), torch.ones(len(x), device=x.device), 1e-6)
+
+    @staticmethod
+    def _ones(labels: Tensor) -> Tensor:
+        """(N, 21) class numbers, -1 for what a missing second hero is -> (N, sum of sizes)."""
+        second = CLASSES[:labels.shape[1] - len(CLASSES)]
+        sizes = (*CLASSES, *(1 + size for size in second))
+        rows = torch.cat([labels[:, :len(CLASSES)], labels[:, len(CLASSES):] + 1], 1).long()
+        return torch.cat([F.one_hot(rows[:, i], size).float() for i, size in enumerate(sizes)], 1)
+
+    @torch.no_grad()
+    def __call__(self, labels: Tensor | None = None) -> Tensor:
+        """(N, 21) labels, a second hero's last (-1: there is none) -> (N, d_F); None: of every ready picture."""
+        return self.mean(self._ones(self.labels if labels is None else labels.to(self.mean.weight.device)))
 
 
-def aims(vision: Vision, semantics: Tensor, means: Tensor, at: Tensor, alone: Tensor, generator: torch.Generator) -> Tensor:
-    """F(target) of the pictures `at`, (B, d_F), or half the time its mean given their attributes (`expected`), which is what
-    H(s) comes near to, where the subject is `alone` (B,); shaken a little: H(s) and mixtures of F never lie exactly where F does."""
-    known = (torch.rand(len(at), device=means.device, generator=generator) < 0.5) & alone
+def aims(vision: Vision, semantics: Tensor, means: Tensor, at: Tensor, generator: torch.Generator) -> Tensor:
+    """F(target) of the pictures `at`, (B, d_F), or half the time its mean given their attributes (`Expected`), which is what H(s) comes
+    near to; shaken a little: H(s) and mixtures of F never lie exactly where F does."""
+    known = torch.rand(len(at), device=means.device, generator=generator) < 0.5
     f = torch.where(known[:, None], means[at], semantics[at].float())
     level = 0.4 * torch.rand(len(f), 1, device=f.device, generator=generator)
     return vision.at_norm(f + level * torch.randn(f.shape, device=f.device, generator=generator))
@@ -146,31 +163,36 @@ class VLoss:
 class Layout(nn.Module):
     """A head on the UNet's last hidden grid that says where the subject is and what it is, thrown away afterwards.
 
-    The noise drowns what conditions mean; this asks for it directly, as representation alignment does (Yu et al., 2024),
-    with the drawn world's own truth in place of another network's features.
+    The noise drowns what conditions mean; this asks for it directly: for the drawn world's own truth, and for E's features of the clean
+    picture (representation alignment, Yu et al., 2024, arXiv 2410.06940).
     """
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: nn.Module, feature_width: int) -> None:
         super().__init__()
         widths = unet.config.block_out_channels
         self.head = nn.Conv2d(widths[1], 1 + sum(CLASSES), 1)
+        self.features = nn.Sequential(nn.Conv2d(widths[1], 2 * widths[1], 1), nn.SiLU(), nn.Conv2d(2 * widths[1], feature_width, 1))
         self.grid: Tensor | None = None
         unet.up_blocks[-2].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, out: Tensor) -> None:
         self.grid = out
 
-    def forward(self, masks: Tensor, labels: Tensor, companions: Tensor | None = None, of_companions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, masks: Tensor, labels: Tensor, companions: tuple[Tensor, Tensor] | None = None, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of the UNet's last call: masks (B, h, w) in 0..255, labels (B, 17), the same of second heroes, whose labels (B, 4) are -1
-        where there is none -> loss, share of kinds named rightly."""
+        where there is none, and E's patches (B, h w, d_E) of the picture -> loss, share of kinds named rightly."""
         found, share = self.head(self.grid), masks.float() / 255
+        aligned = 0.0
+        if features is not None:
+            seen = self.features(self.grid).flatten(2).movedim(1, 2).float()
+            aligned = ALIGN * (1 - F.cosine_similarity(seen, features.float(), dim=-1)).mean()
         self.grid = None  # with its graph; a UNet that holds one cannot be copied
         names, right = self._named(found, share, labels)
-        if companions is not None and bool((there := of_companions[:, 0] >= 0).any()):
-            second = companions.float() / 255
-            names = names + there.float().mean() * self._named(found[there], second[there], of_companions[there])[0]
+        if companions is not None and bool((there := companions[1][:, 0] >= 0).any()):
+            second = companions[0].float() / 255
+            names = names + there.float().mean() * self._named(found[there], second[there], companions[1][there])[0]
             share = torch.maximum(share, second)
-        return names + F.binary_cross_entropy_with_logits(found[:, 0].float(), share), right[0]
+        return aligned + names + F.binary_cross_entropy_with_logits(found[:, 0].float(), share), right[0]
 
     @staticmethod
     def _named(found: Tensor, share: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,10 @@ from ..mllm.language import pooled
 from ..mllm.prompt import PromptBuilder
 from ..mllm.vision import Vision
 from ..weights import load_vae, load_vision
-from .data import VIEWS, World
-from .diffusion import VLoss, aims, encode_latents, encode_patches, encode_semantics, expected, read_patches
+from .data import World
+from .diffusion import VLoss, Expected, aims, encode_latents, encode_patches, encode_semantics, read_patches
 from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded
+from .talks import Talks
 
 
 @dataclass
@@ -30,9 +31,11 @@ class Shown:
     latents: Tensor  # (B, C, h, w) float32, scaled
     patches: Tensor  # (B, N, d_E) E(photo), class token first
     semantics: Tensor  # (B, d_F) float32, F(target)
-    masks: Tensor | None = None  # (B, h, w) in 0..255, the subject's, and
-    labels: Tensor | None = None  # (B, L) class numbers, where they are known
-    companions: tuple[Tensor, Tensor] | None = None  # the same two of second heroes
+    heroes: Tensor | None = None  # (B, h, w) in 0..255: all heroes with what they wear, where it is known
+    masks: Tensor | None = None  # (B, h, w), the first one's body
+    labels: Tensor | None = None  # (B, L) its class numbers
+    companions: tuple[Tensor, Tensor] | None = None  # these two of second heroes
+    features: Tensor | None = None  # (B, h w, d_E) E's patches of the target
 
 
 class PairSource(Protocol):
@@ -64,16 +67,12 @@ class Heroes:
             return torch.from_numpy(world[name][:len(latents)].copy()).to(device)
 
         side = latents.shape[-1]
-        self.masks, self.labels = VLoss.at_side(of("masks"), side), of("labels")
+        self.heroes, self.masks, self.labels = VLoss.at_side(of("heroes"), side), VLoss.at_side(of("masks"), side), of("labels")
         self._masks, self._labels = VLoss.at_side(of("companion_masks"), side), of("companion_labels")
 
     def companions(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """Masks (B, h, w) and labels (B, 4) of second heroes; -1: there is none."""
         return self._masks[at], self._labels[at]
-
-    def alone(self, at: Tensor) -> Tensor:
-        """(B,): whether there is one hero only."""
-        return self._labels[at, 0] < 0
 
 
 class DrawnPairs:
@@ -86,7 +85,7 @@ class DrawnPairs:
         self.vision = load_vision(config, init).to(device)
         self.latents = encode_latents(world, device, load_vae(init / "base/vae").to(device))
         self.semantics = encode_semantics(world, device, self.vision)
-        self.expected = expected(world, self.semantics)
+        self.expected = Expected(world, self.semantics)()
         self.patches = encode_patches(world, device, self.vision)
         self.heroes = Heroes(world, self.latents, device)
 
@@ -100,9 +99,9 @@ class DrawnPairs:
 
     def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> Shown:
         target, h = batch["target"], self.heroes
-        semantics = self.semantics[target].float() if generator is None else aims(self.vision, self.semantics, self.expected, target,
-                                                                                  h.alone(target), generator)
-        return Shown(self.latents[target].float(), self.patches[batch["photo"]], semantics, h.masks[target], h.labels[target], h.companions(target))
+        semantics = self.semantics[target].float() if generator is None else aims(self.vision, self.semantics, self.expected, target, generator)
+        return Shown(self.latents[target].float(), self.patches[batch["photo"]], semantics, h.heroes[target], h.masks[target], h.labels[target],
+                     h.companions(target), self.patches[target, 1:])
 
     def photos(self, batch: dict[str, Tensor]) -> np.ndarray:
         return self.world["images"][batch["photo"].cpu().numpy()]
@@ -148,47 +147,44 @@ class TalkSource(Protocol):
         """(B', d_F): what H should give, of the rows that have a learnable token."""
 
 
-def pick_end(world: World, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each dialogue one of its exchanges, at random; -1 where it has none."""
-    present = world["ends"][rows] >= 0
-    return np.where(present.any(1), (rng.random(present.shape) * present).argmax(1), -1)
+SORTED = 8  # a batch of dialogues of one length is half as wide as one of any
 
 
 class DrawnTalks:
     """Of the drawn world."""
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path) -> None:
+    def __init__(self, config: AssistantConfig, world: World, talks: Talks, device: str, init: Path) -> None:
         vision: Vision = load_vision(config, init).to(device)
-        self.world, self.rows = world, world.groups[world.groups % 2 == 0]
-        self.semantics = expected(world, encode_semantics(world, device, vision))
+        self.talks, self.device = talks, device
+        self.expected = Expected(world, encode_semantics(world, device, vision))
         self.patches = read_patches(world, device, vision, config.language.picture_side)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.talks.seen)
 
     def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
-        w = self.world
-        rows = np.sort(rng.choice(self.rows, count))
-        which = pick_end(w, rows, rng)
+        """Each dialogue up to one of its exchanges, at random; of SORTED times as many, some that are about as long."""
+        t, rows = self.talks, rng.choice(self.talks.seen, SORTED * count)
+        present = t["ends"][rows] >= 0
+        which = (rng.random(present.shape) * present).argmax(1)
         if rng.random() < first:
-            which = np.minimum(which, 0)
-        ends = w["ends"][rows, which].astype(np.int64)  # where a dialogue was too long for the set, -1: nothing of it is read
-        longest = int(ends.max()) + 2
-        lines, spoken = w["lines"][rows, :longest].astype(np.int64), w["spoken"][rows, :longest].copy()
-        token_at, target = np.full(len(rows), -1), np.full(len(rows), -1)
-        for i, k in enumerate(which):
-            if k >= 0 and w["views"][rows[i], k] >= 0:
-                token_at[i] = ends[i] + 1
-                target[i] = rows[i] * VIEWS + w["views"][rows[i], k]
-            lines[i, ends[i] + 1:], spoken[i, ends[i] + 1:] = 0, False
-        return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "token_at": torch.from_numpy(token_at),
-                "target": torch.from_numpy(target), "photo": torch.from_numpy(rows * VIEWS)}
+            which[:] = 0
+        start = rng.integers(0, SORTED) * count
+        alike = np.argsort(t["ends"][rows, which], kind="stable")[start:start + count]
+        rows, which = rows[alike], which[alike]
+        ends, targets = t["ends"][rows, which].astype(np.int64), t["targets"][rows, which]
+        longest = min(int(ends.max()) + 2, t["lines"].shape[1])
+        lines, spoken = t["lines"][rows, :longest].astype(np.int64), t["spoken"][rows, :longest].copy()
+        behind = np.arange(longest) > ends[:, None]
+        lines[behind], spoken[behind] = 0, False
+        return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "targets": torch.from_numpy(targets),
+                "token_at": torch.from_numpy(np.where(targets[:, 0] >= 0, ends + 1, -1)), "photo": torch.from_numpy(t["photos"][rows].astype(np.int64))}
 
     def seen(self, batch: dict[str, Tensor]) -> Tensor:
         return self.patches[batch["photo"]]
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
-        return self.semantics[batch["target"][batch["token_at"] >= 0]].float()
+        return self.expected(batch["targets"][batch["token_at"] >= 0])
 
 
 class EncodedTalks:

@@ -47,7 +47,7 @@ def _draw_worn(args: tuple[Path, int, bool, range, int, int]) -> None:
     place, seed, held_out, groups, side, cells = args
     out = np.load(place, mmap_mode="r+")
     for g in groups:
-        for k, scene in enumerate(group(seed, g, held_out).scenes):
+        for k, scene in enumerate(group(seed, g, held_out)):
             out[g * VIEWS + k] = worn_where(scene, side, cells)
 
 

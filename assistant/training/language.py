@@ -6,7 +6,6 @@ on with V, H and the token alone. Dialogues without a photo are learned beside, 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,27 +18,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ..config import AssistantConfig
 from ..weights import load_llama, save_bridge, save_llama
 from .bridge import BridgeTask
-from .data import SHARD, World, talk_of
+from .data import World
+from .diffusion import training_kernel
 from .examples import DrawnTalks
 from .numbers import BridgeNumbers
+from .talks import Talks
 from .tokens import dialogue_tokenizer
 
 ALONE = 0.125  # share of a batch that are dialogues without a photo
 NUMBERS = BridgeNumbers(lr=3e-3, first=0.0, fitted=False)
-
-
-def without_photo(world: World) -> np.ndarray:
-    """The rows of a set's ready dialogues that have no photo; found by drawing the dialogues again, once, and kept beside the set."""
-    place, about = world.folder / "without-photo.npy", world.about
-    if not place.exists():
-        groups, talks, found = about["groups"], about["talks"], []
-        for shard in range(-(-groups // SHARD)):
-            rng = random.Random(f"{about['seed']}/talk/{shard}/{about['held_out']}")
-            for row in range(shard * talks * SHARD // groups, min(talks, (shard + 1) * talks * SHARD // groups)):
-                if talk_of(rng, about["held_out"]).photo is None:
-                    found.append(groups + row)
-        np.save(place, np.asarray(found, np.int64))
-    return np.intersect1d(np.load(place), world.talks)
 
 
 class LanguageTask(BridgeTask):
@@ -47,15 +34,18 @@ class LanguageTask(BridgeTask):
 
     name = "language"
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, init: Path, batch_size: int = 32, warm: Path | None = None) -> None:
+    def __init__(self, config: AssistantConfig, world: World, talks: Talks, device: str, init: Path, batch_size: int = 32,
+                 warm: Path | None = None) -> None:
         tokenizer = dialogue_tokenizer(config)
         llama = load_llama(warm / "llama")[0] if warm else LlamaForCausalLM(LlamaConfig(
             **config.language.llama, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id, attn_implementation="sdpa"))
-        super().__init__(config, DrawnTalks(config, world, device, init), device, init, batch_size, numbers=NUMBERS,
+        if training_kernel(device) == "math":
+            llama.set_attn_implementation("eager")
+        super().__init__(config, DrawnTalks(config, world, talks, device, init), device, init, batch_size, numbers=NUMBERS,
                          llama=(llama.to(device).requires_grad_(True).train(), tokenizer), warm=warm / "bridge" if warm else None)
-        self.world, self.rows = world, without_photo(world)
-        self.alone = round(ALONE * batch_size) if len(self.rows) else 0
+        self.talks = talks
+        self.alone = round(ALONE * batch_size) if len(talks.alone) else 0
         self.matrices = {f"llama.{n}" for n, p in self.llama.named_parameters() if p.ndim == 2 and ".layers." in n}
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -64,10 +54,10 @@ class LanguageTask(BridgeTask):
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         found = self.source.batch(rng, self.batch_size - self.alone, self.numbers.first)
         if self.alone:
-            rows = rng.choice(self.rows, self.alone)
-            spoken = self.world["spoken"][rows]
+            rows = rng.choice(self.talks.alone, self.alone)
+            spoken = self.talks["spoken"][rows]
             longest = spoken.shape[1] - int(np.argmax(spoken.any(0)[::-1]))  # the last word is the assistant's
-            found["alone_lines"] = torch.from_numpy(self.world["lines"][rows, :longest].astype(np.int64))
+            found["alone_lines"] = torch.from_numpy(self.talks["lines"][rows, :longest].astype(np.int64))
             found["alone_spoken"] = torch.from_numpy(spoken[:, :longest])
         return found
 

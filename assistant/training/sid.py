@@ -175,7 +175,7 @@ class Run:
     def captions(self) -> World:
         folder = self.folder / "captions"
         if process()[0] == 0:
-            draw(folder, self.parts.config, self.sizes.captions, 0, TRAIN_SEED + self.sizes.seed, 1)
+            draw(folder, self.parts.config, self.sizes.captions, TRAIN_SEED + self.sizes.seed, 1)
             (folder / "ready").touch()
         while not (folder / "ready").exists():
             time.sleep(1.0)

@@ -23,13 +23,14 @@ from ..config import AssistantConfig
 from ..weights import load_vae, save_module, save_preview
 from .data import World
 from .diffusion import inner_matrices
+from .group_norm import use_channels_last
 from .sheets import grid
 
 CROP = 64  # pixels, each way
 NOISE = 0.5  # the strongest noise on the latents, in units of their spread
 HALVED = 0.25  # share of the steps at half the scale
 KL = 1e-4  # weight of the posterior's divergence from a standard normal distribution
-SUBJECT = 2.0  # how much the subject's pixels count beside the rest
+SUBJECT = 3.0  # how much the pixels of heroes and of what they wear count beside the rest
 
 
 class VaeTask:
@@ -41,6 +42,8 @@ class VaeTask:
         self.world, self.device, self.batch_size, self.init, self.decoder_only = world, device, batch_size, init, decoder_only
         self.vae = load_vae(init) if init else AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
         self.vae.to(device)
+        if torch.device(device).type == "cpu":
+            use_channels_last(self.vae)
         for module in self.modules().values():
             module.requires_grad_(True).train()
         self.matrices = {n for name, module in self.modules().items() for n in inner_matrices(name, module) if "quant" not in n}
@@ -53,8 +56,10 @@ class VaeTask:
         at = self.world.pictures(rng, self.batch_size)
         side = self.world["images"].shape[1]
         corners = 8 * rng.integers(0, (side - CROP) // 8 + 1, (self.batch_size, 2))
+        mirror = rng.random(self.batch_size) < 0.5
         images = [self.world["images"][i, y:y + CROP, x:x + CROP] for i, (y, x) in zip(at, corners)]
-        masks = [self.world["masks"][i, y // 8:(y + CROP) // 8, x // 8:(x + CROP) // 8] for i, (y, x) in zip(at, corners)]
+        masks = [self.world["heroes"][i, y // 8:(y + CROP) // 8, x // 8:(x + CROP) // 8] for i, (y, x) in zip(at, corners)]
+        images, masks = ([t[:, ::-1] if m else t for t, m in zip(all_, mirror)] for all_ in (images, masks))
         return {"images": torch.from_numpy(np.stack(images)), "masks": torch.from_numpy(np.stack(masks)),
                 "halved": torch.tensor(rng.random() < HALVED)}
 

@@ -53,9 +53,9 @@ def drawn_wish(seed: int, index: int, side: int, held_out: bool = False) -> Want
     lots = random.Random(f"{seed}/{index}/wish")
     while True:
         talk = dialogue(lots, held_out, turns=1)
-        if talk.photo is not None and talk.exchanges[0].target is not None:
+        said, target = talk.exchanges[0], talk.exchanges[0].target
+        if talk.photo is not None and target is not None and target.companion is None:
             break
-    said, target = talk.exchanges[0], talk.exchanges[0].target
     words = instruction(target)
     one = talk.photo.individual
     who = {"kind": one.kind, "colour": one.colour, "second": one.second, "pattern": one.pattern, "eyes": one.eyes, "layout": one.layout}

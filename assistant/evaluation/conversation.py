@@ -1,0 +1,150 @@
+"""Does M understand free English, and are its words true? Exchanges and conversations written by hand, by nobody's template.
+
+Each is given with the act and the plan that is right (`sets/`): a photo, what was seen since, what is said. Nothing is drawn: the
+reply's plan is compared with the right one, and what its words claim with its own plan.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..drawers.drawer import Drawer, Said, Seen
+from ..messages import Turn
+from ..miniature.captions import plan_of
+from ..miniature.choices import Choice
+from ..miniature.reading import read_reply
+from ..miniature.replies import reply
+from ..miniature.requests import Wish
+from ..miniature.renderer import render
+from ..miniature.world import Accessory, Individual, Scene, restage, sample_individual, sample_scene
+from ..mllm.vision import pixels
+from ..plan import Plan, told
+from .asked import NEVER
+from .metrics import share
+
+SETS = Path(__file__).parent / "sets"
+FIELDS = ("place", "light", "style", "pose")
+FREE = "*"  # a value that is the assistant's to choose
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    """The set sets/`name`.json."""
+    return json.loads((SETS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def scene_of(subject: Mapping[str, str], state: Mapping[str, Any], number: int) -> Scene:
+    """A scene that shows a state; what the state leaves open follows from `number`."""
+    rng = random.Random(f"conversation/{number}")
+    who = replace(sample_individual(rng), **subject)
+    other = None
+    if state["other"]:
+        colour, kind = state["other"].split()
+        other = _plain(rng, kind, colour)
+    worn = tuple(Accessory(name, colour) for name, colour in state["worn"].items())
+    base = sample_scene(rng, who, None)
+    return restage(rng, base, context=state["place"], light=state["light"], style=state["style"], pose=state["pose"], accessories=worn, companion=other)
+
+
+def _plain(rng: random.Random, kind: str, colour: str) -> Individual:
+    one = sample_individual(rng)
+    return replace(one, kind=kind, colour=colour, second=one.second if one.second != colour else "white" if colour != "white" else "black", pattern="plain")
+
+
+def history_of(scenes: Sequence[Scene], number: int) -> list[Turn]:
+    """Turns that lead from the photo over what was seen since, in plain words."""
+    turns = []
+    for k, (before, after) in enumerate(zip(scenes, scenes[1:])):
+        rng = random.Random(f"conversation/{number}/{k}")
+        text = told(plan_of(before), plan_of(after)).split(". The rest")[0].removeprefix("I ")
+        turns.append(Turn(text, reply(rng, Wish(text), Choice(after, frozenset()), k == 0), drew=True, plan=plan_of(after)))
+    return turns
+
+
+def right(plan: Plan | None, wanted: Mapping[str, Any]) -> bool:
+    """Whether a plan is the one that is wanted; FREE fits everything."""
+    if plan is None or plan.act != wanted["act"]:
+        return False
+    if not plan.draws:
+        return True
+    worn = dict(reversed(thing.split(" ", 1)) for thing in plan.worn)
+    wears = wanted["worn"] == FREE or (worn.keys() == wanted["worn"].keys() and all(c in (FREE, worn[n]) for n, c in wanted["worn"].items()))
+    return wears and wanted["other"] in (FREE, plan.other) and all(wanted[name] in (FREE, getattr(plan, name)) for name in FIELDS)
+
+
+def claims(text: str, plan: Plan) -> bool:
+    """Whether all that a reply with a picture says of it is in its plan."""
+    said = read_reply(text)
+    worn = {f"{colour} {name}" if colour else name for name, colour in said["accessories"]}
+    fields = all(said.get(name, getattr(plan, own)) == getattr(plan, own) for name, own in (("context", "place"), ("light", "light"), ("style", "style"), ("pose", "pose")))
+    return fields and worn <= set(plan.worn) | {thing.split(" ", 1)[1] for thing in plan.worn} and \
+        (" Beside it " not in text or plan.other.split(" with ")[0] in text.split(" Beside it ")[1])
+
+
+class Speaker:
+    """M behind its drawer, without chance."""
+
+    def __init__(self, drawer: Drawer, size: int) -> None:
+        self.drawer, self.size = drawer, size
+
+    def look(self, scene: Scene) -> Seen | None:
+        return self.drawer.look(pixels([render(scene, self.size).image]))
+
+    def says(self, history: Sequence[Turn], text: str, seen: Seen | None) -> Said:
+        said = Said()
+        for _ in self.drawer.speak(history, text, seen, said, 0.0, torch.Generator().manual_seed(zlib.crc32(text.encode())), NEVER):
+            pass
+        return said
+
+
+def exchanges(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Said]]:
+    """Each case with what is answered."""
+    for number, case in enumerate(cases):
+        scenes = [scene_of(case["subject"], state, number) for state in case["states"]]
+        yield case, speaker.says(history_of(scenes, number), case["said"], speaker.look(scenes[0]))
+
+
+def conversations(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any], Said]]:
+    """Each turn of each conversation, its number first, with what is answered to it and all before it."""
+    for number, case in enumerate(cases):
+        seen = speaker.look(scene_of(case["subject"], case["photo"], number))
+        history: list[Turn] = []
+        for k, turn in enumerate(case["turns"]):
+            said = speaker.says(history, turn["said"], seen)
+            history.append(Turn(turn["said"], said.text, drew=said.wish is not None, plan=said.plan))
+            yield k, turn, said
+
+
+def measure(answered: Sequence[tuple[Mapping[str, Any], Said]]) -> dict[str, dict]:
+    """Shares: the act, the plan, and claims that are true of the own plan."""
+    drawn = [said for _, said in answered if said.plan is not None and said.plan.draws]
+    found = {"act": share([said.plan is not None and said.plan.act == case["plan"]["act"] for case, said in answered]),
+             "plan": share([right(said.plan, case["plan"]) for case, said in answered]),
+             "claims": share([claims(said.text, said.plan) for said in drawn])}
+    for act in ("draw", "answer", "chat", "decline", "ask"):
+        found[f"plan of {act}"] = share([right(said.plan, case["plan"]) for case, said in answered if case["plan"]["act"] == act])
+    return found
+
+
+def report(drawer: Drawer, size: int, names: Sequence[str]) -> tuple[dict[str, dict], list[str]]:
+    """Measures of sets by name ("conversations" turn by turn), and a line for each case that went wrong."""
+    speaker, found, wrong = Speaker(drawer, size), {}, []
+    for name in names:
+        if name == "conversations":
+            turns = list(conversations(speaker, load(name)))
+            found[name] = measure([(turn, said) for _, turn, said in turns])
+            found[f"{name}, sixth turn"] = measure([(turn, said) for k, turn, said in turns if k == 5])
+            answered = [(turn, said) for _, turn, said in turns]
+        else:
+            answered = list(exchanges(speaker, load(name)))
+            found[name] = measure(answered)
+        wrong += [f"{name}: {case['said']!r} wanted {json.dumps(case['plan'])}, planned {said.plan.written() if said.plan else None}: {said.text}"
+                  for case, said in answered if not right(said.plan, case["plan"])]
+    return found, wrong

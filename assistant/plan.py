@@ -1,0 +1,190 @@
+"""What a turn sets out to do, written before its words: what will be seen, or that nothing is drawn and why.
+
+A language model writes a plan as one line (`written`) or one JSON object (`as_json`); the page shows it as chips, the store keeps it
+with the turn, and what changed is told from two of them (`told`), so that words about a change are true by construction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import InputError
+
+ACTS = ("draw", "answer", "chat", "decline", "ask")
+SEEN = ("subject", "place", "light", "style", "pose", "worn", "other")  # what a plan says of a picture, in the order of a line
+LISTS = ("worn",)
+LONGEST = 120  # characters of one value
+MOST = 8  # things worn
+NOTHING = ("", "none", "nothing", "n/a", "null", "-")  # what a chat model writes where there is nothing to say
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`act` "draw": the picture after this turn. Other acts draw nothing: "answer" a question, "chat", "decline" a wish that can't be
+    drawn, "ask" what was meant; `about` says of what: "changes", "undo", "picture", "app", ..."""
+
+    act: str
+    subject: str = ""  # "red fox with yellow stripes"
+    place: str = ""
+    light: str = ""
+    style: str = ""
+    pose: str = ""
+    worn: tuple[str, ...] = ()  # "red hat", "blue balloon"
+    other: str = ""  # another subject beside it: "blue dog"
+    about: str = ""
+
+    @property
+    def draws(self) -> bool:
+        return self.act == "draw"
+
+    def written(self) -> str:
+        """As one line: `draw; red fox; garden; night; flat; standing; red hat, blue balloon`, or `answer; changes`."""
+        if not self.draws:
+            return f"{self.act}; {self.about}".rstrip("; ")
+        return "; ".join((self.act, *(", ".join(v) if isinstance(v := getattr(self, name), tuple) else v for name in SEEN))).rstrip("; ")
+
+    def described(self) -> str:
+        """A prompt for an image generator: what is to be seen, separated by commas."""
+        wears = f"wearing {', '.join(self.worn)}" if self.worn else ""
+        other = f"beside {self.other}" if self.other else ""
+        return ", ".join(part for part in (self.subject, wears, other, self.pose, self.place, self.light, self.style) if part)
+
+    def as_json(self) -> dict[str, Any]:
+        """Only what is said, as JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items() if v}
+
+
+def read_line(line: str) -> Plan | None:
+    """The plan that `Plan.written` wrote; None: it is none."""
+    act, *rest = (part.strip() for part in line.strip().split(";"))
+    if act not in ACTS:
+        return None
+    if act != "draw":
+        return Plan(act, about=rest[0] if rest else "")
+    if len(rest) > len(SEEN):
+        return None
+    values: dict[str, Any] = dict(zip(SEEN, rest))
+    for name in LISTS:
+        values[name] = tuple(w for w in (part.strip() for part in values.get(name, "").split(",")) if w)
+    return Plan(act, **values)
+
+
+def read_json(text: str) -> tuple[Plan, int]:
+    """The plan in a reply of a chat model, its first JSON object, whatever stands around it; and where it ends.
+
+    Raises:
+        InputError: there is none, or it is not a plan; the sentence says what is wrong, for the model to try again.
+    """
+    start = text.find("{")
+    if start < 0:
+        raise InputError("There is no JSON object.", 'Write one, like {"act": "draw", "place": "garden"}.')
+    try:
+        said, end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The JSON object is broken: {str(error)[:80]}.", 'Write one, like {"act": "draw", "place": "garden"}.') from error
+    return of_json(said), end
+
+
+def of_json(said: Mapping[str, Any]) -> Plan:
+    """A plan of plain values; what it does not know is left out.
+
+    Raises:
+        InputError: its act is none of ACTS, or a value is not text.
+    """
+    act = said.get("act")
+    if act not in ACTS:
+        raise InputError(f"The act is {act!r}.", f"Write one of {', '.join(ACTS)}.")
+    values: dict[str, Any] = {}
+    for name in (*SEEN, "about"):
+        value = said.get(name) or ""
+        many = value.split(",") if name in LISTS and isinstance(value, str) else value if name in LISTS else [value]
+        if not isinstance(many, (list, tuple)) or len(many) > MOST or not all(isinstance(v, str) and len(v) <= LONGEST for v in many):
+            raise InputError(f"{name} is {repr(value)[:60]}.", f"Write words, at most {LONGEST} letters{f' each, {MOST} at most' if name in LISTS else ''}.")
+        clean = [w for w in (" ".join(v.encode("utf-8", "ignore").decode().split()) for v in many) if w.lower() not in NOTHING]
+        values[name] = tuple(clean) if name in LISTS else "".join(clean)
+    return Plan(str(act), **values)
+
+
+def plan_in(metadata: Mapping[str, Any]) -> Plan | None:
+    """The plan that a turn's or a picture's metadata holds; None: there is none that can be read."""
+    said = metadata.get("plan")
+    try:
+        return of_json(said) if isinstance(said, Mapping) else None
+    except InputError:
+        return None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a plan says: a chip on the page. `without`: the plan without it; None: a picture always has one."""
+
+    words: str
+    without: Plan | None = None
+
+
+def parts_of(plan: Plan) -> list[Part]:
+    """What a plan says of a picture beside its subject, in the order of a line."""
+    if not plan.draws:
+        return []
+    found = [Part(value) for value in (plan.place, plan.light, plan.style, plan.pose) if value]
+    found += [Part(thing, dataclasses.replace(plan, worn=tuple(w for w in plan.worn if w != thing))) for thing in plan.worn]
+    return found + ([Part(plan.other, dataclasses.replace(plan, other=""))] if plan.other else [])
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs between two pictures; `before` or `after` empty: it came or went."""
+
+    name: str  # one of SEEN
+    before: str
+    after: str
+
+
+def changes(before: Plan, after: Plan) -> list[Change]:
+    """What differs, in the order of SEEN; each thing worn on its own."""
+    found = []
+    for name in SEEN:
+        was, now = getattr(before, name), getattr(after, name)
+        if name in LISTS:
+            gone, come = [w for w in was if w not in now], [w for w in now if w not in was]
+            for thing in list(come):  # the same thing in another colour is one change
+                if old := next((w for w in gone if w.split()[-1] == thing.split()[-1]), None):
+                    found.append(Change(name, old, thing))
+                    gone.remove(old), come.remove(thing)
+            found += [Change(name, w, "") for w in gone] + [Change(name, "", w) for w in come]
+        elif was != now:
+            found.append(Change(name, was, now))
+    return found
+
+
+def told(before: Plan, after: Plan) -> str:
+    """What changed, as a sentence; true, since it is read from the two plans."""
+    parts = [_told(change) for change in changes(before, after)]
+    if not parts:
+        return "Nothing that you asked for: it is the same wish, drawn anew."
+    return f"I {_listing(parts)}. The rest stayed as it was."
+
+
+def _told(change: Change) -> str:
+    name, was, now = change.name, change.before, change.after
+    if name == "worn":
+        return f"changed the {was} to {_an(now)}" if was and now else f"added {_an(now)}" if now else f"took off the {was}"
+    if name == "other":
+        return f"put {_an(now)} beside it in place of the {was}" if was and now else f"put {_an(now)} beside it" if now else f"took the {was} away"
+    noun = {"place": "the place", "light": "the light", "style": "the style", "pose": "the pose", "subject": "the subject"}[name]
+    return f"changed {noun} from {was} to {now}" if was and now else f"set {noun} to {now}" if now else f"left {noun} open"
+
+
+def _an(thing: str) -> str:
+    noun = thing.split(" with ")[0]
+    if noun.endswith("s") and not noun.endswith("ss"):
+        return thing
+    return f"{'an' if thing[:1] in 'aeiou' else 'a'} {thing}"
+
+
+def _listing(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
