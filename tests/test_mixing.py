@@ -214,7 +214,7 @@ def test_words_mean_the_same_each_time_and_what_asks_for_no_picture_is_refused(a
     without, with_words = drawn(assistant, replace(mix, alpha=0.0), mix)[1].pictures
     assert with_words.sources[0] > without.sources[0]  # it looks more like what H(s) says
     assert drawn(assistant, replace(mix, alpha=0.0), mix)[1].pictures[1].png == with_words.png
-    monkeypatch.setattr(assistant.language, "stream", lambda *args: iter(()))  # an answer in words only
+    monkeypatch.setattr(assistant.language, "stream", lambda *args, **more: iter(()))  # an answer in words only
     with pytest.raises(InputError, match="“thank you” does not say what to draw"):
         drawn(assistant, replace(mix, sources=(Source(words="thank you"),)))
 
