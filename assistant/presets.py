@@ -27,11 +27,11 @@ MINIATURE = AssistantConfig(
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
         semantic_norm=11.3125),
     language=LanguageConfig(
-        # M: 2.2 M; it writes no plan yet
-        llama=dict(vocab_size=2048, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+        # M: 2.1 M
+        llama=dict(vocab_size=1878, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
                    num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
-        semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", lowercase_user=True,
-        max_new_tokens=96, context=960, picture_side=4),
+        semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", plan_marks=("<plan>", "</plan>"),
+        lowercase_user=True, max_new_tokens=144, context=960, picture_side=4),
     decoder=DecoderConfig(
         # 7.1 M; cross-attention and self-attention at 8 and 4
         unet=dict(sample_size=16, in_channels=12, out_channels=12, layers_per_block=1, block_out_channels=(48, 96, 160),
