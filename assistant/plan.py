@@ -161,8 +161,10 @@ def changes(before: Plan, after: Plan) -> list[Change]:
     return found
 
 
-def told(before: Plan, after: Plan) -> str:
-    """What changed, as a sentence; true, since it is read from the two plans."""
+def told(before: Plan | None, after: Plan) -> str:
+    """What changed, as a sentence; true, since it is read from the two plans. Without a plan before it, what is seen."""
+    if before is None:
+        return f"It is the first picture that I drew for you: {after.described()}."
     parts = [_told(change) for change in changes(before, after)]
     if not parts:
         return "Nothing that you asked for: it is the same wish, drawn anew."

@@ -42,9 +42,10 @@ class CafeDrawer:
         drawn = [t.plan for t in history if t.drew][-2:]
 
         def known(now: Plan) -> str | None:
-            """What changed between two drawn pictures is read from their plans, not asked of M."""
-            asked = (now.act, now.about) == ("answer", "changes")
-            return told(*drawn) if asked and len(drawn) == 2 and all(p is not None and p.draws for p in drawn) else None
+            """What changed between two drawn pictures is read from their plans, not asked of M; what a photo shows is in no plan."""
+            if (now.act, now.about) != ("answer", "changes") or not drawn or not all(p is not None and p.draws for p in drawn):
+                return None
+            return told(drawn[0] if len(drawn) == 2 else None, drawn[-1])
 
         turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in history]
         prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")
