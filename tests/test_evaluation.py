@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from assistant.errors import WeightsError
 from assistant.evaluation.judge import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
+from assistant.evaluation.conversation import claims
 from assistant.evaluation.cases import Tally, Witness, asked_of, caption_of, cases, load_witness, named_of, scenes
 from assistant.evaluation import mixing
 from assistant.evaluation.miniature import base_model, write
@@ -20,6 +21,7 @@ from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory, combination_held_out, individual_held_out, restage
 from assistant.miniature.recipe import JUDGE_SEED, TRAIN_SEED
 from assistant.mllm.vision import pixels
+from assistant.plan import Plan
 from assistant.presets import MINIATURE
 from assistant.training.data import group
 from assistant.training.promote import compare
@@ -166,3 +168,11 @@ def test_captions_are_drawn_in_order_and_compared_with_what_they_name(tmp_path):
     answered = {of: {"kind": share([True])} for of in ("picture against the photo", "picture against the request", "picture against the reply")}
     text = write({"base": found, "answers": answered}, tmp_path / "all", {"steps": 1, "guidance": 3.0})
     assert "| a caption drawn, 1 steps, guidance 3 |" in text and "| the drawings themselves |" in text
+
+
+def test_a_claim_is_false_if_the_plan_does_not_hold_it_or_still_holds_what_was_taken_off() -> None:
+    plan = Plan("draw", "orange cat", "beach", "night", "flat", "standing", ("red hat",))
+    scene = "I drew your orange cat at the beach by night, wearing a red hat, in flat colours."
+    assert claims(scene, plan) and claims(f"I took off the scarf. {scene}", plan) and claims(f"The hat goes on in place of the crown. {scene}", plan)
+    assert not claims(f"I took off the hat. {scene}", plan) and not claims(scene.replace("beach", "farm"), plan)
+    assert not claims(scene, replace(plan, worn=())) and not claims(f"{scene} Beside it is a blue dog.", plan)

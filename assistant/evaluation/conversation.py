@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from ..miniature.reading import read_reply
 from ..miniature.replies import reply
 from ..miniature.requests import Wish
 from ..miniature.renderer import render
-from ..miniature.world import Accessory, Individual, Scene, restage, sample_individual, sample_scene
+from ..miniature.world import ACCESSORIES, Accessory, Individual, Scene, restage, sample_individual, sample_scene
 from ..mllm.vision import pixels
 from ..plan import Plan, told
 from .asked import NEVER
@@ -32,6 +33,7 @@ from .metrics import share
 
 SETS = Path(__file__).parent / "sets"
 FIELDS = ("place", "light", "style", "pose")
+_GONE = re.compile(r"(?:took off|take off|in place of|without|no) ([^.,;:]*)")
 FREE = "*"  # a value that is the assistant's to choose
 
 
@@ -80,12 +82,15 @@ def right(plan: Plan | None, wanted: Mapping[str, Any]) -> bool:
 
 
 def claims(text: str, plan: Plan) -> bool:
-    """Whether all that a reply with a picture says of it is in its plan."""
+    """Whether all that a reply with a picture says of it is in its plan, and what it says to have taken off is not."""
+    wears = {thing.split(" ", 1)[1] for thing in plan.worn}
+    if any(name in wears for gone in _GONE.findall(text.lower()) for name in ACCESSORIES if re.search(rf"\b{name}\b", gone)):
+        return False
     said = read_reply(text)
     worn = {f"{colour} {name}" if colour else name for name, colour in said["accessories"]}
     fields = all(said.get(name, getattr(plan, own)) == getattr(plan, own) for name, own in (("context", "place"), ("light", "light"), ("style", "style"), ("pose", "pose")))
-    return fields and worn <= set(plan.worn) | {thing.split(" ", 1)[1] for thing in plan.worn} and \
-        (" Beside it " not in text or plan.other.split(" with ")[0] in text.split(" Beside it ")[1])
+    return fields and worn <= set(plan.worn) | wears and \
+        (" Beside it " not in text or bool(plan.other) and plan.other.split(" with ")[0] in text.split(" Beside it ")[1])
 
 
 class Speaker:

@@ -36,7 +36,6 @@ EYES = ("dots", "round", "big", "sleepy")
 BACKDROP = 8  # seed of the sets
 SIZES = (0.645, 0.655)
 MIDDLES = (0.495, 0.505)
-FLIPPED = 0.0  # share of heroes that face left
 PAIR_SIZE, PAIR_MIDDLES = 0.46, (0.27, 0.73)  # of two heroes side by side, the first on the left
 PAIRS = 0.6  # how often the last picture of a group of three shows two: a fifth of all do
 LAYOUTS = 4  # of each pattern
@@ -132,7 +131,7 @@ def sample_scene(rng: random.Random, individual: Individual, held_out: bool | No
         scene = Scene(
             individual=individual, context=rng.choice(CONTEXTS), light=rng.choices(LIGHTS, (6, 2, 2))[0],
             style=rng.choice(STYLES), pose=rng.choices(POSES, (5, 2, 2, 2))[0], accessories=sample_accessories(rng),
-            scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=rng.random() < FLIPPED, seed=BACKDROP)
+            scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=False, seed=BACKDROP)
         if held_out is None or combination_held_out(scene) == held_out:
             return scene
 
@@ -146,8 +145,8 @@ def with_companion(rng: random.Random, scene: Scene, held_out: bool = False) -> 
 
 
 def restage(rng: random.Random, scene: Scene, **changes: object) -> Scene:
-    """The same individual in a new picture: fresh size, place and side, attributes as given; with a companion, on the left."""
+    """The same individual in a new picture: fresh size and place, attributes as given; with a companion, on the left."""
     scene = replace(scene, **changes)
     if scene.companion is not None:
-        return replace(scene, scale=PAIR_SIZE, x=PAIR_MIDDLES[0], flip=False)
-    return replace(scene, scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=rng.random() < FLIPPED)
+        return replace(scene, scale=PAIR_SIZE, x=PAIR_MIDDLES[0])
+    return replace(scene, scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES))
