@@ -21,6 +21,7 @@ class Rendering:
     image: Image.Image  # RGB, size x size
     mask: Image.Image  # L, size x size: the subject's body without its accessories, antialiased
     heroes: Image.Image  # the same of all heroes with what they wear and hold
+    worn: Image.Image  # of what they wear and hold alone
     companion_mask: Image.Image | None = None  # as `mask`, of the second hero
 
 
@@ -38,7 +39,8 @@ def render(scene: Scene, size: int = 128, supersample: int = 3) -> Rendering:
     figures = [_figure(one, draw_subject(one, size * supersample, GROUND), size, supersample) for one in _heroes(scene)]
     whole = _together(figures)
     image = PAINTERS[scene.style](sheet_of(scene), whole, size, scene.seed)
-    return Rendering(image, figures[0].mask, whole.joined().getchannel("A"), figures[1].mask if len(figures) > 1 else None)
+    worn = Image.alpha_composite(whole.behind, whole.front).getchannel("A")
+    return Rendering(image, figures[0].mask, whole.joined().getchannel("A"), worn, figures[1].mask if len(figures) > 1 else None)
 
 
 def _heroes(scene: Scene) -> list[Scene]:

@@ -64,9 +64,10 @@ def flat(sheet: Sheet, figure: Figure, size: int, seed: int) -> Image.Image:
 
 
 @lru_cache(maxsize=4)
-def _hatching(size: int, period: float, slope: float) -> Image.Image:
+def _hatching(size: int, slope: int) -> Image.Image:
+    """Lines 8 px apart at 128 px, the same in every cell of the latents' grid."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) * (128 / size)
-    wave = np.sin((x + slope * y + 2.0 * np.sin(y / 17)) * 2 * np.pi / period)
+    wave = np.sin((x + slope * y) * 2 * np.pi / 8)
     return Image.fromarray((255 * np.clip(0.5 + 0.8 * wave, 0, 1)).astype(np.uint8))
 
 
@@ -76,7 +77,7 @@ def pencil(sheet: Sheet, figure: Figure, size: int, seed: int) -> Image.Image:
     sky = tuple(mix(c, PAPER, pale) for c in sheet.gradient)
     image = paint(sheet, size, lambda s: mix(s.colour, PAPER, pale), lambda s: mix(INK, s.colour, 0.25), 3, sky)
     light = towards(image, PAPER, sheet.by_light(0.24, 0.22, 0.15))
-    image = Image.composite(image, light, _hatching(size, 6.0, 0.8))
+    image = Image.composite(image, light, _hatching(size, 1))
     _shadow(image, figure, INK, 110)
     image.paste(PAPER, (0, 0), rim(size, seed % 3, 0.035))
     whole = figure.joined()
@@ -84,18 +85,19 @@ def pencil(sheet: Sheet, figure: Figure, size: int, seed: int) -> Image.Image:
     line = grown(whole.getchannel("A"), 1)
     image.paste(INK, (0, 0), line)
     soft = towards(whole, PAPER, 0.06)
-    soft = Image.composite(soft, towards(whole, PAPER, 0.16), _hatching(size, 6.0, -0.9))
+    soft = Image.composite(soft, towards(whole, PAPER, 0.16), _hatching(size, -1))
     lay(image, soft)
     image.paste(INK, (0, 0), seams(whole, 2.2).point(times(0.75)))
     return image
 
 
 def pixel(sheet: Sheet, figure: Figure, size: int, seed: int) -> Image.Image:
-    """Chunky pixels (three wide at 128) in few colours, the figure hard-edged with a dark outline."""
-    cell = max(1, round(size * 3 / 128))
+    """Chunky pixels (four wide at 128, which divides the latents' cells) in few colours, the figure hard-edged with a dark outline."""
+    cell = max(1, round(size * 4 / 128))
     image = paint(sheet, size)
     _shadow(image, figure, (24, 20, 48), 130)
-    small, whole = image.reduce(cell), figure.joined().reduce(cell)
+    sharp = figure.joined().filter(ImageFilter.UnsharpMask(size / 128 * 3, 120, 0))  # eyes and stripes outlive the reduction
+    small, whole = image.reduce(cell), sharp.reduce(cell)
     hard = whole.getchannel("A").point([255 if v > 120 else 0 for v in range(256)])
     small.paste((36, 32, 50), (0, 0), grown(hard, 1))
     small.paste(whole.convert("RGB"), (0, 0), hard)

@@ -75,7 +75,7 @@ class BaseTask:
         noised, t, target = self.vloss.draw(self.latents[at].float(), generator)
         states = self.text(input_ids=batch["texts"]).last_hidden_state
         predicted = self.unet(noised, t, states, return_dict=False)[0]
-        v = self.vloss(predicted, target, h.heroes[at])
+        v = self.vloss(predicted, target, h.weights[at])
         layout, kind = self.layout(h.masks[at], h.labels[at], h.companions(at))
         return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 

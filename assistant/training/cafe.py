@@ -91,7 +91,7 @@ class CafeTask:
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
         if self.layout is None:
             return self.vloss(predicted, target), {}
-        v = self.vloss(predicted, target, shown.heroes)
+        v = self.vloss(predicted, target, shown.weights)
         layout, kind = self.layout(shown.masks, shown.labels, shown.companions, shown.features)
         return v + LAYOUT * layout, {"v": v.detach(), "layout": layout.detach(), "kind": kind}
 

@@ -162,8 +162,8 @@ class NoWords:
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         return [3]
 
-    def convert_tokens_to_ids(self, token: str) -> None:
-        return None
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return 3
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from .tokens import caption_tokenizer
 VIEWS = 3  # pictures in a group
 CAPTIONS = 4  # captions of a picture
 SHARD = 256  # groups a shard
+BODY = 0.4  # how much a hero counts in a loss, of how much what it wears does, which is smaller and rarer
 COMPANION = ("kind", "colour", "second", "pattern")  # what is noted of a second hero; -1 where there is none
 LABELS = ("kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", *ACCESSORIES)
 
@@ -57,7 +58,7 @@ def _arrays(folder: Path, config: AssistantConfig, groups: int, mode: str) -> di
     pictures = groups * VIEWS
     return arrays(folder, {
         "images": (np.uint8, (pictures, side, side, 3)), "masks": (np.uint8, (pictures, side // 8, side // 8)),
-        "heroes": (np.uint8, (pictures, side // 8, side // 8)),
+        "weights": (np.uint8, (pictures, side // 8, side // 8)),
         "companion_masks": (np.uint8, (pictures, side // 8, side // 8)), "companion_labels": (np.int8, (pictures, len(COMPANION))),
         "captions": (np.int16, (pictures, CAPTIONS, context)), "labels": (np.int8, (pictures, len(LABELS)))}, mode)
 
@@ -84,7 +85,7 @@ def _draw_shard(args: tuple) -> int:
             drawn, at = render(scene, side), g * VIEWS + v
             out["images"][at] = np.asarray(drawn.image)
             out["masks"][at] = _small(drawn.mask, side // 8)
-            out["heroes"][at] = _small(drawn.heroes, side // 8)
+            out["weights"][at] = np.maximum(BODY * _small(drawn.heroes, side // 8), _small(drawn.worn, side // 8))
             out["labels"][at] = labels(scene)
             out["companion_labels"][at] = companion_labels(scene)
             if drawn.companion_mask is not None:

@@ -22,7 +22,7 @@ from .dino import CLASSES, WEIGHTS, attribute_loss
 
 CHUNK = 256
 SKEW = 0.6  # exponent of a uniform draw: more of the timesteps at high noise, where the conditions decide
-SUBJECT = 3.0  # weight of the subject's latents in the loss
+EMPHASIS = 6.0  # how much what is worn counts in a loss beside the backdrop; a hero's body counts 3
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 ALIGN = 5.0  # how much E's features count in it
 
@@ -127,6 +127,11 @@ def aims(vision: Vision, semantics: Tensor, means: Tensor, at: Tensor, generator
     return vision.at_norm(f + level * torch.randn(f.shape, device=f.device, generator=generator))
 
 
+def loss_weight(weights: Tensor) -> Tensor:
+    """0..255 as a set holds them -> 1 to EMPHASIS."""
+    return 1 + (EMPHASIS - 1) * weights / 255
+
+
 class VLoss:
     """Eq. 3's noise-prediction loss over all timesteps, of what the scheduler's configuration says that the UNet predicts: the noise,
     or v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans and Ho, 2022, arXiv 2202.00512).
@@ -152,11 +157,11 @@ class VLoss:
         """(N, h, w) subject masks at the latents' side."""
         return F.adaptive_avg_pool2d(masks.float(), side) if masks.shape[-1] != side else masks
 
-    def __call__(self, predicted: Tensor, target: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Mean squared error; the subject, masks (B, h, w) in 0..255, counts SUBJECT times as much as the rest."""
-        if masks is None:
+    def __call__(self, predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean squared error, weighed by `weights` (B, h, w) in 0..255."""
+        if weights is None:
             return (predicted.float() - target).square().mean()
-        weight = 1 + (SUBJECT - 1) * masks[:, None].float() / 255
+        weight = loss_weight(weights[:, None].float())
         return (weight * (predicted.float() - target).square()).sum() / (weight.sum() * target.shape[1])
 
 

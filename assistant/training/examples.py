@@ -31,7 +31,7 @@ class Shown:
     latents: Tensor  # (B, C, h, w) float32, scaled
     patches: Tensor  # (B, N, d_E) E(photo), class token first
     semantics: Tensor  # (B, d_F) float32, F(target)
-    heroes: Tensor | None = None  # (B, h, w) in 0..255: all heroes with what they wear, where it is known
+    weights: Tensor | None = None  # (B, h, w) in 0..255: how much each place counts in the loss, where it is known
     masks: Tensor | None = None  # (B, h, w), the first one's body
     labels: Tensor | None = None  # (B, L) its class numbers
     companions: tuple[Tensor, Tensor] | None = None  # these two of second heroes
@@ -67,7 +67,7 @@ class Heroes:
             return torch.from_numpy(world[name][:len(latents)].copy()).to(device)
 
         side = latents.shape[-1]
-        self.heroes, self.masks, self.labels = VLoss.at_side(of("heroes"), side), VLoss.at_side(of("masks"), side), of("labels")
+        self.weights, self.masks, self.labels = VLoss.at_side(of("weights"), side), VLoss.at_side(of("masks"), side), of("labels")
         self._masks, self._labels = VLoss.at_side(of("companion_masks"), side), of("companion_labels")
 
     def companions(self, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class DrawnPairs:
     def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> Shown:
         target, h = batch["target"], self.heroes
         semantics = self.semantics[target].float() if generator is None else aims(self.vision, self.semantics, self.expected, target, generator)
-        return Shown(self.latents[target].float(), self.patches[batch["photo"]], semantics, h.heroes[target], h.masks[target], h.labels[target],
+        return Shown(self.latents[target].float(), self.patches[batch["photo"]], semantics, h.weights[target], h.masks[target], h.labels[target],
                      h.companions(target), self.patches[target, 1:])
 
     def photos(self, batch: dict[str, Tensor]) -> np.ndarray:

@@ -58,7 +58,7 @@ class TrunkTask:
         seam = training_seam(self.cafe.values, torch.cat([states, patches]), torch.cat([shown.semantics[:1].expand(len(states), -1), shown.semantics]),
                              torch.cat([captions, cafe["keep"][0]]), torch.cat([none, cafe["keep"][1]]))
         predicted = self.base.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
-        weights, masks, labels = (torch.cat(pair) for pair in ((h.heroes[at], shown.heroes), (h.masks[at], shown.masks), (h.labels[at], shown.labels)))
+        weights, masks, labels = (torch.cat(pair) for pair in ((h.weights[at], shown.weights), (h.masks[at], shown.masks), (h.labels[at], shown.labels)))
         companions = tuple(torch.cat(pair) for pair in zip(h.companions(at), shown.companions))
         features = self.cafe.source.patches[torch.cat([at, cafe["target"]]), 1:]
         v = [self.base.vloss(*(part[half] for part in (predicted, target, weights))) for half in (slice(len(states)), slice(len(states), None))]

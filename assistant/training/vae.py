@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..config import AssistantConfig
 from ..weights import load_vae, save_module, save_preview
 from .data import World
-from .diffusion import inner_matrices
+from .diffusion import inner_matrices, loss_weight
 from .group_norm import use_channels_last
 from .sheets import grid
 
@@ -30,7 +30,6 @@ CROP = 64  # pixels, each way
 NOISE = 0.5  # the strongest noise on the latents, in units of their spread
 HALVED = 0.25  # share of the steps at half the scale
 KL = 1e-4  # weight of the posterior's divergence from a standard normal distribution
-SUBJECT = 3.0  # how much the pixels of heroes and of what they wear count beside the rest
 
 
 class VaeTask:
@@ -58,9 +57,9 @@ class VaeTask:
         corners = 8 * rng.integers(0, (side - CROP) // 8 + 1, (self.batch_size, 2))
         mirror = rng.random(self.batch_size) < 0.5
         images = [self.world["images"][i, y:y + CROP, x:x + CROP] for i, (y, x) in zip(at, corners)]
-        masks = [self.world["heroes"][i, y // 8:(y + CROP) // 8, x // 8:(x + CROP) // 8] for i, (y, x) in zip(at, corners)]
-        images, masks = ([t[:, ::-1] if m else t for t, m in zip(all_, mirror)] for all_ in (images, masks))
-        return {"images": torch.from_numpy(np.stack(images)), "masks": torch.from_numpy(np.stack(masks)),
+        weights = [self.world["weights"][i, y // 8:(y + CROP) // 8, x // 8:(x + CROP) // 8] for i, (y, x) in zip(at, corners)]
+        images, weights = ([t[:, ::-1] if m else t for t, m in zip(all_, mirror)] for all_ in (images, weights))
+        return {"images": torch.from_numpy(np.stack(images)), "weights": torch.from_numpy(np.stack(weights)),
                 "halved": torch.tensor(rng.random() < HALVED)}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -72,7 +71,7 @@ class VaeTask:
         level = NOISE * torch.rand(len(z), 1, 1, 1, device=z.device, generator=generator)
         # one spread for all channels: what matters more to the picture gets more of it, and is heard longer through noise
         z = z + level * mean.detach().std() * torch.randn(z.shape, device=z.device, generator=generator)
-        weight = 1 + (SUBJECT - 1) * F.interpolate(batch["masks"][:, None].float() / 255, x.shape[-2:])
+        weight = loss_weight(F.interpolate(batch["weights"][:, None].float(), x.shape[-2:]))
         if batch["halved"]:
             z, x, weight = (F.interpolate(t, scale_factor=0.5, mode="bilinear", antialias=True) for t in (z, x, weight))
         difference = self.vae.decode(z).sample.float() - x
