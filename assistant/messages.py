@@ -34,6 +34,7 @@ class Settings:
     preview_every: int = 4  # steps between previews; 0: none
     strengths: Mapping[str, float] = field(default_factory=dict)  # learned concept -> how strongly it acts, 0 to 2; usually 1
     temperature: float = 0.4  # of the reply's words; 0: greedy
+    candidates: int = 1  # pictures drawn at most, 1 to 8, until one shows all of its plan; the best is kept
     imagination: float = 1.0  # DCI's lambda, -2 (near the pictures a concept was learned from) to 2 (near the words)
     window: float = 0.15  # share of the steps in which DCI's auxiliary branch acts; 0: not at all
     auxiliary: str = ""  # DCI's auxiliary noun; empty: one is proposed
@@ -95,6 +96,7 @@ class Reply:
     seconds: dict[str, float] = field(default_factory=dict)  # "first_word", "words", "picture"
     stopped: bool = False  # the user pressed Stop; text and picture are what there was
     plan: Plan | None = None  # that the words and the picture follow
+    missing: tuple[str, ...] = ()  # what of the plan is not to be seen in the picture, in words
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,12 @@ class ReadySubject:
 
 @dataclass(frozen=True)
 class Pace:
-    """A sampler and a number of steps in one word."""
+    """A sampler, a number of steps and of candidates in one word."""
 
     name: str  # "quick", "usual", "fine"
     scheduler: str  # one of SCHEDULERS
     steps: int
+    candidates: int = 1
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,8 @@ class EngineInfo:
     keep_subject: float = Settings.keep_subject  # usually
     follow_words: float = Settings.follow_words  # usually
     paces: tuple[Pace, ...] = ()  # from the quickest on
+    looks: bool = False  # whether it compares what it drew with its plan
+    candidates: int = Settings.candidates  # usually
 
 
 class Cancel(Protocol):

@@ -31,6 +31,7 @@ from .decoder.diffusion import Diffusion
 from .decoder.sampling import Denoised
 from .drawers.drawer import Drawer, Said, Seen
 from .errors import InputError
+from .looking import Look, can_look, look
 from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Pace, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from .mixing.engine import Mixing
 from .mllm.vision import pad_square, pixels
@@ -39,8 +40,20 @@ from .png import write_png
 from .strip import StripEvent, StripRequest
 
 DEFAULT_WISH = "surprise me with something creative"
+CANDIDATES = (1, 2, 4)  # of a quick, a usual and a fine picture
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
-           "preview_every": (0, 100), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
+           "preview_every": (0, 100), "candidates": (1, 8), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Candidate:
+    """One drawn picture, (H, W, 3) uint8, and what the encoders find in it; `look` None: it was not compared with a plan."""
+
+    denoised: Denoised
+    picture: np.ndarray
+    seed: int
+    likeness: dict[str, float]
+    look: Look | None
 
 
 class Assistant:
@@ -66,9 +79,11 @@ class Assistant:
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
         about = self.config.decoder
-        paces = (Pace("quick", *about.quick), Pace("usual", about.sampler, about.steps), Pace("fine", *about.fine))
+        looks = can_look(self.vision)
+        quick, usual, fine = CANDIDATES if looks else (1, 1, 1)
+        paces = (Pace("quick", *about.quick, quick), Pace("usual", about.sampler, about.steps, usual), Pace("fine", *about.fine, fine))
         return EngineInfo(self.config.name, device, about.image_size, self.config.notice, self.weights, self.subjects,
-                          about.steps, about.sampler, about.keep_subject, about.follow_words, paces)
+                          about.steps, about.sampler, about.keep_subject, about.follow_words, paces, looks, usual)
 
     def see(self, photo: Photo) -> Seen | None:
         """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""
@@ -126,20 +141,27 @@ class Assistant:
             yield Reply(said.text, None, seed, settings, _planned(said.plan), {}, seconds, stopped=stopped, plan=said.plan)
             return
 
-        # 5. the picture
-        denoised: Denoised | None = None
-        for item in self._draw([seen] if seen is not None else [], said.wish, settings, seed, cancel):
-            if isinstance(item, Denoised):
-                denoised = item
-            else:
-                yield item
-        picture = self.decoder.decode(denoised.latents)[0]
+        # 5. the picture; while it lacks something of its plan, another from the next seed, and the best is kept
+        best: _Candidate | None = None
+        for tried in range(1, settings.candidates + 1):
+            at = (seed + tried - 1) % 2**63
+            for item in self._draw([seen] if seen is not None else [], said.wish, settings, at, cancel):
+                if isinstance(item, Progress):
+                    yield dataclasses.replace(item, step=item.step + (tried - 1) * settings.steps, steps=tried * settings.steps)
+                elif best is None or not item.stopped:
+                    one = self._look(item, at, seen, said)
+                    best = one if best is None or one.look.better_than(best.look) else best
+            if best.look is None or not best.look.missing or cancel.is_set():
+                break
         seconds["picture"] = time.monotonic() - started - seconds["words"]
 
         # 6. what is needed to draw it again, written into the file itself
-        metadata = self._metadata(request, photo, said, settings, denoised)
-        likeness = {} if denoised.stopped else self._likeness(picture, seen, said.wish)
-        yield Reply(said.text, write_png(picture, metadata), seed, settings, metadata, likeness, seconds, denoised.stopped, said.plan)
+        settings = dataclasses.replace(settings, seed=best.seed, candidates=1)
+        missing = best.look.missing if best.look is not None else ()
+        metadata = {**self._metadata(request, photo, said, settings, best.denoised), **({"missing": list(missing)} if missing else {}),
+                    **({"tried": tried} if tried > 1 else {})}
+        yield Reply(said.text, write_png(best.picture, metadata), best.seed, settings, metadata, best.likeness, seconds, best.denoised.stopped,
+                    said.plan, missing)
 
     def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]:
         """A prompt with an ICO concept over several lambdas, as one batch from one seed: yield Progress, then exactly one StripReply.
@@ -234,15 +256,26 @@ class Assistant:
         found = []
         for photo in photos:  # not through `see`: a thread of its own may ask, and the cache is the turn's
             x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
-            chances = self.vision.classify(x)[0]
+            chances = self.vision.classify(self.vision.semantics(x))[0]
             found.append((self.config.nouns[int(chances.argmax())], float(chances.max())))
         return found
 
-    def _likeness(self, picture: np.ndarray, seen: Seen | None, wish: Any) -> dict[str, float]:
-        """How near the picture is, 0 to 1: to the subject, by what tells subjects apart; to what was meant, by F. As far as it can be told."""
-        if seen is None:
-            return {}
-        shown, meant = self.drawer.look(pixels([Image.fromarray(picture)]).to(self.decoder.device)), self.drawer.meant(wish)
+    def _look(self, denoised: Denoised, seed: int, seen: Seen | None, said: Said) -> _Candidate:
+        """Decode a picture, and read it with E and F as far as there are any."""
+        picture = self.decoder.decode(denoised.latents)[0]
+        shown = None if denoised.stopped else self.drawer.look(pixels([Image.fromarray(picture)]).to(self.decoder.device))
+        if shown is None:
+            return _Candidate(denoised, picture, seed, {}, None)
+        likeness = self._likeness(shown, seen, said.wish) if seen is not None else {}
+        found = None
+        if said.plan is not None and said.plan.draws and can_look(self.vision):
+            there = likeness.get("subject", 1.0) >= self.drawer.far
+            found = look(self.vision, shown.semantics, said.plan, there, self.config.vision.margin)
+        return _Candidate(denoised, picture, seed, likeness, found)
+
+    def _likeness(self, shown: Seen, seen: Seen, wish: Any) -> dict[str, float]:
+        """How near a picture is, 0 to 1: to the subject, by what tells subjects apart; to what was meant, by F. As far as it can be told."""
+        meant = self.drawer.meant(wish)
         found = {"subject": F.cosine_similarity(self.drawer.trait(shown), self.drawer.trait(seen))}
         if meant is not None:
             found["words"] = F.cosine_similarity(shown.semantics, meant)

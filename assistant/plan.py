@@ -122,6 +122,7 @@ def plan_in(metadata: Mapping[str, Any]) -> Plan | None:
 class Part:
     """One thing that a plan says: a chip on the page. `without`: the plan without it; None: a picture always has one."""
 
+    name: str  # one of SEEN
     words: str
     without: Plan | None = None
 
@@ -130,9 +131,9 @@ def parts_of(plan: Plan) -> list[Part]:
     """What a plan says of a picture beside its subject, in the order of a line."""
     if not plan.draws:
         return []
-    found = [Part(value) for value in (plan.place, plan.light, plan.style, plan.pose) if value]
-    found += [Part(thing, dataclasses.replace(plan, worn=tuple(w for w in plan.worn if w != thing))) for thing in plan.worn]
-    return found + ([Part(plan.other, dataclasses.replace(plan, other=""))] if plan.other else [])
+    found = [Part(name, value) for name in ("place", "light", "style", "pose") if (value := getattr(plan, name))]
+    found += [Part("worn", thing, dataclasses.replace(plan, worn=tuple(w for w in plan.worn if w != thing))) for thing in plan.worn]
+    return found + ([Part("other", plan.other, dataclasses.replace(plan, other=""))] if plan.other else [])
 
 
 @dataclass(frozen=True)
@@ -168,25 +169,33 @@ def told(before: Plan | None, after: Plan) -> str:
     parts = [_told(change) for change in changes(before, after)]
     if not parts:
         return "Nothing that you asked for: it is the same wish, drawn anew."
-    return f"I {_listing(parts)}. The rest stayed as it was."
+    return f"I {listing(parts)}. The rest stayed as it was."
+
+
+def not_seen(missing: Sequence[str]) -> str:
+    """What a picture lacks of its plan, as a sentence; empty if nothing."""
+    sentence = f"{listing(missing)} did not come out." if missing else ""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _told(change: Change) -> str:
     name, was, now = change.name, change.before, change.after
     if name == "worn":
-        return f"changed the {was} to {_an(now)}" if was and now else f"added {_an(now)}" if now else f"took off the {was}"
+        return f"changed the {was} to {article(now)}" if was and now else f"added {article(now)}" if now else f"took off the {was}"
     if name == "other":
-        return f"put {_an(now)} beside it in place of the {was}" if was and now else f"put {_an(now)} beside it" if now else f"took the {was} away"
+        return f"put {article(now)} beside it in place of the {was}" if was and now else f"put {article(now)} beside it" if now else f"took the {was} away"
     noun = {"place": "the place", "light": "the light", "style": "the style", "pose": "the pose", "subject": "the subject"}[name]
     return f"changed {noun} from {was} to {now}" if was and now else f"set {noun} to {now}" if now else f"left {noun} open"
 
 
-def _an(thing: str) -> str:
+def article(thing: str) -> str:
+    """A thing with "a" or "an" before it; without where it is many."""
     noun = thing.split(" with ")[0]
     if noun.endswith("s") and not noun.endswith("ss"):
         return thing
     return f"{'an' if thing[:1] in 'aeiou' else 'a'} {thing}"
 
 
-def _listing(parts: Sequence[str]) -> str:
+def listing(parts: Sequence[str]) -> str:
+    """"a, b and c"."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -9,7 +9,7 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -218,19 +218,20 @@ def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
 def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Vision:
     from transformers import Dinov2Model
 
-    clip = load_clip(config, folder / "clip")
-    nouns = noun_embeddings(clip, config.nouns, folder / "clip") if config.nouns else None
-    return Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), clip.to(dtype), nouns)
+    clip = load_clip(config, folder / "clip").to(dtype)
+    return Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), clip, text_encoder(config, clip, folder / "clip"), config.nouns)
 
 
-@torch.no_grad()
-def noun_embeddings(clip: nn.Module, nouns: Sequence[str], folder: Path) -> Tensor:
-    """Unit embeddings (n, d_F) of class nouns, for zero-shot classification: the mean over prompts, as Radford et al. (2021) do."""
+def text_encoder(config: AssistantConfig, clip: nn.Module, folder: Path) -> Callable[[Sequence[str]], Tensor]:
+    """The text tower of an open_clip model as a function: n texts -> their unit embeddings (n, d_F)."""
     with reading("tokenizer of the image encoder"):
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    articles = ["an" if noun[0] in "aeiou" else "a" for noun in nouns]
-    prompts = (tokenizer([f"{opener}{a} {noun}" for a, noun in zip(articles, nouns)]) for opener in ("", "a picture of ", "a drawing of "))
-    return F.normalize(sum(F.normalize(clip.encode_text(tokens), dim=-1) for tokens in prompts), dim=-1)
+        tokenizer = open_clip.get_tokenizer(config.vision.clip if isinstance(config.vision.clip, str) else f"local-dir:{folder}")
+
+    @torch.no_grad()
+    def embed(texts: Sequence[str]) -> Tensor:
+        return F.normalize(clip.encode_text(tokenizer(list(texts)).to(clip.logit_scale.device)).float(), dim=-1)
+
+    return embed
 
 
 def can_quantise() -> bool:

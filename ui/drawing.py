@@ -13,6 +13,7 @@ from assistant.messages import SCHEDULERS, Settings
 from ui.panel import Panel, Place
 
 MAX_SEED = 2**63 - 1  # what a generator and the database hold
+MAX_TRIES = 6
 SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC"}
 
 
@@ -24,7 +25,7 @@ class Drawing(Panel):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         info = place.manager.info()
-        default = Settings(steps=info.steps, scheduler=info.sampler, keep_subject=info.keep_subject, follow_words=info.follow_words)
+        default = Settings(steps=info.steps, scheduler=info.sampler, keep_subject=info.keep_subject, follow_words=info.follow_words, candidates=info.candidates)
         gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
         self.seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
                                placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds
@@ -32,29 +33,32 @@ class Drawing(Panel):
                          info=f"Higher stays closer to your picture. Usually {default.keep_subject:g}.")
         follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[],
                            info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")
-        paces = {pace.name: (pace.steps, pace.scheduler) for pace in place.manager.info().paces}
-        usual = next((name for name, numbers in paces.items() if numbers == (default.steps, default.scheduler)), None)
+        paces = {pace.name: (pace.steps, pace.scheduler, pace.candidates) for pace in info.paces}
+        usual = next((name for name, numbers in paces.items() if numbers == (default.steps, default.scheduler, default.candidates)), None)
         pace = gr.Radio([(name.capitalize(), name) for name in paces], value=usual, label="Pace", visible=bool(paces), elem_id="pace",
-                        info="Sets steps and sampler together.")
+                        info="Sets steps, sampler and tries together.")
         steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
                           info=f"More takes longer and is a little finer. Usually {default.steps}.")
         sampler = gr.Dropdown([(SAMPLERS[name], name) for name in SCHEDULERS], value=default.scheduler, label="Sampler",
                               info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
-        self.inputs = [self.seed, keep, follow, steps, sampler]
-        for chosen in (steps, sampler):  # a pace is a pair of numbers; what is no pace shows none
-            chosen.input(lambda n, name: next((k for k, numbers in paces.items() if numbers == (n, name)), None), [steps, sampler], pace,
-                         queue=False, api_visibility="private")
-        pace.input(lambda name: paces.get(name, (default.steps, default.scheduler)), pace, [steps, sampler], queue=False,
+        tries = gr.Slider(1, MAX_TRIES, default.candidates, step=1, label="Tries", buttons=[], elem_id="tries", visible=info.looks,
+                          info="It looks at what it drew. If something is missing, it draws again, this often at most, and keeps the best.")
+        self.inputs = [self.seed, keep, follow, steps, sampler, tries]
+        timed = [steps, sampler, tries]
+        for chosen in timed:  # a pace is three values; what is no pace shows none
+            chosen.input(lambda *now: next((name for name, values in paces.items() if values == now), None), timed, pace, queue=False,
+                         api_visibility="private")
+        pace.input(lambda name: paces.get(name, (default.steps, default.scheduler, default.candidates)), pace, timed, queue=False,
                    api_visibility="private")
         reset = gr.Button("Put everything back", size="sm", elem_id="reset")
-        reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler, usual],
+        reset.click(lambda: ["", default.keep_subject, default.follow_words, default.steps, default.scheduler, default.candidates, usual],
                     outputs=[*self.inputs, pace], queue=False, api_visibility="private")
 
     def settings(self, so_far: Settings, *values: Any) -> Settings:
         return settings(*values, so_far=so_far)
 
 
-def settings(seed: Any, keep_subject: Any, follow_words: Any, steps: Any, sampler: Any,
+def settings(seed: Any, keep_subject: Any, follow_words: Any, steps: Any, sampler: Any, tries: Any = 1,
              so_far: Settings = Settings()) -> Settings:
     """Values as a browser sends them, brought into range: a hand-made request cannot ask for a million steps.
 
@@ -68,7 +72,8 @@ def settings(seed: Any, keep_subject: Any, follow_words: Any, steps: Any, sample
         steps=int(_within(steps, 1, 100, default.steps)),
         scheduler=sampler if sampler in SCHEDULERS else default.scheduler,
         keep_subject=_within(keep_subject, 0, 10, default.keep_subject),
-        follow_words=_within(follow_words, 0, 10, default.follow_words))
+        follow_words=_within(follow_words, 0, 10, default.follow_words),
+        candidates=int(_within(tries, 1, MAX_TRIES, default.candidates)))
 
 
 def read_seed(value: Any) -> int | None:

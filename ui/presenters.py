@@ -14,7 +14,7 @@ from typing import Any
 
 from assistant.errors import AssistantError
 from assistant.messages import EngineInfo, Progress, ReadySubject
-from assistant.plan import parts_of, plan_in
+from assistant.plan import not_seen, parts_of, plan_in
 from assistant.session.records import Conversation, StoredTurn
 
 _NAMED = re.compile(r"&lt;[^\s&<>]+&gt;")  # <name>, escaped
@@ -73,6 +73,8 @@ def reply_message(turn: StoredTurn, pinned: int | None = None, under: str | None
     if turn.picture:
         shown.append(_picture(picture_address(turn.picture), "The picture drawn for this turn", under))
         shown.append(_plan(turn))
+        if lacks := not_seen(turn.metadata.get("missing") or ()):
+            shown.append(f'<div class="note">{say(lacks)}</div>')
         shown.append(_acts(turn, pinned, more))
     if turn.status == "failed":
         shown.append(_ended(turn.error or "This answer could not be finished.", turn.id, "fault"))
@@ -121,7 +123,8 @@ def _acts(turn: StoredTurn, pinned: int | None, more: Acts) -> str:
     bars = "".join(
         f'<span class="like">{escape(name.capitalize())} <span class="bar"><span style="width:{100 * value:.0f}%">'
         f'</span></span> {100 * value:.0f}%</span>' for name, value in turn.likeness.items() if 0 <= value <= 1)
-    facts = f'<span class="seed">Seed {turn.seed}</span>' + bars
+    tried = turn.metadata.get("tried")
+    facts = f'<span class="seed">Seed {turn.seed}</span>' + (f"<span>Best of {tried}</span>" if isinstance(tried, int) else "") + bars
     if turn.board:
         more = (("mix.board", "Open the board"), *more)
     others = "".join(_button(act, turn.id, label, " opens") for act, label in more)

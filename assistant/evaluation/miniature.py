@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..miniature.world import ACCESSORIES, Scene
 from ..mllm.vision import pixels
-from ..pipeline import Assistant
+from ..pipeline import CANDIDATES, Assistant
 from .asked import text_to_image
 from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, named_of, scenes
 from .metrics import found, frechet, mean, psnr, share
@@ -87,14 +87,18 @@ def base_model(base: Diffusion, witness: Witness, shown: list[Scene], size: int,
     return {**tally.shares(), "drawings": ideal.shares()}, torch.cat(features)
 
 
-def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen: Callable[[int], None]) -> tuple[dict, Tensor]:
-    """One request each as the page would send it; the judge against the request, the photo and the reply."""
+def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen: Callable[[int], None], candidates: int = 1) -> tuple[dict, Tensor]:
+    """One request each as the page would send it; the judge against the request, the photo and the reply.
+
+    Args:
+        candidates: pictures at most for one answer; what an answer says that did not come out is no claim of its words.
+    """
     size = assistant.config.decoder.image_size
     subject, request, words, said_right = Tally(), Tally(), Tally(), Tally()
-    features, drew, alike, ideal = [], [], {}, {}
+    features, drew, tried, admitted, alike, ideal = [], [], [], [], {}, {}
     for seed, case in enumerate(cases(count)):
         photo = photo_of(case.photo, size)
-        reply = answer(assistant, case.words, photo, seed, steps)
+        reply = answer(assistant, case.words, photo, seed, steps, candidates)
         truth = attributes(case.target)
         asked = {**{k: truth[k] for k in ("kind", "colour")}, **asked_of(case.words, case.target)}
         said_right.add(read(reply.text), asked)
@@ -104,7 +108,9 @@ def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen
             there = witness.names(x)[0]
             subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
             request.add(there, asked_of(case.words, case.target))
-            words.add(there, read(reply.text))
+            words.add(there, _claimed(read(reply.text), reply.missing))
+            tried.append(float(reply.metadata.get("tried", 1)))
+            admitted.append(float(bool(reply.missing)))
             features.append(witness.features(x))
             shown = witness.features(torch.cat([pixels([Image.open(io.BytesIO(photo.png))]), pixels([render(case.target, size).image])]))
             line = [caption_of(case.target, seed)]
@@ -112,11 +118,24 @@ def answers(assistant: Assistant, witness: Witness, count: int, steps: int, seen
                 for name, values in witness.alike(drawn, shown[:1], line).items():
                     store.setdefault(name, []).extend(values)
         seen(seed + 1)
-    return {"drew": share(drew), "picture against the photo": subject.shares(), "picture against the request": request.shares(),
+    return {"drew": share(drew), "pictures drawn": mean(tried), "something said to be missing": mean(admitted), "picture against the photo": subject.shares(), "picture against the request": request.shares(),
             "picture against the reply": {**words.shares(), "all": words.overall()},
             "reply against photo and request": {**said_right.shares(), "all": said_right.overall()},
             "to photo and request": {k: mean(v) for k, v in alike.items()},
             "drawings that answer it, to photo and request": {k: mean(v) for k, v in ideal.items()}}, torch.cat(features)
+
+
+def _claimed(said: dict, missing: Sequence[str]) -> dict:
+    """What words claim of a picture, as `read` gives it, less what is said not to have come out."""
+    gone: dict = {}
+    for one in missing:
+        for key, value in read(one).items():
+            gone[key] = (*gone.get(key, ()), *value) if key == "accessories" else value
+    kept = {k: v for k, v in said.items() if k not in gone}
+    if "accessories" in said and "accessories" in gone:
+        names = {name for name, _ in gone["accessories"]}
+        kept["accessories"] = tuple((name, colour) for name, colour in said["accessories"] if name not in names)
+    return {k: v for k, v in kept.items() if k != "accessories" or v}
 
 
 @torch.no_grad()
@@ -180,6 +199,8 @@ def evaluate(assistant: Assistant, base: Diffusion, witness: Witness, counts: di
                               "drawings among themselves": frechet(references(witness, counts["base"], size), real)}
     say("answers")
     out["answers"], drawn = answers(assistant, witness, counts["answers"], steps, lambda n: say(f"answers {n}") if n % 32 == 0 else None)
+    say("answers, looked at")
+    out["answers, looked at"], _ = answers(assistant, witness, counts["answers"], steps, lambda n: None, CANDIDATES[1])
     if len(drawn) > 1:
         out["answers"]["frechet"] = {"value": frechet(drawn, references(witness, len(drawn), size)), "count": len(drawn)}
     return out
@@ -191,7 +212,8 @@ def tables(found_: dict, about: dict) -> list[str]:
     how = f"{about['steps']} steps, guidance {about['guidance']:g}" if "guidance" in about else f"{about['steps']} steps"
     rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"],
             "a photo and a request drawn": answered["picture against the request"] | answered["picture against the photo"],
-            "the reply's words and the picture": answered["picture against the reply"]}
+            "the reply's words and the picture": answered["picture against the reply"],
+            f"the same, looked at and drawn {CANDIDATES[1]} times at most": found_.get("answers, looked at", {}).get("picture against the reply", {})}
 
     def cell(of: dict | None) -> str:
         return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f}; {of['count']})" if of and of["count"] else ""

@@ -47,9 +47,9 @@ def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
     return scene, photo_of(scene, size)
 
 
-def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int) -> Reply:
+def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int, candidates: int = 1) -> Reply:
     """The assistant's whole reply to one request."""
-    *_, reply = assistant.respond(Request(words, photo, settings=Settings(seed=seed, steps=steps, preview_every=0)), threading.Event())
+    *_, reply = assistant.respond(Request(words, photo, settings=Settings(seed=seed, steps=steps, candidates=candidates, preview_every=0)), threading.Event())
     assert isinstance(reply, Reply)
     return reply
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -35,18 +35,27 @@ def pad_square(pixels: Tensor) -> Tensor:
     return F.pad(pixels, (left, side - width - left, top, side - height - top), mode=mode)
 
 
+def noun_embeddings(texts: Callable[[Sequence[str]], Tensor], nouns: Sequence[str]) -> Tensor:
+    """Unit embeddings (n, d_F) of class nouns, for zero-shot classification: the mean over prompts, as Radford et al. (2021) do."""
+    articles = ["an" if noun[0] in "aeiou" else "a" for noun in nouns]
+    return F.normalize(sum(texts([f"{opener}{a} {noun}" for a, noun in zip(articles, nouns)]) for opener in ("", "a picture of ", "a drawing of ")), dim=-1)
+
+
 class Vision(nn.Module):
     """Both encoders, frozen.
 
     Args:
         dino: a transformers `Dinov2Model`.
         clip: an open_clip model.
-        nouns: unit text embeddings (n, d_F) of that model, which pictures are compared with; None: there are none.
+        texts: texts -> their unit embeddings (n, d_F) by that model; None: pictures are compared with no words.
+        nouns: what `classify` names.
     """
 
-    def __init__(self, config: VisionConfig, dino: nn.Module, clip: nn.Module, nouns: Tensor | None = None) -> None:
+    def __init__(self, config: VisionConfig, dino: nn.Module, clip: nn.Module, texts: Callable[[Sequence[str]], Tensor] | None = None,
+                 nouns: Sequence[str] = ()) -> None:
         super().__init__()
-        self.config, self.dino, self.clip, self.nouns = config, dino, clip, nouns
+        self.config, self.dino, self.clip, self.texts = config, dino, clip, texts
+        self.nouns = noun_embeddings(texts, nouns) if texts is not None and nouns else None
         self.clip_mean, self.clip_std = (tuple(clip.visual.image_mean or (0.5,) * 3), tuple(clip.visual.image_std or (0.25,) * 3))
         size = clip.visual.image_size
         self.clip_side = size[0] if isinstance(size, (tuple, list)) else size
@@ -80,10 +89,17 @@ class Vision(nn.Module):
         dtype = next(self.clip.parameters()).dtype
         return self.at_norm(self.clip.encode_image(pixels.to(dtype)))
 
-    def classify(self, pixels: Tensor) -> Tensor:
-        """CLIP zero-shot: (B, 3, H, W) in [0, 1] -> how likely a picture shows each of `nouns`, (B, n)."""
-        images = F.normalize(self.semantics(pixels).float(), dim=-1)
-        return (self.clip.logit_scale.exp().float() * images @ self.nouns.to(images).T).softmax(-1)
+    def classify(self, semantics: Tensor) -> Tensor:
+        """CLIP zero-shot: F of pictures, (B, d_F) -> how likely each shows each of the nouns, (B, n)."""
+        return self._logits(semantics, self.nouns).softmax(-1)
+
+    def compare(self, semantics: Tensor, texts: Sequence[str]) -> Tensor:
+        """CLIP's logits of pictures, by their F (B, d_F), and texts: (B, n)."""
+        return self._logits(semantics, self.texts(texts))
+
+    def _logits(self, semantics: Tensor, embeddings: Tensor) -> Tensor:
+        images = F.normalize(semantics.float(), dim=-1)
+        return self.clip.logit_scale.exp().float() * images @ embeddings.to(images).T
 
     def at_norm(self, semantics: Tensor) -> Tensor:
         """Scale (B, d_F) to the norm the decoder was trained with, so that a mean of vectors or H(s) is not a weak one."""

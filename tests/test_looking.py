@@ -1,0 +1,120 @@
+"""Looking at what was drawn: what of a plan a picture shows, and that another is drawn where something is missing."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from assistant import pipeline
+from assistant.drawers.drawer import Seen
+from assistant.errors import InputError
+from assistant.looking import Look, can_look, look
+from assistant.messages import Photo, Progress, Reply, Request, Settings
+from assistant.miniature.captions import plan_of
+from assistant.miniature.renderer import render
+from assistant.miniature.world import CONTEXTS, STYLES
+from assistant.mllm.vision import pixels
+from assistant.plan import Plan, not_seen
+from assistant.training.data import group
+
+PLAN = Plan("draw", "red fox with yellow stripes", "garden", "night", "neon", "standing", ("blue hat",), "green owl")
+
+
+@pytest.fixture(scope="module")
+def assistant():
+    return pipeline.load("miniature", "cpu")
+
+
+class Stub:
+    """Compares with fixed margins: text with a part scores what `found` says, text without it 0."""
+
+    texts = staticmethod(lambda lines: None)
+
+    def __init__(self, found: dict[str, float]) -> None:
+        self.found = found
+
+    def compare(self, semantics: torch.Tensor, texts: list[str]) -> torch.Tensor:
+        return torch.tensor([[next((v for k, v in self.found.items() if k in text), 0.0) for text in texts]])
+
+
+def test_what_a_text_without_it_fits_better_is_missing() -> None:
+    seen = look(Stub({"garden": 4.0, "night": -1.0, "neon": -2.0, "blue hat": -9.0, "green owl": 1.0}), None, PLAN, True, 1.5)
+    assert seen.missing == ("the style (neon)", "the blue hat")
+    assert not_seen(seen.missing) == "The style (neon) and the blue hat did not come out."
+    assert look(Stub({}), None, PLAN, False, 1.5).missing == ("the red fox",)
+    assert not_seen(()) == ""
+    assert not can_look(object()) and can_look(Stub({}))
+    assert Look((), -9.0).better_than(Look(("the hat",), 9.0)) and Look((), 2.0).better_than(Look((), 1.0))
+
+
+def test_drawings_show_their_own_plan_and_not_another(assistant) -> None:
+    scenes = [s for g in range(40) for s in group(500_001, g, True)[:1]]
+    missed, caught = 0, 0
+    for k, scene in enumerate(scenes):
+        f, plan = assistant.vision.semantics(pixels([render(scene).image])), plan_of(scene)
+        elsewhere = replace(plan, place=CONTEXTS[(CONTEXTS.index(plan.place) + 5 + k) % len(CONTEXTS)], style=STYLES[(STYLES.index(plan.style) + 1 + k % 5) % 6])
+        margin = assistant.config.vision.margin
+        missed += bool(look(assistant.vision, f, plan, True, margin).missing)
+        caught += bool(look(assistant.vision, f, elsewhere, True, margin).missing)
+    assert missed <= 12, missed  # of 40 whole plans, each of about five parts
+    assert caught >= 34, caught
+
+
+def asked(assistant, monkeypatch: pytest.MonkeyPatch, looks: list[Look | None], candidates: int, cancel: threading.Event | None = None):
+    """A turn whose pictures are found to be like `looks`; its events and the seeds that were drawn."""
+    drawn = []
+
+    def found(self, denoised, seed, seen, said):
+        drawn.append(seed)
+        return pipeline._Candidate(denoised, np.full((8, 8, 3), len(drawn), np.uint8), seed, {}, looks[len(drawn) - 1])
+
+    monkeypatch.setattr(pipeline.Assistant, "_look", found)
+    photo = assistant.subjects[0].photo
+    events = list(assistant.respond(Request("put it in the snow", photo, settings=Settings(seed=7, steps=2, candidates=candidates, temperature=0.0)),
+                                    cancel or threading.Event()))
+    assert isinstance(events[-1], Reply) and events[-1].plan.draws
+    return events, drawn
+
+
+@pytest.mark.parametrize("looks, candidates, seeds, kept", [
+    ([Look((), 0.0)], 4, [7], 7),  # nothing is missing: one is enough
+    ([Look(("the hat",), 0.0), Look((), 0.0)], 4, [7, 8], 8),
+    ([Look(("the hat",), 1.0), Look(("the hat",), 0.0)], 2, [7, 8], 7),  # the better of two that both lack it
+    ([Look(("the hat",), 0.0)], 1, [7], 7),
+    ([None], 4, [7], 7),  # nobody can look
+])
+def test_another_is_drawn_while_something_is_missing(assistant, monkeypatch, looks, candidates, seeds, kept) -> None:
+    events, drawn = asked(assistant, monkeypatch, looks, candidates)
+    reply = events[-1]
+    best = looks[seeds.index(kept)]
+    assert drawn == seeds and reply.seed == reply.metadata["seed"] == kept and reply.settings.candidates == 1
+    assert np.asarray(Image.open(io.BytesIO(reply.png)))[0, 0, 0] == 1 + seeds.index(kept)
+    assert reply.missing == (best.missing if best else ()) and tuple(reply.metadata.get("missing", ())) == reply.missing
+    assert reply.metadata.get("tried", 1) == len(seeds)
+    steps = [(e.step, e.steps) for e in events if isinstance(e, Progress)]
+    assert steps == sorted(steps) and steps[-1] == (2 * len(seeds), 2 * len(seeds))
+
+
+def test_candidates_have_a_limit(assistant) -> None:
+    with pytest.raises(InputError, match="candidates is 9; it can be 1 to 8"):
+        list(assistant.respond(Request("x", assistant.subjects[0].photo, settings=Settings(candidates=9)), threading.Event()))
+
+
+def test_a_kept_candidate_is_drawn_again_from_its_seed(assistant) -> None:
+    """The seed and the settings that a reply tells give its picture, whichever candidate it was."""
+    photo: Photo = assistant.subjects[1].photo
+    *_, reply = assistant.respond(Request("give it a crown and an umbrella, at night", photo, settings=Settings(seed=3, steps=3, candidates=3, temperature=0.0)),
+                                  threading.Event())
+    *_, again = assistant.respond(Request("", photo, settings=reply.settings, redraw=reply.metadata), threading.Event())
+    assert again.seed == reply.seed and again.missing == reply.missing
+    assert (np.asarray(Image.open(io.BytesIO(again.png))) == np.asarray(Image.open(io.BytesIO(reply.png)))).all()
+    seen = assistant.drawer.look(pixels([Image.open(io.BytesIO(reply.png))]))
+    assert isinstance(seen, Seen)
+    there = reply.likeness["subject"] >= assistant.drawer.far
+    assert look(assistant.vision, seen.semantics, reply.plan, there, assistant.config.vision.margin).missing == reply.missing
