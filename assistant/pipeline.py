@@ -269,7 +269,7 @@ class Assistant:
         likeness = self._likeness(shown, seen, said.wish) if seen is not None else {}
         found = None
         if said.plan is not None and said.plan.draws and can_look(self.vision):
-            there = likeness.get("subject", 1.0) >= self.drawer.far
+            there = not said.plan.subject or likeness.get("subject", 1.0) >= self.drawer.far
             found = look(self.vision, shown.semantics, said.plan, there, self.config.vision.margin)
         return _Candidate(denoised, picture, seed, likeness, found)
 

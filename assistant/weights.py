@@ -27,6 +27,7 @@ from .control.cafe import SemanticValues
 from .decoder.diffusion import Diffusion
 from .errors import WeightsError
 from .mllm.language import Bridge, LanguageModel
+from .mllm.ood import OutOfDistribution
 from .mllm.prompt import PromptBuilder
 from .mllm.vision import Vision
 
@@ -86,6 +87,12 @@ def save_llama(llama: nn.Module, tokenizer: Any, folder: Path) -> None:
 def save_preview(folder: Path, matrix: Tensor, bias: Tensor) -> None:
     """Write the linear map from latents (C) to RGB beside the autoencoder."""
     save_tensors(folder / "preview.safetensors", {"matrix": matrix, "bias": bias}, {"kind": "latents to RGB"})
+
+
+def save_ood(model: OutOfDistribution, folder: Path) -> None:
+    """Write out-of-distribution detection to `folder`/ood."""
+    (folder / "ood").mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / "ood/ood.safetensors", model.state_dict(), {"kind": "out-of-distribution detection on E and F"})
 
 
 def save_bridge(bridge: Bridge, folder: Path) -> None:
@@ -219,7 +226,12 @@ def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torc
     from transformers import Dinov2Model
 
     clip = load_clip(config, folder / "clip").to(dtype)
-    return Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), clip, text_encoder(config, clip, folder / "clip"), config.nouns)
+    vision = Vision(config.vision, frozen(folder / "dino", Dinov2Model, dtype), clip, text_encoder(config, clip, folder / "clip"), config.nouns)
+    if config.vision.ood and (folder / "ood").exists():  # a training's own folder may not have it yet
+        vision.ood = OutOfDistribution(config.vision.patch_width, config.language.semantic_width)
+        load_tensors(folder / "ood/ood.safetensors", vision.ood)
+        vision.ood.eval().requires_grad_(False)
+    return vision
 
 
 def text_encoder(config: AssistantConfig, clip: nn.Module, folder: Path) -> Callable[[Sequence[str]], Tensor]:

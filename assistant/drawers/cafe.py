@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,8 +42,13 @@ class CafeDrawer:
               cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
         drawn = [t.plan for t in history if t.drew][-2:]
 
+        unfamiliar = seen is not None and self.vision.unfamiliar(seen.patches, seen.semantics)
+
         def known(now: Plan) -> str | None:
-            """What changed between two drawn pictures is read from their plans, not asked of M; what a photo shows is in no plan."""
+            """What changed between two drawn pictures is read from their plans, not asked of M, and so is what is drawn of a photo that it
+            cannot read; what a photo shows is in no plan."""
+            if unfamiliar and (now.draws or (now.act, now.about) in (("answer", "picture"), ("ask", "picture"))):
+                return _unfamiliar(now)
             if (now.act, now.about) != ("answer", "changes") or not drawn or not all(p is not None and p.draws for p in drawn):
                 return None
             return told(drawn[0] if len(drawn) == 2 else None, drawn[-1])
@@ -51,9 +57,9 @@ class CafeDrawer:
         prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")
         spoken = Spoken(plan=plan)
         for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known):
-            said.text, said.plan = spoken.text, spoken.plan
+            said.text, said.plan = spoken.text, _nameless(spoken.plan, unfamiliar)
             yield delta
-        said.text, said.plan, said.stopped = spoken.text, spoken.plan, spoken.stopped
+        said.text, said.plan, said.stopped = spoken.text, _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
             said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
 
@@ -86,3 +92,16 @@ class CafeDrawer:
 
     def meant(self, wish: Tensor) -> Tensor:
         return wish
+
+
+def _nameless(plan: Plan | None, unfamiliar: bool) -> Plan | None:
+    """A plan without the name that M gave to what it cannot read."""
+    return dataclasses.replace(plan, subject="") if plan is not None and unfamiliar else plan
+
+
+def _unfamiliar(plan: Plan) -> str:
+    """What is said of a photo that is out of distribution: that it is, what was drawn all the same, what can be done."""
+    drawn = dataclasses.replace(plan, subject="").described()
+    done = f" I drew what I make of its colours and shapes{f': {drawn}' if drawn else ''}. It may look like something else." if plan.draws else ""
+    return ("I know drawings only, and this picture is not like any of them, so I cannot tell what it shows." + done +
+            " Tell me in words what to draw, or try one of the ready subjects.")

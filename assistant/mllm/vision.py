@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..config import VisionConfig
+from .ood import OutOfDistribution
 
 
 def pixels(pictures: Sequence[Image.Image]) -> Tensor:
@@ -55,6 +56,7 @@ class Vision(nn.Module):
                  nouns: Sequence[str] = ()) -> None:
         super().__init__()
         self.config, self.dino, self.clip, self.texts = config, dino, clip, texts
+        self.ood: OutOfDistribution | None = None
         self.nouns = noun_embeddings(texts, nouns) if texts is not None and nouns else None
         self.clip_mean, self.clip_std = (tuple(clip.visual.image_mean or (0.5,) * 3), tuple(clip.visual.image_std or (0.25,) * 3))
         size = clip.visual.image_size
@@ -100,6 +102,10 @@ class Vision(nn.Module):
     def _logits(self, semantics: Tensor, embeddings: Tensor) -> Tensor:
         images = F.normalize(semantics.float(), dim=-1)
         return self.clip.logit_scale.exp().float() * images @ embeddings.to(images).T
+
+    def unfamiliar(self, patches: Tensor, semantics: Tensor) -> bool:
+        """Whether a picture, by its E (1, N, d_E) and F (1, d_F), is unlike all that the encoders know; never where nobody measured it."""
+        return self.ood is not None and bool(self.ood.to(patches.device)(patches, semantics)[0] > 0)
 
     def at_norm(self, semantics: Tensor) -> Tensor:
         """Scale (B, d_F) to the norm the decoder was trained with, so that a mean of vectors or H(s) is not a weak one."""

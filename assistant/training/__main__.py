@@ -85,10 +85,10 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there; "
-                        "or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
+                        "or 'ood' to fit what tells drawings from photos; or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
                         "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true", help="cafe: torch.compile what is trained")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
     p.add_argument("--talks", type=int, help=f"talks: dialogues about the pictures of 'draw' (default: {TALKS})")
+    p.add_argument("--photos", type=Path, help="ood: a folder of real photos")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw, talks: processes (default: %(default)s)")
     p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
     commands.add_arguments(p)
@@ -180,6 +181,13 @@ def main() -> None:
         _tokenizers(config)
     elif args.stage in DRAWN.values():
         _draw(args, config, args.stage)
+    elif args.stage == "ood":
+        if args.photos is None:
+            raise ConfigError("There are no photos to learn from.", "Name a folder of real photos with --photos.")
+        if args.go_on:
+            _begin(args, config)
+        from .ood import fit
+        fit(config, args.run / "model", args.photos)
     elif args.stage == "install":
         _install(config, args.run / "model")
     elif args.stage == "promote":
