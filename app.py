@@ -51,15 +51,16 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted. Returns the exit status."""
     options = arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    print(f"Loading the {options.preset} preset ...", flush=True)
+    print(f"Starting the {options.preset} preset ...", flush=True)
     try:
         import spaces  # noqa: F401  # Hugging Face's ZeroGPU wants to be imported before torch; absent elsewhere
     except ImportError:
         pass
     from assistant.errors import AssistantError
     try:
-        from assistant import pipeline
+        from assistant.deferred import Deferred, can_defer
         from assistant.places import default_data_dir
+        from assistant.presets import preset
         from assistant.session.manager import SessionManager
         from assistant.session.store import Store
         from ui.serve import Address, start
@@ -67,24 +68,39 @@ def main(argv: list[str] | None = None) -> int:
         address = Address(options.host, options.port, options.share, users(options.auth),
                           framed=bool(os.environ.get("SPACE_ID")))
         store = Store(options.data_dir or default_data_dir())
-        engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
-                               options.memory)
+        plain = (options.dtype, options.attention, options.memory, options.speed, options.llm) == ("auto", "auto", "auto", [], None)
+        deferred = plain and "spaces" not in sys.modules and can_defer(preset(options.preset), options.device)
+        engine = Deferred(preset(options.preset), options.weights, lambda: load(options)) if deferred else load(options)
         manager = SessionManager(engine, store, options.queue_size)
         page, url = start(manager, address, store.folder)
+        info = engine.info()
+        print(f"CAFE ({info.preset} on {info.device}) is at {url}  -  conversations in {store.folder}  -  Ctrl+C ends it", flush=True)
     except AssistantError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    info = engine.info()
-    print(f"CAFE ({info.preset} on {info.device}) is at {url}  -  conversations in {store.folder}  -  Ctrl+C ends it",
-          flush=True)
     try:
+        if deferred:
+            engine.arrive()
         page.block_thread()  # returns on Ctrl+C
+    except AssistantError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     finally:
         manager.close()
         store.close()
     return 0
+
+
+def load(options: argparse.Namespace):
+    """The engine of the arguments. Raises AssistantError."""
+    from assistant import pipeline
+
+    return pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
+                         options.memory)
 
 
 def users(given: list[str]) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,7 @@ from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier
 from .memory import GIB, TIERS, Budget
 from .parts import missing, place_of
 from .presets import PRESETS
-from .weights import CHECKPOINTS
+from .manifest import CHECKPOINTS
 
 PACKAGES = ("torch", "torchvision", "xformers", "diffusers", "transformers", "accelerate", "gradio", "open_clip_torch", "pillow",
             "safetensors", "huggingface_hub", "bitsandbytes")

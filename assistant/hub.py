@@ -11,7 +11,7 @@ from typing import Any
 from .config import Source
 from .errors import WeightsError
 from .parts import Remote, Unavailable
-from .weights import read_listing
+from .manifest import read_listing
 
 
 class HubClient:

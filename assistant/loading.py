@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +10,17 @@ from typing import Any
 import psutil
 import torch
 from diffusers.utils import logging as diffusers_logging
-from PIL import Image
 from transformers.utils import logging as transformers_logging
 
-from . import published, weights
+from . import manifest, published, weights
 from .config import AssistantConfig, VisionConfig
 from .decoder.diffusion import Diffusion
 from .decoder.tuning import Tuning, tune
+from .deferred import ready_subjects
 from .drawers.cafe import CafeDrawer
 from .drawers.drawer import Drawer
 from .errors import DeviceError
 from .memory import Budget, Tier, tier
-from .messages import Photo, ReadySubject
 from .parts import place_of, require
 from .pipeline import Assistant
 from .places import default_data_dir
@@ -63,19 +59,6 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def ready_subjects(folder: Path) -> tuple[ReadySubject, ...]:
-    """The pictures a preset offers to people who have none at hand: `subjects/subjects.json` and its PNG files."""
-    listing = folder / "subjects" / "subjects.json"
-    if not listing.exists():
-        return ()
-    found = []
-    for entry in json.loads(listing.read_text(encoding="utf-8")):
-        png = (listing.parent / entry["file"]).read_bytes()
-        width, height = Image.open(io.BytesIO(png)).size
-        found.append(ReadySubject(entry["name"], Photo(png, width, height, hashlib.sha256(png).hexdigest()), tuple(entry["wishes"])))
-    return tuple(found)
-
-
 def identified(config: AssistantConfig, folder: Path) -> str:
     """A short hash of all weights, once every part is there; a folder that was put together by hand gets its manifest now.
 
@@ -86,8 +69,8 @@ def identified(config: AssistantConfig, folder: Path) -> str:
         require(config, folder)
         if not (folder / "manifest.json").exists():
             print(f"Reading {folder} once, to know its files again ...", flush=True)
-            weights.write_manifest(folder)
-    return weights.verify(folder)
+            manifest.write_manifest(folder)
+    return manifest.verify(folder)
 
 
 def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype) -> Tier:
@@ -133,7 +116,7 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     residence = Residence(where, groups_of(drawer, base), (base.vae,), chosen, lambda: plain(drawer.decoder, base))
     tuning = Tuning.usual(where, attention).changed(speed)
     quicken(config, drawer, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
-    engine = Assistant(config, drawer, short, ready_subjects(folder), (base, weights.base_identity(folder)))
+    engine = Assistant(config, drawer, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
     return Sparing(engine, residence) if where.type == "cuda" else engine
 
 

@@ -17,8 +17,8 @@ from typing import Protocol
 
 from .config import AssistantConfig, ChatConfig, Source
 from .errors import WeightsError
+from .manifest import CHECKPOINTS, read_listing, sha256, write_listing
 from .places import weights_dir
-from .weights import CHECKPOINTS, read_listing, sha256, write_listing
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 SPARE = 2**30  # bytes of disk that are left free

@@ -29,10 +29,11 @@ from .concepts.teaching import Teacher
 from .config import AssistantConfig
 from .decoder.diffusion import Diffusion
 from .decoder.sampling import Denoised
+from .deferred import info_of
 from .drawers.drawer import Drawer, Said, Seen
 from .errors import InputError
 from .looking import Look, can_look, look
-from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Pace, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
+from .messages import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from .mixing.engine import Mixing
 from .mllm.vision import pad_square, pixels
 from .plan import Plan, plan_in
@@ -40,7 +41,6 @@ from .png import write_png
 from .strip import StripEvent, StripRequest
 
 DEFAULT_WISH = "surprise me with something creative"
-CANDIDATES = (1, 2, 4)  # of a quick, a usual and a fine picture
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
            "preview_every": (0, 100), "candidates": (1, 8), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
 
@@ -78,12 +78,7 @@ class Assistant:
         device = str(self.decoder.device)
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
-        about = self.config.decoder
-        looks = can_look(self.vision)
-        quick, usual, fine = CANDIDATES if looks else (1, 1, 1)
-        paces = (Pace("quick", *about.quick, quick), Pace("usual", about.sampler, about.steps, usual), Pace("fine", *about.fine, fine))
-        return EngineInfo(self.config.name, device, about.image_size, self.config.notice, self.weights, self.subjects,
-                          about.steps, about.sampler, about.keep_subject, about.follow_words, paces, looks, usual)
+        return info_of(self.config, device, self.weights, self.subjects)
 
     def see(self, photo: Photo) -> Seen | None:
         """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""

@@ -15,7 +15,8 @@ from assistant.evaluation.judge import Judge, Likeness
 from assistant.evaluation.sheet import answer, photo_of
 from assistant.pipeline import load
 from assistant.presets import MINIATURE
-from assistant.weights import CHECKPOINTS, load_tokenizer
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_tokenizer
 
 STRENGTH = 2.0  # the page's own
 

@@ -16,7 +16,8 @@ from assistant.evaluation.infusion_report import curves
 from assistant.evaluation.metrics import frechet, wasserstein
 from assistant.evaluation.overfitting import divergence, others
 from assistant.presets import MINIATURE
-from assistant.weights import CHECKPOINTS, load_base
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_base
 
 
 @pytest.fixture(scope="module")

@@ -11,31 +11,32 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # package -> what it may import of the project, beside itself and errors
 ALLOWED: dict[str, set[str]] = {
-    "app": {"ui", "session", "pipeline", "presets", "weights", "messages", "places"},
+    "app": {"ui", "session", "pipeline", "presets", "deferred", "places"},
     "ui": {"session", "messages", "plan", "board", "strip"},
     "session": {"messages", "plan", "board", "strip"},
     "board": {"messages"}, "strip": {"messages"}, "background": {"messages"}, "png": set(),
     "drawers": {"mllm", "control", "decoder", "conditioning", "config", "messages", "plan", "mixing.vectors"},
     "mixing": {"drawers", "decoder", "conditioning", "messages", "board", "background", "png",
                "pipeline"},  # of the pipeline its type only: an engine with the encoders to use
-    "pipeline": {"mllm", "drawers", "concepts", "decoder", "config", "messages", "plan", "loading",
+    "pipeline": {"mllm", "drawers", "concepts", "decoder", "config", "messages", "plan", "loading", "deferred", "looking",
                  "mixing", "board", "background", "png", "strip"},
-    "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "published", "messages", "config", "parts", "places", "memory",
+    "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "manifest", "deferred", "published", "messages", "config", "parts", "places", "memory",
                 "residence", "sparing"},
+    "manifest": set(), "deferred": {"config", "manifest", "messages", "parts"}, "looking": {"mllm", "plan"},
     "memory": {"blueprint", "config"}, "residence": {"memory"}, "sparing": {"memory", "messages"},
     "weights": {"mllm", "control", "decoder", "conditioning", "config"},
     "published": {"weights", "drawers", "mllm", "control", "config"},
     "blueprint": {"weights", "drawers", "mllm", "control", "config"}, "places": set(),
-    "parts": {"config", "weights", "places"}, "hub": {"config", "weights", "parts"},
+    "parts": {"config", "manifest", "places"}, "hub": {"config", "manifest", "parts"},
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages", "plan"},
     "decoder": {"conditioning", "config"},
     "concepts": {"control", "decoder", "conditioning", "messages", "background", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": {"plan"}, "plan": set(), "config": set(), "presets": {"config"},
-    "doctor": {"decoder", "presets", "weights", "loading", "memory", "parts", "config"},
+    "doctor": {"decoder", "presets", "manifest", "loading", "memory", "parts", "config"},
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
 }
-_MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
+_MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "manifest", "deferred", "pipeline", "messages", "board", "mixing"}
 ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers"},
             "miniature": _MODEL | {"training"}}
 

@@ -12,7 +12,7 @@ from assistant.concepts.file import Concept, load_concept, residual_bytes, save_
 from assistant.concepts.library import Library
 from assistant.concepts.prompt import token_positions, write
 from assistant.errors import ConceptError, NotFoundError
-from assistant.weights import CHECKPOINTS
+from assistant.manifest import CHECKPOINTS
 
 SD15 = {f"layer{i}": width for i, width in enumerate((320,) * 2 + (640,) * 2 + (1280,) * 2 + (1280,) + (1280,) * 3 + (640,) * 3 + (320,) * 3)}
 BASE = "0123456789abcdef"

@@ -8,7 +8,8 @@ from assistant.evaluation.asked import pictures, text_to_image
 from assistant.evaluation.cases import Tally, caption_of, load_witness, named_of, scenes
 from assistant.evaluation.two_heroes import caption_of_pair, halves, pairs
 from assistant.presets import MINIATURE
-from assistant.weights import CHECKPOINTS, load_base
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_base
 
 COUNT, STEPS, GUIDANCE = 64, 25, 3.0
 LEAST = {"kind": 0.75, "colour": 0.75, "context": 0.75, "style": 0.75}  # of 64, well below what 512 captions reach

@@ -25,7 +25,8 @@ from assistant.plan import Plan
 from assistant.presets import MINIATURE
 from assistant.training.data import group
 from assistant.training.promote import compare
-from assistant.weights import CHECKPOINTS, load_base, load_tokenizer
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_base, load_tokenizer
 
 
 def test_shares_carry_wilsons_interval():

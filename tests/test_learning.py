@@ -16,7 +16,8 @@ from assistant.errors import ConceptError
 from assistant.miniature.renderer import render
 from assistant.miniature.world import sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.weights import CHECKPOINTS, load_base
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_base
 
 
 @pytest.fixture(scope="module")

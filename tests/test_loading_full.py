@@ -124,7 +124,7 @@ def test_pickled_weights_beside_nothing_are_never_opened(copy):
 def test_a_folder_put_together_by_hand_is_known_again_and_damage_is_seen(copy):
     first = identified(TINY, copy)
     assert (copy / "manifest.json").exists() and identified(TINY, copy) == first
-    from assistant.weights import verify
+    from assistant.manifest import verify
     verify.cache_clear()
     with (copy / "cafe/config.json").open("a") as file:
         file.write(" ")

@@ -17,7 +17,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import Dinov2Model, LlamaForCausalLM
 
-from assistant import pipeline, weights
+from assistant import manifest, pipeline, weights
 from assistant.decoder.attention import Seam
 from assistant.conditioning import EMPTY, TEXT
 from assistant.decoder.rows import text_plan
@@ -26,7 +26,7 @@ from assistant.messages import Progress, Reply, Request, Settings, Turn, Words
 from assistant.mllm.language import pooled
 from assistant.presets import MINIATURE
 
-FOLDER = weights.CHECKPOINTS / "miniature"
+FOLDER = manifest.CHECKPOINTS / "miniature"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,12 @@ def answer(assistant, text: str, photo=None, history=(), **settings) -> Reply:
 
 
 def test_every_file_is_the_one_in_the_manifest_and_small_enough() -> None:
-    assert len(weights.verify(FOLDER)) == 12
+    assert len(manifest.verify(FOLDER)) == 12
     listing = json.loads((FOLDER / "manifest.json").read_text())
     files = {p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*") if p.is_file()} - {"manifest.json"}
     assert files == set(listing)
     assert all(entry["bytes"] < 10_000_000 for entry in listing.values())
-    assert sum(p.stat().st_size for p in weights.CHECKPOINTS.rglob("*") if p.is_file()) < 80_000_000
+    assert sum(p.stat().st_size for p in manifest.CHECKPOINTS.rglob("*") if p.is_file()) < 80_000_000
 
 
 def test_stock_libraries_open_the_weights() -> None:
@@ -200,7 +200,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     victim = copy / "bridge" / "bridge.safetensors"
     victim.write_bytes(victim.read_bytes()[:-7])
     with pytest.raises(WeightsError, match="bridge.safetensors is damaged"):
-        weights.verify(copy)
+        manifest.verify(copy)
     victim.unlink()
     with pytest.raises(WeightsError, match="bridge.safetensors is missing"):
-        weights.verify(copy.rename(tmp_path / "other"))
+        manifest.verify(copy.rename(tmp_path / "other"))

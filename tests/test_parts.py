@@ -14,7 +14,7 @@ from assistant.errors import ConfigError, WeightsError
 from assistant.hub import FolderClient, HubClient
 from assistant.parts import Remote, Unavailable, download, look, missing, told
 from assistant.presets import FULL, SD15
-from assistant.weights import read_listing, verify
+from assistant.manifest import read_listing, verify
 
 FILES = {"unet/config.json": b"{}", "unet/model.safetensors": b"u" * 3000, "unet/model.fp16.safetensors": b"h" * 1500, "unet/model.bin": b"p",
          "README.md": b"read", "vae/config.json": b"{}", "vae/model-00001-of-00002.safetensors": b"1" * 100,

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from assistant import pipeline
 from assistant.messages import Settings
-from assistant.weights import CHECKPOINTS
+from assistant.manifest import CHECKPOINTS
 
 FOLDER = CHECKPOINTS / "miniature"
 STRENGTH, STEPS, SEED = 2.0, 6, 11

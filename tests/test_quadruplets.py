@@ -25,7 +25,8 @@ from assistant.training.quadruplets import build, dialogue, filters, histograms,
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
 from assistant.training.quadruplets.store import Store, drawn_pool
 from assistant.training.tokens import caption_tokenizer, dialogue_tokenizer
-from assistant.weights import CHECKPOINTS, load_base, load_cafe, load_llama, load_vision
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_base, load_cafe, load_llama, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -35,8 +35,9 @@ from assistant.training.numbers import BRIDGE, CAFE
 from assistant.training.quadruplets import filters
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, write_manifest, write_shard
 from assistant.training.quadruplets.wishes import drawn_wish
-from assistant.weights import CHECKPOINTS, load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision, verify
-from assistant.weights import write_manifest as write_manifest_of_weights
+from assistant.manifest import CHECKPOINTS, verify
+from assistant.weights import load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision
+from assistant.manifest import write_manifest as write_manifest_of_weights
 from tests import tiny_full
 from tests.test_training import Line
 from tests.tiny_full import TINY

@@ -20,7 +20,7 @@ from assistant.training import sid
 from assistant.training.quadruplets import build
 from assistant.training.quadruplets.shards import Quadruplet, Reader
 from assistant.training.sid import Parts, Run, Sizes
-from assistant.weights import CHECKPOINTS
+from assistant.manifest import CHECKPOINTS
 
 SIZES = Sizes(pairs=4, pool=8, attempts=6, rounds=1, samples=24, batch=8, captions=4, steps=1)
 OPEN = {"thresholds": {"clip": -1.0, "dino": -1.0}} | {

@@ -15,7 +15,8 @@ from assistant.pipeline import load
 from assistant.presets import MINIATURE
 from assistant.training.data import World, draw
 from assistant.training.talks import Talks, write
-from assistant.weights import CHECKPOINTS, load_tokenizer
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory
 from assistant.presets import MINIATURE
 from assistant.training import bridge
-from assistant.training.data import VIEWS, World, draw, group, labels
+from assistant.training.data import VIEWS, World, draw, group
 from assistant.training.diffusion import Expected, VLoss, encode_semantics
 from assistant.training.dino import begin_local
 from assistant.training.examples import DrawnPairs, DrawnTalks
@@ -40,7 +39,8 @@ from assistant.training.muon import Muon, orthogonal
 from assistant.training.talks import Talks, write
 from assistant.training.trunk import TrunkTask
 from assistant.training.vae import VaeTask
-from assistant.weights import CHECKPOINTS, load_cafe, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import load_cafe, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
 
 
 class Line:

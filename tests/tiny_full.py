@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from assistant.blueprint import build
 from assistant.config import VisionConfig
 from assistant.presets import FULL, MINIATURE
-from assistant.weights import CHECKPOINTS, save_tensors
+from assistant.manifest import CHECKPOINTS
+from assistant.weights import save_tensors
 
 BASE = replace(
     FULL.decoder, image_size=64, steps=2,

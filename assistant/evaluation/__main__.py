@@ -113,7 +113,7 @@ def _sheet(args: argparse.Namespace) -> None:
 
 def _miniature(args: argparse.Namespace) -> None:
     from ..pipeline import load
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
     from .cases import load_witness
     from .miniature import evaluate, write
 
@@ -139,7 +139,7 @@ def _conversation(args: argparse.Namespace) -> None:
 
 def _curve(args: argparse.Namespace) -> None:
     from ..presets import MINIATURE
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
     from . import curve
     from .cases import load_witness
 
@@ -152,7 +152,7 @@ def _curve(args: argparse.Namespace) -> None:
 
 def _mixing(args: argparse.Namespace) -> None:
     from ..pipeline import load
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
     from . import mixing
     from .cases import load_witness
 
@@ -164,7 +164,8 @@ def _mixing(args: argparse.Namespace) -> None:
 
 def _dci(args: argparse.Namespace) -> None:
     from ..presets import MINIATURE
-    from ..weights import CHECKPOINTS, base_identity, load_base
+    from ..manifest import CHECKPOINTS, base_identity
+    from ..weights import load_base
     from .cases import load_witness
     from .likeness import Lab, study, write
     from .likeness_masks import masks, write_masks
@@ -180,7 +181,7 @@ def _dci(args: argparse.Namespace) -> None:
 def _table3(args: argparse.Namespace) -> None:
     from ..pipeline import load
     from ..training.sid import Parts, Run, Sizes
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
     from .cases import load_witness
     from .table3 import table3, write
 
@@ -194,7 +195,8 @@ def _table3(args: argparse.Namespace) -> None:
 
 def _infusion(args: argparse.Namespace) -> None:
     from ..presets import preset
-    from ..weights import CHECKPOINTS, load_base, verify
+    from ..manifest import CHECKPOINTS, verify
+    from ..weights import load_base
     from .cases import load_witness
     from .concept_studies import layers_and_bits, pairs
     from .infusion import SHORT, WHOLE, Protocol
@@ -214,7 +216,7 @@ def _table(args: argparse.Namespace) -> None:
     from ..pipeline import load
     from ..training.data import World, draw
     from ..training.talks import Talks, write
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
     from . import tables
     from .cases import load_witness
 

@@ -20,7 +20,8 @@ from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..miniature.world import ACCESSORIES, Scene
 from ..mllm.vision import pixels
-from ..pipeline import CANDIDATES, Assistant
+from ..deferred import CANDIDATES
+from ..pipeline import Assistant
 from .asked import text_to_image
 from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, named_of, scenes
 from .metrics import found, frechet, mean, psnr, share

@@ -66,7 +66,7 @@ def _talks(args: argparse.Namespace):
 
 def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
     """Give a run every part that it lacks of the weights that ship, for its stages to go on from."""
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
 
     shipped, model = CHECKPOINTS / config.folder, args.run / "model"
     files = [p.relative_to(shipped) for p in shipped.rglob("*") if p.is_file() and p.relative_to(shipped).parts[0] not in ("subjects", "manifest.json")]
@@ -110,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _overlay(model: Path, folder: Path) -> None:
     """Put what a run made over what a folder of weights holds, with its manifest."""
-    from ..weights import drop_shards, write_manifest
+    from ..manifest import write_manifest
+    from ..weights import drop_shards
 
     for place in {weights.parent.relative_to(model) for weights in model.rglob("*model*.safetensors*")}:
         drop_shards(folder / place)
@@ -120,7 +121,7 @@ def _overlay(model: Path, folder: Path) -> None:
 
 def _install(config: AssistantConfig, model: Path) -> None:
     from ..miniature.ready import write_ready_subjects
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
     write_ready_subjects(folder / "subjects", config.decoder.image_size)
@@ -129,7 +130,7 @@ def _install(config: AssistantConfig, model: Path) -> None:
 
 def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
     from ..evaluation.cases import load_witness
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
     from .promote import judge_candidate
 
     shipped = CHECKPOINTS / config.folder
@@ -147,7 +148,7 @@ def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
 
 def _tokenizers(config: AssistantConfig) -> None:
     from ..miniature.tokenizers import train_caption_tokenizer, train_dialogue_tokenizer
-    from ..weights import CHECKPOINTS
+    from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
     train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"],

@@ -110,7 +110,7 @@ def _train(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> 
 
 def _list(weights: Path, part: str) -> None:
     """Make a trained part known to the folder's manifest, if it has one."""
-    from ..weights import read_listing, sha256, write_listing
+    from ..manifest import read_listing, sha256, write_listing
 
     if listing := read_listing(weights):
         files = [p for p in sorted((weights / part).rglob("*")) if p.is_file()]

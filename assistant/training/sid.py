@@ -30,7 +30,8 @@ from ..decoder.diffusion import Diffusion
 from ..errors import ConfigError
 from ..miniature.recipe import TRAIN_SEED
 from ..mllm.vision import Vision
-from ..weights import load_base, load_cafe, load_vision, verify
+from ..manifest import verify
+from ..weights import load_base, load_cafe, load_vision
 from .data import World, draw
 from .encode import Encoder, encode
 from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace, config) -> None:
     """
     import torch
 
-    from ...weights import CHECKPOINTS
+    from ...manifest import CHECKPOINTS
     from ..processes import join
     from ..sid import Parts, Run, Sizes
 
