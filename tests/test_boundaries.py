@@ -15,7 +15,8 @@ ALLOWED: dict[str, set[str]] = {
     "ui": {"session", "messages", "plan", "board", "strip"},
     "session": {"messages", "plan", "board", "strip"},
     "board": {"messages"}, "strip": {"messages"}, "background": {"messages"}, "png": set(),
-    "drawers": {"mllm", "control", "decoder", "conditioning", "config", "messages", "plan", "mixing.vectors"},
+    "dialogue_state": {"messages", "plan"},
+    "drawers": {"dialogue_state", "mllm", "control", "decoder", "conditioning", "config", "messages", "plan", "mixing.vectors"},
     "mixing": {"drawers", "decoder", "conditioning", "messages", "board", "background", "png",
                "pipeline"},  # of the pipeline its type only: an engine with the encoders to use
     "pipeline": {"mllm", "drawers", "concepts", "decoder", "config", "messages", "plan", "loading", "deferred", "looking",

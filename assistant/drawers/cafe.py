@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,16 @@ from ..control.cafe import Cafe
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
+from ..dialogue_state import repaired, undone
 from ..messages import Cancel, Settings, Turn
 from ..mixing.vectors import blend, subject_tokens
 from ..mllm.language import LanguageModel, Spoken
 from ..mllm.vision import Vision
 from ..plan import Plan, told
 from .drawer import Prepared, Said, Seen, decoded, encoded
+
+
+_SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
 class CafeDrawer:
@@ -54,11 +59,24 @@ class CafeDrawer:
             return told(drawn[0] if len(drawn) == 2 else None, drawn[-1])
 
         turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in history]
-        prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")
-        spoken = Spoken(plan=plan)
-        for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known):
-            said.text, said.plan = spoken.text, _nameless(spoken.plan, unfamiliar)
-            yield delta
+        plan = plan if plan is not None else undone(text, history)
+        while True:
+            prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")
+            spoken, held = Spoken(plan=plan), plan is None  # the first sentence of a plan of M's own, until it is known to agree with it
+            for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known):
+                said.text, said.plan = spoken.text, _nameless(spoken.plan, unfamiliar)
+                if held and spoken.plan is not None and spoken.plan.draws:
+                    if not _SENTENCE.search(spoken.text):
+                        continue
+                    if (plan := repaired(spoken.text, spoken.plan)) is not None:
+                        break
+                    delta = spoken.text
+                held = False
+                yield delta
+            if plan is None or plan == spoken.plan:
+                break
+        if held and spoken.text:
+            yield spoken.text
         said.text, said.plan, said.stopped = spoken.text, _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
             said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
