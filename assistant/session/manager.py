@@ -123,7 +123,7 @@ class SessionManager:
         subject = turn.metadata.get("reference")  # a newer photo may have come since
         newest = next((t.photo for t in reversed(self._store.turns(turn.conversation_id, owner)) if t.photo), None)
         photo = self._photo(subject) if subject and subject != newest else None
-        return self.send(turn.conversation_id, f"without the {found[number].words}", photo, settings, owner, plan=found[number].without)
+        return self.send(turn.conversation_id, found[number].asked, photo, settings, owner, plan=found[number].without)
 
     def redraw(self, turn_id: int, owner: str, settings: Settings) -> Iterator[Event]:
         """Draw an earlier turn's picture anew, e.g. with another seed, as a new turn; one without a picture is answered
