@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,12 +213,13 @@ class SessionManager:
 
     def _enqueue(self, conversation_id: str, text: str, photo: Photo | None, settings: Settings, owner: str,
                  again: StoredTurn | None = None, others: Sequence[Photo] = (), board: str | None = None,
-                 **mixed: Any) -> Iterator[Event]:
+                 **more: Any) -> Iterator[Event]:
         turns = self._store.turns(conversation_id, owner)
         redraw_of = (again.redraw_of or again.id) if again else None  # the first of its kind, however often redrawn
         history = self._history(turns, before=redraw_of)
-        library = self.learning.library(owner) if self.learning is not None else None
-        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, library=library, **mixed)
+        if self.learning is not None:
+            more |= {"library": self.learning.library(owner), "examples": partial(self.learning.examples, owner)}
+        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, **more)
         with self._changed:
             if conversation_id in self._jobs:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
