@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from assistant.concepts.clauses import LIGHTS, NOUNS, PLACES, STYLES, WEATHER, WORN, Clause, clauses, heads, indefinite
