@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Union
@@ -63,6 +63,7 @@ class Request:
     like: Photo | None = None  # w: F(w) takes the place of H(s), and the language model is skipped
     redraw: Mapping[str, Any] | None = None  # metadata of an earlier picture: its words and H(s) again, drawn anew
     library: Any = None  # the owner's learned concepts, as the engine's `Teacher` opened them; a text names them <so>
+    examples: Callable[[str], Sequence[Photo]] | None = None  # name of a concept -> the photos it was learned from, as far as they are kept
     mix: Any = None  # a `board.Mix` takes the place of H(s), and `say` of the language model's words
     say: str = ""
 

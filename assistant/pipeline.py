@@ -23,8 +23,9 @@ from torch import Tensor
 
 from .background import events_of
 from .board import MixEvent, MixRequest, Sketch
-from .concepts.answer import answer, wish_of
+from .concepts.answer import answer
 from .concepts.strips import strip
+from .concepts.talk import understand
 from .concepts.teaching import Teacher
 from .config import AssistantConfig
 from .decoder.diffusion import Diffusion
@@ -43,6 +44,7 @@ from .strip import StripEvent, StripRequest
 DEFAULT_WISH = "surprise me with something creative"
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
            "preview_every": (0, 100), "candidates": (1, 8), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
+_CALLED = {"imagination": "lambda (likeness or imagination)"}  # settings that people know by another name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,11 +107,11 @@ class Assistant:
             return
 
         # 1b. learned concepts are the base model's, which draws from words
-        planned = request.plan is not None or (request.redraw is not None and "plan" in request.redraw)
-        wish = wish_of(request) if self.teacher is not None and request.library is not None and not planned else ""
-        if wish:
-            yield from answer(self.teacher.base, wish, request, settings, cancel, self._stamp(), self.config.nouns,
-                              self.config.decoder.guidance_unit)
+        meant = understand(request, request.library, self.config.nouns) if self.teacher is not None and request.library is not None else None
+        if meant is not None:
+            settings = check(dataclasses.replace(settings, **meant.settings))
+            yield from answer(self.teacher.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
+                              lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()))
             return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
@@ -268,6 +270,15 @@ class Assistant:
             found = look(self.vision, shown.semantics, said.plan, there, self.config.vision.margin)
         return _Candidate(denoised, picture, seed, likeness, found)
 
+    def _likeness_to(self, picture: np.ndarray, photos: Sequence[Photo]) -> dict[str, float]:
+        """How near the picture is, 0 to 1, to photos that a concept was learned from: the mean over them, as DINO-I is. As far as it can be told."""
+        seen = [one for photo in photos if (one := self.see(photo)) is not None]
+        if not seen:
+            return {}
+        shown = self.drawer.look(pixels([Image.fromarray(picture)]).to(self.decoder.device))
+        near = F.cosine_similarity(self.drawer.trait(shown), torch.cat([self.drawer.trait(one) for one in seen])).mean()
+        return {"subject": round(float(near.clamp(0, 1)), 3)}
+
     def _likeness(self, shown: Seen, seen: Seen, wish: Any) -> dict[str, float]:
         """How near a picture is, 0 to 1: to the subject, by what tells subjects apart; to what was meant, by F. As far as it can be told."""
         meant = self.drawer.meant(wish)
@@ -286,7 +297,7 @@ def check(settings: Settings) -> Settings:
     for name, (low, high) in _LIMITS.items():
         value = getattr(settings, name)
         if not low <= value <= high:
-            raise InputError(f"{name.replace('_', ' ')} is {value}; it can be {low:g} to {high:g}.", "Choose a value in between.")
+            raise InputError(f"{_CALLED.get(name, name.replace('_', ' '))} is {value:g}; it can be {low:g} to {high:g}.", "Choose a value in between.")
     if settings.scheduler not in SCHEDULERS:
         raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")
     if settings.seed is not None and not 0 <= settings.seed < 2**63:

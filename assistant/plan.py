@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,14 @@ LISTS = ("worn",)
 LONGEST = 120  # characters of one value
 MOST = 8  # things worn
 NOTHING = ("", "none", "nothing", "n/a", "null", "-")  # what a chat model writes where there is nothing to say
+NAMED = re.compile(r"<([^<>\s]+)>")  # a learned concept, as it is written in a text
+_LEAD = re.compile(r"^(?:in|on|at|by|as|with|wearing|holding|carrying|and|plus|beside|alongside|near|next to|together with|along with) +(?=\S)", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:an?|the|some|another|my) +(?=\S)", re.IGNORECASE)
+
+
+def named(text: str) -> tuple[str, ...]:
+    """Every <name> in a text, in its order."""
+    return tuple(found[1] for found in NAMED.finditer(text))
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,11 @@ class Plan:
     def draws(self) -> bool:
         return self.act == "draw"
 
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The learned concepts that it names: such a picture is drawn with them."""
+        return named(f"{self.subject} {self.other}")
+
     def written(self) -> str:
         """As one line: `draw; red fox; garden; night; flat; standing; red hat, blue balloon`, or `answer; changes`."""
         if not self.draws:
@@ -49,8 +63,8 @@ class Plan:
 
     def described(self) -> str:
         """A prompt for an image generator: what is to be seen, separated by commas."""
-        wears = f"wearing {', '.join(self.worn)}" if self.worn else ""
-        other = f"beside {self.other}" if self.other else ""
+        wears = f"wearing {', '.join(map(_bare, self.worn))}" if self.worn else ""
+        other = f"beside {_bare(self.other)}" if self.other else ""
         return ", ".join(part for part in (self.subject, wears, other, self.pose, self.place, self.light, self.style) if part)
 
     def as_json(self) -> dict[str, Any]:
@@ -126,14 +140,21 @@ class Part:
     words: str
     without: Plan | None = None
 
+    @property
+    def asked(self) -> str:
+        """What a person says who wants it to go."""
+        return f"without {_the(self.words)}"
+
 
 def parts_of(plan: Plan) -> list[Part]:
-    """What a plan says of a picture beside its subject, in the order of a line."""
+    """What a plan says of a picture beside its subject, in the order of a line. Of a picture with learned concepts, all of it can go:
+    where nothing is said, the base model chooses."""
     if not plan.draws:
         return []
-    found = [Part(name, value) for name in ("place", "light", "style", "pose") if (value := getattr(plan, name))]
-    found += [Part("worn", thing, dataclasses.replace(plan, worn=tuple(w for w in plan.worn if w != thing))) for thing in plan.worn]
-    return found + ([Part("other", plan.other, dataclasses.replace(plan, other=""))] if plan.other else [])
+    found = [Part(name, thing(value), dataclasses.replace(plan, **{name: ""}) if plan.learned else None)
+             for name in ("place", "light", "style", "pose") if (value := getattr(plan, name))]
+    found += [Part("worn", thing(one), dataclasses.replace(plan, worn=tuple(w for w in plan.worn if w != one))) for one in plan.worn]
+    return found + ([Part("other", thing(plan.other), dataclasses.replace(plan, other=""))] if plan.other else [])
 
 
 @dataclass(frozen=True)
@@ -180,18 +201,36 @@ def not_seen(missing: Sequence[str]) -> str:
 
 def _told(change: Change) -> str:
     name, was, now = change.name, change.before, change.after
-    if name == "worn":
-        return f"changed the {was} to {article(now)}" if was and now else f"added {article(now)}" if now else f"took off the {was}"
-    if name == "other":
-        return f"put {article(now)} beside it in place of the {was}" if was and now else f"put {article(now)} beside it" if now else f"took the {was} away"
+    if name == "other" and was and now.startswith(f"{was} and "):  # one more
+        was, now = "", now.removeprefix(was).strip()
+    if name in ("worn", "other"):
+        gone, come = _the(thing(was)), article(thing(now))
+        if name == "worn":
+            return f"changed {gone} to {come}" if was and now else f"added {come}" if now else f"took off {gone}"
+        return f"put {come} beside it in place of {gone}" if was and now else f"put {come} beside it" if now else f"took {gone} away"
     noun = {"place": "the place", "light": "the light", "style": "the style", "pose": "the pose", "subject": "the subject"}[name]
+    was, now = _bare(was), _bare(now)
     return f"changed {noun} from {was} to {now}" if was and now else f"set {noun} to {now}" if now else f"left {noun} open"
+
+
+def _bare(words: str) -> str:
+    """"in the snow" -> "the snow"."""
+    return _LEAD.sub("", words)
+
+
+def thing(words: str) -> str:
+    """"with a red hat" -> "red hat"."""
+    return _ARTICLE.sub("", _bare(words))
+
+
+def _the(thing: str) -> str:
+    return thing if thing.startswith("<") else f"the {thing}"
 
 
 def article(thing: str) -> str:
     """A thing with "a" or "an" before it; without where it is many."""
     noun = thing.split(" with ")[0]
-    if noun.endswith("s") and not noun.endswith("ss"):
+    if noun.endswith("s") and not noun.endswith("ss") or thing.startswith("<"):
         return thing
     return f"{'an' if thing[:1] in 'aeiou' else 'a'} {thing}"
 

@@ -59,7 +59,7 @@ class StripReply:
 
     pictures: tuple[Struck, ...]
     auxiliary_png: bytes  # what the auxiliary branch saw when the window closed; empty: the window was closed from the start
-    read: str  # the concept branch's prompt, V* for what was learned
+    read: str  # the concept branch's prompt, with <name>
     auxiliary: str  # the auxiliary branch's prompt
     noun: str  # the auxiliary noun
     concept: str

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages", "plan"},
     "decoder": {"conditioning", "config"},
-    "concepts": {"control", "decoder", "conditioning", "messages", "background", "png", "strip"},
+    "concepts": {"dialogue_state", "control", "decoder", "conditioning", "messages", "plan", "background", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": {"plan"}, "plan": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "manifest", "loading", "memory", "parts", "config"},
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},

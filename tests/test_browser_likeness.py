@@ -108,7 +108,7 @@ def test_learn_slide_look_and_send(page, tmp_path):
     cells = page.locator(".likeness-cell")
     expect(cells).to_have_count(7, timeout=120 * SECOND)
     loaded(page, ".likeness-cell img")
-    expect(page.locator(".likeness-pair figcaption").first).to_have_text("a V* cat in the snow at night, watercolour")
+    expect(page.locator(".likeness-pair figcaption").first).to_have_text("a <rex> in the snow at night, watercolour")
     expect(page.locator(".likeness-pair figcaption").nth(1)).not_to_contain_text("cat")
     shot(page, "likeness-strip")
     cells.nth(5).click()

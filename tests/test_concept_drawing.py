@@ -12,14 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.concepts.answer import wish_of
 from assistant.concepts.file import Concept
-from assistant.concepts.prompt import caption, named
-from assistant.errors import ConceptError, NotFoundError
+from assistant.concepts.prompt import caption
+from assistant.concepts.tuned import Tuned
+from assistant.errors import ConceptError, InputError, NotFoundError
 from assistant.messages import Progress, Reply, Request, Settings, Task, Turn, Words
 from assistant.miniature.renderer import render
 from assistant.miniature.world import KINDS, sample_individual, sample_scene
 from assistant.pipeline import load
+from assistant.plan import Plan, named, plan_in
 from assistant.presets import MINIATURE
 from assistant.session.intake import read_photo
 
@@ -91,13 +92,69 @@ def test_what_cannot_be_drawn_is_said_and_a_photo_is_left_aside_openly(engine, l
     assert list(engine.respond(Request("<tom>", settings=Settings(seed=1, steps=4), library=library), stop))[-1].stopped
 
 
-def test_what_is_added_to_a_concept_goes_on_from_it():
-    named_, night, pink = Turn("draw <tom> on the beach", "", drew=True), Turn("now at night", "", drew=True), Turn("hm?", "well")
-    photo = Turn("this one", "", photo=photos("cat", 1)[0], drew=True)
-    assert wish_of(Request("and with a red hat!", history=(photo, named_, night, pink))) == "draw <tom> on the beach, at night, with a red hat"
-    for request in (Request("at night", history=(named_, photo)), Request("what did you change?", history=(named_,)), Request("at night"),
-                    Request("at night", photos("cat", 1)[0], (named_,)), Request("at night", history=(replace(named_, drew=False),))):
-        assert wish_of(request) == ""
+def test_a_talk_goes_on_from_what_was_drawn_and_its_chips_and_redraws_keep_the_concept(engine, library):
+    def said(text, *turns, **more):
+        request = Request(text, history=turns, settings=Settings(seed=3, steps=1, preview_every=0), library=library, **more)
+        return list(engine.respond(request, threading.Event()))[-1]
+
+    def kept(text, reply):
+        return Turn(text, reply.text, None, reply.png is not None, plan_in(reply.metadata))
+
+    first = said("Tom at the beach with a red hat")
+    assert first.metadata["read"] == "a cat at the beach with a red hat" and first.plan == plan_in(first.metadata) and first.plan.worn == ("with a red hat",)
+    turns = [kept("Tom at the beach with a red hat", first)]
+    second = said("now in the snow", *turns)
+    assert second.metadata["read"] == "a cat with a red hat in the snow" and second.metadata["concepts"][0]["name"] == "tom"
+    turns.append(kept("now in the snow", second))
+    told = said("what did you change?", *turns)
+    assert told.png is None and told.text == "I changed the place from the beach to the snow. The rest stayed as it was."
+    turns.append(kept("what did you change?", told))
+    gone = said("without the red hat", *turns, plan=replace(second.plan, worn=()))  # a chip that was tapped away
+    assert gone.metadata["read"] == "a cat in the snow"
+    again = said("now in the snow", *turns[:1], redraw=second.metadata)
+    assert again.png == second.png and again.plan == second.plan
+    early = said("tom at the beach with a red hat", redraw=first.metadata)
+    assert early.metadata["read"] == first.metadata["read"]
+    assert not said("thanks!", *turns).png and said("and the robot too", *turns).metadata["read"] == "a cat with a red hat beside a robot in the snow"
+
+
+def test_lambda_in_a_sentence_is_a_setting_of_that_turn_and_never_in_the_prompt(engine, library):
+    reply = asked(engine, library, "<tom> in the snow, lambda -2")[1]
+    assert reply.settings.imagination == reply.metadata["imagination"] == -2 and reply.metadata["read"] == "a cat in the snow"
+    assert "Lambda (λ) was left aside" in reply.text
+    width = engine.config.decoder.text["hidden_size"]
+    zeros = {layer: (torch.zeros(inner, width), torch.zeros(inner, width)) for layer, inner in library.layers.items()}
+    library.add(Tuned("rex", "cat", engine.teacher.identity, torch.full((2, width), 0.01), zeros, "T2 E"))
+    reply = asked(engine, library, "rex in the snow, lambda = 1.5")[1]
+    library.delete("rex")
+    assert reply.text.startswith("Drawn from words, with <rex>: “a <rex> in the snow”. Beside it I drew “") and reply.text.endswith("heard at λ = 1.5.")
+    assert reply.settings.imagination == 1.5 and reply.plan.place == "in the snow" and "V*" not in json.dumps(reply.metadata)
+    with pytest.raises(InputError, match=r"lambda \(likeness or imagination\) is 5; it can be -2 to 2"):
+        asked(engine, library, "<tom> in the snow, lambda 5")
+
+
+def test_the_language_model_is_not_told_of_what_was_learned(engine, library, monkeypatch):
+    read, build = [], engine.language.builder.build
+    monkeypatch.setattr(engine.language.builder, "build", lambda turns, *rest: (read.append(turns), build(turns, *rest))[1])
+    history = (Turn("on the beach", "Here it is.", engine.subjects[0].photo, True, Plan("draw", "red cat", "beach")),
+               Turn("<tom> at night", "Drawn from words.", None, True, Plan("draw", "<tom>", light="at night")))
+    stop = threading.Event()
+    stop.set()
+    assert list(engine.respond(Request("draw a dog", history=history, library=library), stop))[-1].stopped
+    assert [user for user, *_ in read[0]] == ["on the beach"]
+
+
+def test_likeness_is_to_the_photos_a_concept_was_learned_from_if_they_are_kept(engine, library):
+    def likeness(**more):
+        request = Request("<tom> at night", settings=Settings(seed=3, steps=3, preview_every=0), library=library, **more)
+        return list(engine.respond(request, threading.Event()))[-1].likeness
+
+    itself = list(engine.respond(Request("<tom> at night", settings=Settings(seed=3, steps=3, preview_every=0), library=library), threading.Event()))[-1].png
+    asked_for = []
+    near = likeness(examples=lambda name: (asked_for.append(name), (read_photo(itself),))[1])
+    assert near["subject"] > 0.99 and asked_for == ["tom"]
+    assert likeness(examples=lambda name: photos("fish", 2))["subject"] < near["subject"]
+    assert likeness() == likeness(examples=lambda name: ()) == {}
 
 
 @pytest.mark.parametrize(("wish", "read"), [

@@ -39,7 +39,7 @@ def status(manager, number, owner=ME):
     return manager.learning.lesson(number, owner).status
 
 
-def test_it_learns_with_losses_and_previews_and_puts_the_concept_into_the_owners_library(manager):
+def test_it_learns_with_losses_and_previews_and_puts_the_concept_into_the_owners_library(engine, manager):
     lesson = manager.learning.begin(ME, task())
     until(lambda: status(manager, lesson.id) == "done")
     done = manager.learning.lesson(lesson.id, ME)
@@ -49,6 +49,9 @@ def test_it_learns_with_losses_and_previews_and_puts_the_concept_into_the_owners
     assert library.nouns() == {"mug-1": "mug"} and library.get("mug-1").steps == 40
     assert library.get("mug-1").thumbnail == manager.picture(done.previews[-1][1], ME)
     assert manager.learning.library(OTHER).entries() == [] and manager.learning.lessons(OTHER) == []
+    list(manager.send(manager.new(ME).id, "<mug-1> at night", None, Settings(steps=1), ME))
+    examples = engine.requests[-1].examples  # which a picture's likeness is told from
+    assert [one.png for one in examples("Mug-1")] == [one.png for one in task().pictures] and examples("other") == ()
     for name in (*done.pictures, done.previews[0][1]):
         assert manager.picture(name, ME)
         with pytest.raises(NotFoundError):

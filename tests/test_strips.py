@@ -30,7 +30,7 @@ class Engine:
         self.go.wait(10)
         yield Progress(1, 2)
         pictures = tuple(Struck(s, b"png", {"prompt": request.prompt, "owner": request.library}) for s in request.strengths)
-        yield StripReply(pictures, b"", "a V* cat", "a dog", "dog", "rex", request.settings, None, 1.0, cancel.is_set())
+        yield StripReply(pictures, b"", "a <rex>", "a dog", "dog", "rex", request.settings, None, 1.0, cancel.is_set())
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def _plan(turn: StoredTurn) -> str:
     """What the picture was planned to show, as one line of chips; what can go is a button that lets it go, as a new turn."""
     plan = plan_in(turn.metadata)
     chips = [f'<span class="part">{say(part.words)}</span>' if part.without is None else
-             f'<button type="button" class="act part do-without to-{turn.id}_{k}" aria-label="Without the {say(part.words)}">{say(part.words)} &#10005;</button>'
+             f'<button type="button" class="act part do-without to-{turn.id}_{k}" aria-label="{say(part.asked[0].upper() + part.asked[1:])}">{say(part.words)} &#10005;</button>'
              for k, part in enumerate(parts_of(plan) if plan is not None else [])]
     return f'<div class="plan">{"".join(chips)}</div>' if chips else ""
 

@@ -1,4 +1,4 @@
-"""Answers a request that names concepts: the base text-to-image model draws it, and the reply says plainly what was done.
+"""Answers a turn that is about concepts: the base text-to-image model draws it, and the reply says plainly what was done.
 
 The language model is not asked: it knows nothing of what was learned. Knows no queue and no page.
 """
@@ -15,66 +15,63 @@ import numpy as np
 from torch import Tensor
 
 from assistant.background import events_of
+from assistant.concepts import strips
 from assistant.concepts.drawing import Ready, ready
 from assistant.concepts.library import Library
-from assistant.concepts.prompt import caption, named, plain
-from assistant.concepts.strips import answer_tuned
+from assistant.concepts.prompt import caption
+from assistant.concepts.talk import Meant
 from assistant.concepts.tuned import Tuned
 from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.sampling import Denoised
+from assistant.decoder.sampling import Denoised, OnStep
 from assistant.messages import Cancel, Event, Progress, Reply, Request, Settings, Words
+from assistant.plan import named
 from assistant.png import write_png
 
-
-def wish_of(request: Request) -> str:
-    """What is to be drawn with concepts, "" if nothing is: a text that names some; or what is added to one ("now at night"), unless
-    another picture has become the subject since, or it asks something."""
-    if named(request.text):
-        return request.text
-    said = [request.text]
-    if request.photo is not None or not request.text.strip() or request.text.rstrip().endswith("?"):
-        return ""
-    for turn in reversed(request.history):
-        if turn.photo is not None:
-            return ""
-        if turn.drew:
-            said.append(turn.user)
-        if named(turn.user):
-            first, *added = reversed(said) if turn.drew else ("",)
-            return ", ".join([first, *(plain(one) for one in added)])
-    return ""
+Likeness = Callable[[np.ndarray, str], dict[str, float]]  # a picture (H, W, 3), a concept's name -> how near the two are
 
 
-def answer(base: Diffusion, wish: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
-           known: Sequence[str] = (), unit: float = 1.0) -> Iterator[Event]:
-    """Yield Words, then Progress, then one Reply.
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How one prompt is drawn, by the method that its concepts were learned by."""
+
+    text: str  # what is done, in words for people
+    draw: Callable[[OnStep, Cancel], Denoised]
+    about: Callable[[Denoised], dict[str, Any]]  # the picture's metadata
+
+
+def answer(base: Diffusion, meant: Meant, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
+           known: Sequence[str] = (), unit: float = 1.0, likeness: Likeness | None = None) -> Iterator[Event]:
+    """Yield Words, then Progress if something is drawn, then one Reply.
 
     Args:
-        wish: of `wish_of`; it names concepts of `request.library`.
+        meant: of `talk.understand`; its prompt names concepts of `request.library`, or there is none.
         settings: checked, with a seed. `follow_words` guides both streams, each of it worth `unit` of the base model's guidance.
         stamp: of the picture's metadata, what says which engine drew it.
         known: nouns that the base model knows, for DCI's auxiliary one.
+        likeness: None: it cannot be told.
 
     Raises:
         NotFoundError, ConceptError: of `ready`; nothing has been drawn then.
     """
+    if not meant.prompt:
+        yield Words(meant.words)
+        yield Reply(meant.words, None, settings.seed, settings, {"plan": meant.plan.as_json()}, plan=meant.plan)
+        return
     library: Library = request.library
     nouns, started = library.nouns(), time.monotonic()
-    prompt = caption(wish, nouns)
-    tuned = [name for name in named(prompt) if name.lower() in {n.lower() for n in nouns} and isinstance(library.get(name), Tuned)]
-    if tuned:  # ICO's: drawn by two branches; Infusion's below
-        yield from answer_tuned(base, library.get(tuned[0]), prompt, request, settings, cancel, stamp, known, unit)
-        return
-    made = ready(base, prompt, nouns, library.get, unit * settings.follow_words, settings.strengths)
-    text = _said(made, request.photo is not None or any(turn.photo for turn in request.history))
-    yield Words(text)
+    prompt, here = caption(meant.prompt, nouns), {name.lower() for name in nouns}
+    names = [name for name in named(prompt) if name.lower() in here]
+    tuned = next((one for name in names if isinstance(one := library.get(name), Tuned)), None)
+    way = _tuned(base, tuned, prompt, request, settings, stamp, known, unit) if tuned is not None else \
+        _infused(base, prompt, nouns, request, settings, stamp, unit, "imagination" in meant.settings)
+    yield Words(way.text)
     seconds = {"first_word": time.monotonic() - started, "words": time.monotonic() - started}
 
     def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
         def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
             emit(Progress(step, steps, None if estimate is None else write_png(np.asarray(base.decode_preview(estimate)[0]))))
 
-        return made.draw([settings.seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop)
+        return way.draw(on_step, stop)
 
     for item in events_of(work, cancel):
         if isinstance(item, Progress):
@@ -83,10 +80,36 @@ def answer(base: Diffusion, wish: str, request: Request, settings: Settings, can
             done: Denoised = item
     picture = base.decode(done.latents)[0]
     seconds["picture"] = time.monotonic() - started - seconds["words"]
-    about = {**stamp, "method": "Infusion", **dataclasses.asdict(settings), "prompt": request.text, "read": made.written.text, "reply": text,
-             "concepts": [_about(library, name, strength) for name, strength in made.strengths.items()],
-             "steps_done": done.steps_done, "stopped": done.stopped}
-    yield Reply(text, write_png(picture, about), settings.seed, settings, about, {}, seconds, done.stopped)
+    about = {**way.about(done), "reply": way.text, "wish": meant.prompt, "plan": meant.plan.as_json()}
+    near = likeness(picture, names[0]) if likeness is not None and not done.stopped else {}
+    yield Reply(way.text, write_png(picture, about), settings.seed, settings, about, near, seconds, done.stopped, meant.plan)
+
+
+def _infused(base: Diffusion, prompt: str, nouns: Mapping[str, str], request: Request, settings: Settings, stamp: Mapping[str, Any], unit: float,
+             slid: bool) -> Way:
+    """Infusion's, of any number. `slid`: whether a lambda was asked for, which they do not have."""
+    library: Library = request.library
+    made = ready(base, prompt, nouns, library.get, unit * settings.follow_words, settings.strengths)
+    aside = " Lambda (λ) was left aside: only what was learned for likeness has one." if slid else ""
+    photo = request.photo is not None or any(turn.photo for turn in request.history)
+    return Way(
+        _said(made, photo) + aside,
+        lambda on_step, stop: made.draw([settings.seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop),
+        lambda done: {**stamp, "method": "Infusion", **dataclasses.asdict(settings), "prompt": request.text, "read": made.written.text,
+                      "concepts": [_about(library, name, strength) for name, strength in made.strengths.items()],
+                      "steps_done": done.steps_done, "stopped": done.stopped})
+
+
+def _tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request, settings: Settings, stamp: Mapping[str, Any], known: Sequence[str],
+           unit: float) -> Way:
+    """ICO's, which stands alone: drawn by two branches."""
+    made, noun = strips.ready(base, concept, prompt, settings, known)
+    beside = f" Beside it I drew “{made.auxiliary.words}”, and let it be heard at λ = {settings.imagination:g}." if made.auxiliary else ""
+    return Way(
+        f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{beside}",
+        lambda on_step, stop: made.draw([settings.seed], settings.imagination, settings.window, unit * settings.follow_words, settings.steps,
+                                        settings.scheduler, on_step, settings.preview_every, stop),
+        lambda done: strips.about(request.library, concept, made, noun, settings, request.text, stamp, done))
 
 
 def _said(made: Ready, photo: bool) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ LAMBDA = 1.0  # where nothing is said
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """What one branch reads: text states (1, N, d_text), its token set, and the words themselves."""
+    """What one branch reads: text states (1, N, d_text), its token set, and the words themselves, a concept's as <name>."""
 
     states: Tensor
     branch: Branch
@@ -82,6 +82,7 @@ def branches(base: Diffusion, concept: Tuned, prompt: str, auxiliary: str | None
             pieces += own
         pieces.append(part)
     side = _side(base, ["a ", *own] if bare else pieces, range(1, 1 + len(own)) if bare else chosen, concept.shared, inside=True)
+    side = replace(side, words=f"a <{concept.name}>" if bare else " ".join(f"<{concept.name}>".join(parts).split()))  # as people write it
     if auxiliary is None:
         return Branches(base, side, None, _here(base, concept))
     noun = check(auxiliary, concept.noun)
@@ -124,7 +125,7 @@ def _rest(parts: Sequence[str]) -> str:
 
 
 def _side(base: Diffusion, pieces: Sequence[Piece], chosen: Sequence[int], vectors: Tensor, inside: bool) -> Side:
-    """`chosen` pieces are the branch's token set, or (`inside` False) all that is not in it; V* in words stands for vectors."""
+    """`chosen` pieces are the branch's token set, or (`inside` False) all that is not in it."""
     spelled = spell(base.tokenizer, pieces, tuple(chosen))
     at = {p for k in chosen for p in spelled.at[k]}
     own = [p for p in spelled.words if (p in at) == inside]
@@ -132,8 +133,7 @@ def _side(base: Diffusion, pieces: Sequence[Piece], chosen: Sequence[int], vecto
     repeated = torch.cat([vectors] * (len(slots) // max(1, len(vectors)))) if slots else vectors[:0]
     with torch.no_grad():
         states = base.encode_embeddings(embed(base.text_encoder.get_input_embeddings(), spelled, slots, repeated.to(base.device))[None])
-    words = " ".join(" ".join("V*" if isinstance(p, int) else p for p in pieces).split())
-    return Side(states, Branch.of(len(spelled.ids), spelled.words, own), words)
+    return Side(states, Branch.of(len(spelled.ids), spelled.words, own), " ".join(" ".join(str(p) for p in pieces).split()))
 
 
 def _here(base: Diffusion, concept: Tuned) -> dict[str, tuple[Tensor, Tensor]]:

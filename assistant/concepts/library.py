@@ -58,6 +58,11 @@ class Library:
         with self._lock:
             return [self._entry(path) for path in sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stem.lower())]
 
+    def names(self) -> list[str]:
+        """The names alone, of all there are; no file is read."""
+        with self._lock:
+            return [path.stem for path in self.folder.glob("*.safetensors")]
+
     def nouns(self) -> dict[str, str]:
         """Name -> class noun of every concept that can be used, as `prompt.write` wants it."""
         return {e.name: e.noun for e in self.entries() if not e.problem}

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from assistant.errors import ConceptError, NotFoundError
+from assistant.plan import NAMED
 
-_NAMED = re.compile(r"<([^<>\s]+)>")
 _ORDER = re.compile(r"^\W*(?:(?:please|now|ok|okay|so|and|hi|hello)\b[\s,]*|(?:can|could|would|will) you\b\s*|i(?: would|'d)? (?:want|like|need)\b\s*"
-                    r"|let me see\b\s*|(?:to )?(?:draw|paint|sketch|make|create|generate|show|give|put|imagine|have)\b(?: (?:me|us))?\b\s*)+", re.IGNORECASE)
+                    r"|let me see\b\s*|(?:how|what) about\b\s*|why not\b\s*|(?:to )?(?:draw|paint|sketch|make|create|generate|show|give|put|take|bring|let"
+                    r"|imagine|have)\b(?: (?:me|us))?\b\s*)+", re.IGNORECASE)
 _BARE = re.compile(r"(?:^|[,.;:]|\b(?:and|or|of|with|to|by|for|from|near|beside|behind|on|in|at|under|over|like|into|versus|plus))\s*$", re.IGNORECASE)
-
-
-def named(text: str) -> tuple[str, ...]:
-    """Every <name> in a text, in its order."""
-    return tuple(found[1] for found in _NAMED.finditer(text))
 
 
 def plain(text: str) -> str:
@@ -36,7 +32,7 @@ def caption(text: str, nouns: Mapping[str, str]) -> str:
     """
     text = plain(text)
     known, pieces, at = {name.lower(): noun for name, noun in nouns.items()}, [], 0
-    for found in _NAMED.finditer(text):
+    for found in NAMED.finditer(text):
         before = text[at:found.start()]
         article = "an " if known.get(found[1].lower(), "")[:1].lower() in tuple("aeiou") else "a "
         pieces += [before, article if _BARE.search(before) else "", found[0]]
@@ -63,7 +59,7 @@ def write(prompt: str, nouns: Mapping[str, str]) -> Written:
     """
     known = {name.lower(): name for name in nouns}
     pieces, spans, at, length = [], {}, 0, 0
-    for found in _NAMED.finditer(prompt):
+    for found in NAMED.finditer(prompt):
         name = known.get(found[1].lower())
         if name is None:
             listing = ", ".join(f"<{n}>" for n in sorted(nouns)) or "none yet"

@@ -1,4 +1,4 @@
-"""Draws with an ICO concept: a turn of the chat at one lambda, or a strip over several as one batch. Knows no queue and no page."""
+"""Draws with an ICO concept: a strip over several lambdas as one batch, and what a turn of the chat needs of it. Knows no queue and no page."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from assistant.background import events_of
 from assistant.concepts.auxiliary import check, propose
 from assistant.concepts.branches import Branches, branches
 from assistant.concepts.library import Library
 from assistant.concepts.mask_pictures import at_scale, overlaid, scales
-from assistant.concepts.prompt import caption, named
+from assistant.concepts.prompt import caption
 from assistant.concepts.tuned import Tuned
 from assistant.control.dci import Seen
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.sampling import Denoised
 from assistant.errors import ConceptError
-from assistant.messages import Cancel, Event, Progress, Reply, Request, Settings, Words
+from assistant.messages import Cancel, Progress, Settings
+from assistant.plan import named
 from assistant.png import write_png
 from assistant.strip import MOST, StripEvent, StripReply, StripRequest, Struck
 
@@ -88,39 +88,11 @@ def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping
     other = write_png(base.decode(done.streams["auxiliary"][:1])[0]) if "auxiliary" in done.streams else b""
     pictures = []
     for picture, strength in zip(drawn, request.strengths):
-        about = _about(library, concept, made, noun, dataclasses.replace(settings, imagination=strength), request.prompt, stamp, done)
-        pictures.append(Struck(strength, write_png(picture, about), about))
+        told = about(library, concept, made, noun, dataclasses.replace(settings, imagination=strength), request.prompt, stamp, done)
+        pictures.append(Struck(strength, write_png(picture, told), told))
     masks = Masks(seen, drawn) if seen is not None and seen.auxiliary and not done.stopped else None
     yield StripReply(tuple(pictures), other, made.concept.words, made.auxiliary.words if made.auxiliary else "", noun, concept.name, settings, masks,
                      time.monotonic() - started, done.stopped)
-
-
-def answer_tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
-                 known: Sequence[str], unit: float) -> Iterator[Event]:
-    """A turn of the chat, see `answer.answer`: yield Words, then Progress, then one Reply."""
-    started = time.monotonic()
-    made, noun = ready(base, concept, prompt, settings, known)
-    beside = f" Beside it I drew “{made.auxiliary.words}”, and let it be heard at λ = {settings.imagination:g}." if made.auxiliary else ""
-    text = f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{beside}"
-    yield Words(text)
-    seconds = {"first_word": time.monotonic() - started, "words": time.monotonic() - started}
-
-    def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
-        def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
-            emit(Progress(step, steps, None if estimate is None else write_png(np.asarray(base.decode_preview(estimate)[0]))))
-
-        return made.draw([settings.seed], settings.imagination, settings.window, unit * settings.follow_words, settings.steps, settings.scheduler, on_step,
-                         settings.preview_every, stop)
-
-    for item in events_of(work, cancel):
-        if isinstance(item, Progress):
-            yield item
-        else:
-            done: Denoised = item
-    picture = base.decode(done.latents)[0]
-    seconds["picture"] = time.monotonic() - started - seconds["words"]
-    about = {**_about(request.library, concept, made, noun, settings, request.text, stamp, done), "reply": text}
-    yield Reply(text, write_png(picture, about), settings.seed, settings, about, {}, seconds, done.stopped)
 
 
 def _concept(library: Library, prompt: str) -> Tuned:
@@ -137,8 +109,8 @@ def _concept(library: Library, prompt: str) -> Tuned:
     return found
 
 
-def _about(library: Library, concept: Tuned, made: Branches, noun: str, settings: Settings, words: str, stamp: Mapping[str, Any],
-           done: Denoised) -> dict[str, Any]:
+def about(library: Library, concept: Tuned, made: Branches, noun: str, settings: Settings, words: str, stamp: Mapping[str, Any],
+          done: Denoised) -> dict[str, Any]:
     """All that is needed to draw a picture again."""
     return {**stamp, "method": "ICO + DCI" if made.auxiliary else "ICO", **dataclasses.asdict(settings), "auxiliary": noun if made.auxiliary else "",
             "prompt": words, "read": made.concept.words, "auxiliary_read": made.auxiliary.words if made.auxiliary else "",

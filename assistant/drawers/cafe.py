@@ -58,7 +58,8 @@ class CafeDrawer:
                 return None
             return told(drawn[0] if len(drawn) == 2 else None, drawn[-1])
 
-        turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in history]
+        turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in history
+                 if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
         plan = plan if plan is not None else undone(text, history)
         while True:
             prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")

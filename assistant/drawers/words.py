@@ -80,7 +80,7 @@ class WordsDrawer:
             said.text, said.wish = f"Drawn from your words: “{text}”.", Asked((((text, 1.0),),))
             yield said.text
             return
-        turns = [(t.user, t.reply, t.plan) for t in history]
+        turns = [(t.user, t.reply, t.plan) for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
 
         def again(fault: str) -> list[int]:
             return self.language.prompt_ids(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None)

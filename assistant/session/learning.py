@@ -103,6 +103,14 @@ class Learning:
                 return reply.png
         return None
 
+    def examples(self, owner: str, name: str) -> tuple[Photo, ...]:
+        """The photos that a concept was learned from; none where they are not kept, or it was learned elsewhere."""
+        found = next((one for one in self._lessons.of(owner) if one.name.lower() == name.lower()), None)
+        try:
+            return tuple(map(self._lessons.picture, found.pictures)) if found is not None else ()
+        except NotFoundError:  # a lost file must not end a turn
+            return ()
+
     # lessons
 
     def advise(self, pictures: Sequence[Photo]) -> Advice:

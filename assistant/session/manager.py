@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class SessionManager:
         subject = turn.metadata.get("reference")  # a newer photo may have come since
         newest = next((t.photo for t in reversed(self._store.turns(turn.conversation_id, owner)) if t.photo), None)
         photo = self._photo(subject) if subject and subject != newest else None
-        return self.send(turn.conversation_id, f"without the {found[number].words}", photo, settings, owner, plan=found[number].without)
+        return self.send(turn.conversation_id, found[number].asked, photo, settings, owner, plan=found[number].without)
 
     def redraw(self, turn_id: int, owner: str, settings: Settings) -> Iterator[Event]:
         """Draw an earlier turn's picture anew, e.g. with another seed, as a new turn; one without a picture is answered
@@ -212,12 +213,13 @@ class SessionManager:
 
     def _enqueue(self, conversation_id: str, text: str, photo: Photo | None, settings: Settings, owner: str,
                  again: StoredTurn | None = None, others: Sequence[Photo] = (), board: str | None = None,
-                 **mixed: Any) -> Iterator[Event]:
+                 **more: Any) -> Iterator[Event]:
         turns = self._store.turns(conversation_id, owner)
         redraw_of = (again.redraw_of or again.id) if again else None  # the first of its kind, however often redrawn
         history = self._history(turns, before=redraw_of)
-        library = self.learning.library(owner) if self.learning is not None else None
-        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, library=library, **mixed)
+        if self.learning is not None:
+            more |= {"library": self.learning.library(owner), "examples": partial(self.learning.examples, owner)}
+        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, **more)
         with self._changed:
             if conversation_id in self._jobs:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
