@@ -11,6 +11,7 @@ from . import vocabulary as v
 from .captions import describe, plan_of
 from .requests import Wish
 from .slips import sentence, typed
+from .vocabulary import SAY
 from .world import ACCESSORIES, ANIMALS, COLOURS, KINDS, Scene
 
 
@@ -98,9 +99,7 @@ def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
     whole = one.colour if one.pattern == "plain" else \
         f"{one.colour} with {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]}"
     if rng.random() < 0.7:
-        text = rng.choice((f"what colour is {noun}?", f"which colour does {noun} have?",
-                           f"what colours does {noun} have?",
-                           f"tell me the colour of {noun}", "what colour?", f"what is the colour of {noun}?"))
+        text = rng.choice(SAY["ask_colour"]).format(it=noun)
         return text, rng.choice((f"The {one.kind} is {whole}.", f"It is {whole}.", f"Its colour is {whole}."))
     asked = one.colour if rng.random() < 0.5 else rng.choice(tuple(COLOURS))
     return f"is {noun} {asked}?", f"{'Yes' if asked == one.colour else 'No'}, the {one.kind} is {whole}."
@@ -108,9 +107,7 @@ def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def pattern(rng: random.Random, talk: Talk) -> tuple[str, str]:
     one = talk.seen.individual
-    text = rng.choice(("does it have a pattern?", "what pattern does it have?", "is it striped?",
-                       "does it have spots?", "is it plain?",
-                       "which pattern is that?", "what's on its body?", "are those stripes?"))
+    text = rng.choice(SAY["ask_pattern"])
     said = f"plain {one.colour}, without a pattern" if one.pattern == "plain" else \
         f"{one.pattern}: {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]} on {one.colour}"
     asked = {"is it striped?": "striped", "are those stripes?": "striped", "does it have spots?": "spotted",
@@ -138,9 +135,7 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
-    text = rng.choice(("where is it?", "where was this taken?", "what's in the background?", "where is this?",
-                       "which place is this?",
-                       "what is the background?", "where does it stand?", "where are we?"))
+    text = rng.choice(SAY["ask_place"])
     light = "" if scene.light == "day" else f" {v.LIGHT_SAID[scene.light][0]}"
     return text, rng.choice((f"It is {where(rng, scene)}{light}.",
                              f"The {scene.individual.kind} is {where(rng, scene)}{light}."))
@@ -156,9 +151,7 @@ def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
         text = rng.choice(("what is it doing?", "what does it do?", "is it sleeping?", "is it jumping?",
                            "how does it stand?"))
         return text, f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
-    text = rng.choice(("what style is this?", "how is it drawn?", "which style is that?", "what technique is it?",
-                       "is it a photo?",
-                       "what art style is this picture?", "is this a watercolour?"))
+    text = rng.choice(SAY["ask_style"])
     a = v.an(v.STYLE_A[scene.style][0])
     if text == "is this a watercolour?":
         return text, f"Yes, it is {a}." if scene.style == "watercolour" else f"No, it is {a}."
@@ -168,11 +161,7 @@ def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def changed(rng: random.Random, talk: Talk) -> tuple[str, str]:
     """What was changed last. The answer is read from two plans, in use as here."""
-    text = rng.choice(("what did you change?", "what changed?", "what is different?", "what have you changed?", "what's new?", "what did you do?",
-                       "which changes did you make?", "tell me what you changed", "what is the difference?", "what did you do to my picture?",
-                       "what's changed now?", "so what's different?", "what did you change this time?", "did you change anything?",
-                       "what exactly did you change?", "can you tell me what you changed?", "what is different from before?",
-                       "what did you just do?", "i can't see a difference, what changed?", "what has changed since the last one?"))
+    text = rng.choice(SAY["ask_changed"])
     return typed(rng, text)[0], plan.told(plan_of(talk.before), plan_of(talk.last))
 
 
