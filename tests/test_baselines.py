@@ -10,11 +10,12 @@ import torch
 from assistant.concepts.learning import Learner, Recipe
 from assistant.concepts.shown import Shown
 from assistant.errors import ConfigError
-from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion, baseline
+from assistant.evaluation import baselines
+from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion
 from assistant.evaluation.concept_cases import LINES, draw_plain, said, subject
+from assistant.evaluation.infusion import divergence, others
 from assistant.evaluation.infusion_report import curves
 from assistant.evaluation.metrics import frechet, wasserstein
-from assistant.evaluation.overfitting import divergence, others
 from assistant.presets import MINIATURE
 from assistant.weights import CHECKPOINTS, load_base
 
@@ -27,8 +28,8 @@ def base():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """What preserves the prior is drawn in two steps."""
-    monkeypatch.setattr(baseline, "PRIOR_PICTURES", 2)
-    monkeypatch.setattr(baseline, "draw_plain", lambda base, lines, seeds: draw_plain(base, lines, seeds, 2))
+    monkeypatch.setattr(baselines, "PRIOR_PICTURES", 2)
+    monkeypatch.setattr(baselines, "draw_plain", lambda base, lines, seeds: draw_plain(base, lines, seeds, 2))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,156 @@
+"""What Infusion is compared with, each a few lines on diffusers and peft: the same pictures, the same loss, other parameters.
+
+A baseline says which parameters of a copy of the base model learn. Where a method's paper preserves the prior, it goes on learning
+pictures of the class noun that the base model drew itself (Ruiz et al., 2023).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..concepts.learning import TEMPLATES
+from ..concepts.shown import Shown
+from ..conditioning import TEXT
+from ..decoder.attention import Seam
+from ..decoder.diffusion import Diffusion
+from ..decoder.rows import CONDITIONAL, Row
+from ..errors import ConfigError
+from .concept_cases import draw_plain
+
+RARE = "sks"  # DreamBooth's identifier: a word that means nothing to the base model
+TOKEN = "<new>"  # a token of its own, for methods that learn one
+PRIOR_PICTURES = 15  # of the class noun, drawn by the base model
+RANK = 4  # of LoRA
+
+
+class Baseline:
+    """One concept, learned one step at a time.
+
+    Args:
+        base: what is copied. shown: its pictures. noun: the class noun.
+        lr: None takes the method's own on the miniature.
+    """
+
+    name = ""
+    lr = 1e-3
+    prior = 1.0  # weight of the pictures of the class noun; 0: the method's paper has no such term
+
+    def __init__(self, base: Diffusion, shown: Shown, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0) -> None:
+        self.shown, self.noun, self.batch, self.seed, self.step_count = shown, noun, batch, seed, 0
+        unet, text = copy.deepcopy(base.unet), copy.deepcopy(base.text_encoder)
+        self.model = Diffusion(unet.requires_grad_(False), base.vae, base.scheduler_config, text.requires_grad_(False), copy.deepcopy(base.tokenizer),
+                               preview=base.preview)
+        self.phrase = f"{RARE} {noun}"
+        with torch.random.fork_rng(devices=[]):  # what a library draws for fresh parameters
+            torch.manual_seed(seed)
+            self.parameters = [p.requires_grad_() for p in self.learned()]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.lr if lr is None else lr, weight_decay=0.0)
+        self.prompts, self.others = ([t.format(a="a" if what[0] not in "aeiou" else "an", noun=what) for t in TEMPLATES]
+                                     for what in (self.phrase, noun))
+        if self.prior:
+            lines = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
+            self.known = Shown(base, draw_plain(base, lines, range(PRIOR_PICTURES)))
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        """The parameters that learn; fresh ones are made here."""
+        raise NotImplementedError
+
+    def step(self) -> float:
+        """One step of eq. 8 on the model's own words; returns its loss."""
+        g = torch.Generator("cpu").manual_seed(self.seed * 1_000_003 + self.step_count)
+        at, said = (torch.randint(count, (self.batch,), generator=g) for count in (len(self.shown.latents), len(self.prompts)))
+        loss = self._loss(self.shown, at, [self.prompts[k] for k in said.tolist()], g)
+        if self.prior:
+            at = torch.randint(PRIOR_PICTURES, (self.batch,), generator=g)
+            loss = loss + self.prior * self._loss(self.known, at, [self.others[k % len(self.others)] for k in at.tolist()], g)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step_count += 1
+        return float(loss.detach())
+
+    def _loss(self, shown: Shown, at: Tensor, prompts: Sequence[str], g: torch.Generator) -> Tensor:
+        seam = Seam({TEXT: self.states(prompts)}, cache=False).begin((Row(CONDITIONAL, TEXT),), len(prompts))
+        return shown.unet_loss(lambda x, t: self.model.unet(x, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0], at, g)
+
+    def states(self, prompts: Sequence[str]) -> Tensor:
+        """`Diffusion.encode_text` with gradients."""
+        length = self.model.tokenizer.model_max_length
+        ids = self.model.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+        return self.model.text_encoder(ids)[0]
+
+    def storage(self) -> int:
+        """Bytes of a concept in half precision."""
+        return 2 * sum(p.numel() for p in self.parameters)
+
+    def new_token(self) -> nn.Parameter:
+        """The token embeddings with one more row, TOKEN's, that starts as the class noun's; only that row will change."""
+        tokenizer, text = self.model.tokenizer, self.model.text_encoder
+        noun = tokenizer(self.noun, add_special_tokens=False)["input_ids"]
+        tokenizer.add_tokens(TOKEN)
+        text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        table = text.get_input_embeddings().weight
+        with torch.no_grad():
+            table[-1] = table[noun].mean(0)
+        table.requires_grad_().register_hook(lambda grad: torch.cat([torch.zeros_like(grad[:-1]), grad[-1:]]))
+        return table
+
+
+class TextualInversion(Baseline):
+    """One new token's embedding, and nothing else (Gal et al., 2022)."""
+
+    name, lr, prior = "Textual Inversion", 0.01, 0.0
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        self.phrase = TOKEN
+        return [self.new_token()]
+
+    def storage(self) -> int:
+        return 2 * self.parameters[0].shape[1]
+
+
+class DreamBooth(Baseline):
+    """Every weight of UNet and text encoder, under a rare word, the prior preserved (Ruiz et al., 2023)."""
+
+    name, lr = "DreamBooth", 1e-4
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        return [p for module in (self.model.unet, self.model.text_encoder) for p in module.parameters()]
+
+
+class DreamBoothLora(Baseline):
+    """DreamBooth's words, with low-rank updates (Hu et al., 2021) of every attention layer by peft."""
+
+    name, lr = "DreamBooth-LoRA", 1e-3
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        """Raises ConfigError without peft."""
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise ConfigError("DreamBooth-LoRA needs peft, which is not installed.", "pip install -r tests/requirements.txt") from error
+        targets = {self.model.unet: ["to_q", "to_k", "to_v", "to_out.0"], self.model.text_encoder: ["q_proj", "v_proj"]}
+        for module, names in targets.items():
+            inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=names), module)
+        return [p for module in targets for n, p in module.named_parameters() if "lora_" in n]
+
+
+class CustomDiffusion(Baseline):
+    """Keys and values of every cross-attention layer, and a new token before the class noun (Kumari et al., 2023)."""
+
+    name, lr = "Custom Diffusion", 3e-4
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        self.phrase = f"{TOKEN} {self.noun}"
+        layers = self.model.cross_layers().values()
+        return [p for attn in layers for p in (attn.to_k.weight, attn.to_v.weight)] + [self.new_token()]
+
+    def storage(self) -> int:
+        return 2 * (sum(p.numel() for p in self.parameters[:-1]) + self.parameters[-1].shape[1])
+
+
+BASELINES: tuple[type[Baseline], ...] = (TextualInversion, DreamBooth, DreamBoothLora, CustomDiffusion)
