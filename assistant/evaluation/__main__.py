@@ -166,8 +166,7 @@ def _dci(args: argparse.Namespace) -> None:
     from ..presets import MINIATURE
     from ..weights import CHECKPOINTS, base_identity, load_base
     from .cases import load_witness
-    from .likeness import Lab, study, write
-    from .likeness_masks import masks, write_masks
+    from .likeness import Lab, masks, study, write, write_masks
 
     folder = CHECKPOINTS / MINIATURE.folder
     counts = (16, 24) if args.full else (args.subjects, args.prompts)

@@ -6,7 +6,7 @@ The page's own way through, request by request, is `pipeline.Assistant.respond`;
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -53,12 +53,6 @@ def ask(vision: Vision, language: LanguageModel, picture_tokens: int, count: int
             states.append(vision.at_norm(language.semantics(spoken.hidden).float()))
     at = [k for k, _ in kept]
     return Asked(tuple(every[k] for k in at), tuple(at), tuple(text for _, text in kept), photos[at], patches[at], torch.cat(states))
-
-
-def with_true_semantics(asked: Asked, vision: Vision) -> Asked:
-    """The same with F(target) in place of H(s): what the decoder does with words that were understood."""
-    targets = pixels([render(c.target, asked.photos.shape[-1]).image for c in asked.cases])
-    return replace(asked, semantics=torch.cat([vision.semantics(part).float() for part in targets.split(BATCH)]))
 
 
 @torch.no_grad()

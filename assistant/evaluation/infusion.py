@@ -13,27 +13,70 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..concepts.learning import Learner, Recipe
 from ..concepts.shown import Shown
+from ..conditioning import TEXT
+from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
+from ..decoder.rows import CONDITIONAL, Row
+from ..decoder.sampling import make_scheduler
 from ..mllm.vision import pixels
 from ..miniature.reading import read
 from ..miniature.renderer import render
 from .baselines import BASELINES
-from .cases import STAGE, Witness
+from .cases import STAGE, Witness, caption_of, scenes
 from .asked import pictures
 from .concept_cases import LINES, Subject, draw_concepts, draw_plain, said, subject
-from .metrics import wasserstein
-from .overfitting import Others, divergence, others
+from .metrics import fisher, wasserstein
 
+ROW = (Row(CONDITIONAL, TEXT),)
 INFUSION, BASE = "Infusion", "base model"
 METHODS = (INFUSION, *(b.name for b in BASELINES))
 SHORT, WHOLE = (100, 200), (100, 200, 400, 1000, 2000)  # steps at which all is measured
 USUAL = 200  # the table's
 SPREAD, OTHERS = 2, 12  # seeds of each prompt for W2; pictures for the Fisher divergence
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Others:
+    """Pictures that nobody customized: their captions, latents (N, C, h, w), timesteps (N,), and noise."""
+
+    lines: tuple[str, ...]
+    latents: Tensor
+    timesteps: Tensor
+    noise: Tensor
+
+
+def others(base: Diffusion, count: int, size: int) -> Others:
+    """Held-out drawings with their captions."""
+    shown = [views[0] for views in scenes(count)]
+    latents = base.encode_image((pixels([render(s, size).image for s in shown]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
+    g = torch.Generator().manual_seed(0)
+    t = torch.randint(len(make_scheduler("ddim", base.scheduler_config).alphas_cumprod), (count,), generator=g)
+    return Others(tuple(caption_of(s, k) for k, s in enumerate(shown)), latents, t, torch.randn(latents.shape, generator=g))
+
+
+@torch.no_grad()
+def divergence(base: Diffusion, custom: Diffusion, on: Others) -> float:
+    """Eq. 4, 1/2 E ||eps_base - eps_custom||^2 over all timesteps alike."""
+    abar = make_scheduler("ddim", base.scheduler_config).alphas_cumprod
+    return fisher(*(noise_predictions(m, on, abar) for m in (base, custom)))
+
+
+def noise_predictions(model: Diffusion, on: Others, abar: Tensor) -> Tensor:
+    """The UNet's eps (N, C, h, w), whatever it is trained to predict."""
+    kept = abar[on.timesteps].float().view(-1, 1, 1, 1)
+    signal, spread = kept.sqrt(), (1 - kept).sqrt()
+    noised = signal * on.latents + spread * on.noise
+    seam = Seam({TEXT: model.encode_text(list(on.lines))}).begin(ROW, len(on.lines))
+    out = model.unet(noised, on.timesteps, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0].float()
+    kind = model.scheduler_config.get("prediction_type", "epsilon")
+    return out if kind == "epsilon" else signal * out + spread * noised if kind == "v_prediction" else (noised - signal * out) / spread
 
 
 @dataclass(frozen=True)
@@ -101,7 +144,8 @@ class Protocol:
                                 "w2": wasserstein(before.flatten(1), after.flatten(1)) if before is not None else None}
             clock = time.process_time()
         if method == INFUSION:
-            torch_file(self.run / f"residuals-{one.number:02}.safetensors", learner.residuals)
+            self.run.mkdir(parents=True, exist_ok=True)  # kept beside what was measured, for the studies
+            save_file({k: r.detach().clone() for k, r in learner.residuals.items()}, self.run / f"residuals-{one.number:02}.safetensors")
         return {"storage": storage, "steps": steps}
 
     @staticmethod
@@ -139,11 +183,3 @@ def see(witness: Witness, one: Subject, x: Tensor, size: int) -> dict:
     alike = [witness.alike(drawn, photo.expand(len(drawn), -1), words) for photo in photos]
     cosines = {k: [sum(a[k][i] for a in alike) / len(alike) for i in range(len(drawn))] for k in alike[0]}
     return {"hits": hits, **cosines}
-
-
-def torch_file(place: Path, residuals: dict[str, Tensor]) -> None:
-    """Keep learned residuals beside what was measured, for the studies."""
-    from safetensors.torch import save_file
-
-    place.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: r.detach().clone() for k, r in residuals.items()}, place)
