@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from . import published, weights
 from .config import AssistantConfig, VisionConfig
 from .decoder.diffusion import Diffusion
-from .decoder.tuning import Tuning, tune
+from .decoder.compiled import Tuning, tune
 from .drawers.cafe import CafeDrawer
 from .drawers.drawer import Drawer
 from .errors import DeviceError

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.concepts.learning import Learner, Recipe
-from assistant.concepts.shown import Shown
+from assistant.concepts.learning import Learner, Recipe, Shown
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines
 from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion

@@ -5,8 +5,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from assistant.evaluation.asked import pictures, text_to_image
-from assistant.evaluation.cases import Tally, caption_of, load_witness, named_of, scenes
-from assistant.evaluation.two_heroes import caption_of_pair, halves, pairs
+from assistant.evaluation.cases import Tally, caption_of, caption_of_pair, halves, load_witness, named_of, pairs, scenes
 from assistant.presets import MINIATURE
 from assistant.weights import CHECKPOINTS, load_base
 

@@ -19,8 +19,7 @@ from assistant.conditioning import PATCHES
 from assistant.decoder.rows import Row
 from assistant.errors import InputError
 from assistant.messages import Photo, Progress, Reply, Request, Settings, Words
-from assistant.mixing.film import film
-from assistant.mixing.nearness import advice
+from assistant.mixing.engine import advice, film
 from assistant.mixing.vectors import blend, subject_semantics, subject_tokens
 
 X, W1, W2 = (Photo(b"", 8, 8, c * 64) for c in "abc")

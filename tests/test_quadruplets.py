@@ -21,9 +21,9 @@ from assistant.errors import ConfigError, MessageError, StorageError
 from assistant.miniature.reading import attributes, read_reply
 from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.training.quadruplets import build, dialogue, filters, histograms, methods, wishes
+from assistant.training.quadruplets import build, dialogue, filters, methods, wishes
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
-from assistant.training.quadruplets.store import Store, drawn_pool
+from assistant.training.quadruplets.methods import Store, drawn_pool
 from assistant.training.tokens import caption_tokenizer, dialogue_tokenizer
 from assistant.weights import CHECKPOINTS, load_base, load_cafe, load_llama, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
@@ -220,9 +220,9 @@ def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
     limits = filters.Thresholds(**found["thresholds"])
     assert 0.0 < limits.clip < 0.5 and 0.1 < limits.dino < 0.8
     assert limits.keeps({"clip": 0.9, "dino": 0.9}) and not limits.keeps({"clip": 0.9, "dino": 0.0})
-    histograms.plot(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
+    filters.plot(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
     shown = np.asarray(Image.open(tmp_path / "a.png"))
-    assert all((shown == ink).all(-1).sum() > 100 for ink in histograms.INKS[:2])
+    assert all((shown == ink).all(-1).sum() > 100 for ink in filters.INKS[:2])
 
 
 # --- methods ----------------------------------------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, m
     (encoded / "manifest.json").unlink(), (encoded / "encoded-00001.safetensors").unlink()
     bytes_before = (encoded / "encoded-00000.safetensors").read_bytes()
     for rank in (0, 1):  # what is missing is the second one's to make
-        monkeypatch.setattr("assistant.training.encode.process", lambda: (rank, 2))
+        monkeypatch.setattr("assistant.training.encoded.process", lambda: (rank, 2))
         train("encode", "--data", pictures, "--out", encoded)
         assert (encoded / "manifest.json").exists() == (rank == 1)
     assert json.loads((encoded / "manifest.json").read_text())["samples"] == 10

@@ -30,7 +30,7 @@ from assistant.training.data import VIEWS, World, draw, group, labels
 from assistant.training.diffusion import Expected, VLoss, encode_semantics
 from assistant.training.dino import begin_local
 from assistant.training.examples import DrawnPairs, DrawnTalks
-from assistant.training.further import FurtherTask
+from assistant.training.sid import FurtherTask
 from assistant.training.group_norm import use_channels_last
 from assistant.training.judge import JudgeTask, worn_cells, worn_where
 from assistant.training.language import LanguageTask

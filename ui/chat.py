@@ -16,10 +16,9 @@ from typing import Any
 import gradio as gr
 
 from assistant.errors import AssistantError, MessageError, NotFoundError
-from assistant.messages import Settings
+from assistant.messages import Event, Progress, Reply, Settings, Waiting, Words
 from assistant.session.manager import SessionManager
 from ui import drawing, presenters
-from ui.live import live_messages
 from ui.owners import Owners
 from ui.panel import Panel, Updates
 
@@ -289,3 +288,26 @@ def _number(text: str) -> int:
     if not text.isdecimal() or len(text) > 15:
         raise NotFoundError("This is not here any more.", "Reload the page.")
     return int(text)
+
+
+def live_messages(turn_id: int, events: Iterator[Event]) -> Iterator[tuple[presenters.Message, str | None]]:
+    """Events to the message of a turn in work, as often as it changes, and the address of its newest preview."""
+    text, waiting, progress, shown, started = "", None, None, (), None
+    for event in events:
+        left = None
+        if isinstance(event, Waiting):
+            waiting = event.position
+        elif isinstance(event, Words):
+            text, waiting = text + event.delta, None
+        elif isinstance(event, Progress):
+            waiting, progress = None, event
+            shown = (*shown[-1:], event.step) if event.preview else shown
+            if started is None:
+                started = (time.monotonic(), event.step)
+            elif event.step > started[1]:
+                pace = (time.monotonic() - started[0]) / (event.step - started[1])
+                left = pace * (event.steps - event.step)
+        elif isinstance(event, Reply):
+            return
+        yield (presenters.live_message(turn_id, text, waiting, progress, shown, left),
+               presenters.live_address(turn_id, shown[-1]) if shown else None)

@@ -5,9 +5,12 @@ What is chosen but not yet learned is kept per owner, so that a reload loses not
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,6 @@ from assistant.session.intake import read_photo
 from assistant.session.manager import SessionManager
 from ui import concept_cards as cards
 from ui.concept_drafts import Drafts
-from ui.concept_values import options, strengths
 from ui.owners import Owners, signed_in
 from ui.panel import Panel, Place, Press, Updates, pressed
 from ui.pictures import enlarge
@@ -283,3 +285,28 @@ class Concepts(Panel):
 
 def _number(press: Press, otherwise: int = 0) -> int:
     return int(press.argument) if press.argument.isdecimal() and len(press.argument) < 16 else otherwise
+
+
+MOST = 64  # strengths that are taken from one page
+
+
+def strengths(so_far: Settings, given: Any) -> Settings:
+    """A JSON object, name -> strength; what is not one is passed over, and so is the usual strength of 1."""
+    try:
+        found = json.loads(given) if isinstance(given, str) and given else {}
+    except ValueError:
+        found = {}
+    kept: dict[str, float] = {}
+    for name, value in list(found.items())[:MOST] if isinstance(found, dict) else ():
+        if isinstance(value, (int, float)) and math.isfinite(value) and value != 1:
+            kept[str(name)[:40]] = min(max(float(value), 0.0), 2.0)
+    return replace(so_far, strengths=kept) if kept else so_far
+
+
+def options(steps: Any, residuals: Any, flip: Any) -> dict[str, Any]:
+    """How a concept is learned."""
+    return {"steps": _whole(steps, 20, 2000, 300), "residuals": _whole(residuals, 1, 4, 1), "flip": bool(flip)}
+
+
+def _whole(value: Any, low: int, high: int, usual: int) -> int:
+    return int(min(max(value, low), high)) if isinstance(value, (int, float)) and math.isfinite(value) else usual

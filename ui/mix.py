@@ -21,7 +21,7 @@ from starlette.routing import Route
 from assistant.board import MOST_SOURCES
 from assistant.errors import AssistantError, InputError, NotFoundError
 from assistant.messages import Photo, Settings
-from assistant.session.boardrecords import Board
+from assistant.session.records import Board
 from assistant.session.boards import board_in
 from assistant.session.intake import MAX_BYTES, read_photo
 from assistant.session.manager import SessionManager

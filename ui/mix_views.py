@@ -11,9 +11,8 @@ from html import escape
 from assistant.board import GRID, MOST_SOURCES, MOST_SUBJECTS
 from assistant.errors import AssistantError
 from assistant.messages import EngineInfo
-from assistant.session.boardrecords import Board, Cell, Reference
 from assistant.session.easel import Sitting
-from assistant.session.records import StoredTurn
+from assistant.session.records import Board, Cell, Reference, StoredTurn
 from ui.presenters import picture_address, say
 
 ACCEPT = "image/*,.heic,.heif,.avif"

@@ -26,17 +26,14 @@ from ..control.infusion import Infusion, Use, placed
 from ..decoder.attention import Control, Seam, cross_layers
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import Plan, cafe_plan, dci_plan, infusion_plan, text_plan
-from ..decoder.tuning import Tuning, tune
+from ..decoder.compiled import Tuning, tune
 from ..errors import DeviceError
 from ..loading import pick_device, pick_dtype
-from ..mllm.cache import cache_of
-from ..mllm.sampling import sampled
+from ..mllm.sampling import cache_of, sampled
 from ..presets import preset
-from .peers import beside
-from .steps import Case
+from .steps import Case, beside
 from .switches import switches
-from .table import NOT_MEASURED, Table
-from .timing import Step, in_turns, peak, ratio, timed
+from .timing import NOT_MEASURED, Step, Table, in_turns, peak, ratio, timed
 
 if TYPE_CHECKING:
     from .run import Options

@@ -25,8 +25,7 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
 from ..messages import Pace, Reply, Request, Settings, Words
 from ..pipeline import Assistant
-from .table import Table
-from .timing import Step, in_turns, peak, ratio
+from .timing import Step, Table, in_turns, peak, ratio
 
 
 def replies(table: Table, assistant: Assistant, steps: int, repeat: int) -> None:

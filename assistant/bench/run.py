@@ -9,11 +9,9 @@ import torch
 
 from ..pipeline import load
 from .loaded import concepts, mixing, paces, replies
-from .peers import beside
-from .steps import Case
+from .steps import Case, beside
 from .switches import switches
-from .table import Table
-from .timing import peak
+from .timing import Table, peak
 
 
 @dataclass(frozen=True)

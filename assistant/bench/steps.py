@@ -3,6 +3,7 @@ text-to-image by diffusers' own processors, and IP-Adapter by its own, with rand
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from ..control.cafe import Cafe, SemanticValues
 from ..decoder import sampling
 from ..decoder.attention import Seam, cross_layers
 from ..decoder.rows import Row, cafe_plan
-from .timing import Step
+from .timing import Step, Table, flops, in_turns, matmul_speed, ratio
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,35 @@ def _middle(case: Case) -> torch.Tensor:
 def _with(unet: torch.nn.Module, processors: Mapping[str, Any]):
     # set_attn_processor empties the dict that it is given.
     return lambda: unet.set_attn_processor(dict(processors))
+
+
+TEXT_TO_IMAGE, IP_ADAPTER = 1.05, 0.90  # at most, of a stock step
+
+
+def beside(table: Table, case: Case, rounds: int) -> None:
+    """Lines of CAFE's step, both peers', the ratios, and the share of the machine's matrix-multiply speed."""
+    device = case.unet.device
+    functions = {"stock": stock_step(case), "adapter": ip_adapter_step(case), "cafe": cafe_step(case), "three": cafe_step(case, cafe_plan(2.0, 3.0).rows)}
+    if case.text != 77:
+        functions["stock 77"] = stock_step(case, 77)
+    times = in_turns(functions, rounds, device)
+    table.add("stock text-to-image step", _ms(times["stock"]), f"2 rows, {case.text} text tokens")
+    table.add("stock IP-Adapter step", _ms(times["adapter"]), f"2 rows, {case.text} text and {case.patches} image tokens")
+    table.add("CAFE step", _ms(times["cafe"]), f"2 rows, {case.patches} patch tokens")
+    table.ratio("CAFE, of stock text-to-image", ratio(times, "cafe", "stock"), f"{case.text} tokens", TEXT_TO_IMAGE)
+    if "stock 77" in times:
+        table.ratio("CAFE, of stock text-to-image", ratio(times, "cafe", "stock 77"), "77 tokens, as published models have")
+    table.ratio("CAFE, of stock IP-Adapter", ratio(times, "cafe", "adapter"), f"{case.patches} image tokens", IP_ADAPTER)
+    table.ratio("CAFE with two strengths", ratio(times, "three", "stock"), "of stock text-to-image; 3 rows")
+    functions["cafe"].before()
+    needed, roof = flops(functions["cafe"].run), matmul_speed(device, case.unet.dtype)
+    table.add("share of matrix-multiply speed", f"{100 * needed / statistics.median(times['cafe']) / roof:.0f} %",
+              f"{needed / 1e9:.1f} GFLOP a CAFE step, {roof / 1e12:.2f} TFLOP/s measured ({_name(case.unet.dtype)})")
+
+
+def _ms(times: list[float]) -> str:
+    return f"{statistics.median(times) * 1000:.1f} ms"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

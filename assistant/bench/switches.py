@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ..decoder import kernels, probe
+from ..decoder import compiled, kernels
 from ..decoder.attention import Seam, SeamProcessor, layers
-from ..decoder.compiled import Warmed
+from ..decoder.compiled import Tuning, Warmed
 from ..decoder.rows import cafe_plan
-from ..decoder.tuning import Tuning
 from .steps import Case, cafe_step
-from .table import NOT_MEASURED, Table
-from .timing import Step, in_turns, ratio
+from .timing import NOT_MEASURED, Step, Table, in_turns, ratio
 
 
 def switches(table: Table, case: Case, rounds: int, compiling: bool) -> None:
@@ -59,14 +57,14 @@ def _attention(table: Table, case: Case, rounds: int, probed: bool) -> None:
 
     step = cafe_step(case)
     steps, refused = {"sdpa": of(lambda _: "sdpa")}, {}
-    for name in probe.CANDIDATES[1:]:
+    for name in compiled.CANDIDATES[1:]:
         reason = kernels.refusal(name, sample)
         if reason:
             refused[name] = reason
         else:
             steps[name] = of(lambda _, name=name: name)
     if len(steps) > 2:
-        chosen = probe.fit(case.unet, case.patches)
+        chosen = compiled.fit(case.unet, case.patches)
         steps["probed"] = of(chosen.__getitem__)
     times = in_turns(steps, rounds, sample.device)
     for name in steps:

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from assistant.concepts.learning import MOST_PICTURES, TEMPLATES, descend
-from assistant.concepts.shown import Shown
+from assistant.concepts.learning import MOST_PICTURES, TEMPLATES, Shown, descend
 from assistant.concepts.tuned import Tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.conditioning import TEXT

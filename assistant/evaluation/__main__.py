@@ -94,7 +94,7 @@ def _sheet(args: argparse.Namespace) -> None:
     from ..pipeline import load
     from .cases import caption_of, scenes
     from .sheet import draw_captions, draw_sheet
-    from .two_heroes import caption_of_pair, pairs
+    from .cases import caption_of_pair, pairs
 
     assistant, out = load(args.preset), args.out or Path("checkpoints") / f"{'sheet' if args.of == 'answers' else args.of}.webp"
     about = assistant.config.decoder
@@ -181,7 +181,7 @@ def _infusion(args: argparse.Namespace) -> None:
     from ..presets import preset
     from ..weights import CHECKPOINTS, load_base, verify
     from .cases import load_witness
-    from .concept_studies import layers_and_bits, pairs
+    from .infusion import layers_and_bits, pairs
     from .infusion import SHORT, WHOLE, Protocol
     from .infusion_report import write
 

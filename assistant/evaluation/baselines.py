@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..concepts.learning import TEMPLATES
-from ..concepts.shown import Shown
+from ..concepts.learning import TEMPLATES, Shown
 from ..conditioning import TEXT
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion

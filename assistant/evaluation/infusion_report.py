@@ -15,8 +15,7 @@ from ..miniature.renderer import render
 from . import report
 from .asked import pictures
 from .concept_cases import LINES, draw_concepts, draw_plain, said, subject
-from .concept_studies import learned
-from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol
+from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol, learned
 from .metrics import mean, share
 
 COSINES = ("CLIP-T", "CLIP-I", "DINO-I")

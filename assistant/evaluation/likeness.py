@@ -25,7 +25,7 @@ from ..concepts.auxiliary import propose
 from ..concepts.branches import LAMBDA, WINDOW, branches, together
 from ..concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
 from ..concepts.mask_pictures import at_scale, overlaid, overlap, scales
-from ..concepts.shown import Shown
+from ..concepts.learning import Shown
 from ..concepts.tuned import Tuned, load_tuned, save_tuned
 from ..config import AssistantConfig
 from ..control.dci import Seen, Sharpening

@@ -22,10 +22,9 @@ from ..mllm.vision import pixels
 from ..pipeline import Assistant
 from . import report
 from .asked import text_to_image
-from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, named_of, scenes
+from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, drawings, measure, named_of, scenes
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
-from .two_heroes import drawings, measure
 
 ASKED = ("kind", "colour", "context", "style", "accessory", "pattern", "light", "pose")  # columns of the tables
 

@@ -22,7 +22,7 @@ from ..pipeline import Assistant
 from ..training.bridge import BridgeTask
 from ..training.data import World
 from ..training.examples import DrawnPairs, DrawnTalks
-from ..training.further import FurtherTask
+from ..training.sid import FurtherTask
 from ..training.loop import Options, Trainer
 from ..training.numbers import BridgeNumbers
 from ..training.talks import Talks

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from ..config import LanguageConfig
 from ..messages import Cancel
 from ..plan import Plan, read_line
-from .cache import cache_of
 from .prompt import Prompt, PromptBuilder
-from .sampling import TOP_P, sampled
+from .sampling import TOP_P, cache_of, sampled
 
 
 def pooled(patches: Tensor, side: int | None) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache, StaticCache
 
 from ..messages import Cancel
 
@@ -45,3 +46,18 @@ def pick(logits: Tensor, temperature: float, top_p: float, generator: torch.Gene
     probs, order = torch.softmax(logits / temperature, dim=-1).sort(descending=True)
     probs = probs * ((probs.cumsum(-1) - probs) < top_p)
     return int(order[torch.multinomial(probs, 1, generator=generator)])
+
+
+STEP = 256  # lengths are rounded up to it, so that few are ever compiled
+
+
+def cache_of(llm: nn.Module, length: int, static: bool) -> Any:
+    """An empty cache for `length` tokens, prompt and reply.
+
+    A static one has one shape from the first token to the last, so that a step is the same program with the same addresses; it is held whole
+    from the start.
+    """
+    if not static:
+        return DynamicCache()
+    most = getattr(llm.config, "max_position_embeddings", length)
+    return StaticCache(config=llm.config, max_cache_len=max(length, min(most, -(-length // STEP) * STEP)))

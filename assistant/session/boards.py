@@ -20,7 +20,7 @@ from PIL import Image
 from assistant.board import MOST_SOURCES, MOST_SUBJECTS, Mix, Source, read_names
 from assistant.errors import InputError, NotFoundError, PhotoError
 from assistant.messages import Photo
-from assistant.session.boardrecords import ROW, Board, Cell, Reference, board_of, columns
+from assistant.session.records import ROW, Board, Cell, Reference, board_of, columns
 from assistant.session.intake import MAX_PIXELS
 from assistant.session.store import Store
 

@@ -58,7 +58,7 @@ def _encode(args: argparse.Namespace, config: AssistantConfig, weights: Path) ->
     import torch
 
     from ..weights import load_vae, load_vision
-    from .encode import Encoder, encode
+    from .encoded import Encoder, encode
     from .processes import join
 
     device = join(args.device)
