@@ -5,7 +5,7 @@ import os
 import pytest
 
 from assistant.concepts.file import residual_bytes, save_concept
-from assistant.concepts.library import Library
+from assistant.concepts.library import BIN, Library
 from assistant.errors import ConceptError, NotFoundError
 from tests.test_concepts import BASE, SD15, made
 
@@ -52,7 +52,7 @@ def test_what_is_deleted_comes_back_also_when_its_name_was_taken(library):
     library.add(made(name="mug", steps=2))
     assert library.restore("mug") == "mug-2" and library.get("mug-2").steps == 1 and library.get("mug").steps == 2
     library.delete("mug")
-    library.empty_bin()
+    (library.folder / BIN / "mug.safetensors").unlink()
     for act in (library.restore, library.get, library.delete, library.file):
         with pytest.raises(NotFoundError, match="<mug>"):
             act("mug")

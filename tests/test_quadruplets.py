@@ -17,15 +17,15 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.errors import ConfigError, MessageError, StorageError
+from assistant.errors import ConfigError, StorageError
 from assistant.miniature.reading import attributes, read_reply
 from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.training.quadruplets import build, dialogue, filters, methods, wishes
+from assistant.training.quadruplets import build, filters, methods, wishes
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
 from assistant.training.quadruplets.methods import Store, drawn_pool
-from assistant.training.tokens import caption_tokenizer, dialogue_tokenizer
-from assistant.weights import CHECKPOINTS, load_base, load_cafe, load_llama, load_vision
+from assistant.training.tokens import caption_tokenizer
+from assistant.weights import CHECKPOINTS, load_base, load_cafe, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,44 +163,6 @@ def test_wishes_follow_from_their_number_and_keep_what_is_held_out_apart() -> No
     individual = sample_individual(random.Random(0))
     named = individual.__class__(**{**individual.__dict__, **{k: who[k] for k in ("kind", "colour", "second", "pattern")}})
     assert individual_held_out(named) and not combination_held_out(sample_scene(random.Random(0), individual))
-
-
-GOOD = "User: put it on a beach please\nAssistant: Here is your cat on the beach, in pencil, which makes it calm."
-
-
-def test_dialogues_are_read_strictly() -> None:
-    assert dialogue.parse(f"\n{GOOD}\n", "cat") == ("put it on a beach please", "Here is your cat on the beach, in pencil, which makes it calm.")
-    for bad, why in ((f"Sure! {GOOD}", "two lines"), (GOOD + "\nUser: more", "two lines"), (GOOD.replace("cat", "dog"), "name the subject"),
-                     ("User: hi\nAssistant: A cat.", "2 words"), (GOOD.replace("pencil", "[style]"), "placeholder")):
-        with pytest.raises(MessageError, match=why):
-            dialogue.parse(bad, "cat")
-    asked = dialogue.prompt_for("cat", "on the beach")
-    assert "shows the cat on the beach." in asked and "{" not in asked
-
-
-def test_any_causal_model_is_asked_until_it_can_be_read() -> None:
-    llama, tokenizer = load_llama(FOLDER / "llama")
-    with pytest.raises(MessageError):
-        dialogue.write_dialogue(llama, tokenizer, "cat", "on the beach", 0, tries=2, max_new_tokens=12)
-    state = torch.get_rng_state()
-
-    class Scripted:
-        """Raves once, then answers; draws from the global state as `generate` does."""
-
-        device = torch.device("cpu")
-
-        def __init__(self) -> None:
-            self.drawn = []
-
-        def generate(self, input_ids, **kwargs):
-            self.drawn.append(float(torch.rand(())))
-            said = dialogue_tokenizer(MINIATURE)("no idea" if len(self.drawn) == 1 else GOOD, return_tensors="pt")["input_ids"]
-            return torch.cat([input_ids, said], 1)
-
-    first, second = Scripted(), Scripted()
-    y, reply = dialogue.write_dialogue(first, tokenizer, "cat", "on the beach", 7)
-    assert dialogue.write_dialogue(second, tokenizer, "cat", "on the beach", 7) == (y, reply) and "beach" in y and "pencil" in reply
-    assert first.drawn == second.drawn and len(set(first.drawn)) == 2 and torch.equal(state, torch.get_rng_state())
 
 
 # --- filters ----------------------------------------------------------------------------------------------------------------

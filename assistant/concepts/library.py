@@ -135,11 +135,6 @@ class Library:
             path.unlink()
             return fresh
 
-    def empty_bin(self) -> None:
-        with self._lock:
-            for path in (self.folder / BIN).glob("*.safetensors"):
-                path.unlink()
-
     def take_in(self, file: Path) -> str:
         """Import a concept file, under the next free name if its own is taken; returns that name.
 
