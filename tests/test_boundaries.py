@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED: dict[str, set[str]] = {
     "app": {"ui", "session", "pipeline", "presets", "weights", "messages", "places"},
     "ui": {"session", "messages", "plan", "board", "strip"},
-    "session": {"messages", "plan", "board", "strip"},
+    "session": {"messages", "plan", "board", "strip", "files"}, "files": set(),
     "board": {"messages"}, "strip": {"messages"}, "background": {"messages"}, "png": set(),
     "drawers": {"mllm", "control", "decoder", "conditioning", "config", "messages", "plan", "mixing.vectors"},
     "mixing": {"drawers", "decoder", "conditioning", "messages", "board", "background", "png",
@@ -30,13 +30,13 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages", "plan"},
     "decoder": {"conditioning", "config"},
-    "concepts": {"control", "decoder", "conditioning", "messages", "background", "png", "strip"},
+    "concepts": {"control", "decoder", "conditioning", "messages", "background", "files", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": {"plan"}, "plan": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights", "loading", "memory", "parts", "config"},
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
 }
 _MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers"},
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files"},
             "miniature": _MODEL | {"training"}}
 
 

@@ -21,12 +21,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import SHARED, write_whole
 from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
 from ..mllm.language import Spoken
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
 from ..training.quadruplets import build, filters, methods
-from ..training.quadruplets.shards import Quadruplet, Reader, replace_whole
+from ..training.quadruplets.shards import Quadruplet, Reader
 from ..training.quadruplets.wishes import Wanted, drawn_wish
 from ..training.sid import Run
 from ..weights import load_cafe
@@ -117,7 +118,7 @@ def table3(run: Run, assistant: Assistant, eyes: filters.Eyes, cases: int, seeds
     if not chosen.exists():
         started, keeps = time.monotonic(), people(witness)
         keys = [s.key for s in Reader(d1, rank=0, world=1).epoch(0, 0) if keeps(s)]
-        replace_whole(chosen, json.dumps(sorted(keys)).encode())
+        write_whole(chosen, json.dumps(sorted(keys)).encode(), SHARED)
         run.log("d2", started, kept=len(keys))
     human = set(json.loads(chosen.read_text()))
     data, start = {"D1": run.pairs(d1), "D2": run.pairs(d1, only=human.__contains__)}, run.parts.folder

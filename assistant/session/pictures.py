@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 from assistant.errors import NotFoundError, StorageError
+from assistant.files import FRESH, fsync_folder, write_whole
 
 
 class PictureFiles:
@@ -30,7 +29,7 @@ class PictureFiles:
                 return name
             path.parent.mkdir(mode=0o700, exist_ok=True)
             write_whole(path, png)
-            _fsync_folder(self.folder)
+            fsync_folder(self.folder)
         except OSError as error:
             raise StorageError(f"A picture could not be saved in {self.folder} ({error.strerror or error}).",
                                "Free some space or check the folder's permissions.") from error
@@ -53,7 +52,7 @@ class PictureFiles:
 
     def sweep(self, keep: set[str]) -> None:
         """Remove half-written files and all that `keep` does not name. Only while nothing else writes here."""
-        for leftover in self.folder.glob("*/.new-*"):
+        for leftover in self.folder.glob(f"*/{FRESH}*"):
             leftover.unlink(missing_ok=True)
         for stray in self.names() - keep:
             self._path(stray).unlink(missing_ok=True)
@@ -62,29 +61,3 @@ class PictureFiles:
         if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
             raise NotFoundError("This picture is not here.", "Reload the page.")
         return self.folder / name[:2] / f"{name}.png"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put bytes into a file, readable by this user only: on return they survive a loss of power, and until then what was
-    there is there. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # created with 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _fsync_folder(path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows opens no folders
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..errors import ConfigError, StorageError
+from ..files import SHARED, write_whole
 from ..mllm.vision import Vision, pad_square, pixels, resize
-from .quadruplets.shards import Quadruplet, Reader, begin, digest, process, read_shard, replace_whole
+from .quadruplets.shards import Quadruplet, Reader, begin, digest, process, read_shard
 
 LATENTS, PATCHES, SEMANTICS = "latents", "patches", "semantics"
 OPEN = 64  # files kept open at once
@@ -40,7 +41,7 @@ def encoded_name(number: int) -> str:
 def write_encoded(folder: Path, number: int, tensors: Mapping[str, Tensor], said: Sequence[Mapping[str, str]]) -> None:
     """One shard: `tensors` of n rows each, kept in half precision, and of each row its key, y and reply."""
     halves = {k: t.half().cpu().contiguous() for k, t in tensors.items()}
-    replace_whole(folder / encoded_name(number), save(halves, {"format": "pt", "said": json.dumps(list(said), ensure_ascii=False)}))
+    write_whole(folder / encoded_name(number), save(halves, {"format": "pt", "said": json.dumps(list(said), ensure_ascii=False)}), SHARED)
 
 
 def write_encoded_manifest(folder: Path, shards: int) -> bool:
@@ -51,7 +52,7 @@ def write_encoded_manifest(folder: Path, shards: int) -> bool:
     listing = [{"name": p.name, "samples": len(_said(p)), "bytes": p.stat().st_size, "sha256": digest(p.read_bytes())} for p in paths]
     about = {"settings": json.loads((folder / "settings.json").read_text()), "samples": sum(s["samples"] for s in listing),
              "bytes": sum(s["bytes"] for s in listing), "shards": listing}
-    replace_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode())
+    write_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode(), SHARED)
     return True
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from ..config import AssistantConfig
 from ..decoder.diffusion import Diffusion
 from ..errors import ConfigError
+from ..files import SHARED, write_whole
 from ..miniature.recipe import TRAIN_SEED
 from ..mllm.vision import Vision
 from ..weights import load_base, load_cafe, load_tensors, load_vision, verify
@@ -38,7 +39,7 @@ from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded, Encoder, encode
 from .examples import EncodedPairs, PairSource
 from .loop import Options, Trainer
 from .quadruplets import build, filters, methods
-from .quadruplets.shards import begin, process, replace_whole
+from .quadruplets.shards import begin, process
 from .quadruplets.wishes import drawn_wish
 from .tokens import caption_tokenizer
 from .trunk import TrunkTask
@@ -126,7 +127,7 @@ class Run:
         if not place.exists():
             started = time.monotonic()
             found = filters.calibrate(self.parts.eyes, self.sizes.pairs, CALIBRATION, self.side)
-            replace_whole(place, (json.dumps(found, indent=1) + "\n").encode())
+            write_whole(place, (json.dumps(found, indent=1) + "\n").encode(), SHARED)
             self.log("calibration", started, **found["thresholds"])
         return json.loads(place.read_text())
 

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from .shards import Quadruplet, begin, digest, process, replace_whole, shard_name, write_manifest, write_shard
+from ...files import SHARED, write_whole
+from .shards import Quadruplet, begin, digest, process, shard_name, write_manifest, write_shard
 from .wishes import Wanted
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def build(folder: Path, plan: Plan, wish: Callable[[int], Wanted], method: Metho
             for sample, found in _some(plan.name, wishes[start:start + plan.batch], wish, method, score, keeps, write):
                 seen.append(found)
                 kept += [sample] if sample else []
-        replace_whole(folder / f"scores-{number:05}.json", (json.dumps(seen) + "\n").encode())
+        write_whole(folder / f"scores-{number:05}.json", (json.dumps(seen) + "\n").encode(), SHARED)
         line = {"shard": number, "attempts": len(wishes), "kept": len(kept), "seconds": round(time.monotonic() - started, 2), "rank": rank}
         with open(folder / "log.jsonl", "a") as log:
             log.write(json.dumps(line) + "\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, StorageError
+from ...files import SHARED, write_whole
 
 _PARTS = {"photo": "photo.png", "target": "target.png", "about": "json"}
 
@@ -38,16 +39,6 @@ def process() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-def replace_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, after a kill too."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(fresh, "wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(fresh, path)
-
-
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make `folder` the place of a set built with `settings`.
 
@@ -57,7 +48,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     place, wanted = folder / "settings.json", json.loads(json.dumps(settings))
     if not place.exists():
-        replace_whole(place, (json.dumps(wanted, indent=1) + "\n").encode())
+        write_whole(place, (json.dumps(wanted, indent=1) + "\n").encode(), SHARED)
         return
     found = json.loads(place.read_text())
     other = [f"{k} {found.get(k)!r}, not {wanted.get(k)!r}" for k in sorted({*found, *wanted}) if found.get(k) != wanted.get(k)]
@@ -80,7 +71,7 @@ def write_shard(folder: Path, number: int, samples: list[Quadruplet]) -> None:
                 member = tarfile.TarInfo(f"{sample.key}.{_PARTS[name]}")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
-    replace_whole(folder / shard_name(number), out.getvalue())
+    write_whole(folder / shard_name(number), out.getvalue(), SHARED)
 
 
 def read_shard(path: Path) -> list[Quadruplet]:
@@ -130,7 +121,7 @@ def write_manifest(folder: Path, shards: int) -> bool:
         listing.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path.read_bytes()), "keys": keys})
     about = {"settings": json.loads((folder / "settings.json").read_text()), "samples": sum(len(s["keys"]) for s in listing),
              "doubles": doubles, "shards": listing}
-    replace_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode())
+    write_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode(), SHARED)
     return True
 
 
