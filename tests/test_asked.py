@@ -14,16 +14,10 @@ from assistant.evaluation.asked import ask, draw, score
 from assistant.evaluation.cases import Witness, cases
 from assistant.evaluation.judge import Judge, Likeness
 from assistant.evaluation.sheet import answer, photo_of
-from assistant.pipeline import load
 from assistant.presets import MINIATURE
 from assistant.weights import CHECKPOINTS, load_tokenizer
 
 STRENGTH = 2.0  # the page's own
-
-
-@pytest.fixture(scope="module")
-def assistant():
-    return load("miniature", device="cpu")
 
 
 @pytest.fixture(scope="module")

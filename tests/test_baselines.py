@@ -15,13 +15,7 @@ from assistant.evaluation.concept_cases import LINES, draw_plain, said, subject
 from assistant.evaluation.infusion import divergence, others
 from assistant.evaluation.infusion_report import curves
 from assistant.evaluation.metrics import frechet, wasserstein
-from assistant.presets import MINIATURE
-from assistant.weights import CHECKPOINTS, load_base
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
+from tests.tiny_unet import drawn
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +40,8 @@ def weights(base):
             for n, p in m.named_parameters()}
 
 
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def test_few_samples_of_many_dimensions_have_the_distance_that_the_covariances_give():
-    a, b = drawn(5, 7, seed=1), 2 * drawn(6, 7, seed=2) + 1
+    a, b = drawn(5, 7, seed=1, dtype=torch.float64), 2 * drawn(6, 7, seed=2, dtype=torch.float64) + 1
 
     def root(s):
         values, vectors = torch.linalg.eigh(s)

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "concepts": {"control", "decoder", "conditioning", "messages", "background", "files", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": {"plan"}, "plan": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "weights", "loading", "memory", "parts", "config"},
-    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
+    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets", "residence"},
 }
 _MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "pipeline", "messages", "board", "mixing"}
 ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files"},

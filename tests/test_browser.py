@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -71,10 +72,17 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address):
-    """A fresh visitor. A test fails if the page throws, or asks any other host for anything."""
+    with visitor(browser, address) as page:
+        page.locator("#stage .tile").first.wait_for()
+        yield page
+
+
+@contextmanager
+def visitor(browser, address, seconds: int = 30):
+    """A fresh visitor's page. A test fails if the page throws, or asks any other host for anything."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(30 * SECOND)
+    page.set_default_timeout(seconds * SECOND)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text)
@@ -82,7 +90,6 @@ def page(browser, address):
     page.on("request", lambda request: faults.append(request.url)
             if not request.url.startswith((address, "data:", "blob:")) else None)
     page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
     yield page
     context.close()
     assert faults == []

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.fake_engine import draw
-from tests.test_browser import LEFT, ROOT, SECOND, browser, expect, replies, say, serve  # noqa: F401
+from tests.test_browser import LEFT, ROOT, SECOND, browser, expect, replies, say, serve, visitor  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +25,9 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address):  # noqa: F811
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30 * SECOND)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text)
-            if message.type == "error" and not re.search(LEFT, message.text) else None)
-    page.goto(address)
-    panel(page)
-    yield page
-    context.close()
-    assert faults == []
+    with visitor(browser, address) as page:
+        panel(page)
+        yield page
 
 
 def panel(page) -> None:

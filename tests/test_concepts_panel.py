@@ -12,7 +12,6 @@ from tests.test_lessons import task, until
 from tests.test_ui import HOSTILE, ROOT, handler, join, served, sign_in  # noqa: F401
 from ui import concept_cards as cards
 from ui.concepts import options, strengths
-from ui.owners import Owners
 from ui.presenters import user_message
 
 

@@ -2,10 +2,10 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 from assistant.conditioning import AUXILIARY_TEXT, EMPTY, TEXT
 from assistant.control.dci import Branch, Dci, Seen, Sharpening, weighed
@@ -14,6 +14,8 @@ from assistant.decoder.rows import dci_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, make_scheduler
 from assistant.errors import ConfigError
 from assistant.presets import MINIATURE
+from tests import tiny_unet
+from tests.tiny_unet import installed, stock_unet
 
 TOKENS, WIDTH = 11, 24
 REAL, OWN = (1, 2, 3, 4, 5, 6), (3, 4)  # "a V* cat in the snow": V* and cat
@@ -23,24 +25,15 @@ SHARP = Sharpening(tokens=7.0, space=5.0, gain=30.0)
 
 @pytest.fixture(scope="module")
 def stock():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=16, layers_per_block=1, block_out_channels=(32, 64), norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH, attention_head_dim=4, only_cross_attention=(True, False)).double().eval().requires_grad_(False)  # so that rounding does not grow over steps
+    return stock_unet(WIDTH, only_cross_attention=(True, False)).double().requires_grad_(False)  # so that rounding does not grow over steps
 
 
 @pytest.fixture(scope="module")
 def unet(stock):
-    ours = copy.deepcopy(stock)
-    install(ours)
-    return ours
+    return installed(stock)
 
 
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
+drawn = partial(tiny_unet.drawn, dtype=torch.float64)
 PROMPT, OTHER, NOTHING = (3 * drawn(1, TOKENS, WIDTH, seed=s) for s in (1, 2, 3))
 
 

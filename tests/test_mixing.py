@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant import pipeline
 from assistant.board import GRID, Mix, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients, grid, read_names, strip
 from assistant.decoder.attention import Seam
 from assistant.conditioning import PATCHES
@@ -150,11 +149,6 @@ def test_advice_says_which_way_to_move_only_when_the_subject_is_lost():
 
 
 # on the miniature's weights
-
-
-@pytest.fixture(scope="module")
-def assistant():
-    return pipeline.load("miniature", "cpu")
 
 
 @pytest.fixture(scope="module")

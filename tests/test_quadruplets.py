@@ -25,7 +25,7 @@ from assistant.training.quadruplets import build, filters, methods, wishes
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
 from assistant.training.quadruplets.methods import Store, drawn_pool
 from assistant.training.tokens import caption_tokenizer
-from assistant.weights import CHECKPOINTS, load_base, load_cafe, load_vision
+from assistant.weights import CHECKPOINTS, load_cafe, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,11 +35,6 @@ FOLDER = CHECKPOINTS / "miniature"
 @pytest.fixture(scope="module")
 def vision():
     return load_vision(MINIATURE, FOLDER)
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_base(MINIATURE, FOLDER)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from assistant.decoder import sampling
@@ -15,6 +15,7 @@ from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
+from tests.tiny_unet import stock_unet
 
 NAMES = ("ddim", "dpm++", "unipc")
 CONFIG = {
@@ -30,26 +31,9 @@ CONFIG = {
 }
 
 
-def tiny_unet(**changes):
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        **{
-            "sample_size": 16,
-            "layers_per_block": 1,
-            "block_out_channels": (32, 64),
-            "norm_num_groups": 8,
-            "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-            "cross_attention_dim": 32,
-            "attention_head_dim": 4,
-            **changes,
-        }
-    ).eval()
-
-
 @pytest.fixture(scope="module")
 def modules():
-    unet = tiny_unet()
+    unet = stock_unet(32)
     vae = AutoencoderKL(
         block_out_channels=(16, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -266,8 +250,8 @@ def test_text_states_equal_the_stock_pipeline(modules, diffusion):
 
 def test_modules_that_do_not_fit_are_refused(modules):
     with pytest.raises(ConfigError, match="channels"):
-        Diffusion(tiny_unet(in_channels=3, out_channels=3), modules["vae"], CONFIG)
+        Diffusion(stock_unet(32, in_channels=3, out_channels=3), modules["vae"], CONFIG)
     with pytest.raises(ConfigError, match="tokenizer"):
-        Diffusion(tiny_unet(), modules["vae"], CONFIG, text_encoder=modules["text_encoder"])
+        Diffusion(stock_unet(32), modules["vae"], CONFIG, text_encoder=modules["text_encoder"])
     with pytest.raises(ConfigError, match="text encoder"):
-        Diffusion(tiny_unet(), modules["vae"], CONFIG).encode_text(["a"])
+        Diffusion(stock_unet(32), modules["vae"], CONFIG).encode_text(["a"])

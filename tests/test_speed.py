@@ -30,23 +30,15 @@ from assistant.messages import SCHEDULERS
 from assistant.mllm.sampling import cache_of, sampled
 from assistant.presets import PRESETS
 from tests.tiny_full import TINY
+from tests.tiny_unet import drawn, installed, stock_unet
 
 WIDTH, VECTOR, TOKENS = 24, 10, 17
 CPU = torch.device("cpu")
 
 
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.fixture(scope="module")
 def unet():
-    torch.manual_seed(0)
-    made = UNet2DConditionModel(sample_size=8, layers_per_block=1, block_out_channels=(32, 32), norm_num_groups=8, attention_head_dim=4,
-                                down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
-                                cross_attention_dim=WIDTH).eval().requires_grad_(False)
-    install(made)
-    return made
+    return installed(stock_unet(WIDTH, sample_size=8, block_out_channels=(32, 32)).requires_grad_(False))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from assistant.miniature.renderer import render
 from assistant.miniature.world import Accessory
 from assistant.presets import MINIATURE
 from assistant.training import bridge
-from assistant.training.data import VIEWS, World, draw, group, labels
+from assistant.training.data import VIEWS, World, draw, group
 from assistant.training.diffusion import Expected, VLoss, encode_semantics
 from assistant.training.dino import begin_local
 from assistant.training.examples import DrawnPairs, DrawnTalks
@@ -67,9 +66,6 @@ class Line:
 
     def export(self, folder: Path) -> None:
         self.exported = True
-
-    def sheet(self, path: Path) -> None:
-        pass
 
 
 def test_learns_and_exports(tmp_path: Path) -> None:

@@ -6,27 +6,26 @@ What is drawn is kept by the session; the panel shows it. The slider also holds 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.errors import AssistantError, ConceptError, MessageError, PhotoError
 from assistant.messages import Progress, Settings, Task
 from assistant.session.intake import read_photo
 from assistant.session.manager import SessionManager
-from assistant.strip import STRENGTHS
+from assistant.strip import STRENGTHS, StripReply
 from ui import likeness_views as views
 from ui.drawing import read_seed
-from ui.owners import Owners, signed_in
+from ui.owners import Owners
 from ui.panel import Panel, Place, Press, Updates, pressed
-from ui.pictures import enlarge
+from ui.pictures import enlarge, served
+from ui.presenters import notice
 
 _LOOK = "() => document.querySelector('.likeness-strip')?.scrollIntoView({block: 'center', behavior: 'smooth'})"
 KIND = "ico"  # what is learned here; other concepts have no likeness to slide
@@ -116,7 +115,7 @@ class Likeness(Panel):
             owner = self.desk.owner(request)
             return {**self._lines(owner), **self._view(owner)}
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
+            return {self.notice: notice(error)}
 
     def _live(self, request: gr.Request) -> Updates:
         try:
@@ -136,10 +135,8 @@ class Likeness(Panel):
             photos = tuple(read_photo(Path(str(file))) for file in files)
             self.learning.begin(owner, Task(name, noun, photos, kind=KIND, options={"steps": int(min(1000, max(1, _number(steps, 300))))}))
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
-        for file in files:
-            if self.place.uploads in Path(str(file)).resolve().parents:
-                Path(str(file)).unlink(missing_ok=True)
+            return {self.notice: notice(error)}
+        self.place.forget(*map(str, files))
         return {**self._lines(owner), self.notice: "", self.lesson: gr.Accordion(open=False), self.drop: None, self.noun: "", self.called: ""}
 
     def _draw(self, prompt: str, window: Any, auxiliary: str, seed: Any, request: gr.Request) -> Iterator[Updates]:
@@ -157,7 +154,7 @@ class Likeness(Panel):
                     self._pick(owner, min(range(len(STRENGTHS)), key=lambda k: abs(STRENGTHS[k] - settings.imagination)))
             yield {**self._view(owner), self.notice: ""}
         except AssistantError as error:
-            yield {**self._view(owner), self.notice: views.notice(error)}
+            yield {**self._view(owner), self.notice: notice(error)}
 
     def _stop(self, request: gr.Request) -> None:
         self.strips.stop(self.desk.owner(request))
@@ -170,14 +167,14 @@ class Likeness(Panel):
         try:
             return {self.notice: "", **work(self.desk.owner(request), press, prompt or "", conversation)}
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
+            return {self.notice: notice(error)}
 
     def _mask(self, scale: Any, branch: Any, opacity: Any, step: Any, head: Any, request: gr.Request) -> Updates:
         try:
             owner = self.desk.owner(request)
             return {self.mask: views.mask(self._address(owner, scale, branch, opacity, step, head), branch == "auxiliary", self.strips.newest(owner))}
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
+            return {self.notice: notice(error)}
 
     # acts
 
@@ -239,23 +236,13 @@ class Likeness(Panel):
     @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`likeness/<n>.png`, `likeness/other.png` (the auxiliary branch) and `likeness/mask/<n>.png`, of the owner's newest strip."""
-        def answered(find: Any) -> Any:
-            async def endpoint(request: Request) -> Response:
-                def work() -> Response:
-                    try:
-                        png = find(manager.strips.newest(owners.of(signed_in(request), request.cookies)), request)
-                        if png and "download" not in request.query_params:
-                            png = enlarge(png)
-                    except (AssistantError, ValueError, IndexError):
-                        png = b""
-                    headers = {"Cache-Control": "private, max-age=3600"}
-                    if "download" in request.query_params:
-                        headers["Content-Disposition"] = 'attachment; filename="likeness.png"'
-                    return Response(png, media_type="image/png", headers=headers) if png else Response(status_code=404)
-                return await run_in_threadpool(work)
-            return endpoint
+        def picture(find: Callable[[StripReply, Request], bytes]) -> Callable[[Request], bytes]:
+            def found(request: Request) -> bytes:
+                png = find(manager.strips.newest(owners.visitor(request)), request)
+                return enlarge(png) if png and "download" not in request.query_params else png
+            return found
 
-        def mask(reply: Any, request: Request) -> bytes:
+        def mask(reply: StripReply, request: Request) -> bytes:
             query = request.query_params
             if reply.masks is None:
                 raise ConceptError("There are no masks.")
@@ -263,9 +250,9 @@ class Likeness(Panel):
             return reply.masks.over(request.path_params["n"], query.get("scale", ""), float(query.get("opacity", "0.6")), query.get("branch") != "concept",
                                     step - 1 if step else None, head - 1 if head else None)
 
-        return [Route("/likeness/other.png", answered(lambda reply, _: reply.auxiliary_png)),
-                Route("/likeness/mask/{n:int}.png", answered(mask)),
-                Route("/likeness/{n:int}.png", answered(lambda reply, request: reply.pictures[request.path_params["n"]].png))]
+        return [served(f"/likeness/{path}.png", picture(find), "private, max-age=3600", saved_as=lambda _: "likeness.png") for path, find in (
+            ("other", lambda reply, _: reply.auxiliary_png), ("mask/{n:int}", mask),
+            ("{n:int}", lambda reply, request: reply.pictures[request.path_params["n"]].png))]
 
 
 def _number(value: Any, default: float) -> float:

@@ -6,17 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from assistant.errors import AssistantError
 from assistant.messages import Progress
 from assistant.strip import StripReply
 from ui.presenters import say
 
 WAYS = {"down": "on the way down", "middle": "in the middle", "up": "on the way up"}
-
-
-def notice(error: AssistantError | str) -> str:
-    sentence = f"{error.sentence} {error.remedy}".strip() if isinstance(error, AssistantError) else error
-    return f'<div class="fault" role="alert">{say(sentence)}</div>' if sentence else ""
 
 
 def shelf(entries: Sequence[Any]) -> str:

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.board import MOST_SOURCES
@@ -26,9 +24,9 @@ from assistant.session.boards import board_in
 from assistant.session.intake import MAX_BYTES, read_photo
 from assistant.session.manager import SessionManager
 from ui import mix_views as views
-from ui.owners import Owners, signed_in
+from ui.owners import Owners
 from ui.panel import Panel, Place, Press, Updates, pressed
-from ui.pictures import enlarge
+from ui.pictures import enlarge, served
 
 _BEARER = "window.cafeMix(trigger, upload);"  # mix.js
 
@@ -57,23 +55,13 @@ class Mix(Panel):
     @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`boards/<id>/sketch/<n>.png`: what is being drawn; `boards/<id>/film.gif`: the last path."""
-        def answered(find: Any, kind: str) -> Any:
-            async def endpoint(request: Request) -> Response:
-                def work() -> Response:
-                    try:
-                        data = find(request.path_params, owners.of(signed_in(request), request.cookies))
-                    except AssistantError:
-                        data = None
-                    return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=60"}) if data else Response(status_code=404)
-                return await run_in_threadpool(work)
-            return endpoint
+        def sketch(request: Request) -> bytes | None:
+            now = manager.easel.now(request.path_params["board"], owners.visitor(request))
+            return enlarge(now.sketches[request.path_params["n"]], 256) if now is not None else None
 
-        def sketch(path: dict[str, Any], owner: str) -> bytes | None:
-            now = manager.easel.now(path["board"], owner)
-            return enlarge(now.sketches[path["n"]], 256) if now is not None and path["n"] < len(now.sketches) else None
-
-        return [Route("/boards/{board:str}/sketch/{n:int}.png", answered(sketch, "image/png")),
-                Route("/boards/{board:str}/film.gif", answered(lambda path, owner: manager.easel.film(path["board"], owner), "image/gif"))]
+        return [served("/boards/{board:str}/sketch/{n:int}.png", sketch),
+                served("/boards/{board:str}/film.gif", lambda request: manager.easel.film(request.path_params["board"], owners.visitor(request)),
+                       kind="image/gif")]
 
     def wire(self, desk: Any, courier: gr.HTML) -> None:
         self.desk = desk

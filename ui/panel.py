@@ -30,6 +30,12 @@ class Place:
     scratch: Path  # private, temporary; for files that a component shows
     uploads: Path  # where gradio keeps what is uploaded
 
+    def forget(self, *files: str) -> None:
+        """Remove uploads: what was to be kept of them is."""
+        for file in map(Path, files):
+            if self.uploads in file.resolve().parents:
+                file.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class Press:

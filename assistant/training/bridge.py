@@ -122,6 +122,3 @@ class BridgeTask:
         if self.numbers.fitted:
             self._fit(FITTED)
         save_bridge(self.bridge, folder)
-
-    def sheet(self, path: Path) -> None:
-        """There is nothing to look at."""

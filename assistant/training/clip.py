@@ -86,6 +86,3 @@ class ClipTask:
     def export(self, folder: Path) -> None:
         save_clip(self.clip, self.config.vision.clip, folder)
         caption_tokenizer(self.config).save_pretrained(folder)
-
-    def sheet(self, path: Path) -> None:
-        """There is nothing to look at."""

@@ -189,6 +189,3 @@ class DinoTask:
 
     def export(self, folder: Path) -> None:
         save_module(self.dino, folder)
-
-    def sheet(self, path: Path) -> None:
-        """There is nothing to look at."""

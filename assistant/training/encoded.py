@@ -28,7 +28,7 @@ from ..config import AssistantConfig
 from ..errors import ConfigError, StorageError
 from ..files import SHARED, write_whole
 from ..mllm.vision import Vision, pad_square, pixels, resize
-from .quadruplets.shards import Quadruplet, Reader, begin, digest, process, read_shard
+from .quadruplets.shards import Quadruplet, Reader, begin, digest, listed, process, read_shard, verify
 
 LATENTS, PATCHES, SEMANTICS = "latents", "patches", "semantics"
 OPEN = 64  # files kept open at once
@@ -102,22 +102,13 @@ class Encoded:
         self.shards: list[tuple[Path, int]] = []
         settings = []
         for folder in folders:
-            place = folder / "manifest.json"
-            if not place.exists():
-                raise StorageError(f"The encoded set in {folder.name!r} is not finished: it has no manifest.",
-                                   f"Run: python -m assistant.training encode --preset {config.name} --data SHARDS --out {folder}")
-            about = json.loads(place.read_text())
+            about, shards = listed(folder, f"Run: python -m assistant.training encode --preset {config.name} --data SHARDS --out {folder}",
+                                   "encode the set again")
             if "encoders" not in about["settings"]:
                 raise ConfigError(f"The set in {folder.name!r} holds pictures, which are not encoded yet.",
                                   f"Run: python -m assistant.training encode --preset {config.name} --data {folder} --out FOLDER")
             settings.append(about["settings"])
-            for shard in about["shards"]:
-                path = folder / shard["name"]
-                if not path.exists() or path.stat().st_size != shard["bytes"]:
-                    raise StorageError(f"The shard {path.name} of {folder.name!r} is not the one in the manifest.",
-                                       "Remove it and the manifest, and encode the set again.")
-                if shard["samples"]:
-                    self.shards.append((path, shard["samples"]))
+            self.shards += [(path, shard["samples"]) for path, shard in shards if shard["samples"]]
         if any(s["encoders"] != settings[0]["encoders"] for s in settings):
             raise ConfigError("The sets were encoded by different encoders.", "Encode them all with the same weights.")
         if not self.shards:
@@ -156,10 +147,7 @@ class Encoded:
 
     def verify(self) -> None:
         """Check every shard's sha256. Raises StorageError."""
-        for folder in {path.parent for path, _ in self.shards}:
-            for shard in json.loads((folder / "manifest.json").read_text())["shards"]:
-                if digest((folder / shard["name"]).read_bytes()) != shard["sha256"]:
-                    raise StorageError(f"The shard {shard['name']} of {folder.name!r} is damaged.", "Remove it and encode the set again.")
+        verify({path.parent for path, _ in self.shards})
 
 
 AHEAD = 8  # batches whose pictures are opened ahead of time

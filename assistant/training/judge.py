@@ -130,6 +130,3 @@ class JudgeTask:
 
     def export(self, folder: Path) -> None:
         save_judge(self.judge, folder)
-
-    def sheet(self, path: Path) -> None:
-        """There is nothing to look at."""

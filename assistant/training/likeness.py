@@ -53,9 +53,6 @@ class LikenessTask:
     def export(self, folder: Path) -> None:
         save_likeness(self.likeness, folder)
 
-    def sheet(self, path: Path) -> None:
-        """There is nothing to look at."""
-
 
 def _contrast(logits: Tensor) -> tuple[Tensor, Tensor]:
     """InfoNCE both ways, and the share found."""

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,34 @@ def write_manifest(folder: Path, shards: int) -> bool:
     return True
 
 
+def listed(folder: Path, build: str = "Build it to its end first.", again: str = "build the set again") -> tuple[dict[str, Any], list[tuple[Path, dict]]]:
+    """A finished set's manifest, and its shards with the line of each in it.
+
+    Args:
+        build: how the set is finished. again: what to do once a damaged shard is removed.
+
+    Raises:
+        StorageError: the set is not finished, or a file is not the one in the manifest.
+    """
+    place = folder / "manifest.json"
+    if not place.exists():
+        raise StorageError(f"The set in {folder.name!r} is not finished: it has no manifest.", build)
+    about = json.loads(place.read_text())
+    shards = [(folder / shard["name"], shard) for shard in about["shards"]]
+    for path, shard in shards:
+        if not path.exists() or path.stat().st_size != shard["bytes"]:
+            raise StorageError(f"The shard {path.name} of {folder.name!r} is not the one in the manifest.", f"Remove it and the manifest, and {again}.")
+    return about, shards
+
+
+def verify(folders: Iterable[Path]) -> None:
+    """Check the sha256 of every shard of finished sets. Raises StorageError."""
+    for folder in folders:
+        for path, shard in listed(folder)[1]:
+            if digest(path.read_bytes()) != shard["sha256"]:
+                raise StorageError(f"The shard {path.name} of {folder.name!r} is damaged.", "Remove it and build it again.")
+
+
 class Reader:
     """The samples of finished sets, shared out between processes.
 
@@ -144,14 +172,7 @@ class Reader:
         self.rank, self.world = own[0] if rank is None else rank, own[1] if world is None else world
         self.shards: list[tuple[Path, list[str]]] = []
         for folder in folders:
-            place = folder / "manifest.json"
-            if not place.exists():
-                raise StorageError(f"The set in {folder.name!r} is not finished: it has no manifest.", "Build it to its end first.")
-            for shard in json.loads(place.read_text())["shards"]:
-                path = folder / shard["name"]
-                if not path.exists() or path.stat().st_size != shard["bytes"]:
-                    raise StorageError(f"The shard {path.name} of {folder.name!r} is not the one in the manifest.",
-                                       "Remove it and the manifest, and build the set again.")
+            for path, shard in listed(folder)[1]:
                 keys = [k for k in shard["keys"] if only is None or only(k)]
                 if keys:
                     self.shards.append((path, keys))
@@ -162,10 +183,7 @@ class Reader:
 
     def verify(self) -> None:
         """Check every shard's sha256. Raises StorageError as above."""
-        for folder in {path.parent for path, _ in self.shards}:
-            for shard in json.loads((folder / "manifest.json").read_text())["shards"]:
-                if digest((folder / shard["name"]).read_bytes()) != shard["sha256"]:
-                    raise StorageError(f"The shard {shard['name']} of {folder.name!r} is damaged.", "Remove it and build it again.")
+        verify({path.parent for path, _ in self.shards})
 
     def epoch(self, seed: int, epoch: int) -> Iterator[Quadruplet]:
         """This process's samples in an order that follows from (seed, epoch) alone."""
