@@ -27,7 +27,7 @@ from assistant.decoder.rows import cafe_plan
 from assistant.decoder.sampling import predict
 from assistant.errors import ConfigError, DeviceError
 from assistant.messages import SCHEDULERS
-from assistant.mllm.sampling import cache_of, sampled
+from assistant.mllm.language import cache_of, sampled
 from assistant.presets import PRESETS
 from tests.tiny_full import TINY
 from tests.tiny_unet import drawn, installed, stock_unet

@@ -31,9 +31,8 @@ from assistant.training.dino import begin_local
 from assistant.training.examples import DrawnPairs, DrawnTalks
 from assistant.training.sid import FurtherTask
 from assistant.training.group_norm import use_channels_last
-from assistant.training.judge import JudgeTask, worn_cells, worn_where
+from assistant.training.judge import JudgeTask, LikenessTask, worn_cells, worn_where
 from assistant.training.language import LanguageTask
-from assistant.training.likeness import LikenessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.talks import Talks, write

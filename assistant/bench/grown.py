@@ -28,7 +28,7 @@ from ..decoder.rows import Plan, cafe_plan, dci_plan, infusion_plan, text_plan
 from ..decoder.compiled import Tuning, tune
 from ..errors import DeviceError
 from ..loading import free_memory, pick_device, pick_dtype
-from ..mllm.sampling import cache_of, sampled
+from ..mllm.language import cache_of, sampled
 from ..presets import preset
 from ..residence import free
 from .steps import Case, beside

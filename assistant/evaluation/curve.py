@@ -26,8 +26,7 @@ from ..mllm.vision import Vision, pixels
 from ..training import state
 from ..training.tokens import caption_tokenizer
 from ..weights import load_vae, load_vision
-from .asked import text_to_image, pictures
-from .cases import BATCH, Tally, Witness, measure, scenes
+from .cases import BATCH, Tally, Witness, measure, pictures, scenes, text_to_image
 from .miniature import base_model
 
 STRENGTHS = (2.0, 2.0)  # of E(x) and F(w)

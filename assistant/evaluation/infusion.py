@@ -28,9 +28,8 @@ from ..decoder.sampling import make_scheduler
 from ..miniature.reading import read
 from ..miniature.renderer import render
 from ..mllm.vision import pixels
-from .asked import pictures
 from .baselines import BASELINES
-from .cases import STAGE, Witness, caption_of, halves, scenes
+from .cases import STAGE, Witness, caption_of, halves, pictures, scenes
 from .concept_cases import LINES, Subject, draw_concepts, draw_plain, said, subject
 from .metrics import fisher, mean, share, wasserstein
 

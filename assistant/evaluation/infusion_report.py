@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..miniature.renderer import render
 from . import report
-from .asked import pictures
+from .cases import pictures
 from .concept_cases import LINES, draw_concepts, draw_plain, said, subject
 from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol, learned
 from .metrics import mean, share

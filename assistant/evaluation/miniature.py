@@ -21,8 +21,7 @@ from ..miniature.world import ACCESSORIES, Scene
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
 from . import report
-from .asked import text_to_image
-from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, drawings, measure, named_of, scenes
+from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, drawings, measure, named_of, scenes, text_to_image
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
 

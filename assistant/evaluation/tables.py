@@ -28,8 +28,7 @@ from ..training.numbers import BridgeNumbers
 from ..training.talks import Talks
 from ..weights import load_cafe, load_tensors
 from . import report
-from .asked import Asked, ask, draw, score
-from .cases import Witness
+from .cases import Asked, Witness, ask, draw, score
 
 STRENGTH = 2.0  # of a source that is given, as the page has it
 BATCHES = {"table4": 32, "table6": 64}
