@@ -73,23 +73,19 @@ def what(rng: random.Random, talk: Talk) -> tuple[str, str]:
                        "what did you draw?" if talk.last else "what's in my photo?", "explain the picture",
                        "what is that?"))
     all_ = full(rng, scene)
-    return text, rng.choice((f"I see {all_}.", f"This is {all_}.", f"It is {all_}.", f"The picture shows {all_}.",
-                             f"There is {all_}."))
+    return text, rng.choice(SAY["seen_full"]).format(x=all_)
 
 
 def kind(rng: random.Random, talk: Talk) -> tuple[str, str]:
     one = talk.seen.individual
     if rng.random() < 0.5:
-        text = rng.choice(("what kind of animal is it?", "what animal is this?", "which animal is that?",
-                           "what species is it?"))
+        text = rng.choice(SAY["ask_species"])
         answer = f"It is {v.an(one.kind)}" if one.kind in ANIMALS else f"It is not an animal but {v.an(one.kind)}"
         return text, f"{answer}, {v.an(describe(one))}."
     asked = one.kind if rng.random() < 0.5 else rng.choice(KINDS)
-    text = rng.choice(("is it {x}?", "is this {x}?", "is that {x}?", "that's {x}, right?",
-                       "do you think it's {x}?")).format(x=v.an(asked))
+    text = rng.choice(SAY["ask_is"]).format(x=v.an(asked))
     if asked == one.kind:
-        return text, rng.choice((f"Yes, it is {v.an(describe(one))}.", f"Yes, {v.an(describe(one))}.",
-                                 f"It is, {v.an(describe(one))}."))
+        return text, rng.choice(SAY["is_not"]).format(one=v.an(describe(one)))
     return text, rng.choice((f"No, it is {v.an(describe(one))}.", f"No, I see {v.an(describe(one))}."))
 
 
@@ -120,11 +116,9 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
     names = [a.name for a in scene.accessories]
     if rng.random() < 0.5:
-        text = rng.choice(("what is it wearing?", "does it wear anything?", "what does it have on?", "any accessories?",
-                           "what's that on it?", "is it wearing something?", "what is it holding?"))
+        text = rng.choice(SAY["ask_wearing"])
         yes = rng.choice((f"It wears {_things(scene)}.", f"It has {_things(scene)}.", f"I see {_things(scene)}."))
-        return text, yes if names else rng.choice(("It wears nothing.", "Nothing at all, it has no accessories.",
-                                                   "It has nothing on."))
+        return text, yes if names else rng.choice(SAY["wears_nothing"])
     asked = rng.choice(names) if names and rng.random() < 0.5 else rng.choice(ACCESSORIES)
     text = rng.choice(("is it wearing {x}?", "does it have {x}?", "is there {x}?")).format(x=v.wear(asked))
     for a in scene.accessories:
@@ -144,12 +138,10 @@ def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
 def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
     if rng.random() < 0.35:
-        text = rng.choice(("is it day or night?", "what time of day is it?", "is it night?", "what is the light like?",
-                           "is it dark there?"))
+        text = rng.choice(SAY["ask_light"])
         return text, {"day": "It is day.", "sunset": "The sun is setting.", "night": "It is night."}[scene.light]
     if rng.random() < 0.3:
-        text = rng.choice(("what is it doing?", "what does it do?", "is it sleeping?", "is it jumping?",
-                           "how does it stand?"))
+        text = rng.choice(SAY["ask_pose"])
         return text, f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
     text = rng.choice(SAY["ask_style"])
     a = v.an(v.STYLE_A[scene.style][0])

@@ -151,8 +151,7 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
     if wish.plea == "again":
         return rng.choice(SAY["reply_again"])
     if wish.plea == "undo":
-        return rng.choice(("Back to the one before.", "Of course, the previous one again.", "Undone.",
-                           "As it was before."))
+        return rng.choice(SAY["reply_undone"])
     if wish.plea == "sorry":
         return rng.choice(SAY["reply_sorry"])
     if wish.plea == "other":
@@ -163,8 +162,7 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
     if wish.mood and rng.random() < 0.75:
         return rng.choice(SAY["reply_mood"]).format(mood=wish.mood.name, a_mood=v.an(wish.mood.name))
     if wish.remove and rng.random() < 0.7:
-        return rng.choice(("Without the {x} now.", "I took off the {x}.", "I took off the {x}, as you asked.",
-                           "No {x} this time.")).format(x=v.listing(list(wish.remove)))
+        return rng.choice(SAY["reply_removed"]).format(x=v.listing(list(wish.remove)))
     if wish.creative and rng.random() < 0.6:
         return rng.choice(SAY["reply_creative"])
     if rng.random() < 0.5:

@@ -147,9 +147,7 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
         who = it if not parts else "it"
         if name == "wear":
             things = v.listing([_worn(rng, n, c) for n, c in asked["wear"]])
-            parts.append(rng.choice((f"give {who} {things}", f"give {who} {things}", f"add {things}",
-                                     f"put {things} on {who}", f"let {who} wear {things}",
-                                     f"dress {who} with {things}")))
+            parts.append(rng.choice(SAY["order_wear"]).format(who=who, things=things))
         elif name == "context":
             place = said_as(rng, v.CONTEXT_SAID[asked["context"]])
             options = [f"put {who} {place}", f"place {who} {place}", f"draw {who} {place}", f"show {who} {place}",
@@ -161,24 +159,20 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
             parts.append(rng.choice(options))
         elif name == "light":
             noun, phrase = rng.choice(v.LIGHT_TERSE[asked["light"]]), said_as(rng, v.LIGHT_SAID[asked["light"]])
-            parts.append(rng.choice((f"make it {noun}", f"draw it {phrase}", f"change the light to {noun}",
-                                     f"show it {phrase}", f"make it look like {noun}")))
+            parts.append(rng.choice(SAY["order_light"]).format(noun=noun, phrase=phrase))
         elif name == "style":
             phrase, noun = said_as(rng, v.STYLE_SAID[asked["style"]]), rng.choice(v.STYLE_TERSE[asked["style"]])
-            parts.append(rng.choice((f"draw {who} {phrase}", f"make {who} {phrase}", f"turn {who} into {noun}",
-                                     f"do it {phrase}", f"use {noun}", f"change the style to {noun}")))
+            parts.append(rng.choice(SAY["order_style"]).format(noun=noun, who=who, phrase=phrase))
         elif name == "join":
             parts.append(rng.choice(v.JOIN).format(x=friend(rng, asked["join"]), s=who))
         elif name == "leave":
-            parts.append(rng.choice(("leave {s} alone", "remove the other one", "take the other one away", "send its friend away",
-                                     "make it just {s}", "remove the second one", "lose the friend")).format(s=who))
+            parts.append(rng.choice(SAY["order_leave"]).format(s=who))
         elif name == "pose":
             verb = rng.choice(v.POSE_BARE[asked["pose"]])
             parts.append(rng.choice((f"make {who} {verb}", f"let {who} {verb}", f"have {who} {verb}")))
         else:
             thing = asked["remove"][0]
-            parts.append(rng.choice((f"take the {thing} off", f"take off the {thing}", f"remove the {thing}",
-                                     f"lose the {thing}", f"drop the {thing}", f"get rid of the {thing}")))
+            parts.append(rng.choice(SAY["order_remove"]).format(thing=thing))
     return ", ".join(parts[:-1]) + (rng.choice((" and ", " and ", ", then ", ", ")) if parts[1:] else "") + parts[-1]
 
 

@@ -52,8 +52,7 @@ def feeling(rng: random.Random, base: Scene) -> tuple[str, str]:
     more = {"sad": "sadder", "happy": "happier", "angry": "angrier", "grumpy": "grumpier", "shy": "shyer"}.get(feels, f"more {feels}")
     does = rng.choice(("smile", "cry", "laugh", "wink", "frown", "look at me", "close its eyes", "open its mouth", "grin"))
     s = named(rng, base, False)
-    text = rng.choice((f"make {s} {more}", f"can {s} look {feels}?", f"a bit {more}", f"make {s} {does}", f"can you make {s} {does}?", f"let {s} {does}",
-                       f"i want {s} to look {feels}", f"{s} should be {feels}", f"{more} please", f"it looks too {feels}"))
+    text = rng.choice(SAY["wish_face"]).format(feels=feels, more=more, s=s, does=does)
     return typed(rng, text)[0], "another face" if does not in text else rng.choice(("another face", "what its face does"))
 
 
@@ -75,12 +74,10 @@ def redo(rng: random.Random, base: Scene, first: bool) -> Wish:
         text = rng.choice(SAY["wish_redo"])
         return Wish(typed(rng, text)[0], plea="again")
     if roll < 0.65:
-        text = rng.choice(("somewhere else", "another place", "a different background", "change the background",
-                           "a different place please", "not there, somewhere else", "new background", "other location"))
+        text = rng.choice(SAY["wish_other_place"])
         return Wish(typed(rng, text)[0], context=rng.choice([c for c in CONTEXTS if c != base.context]), plea="other")
     if roll < 0.8:
-        text = rng.choice(("another style", "a different style", "try another style", "in some other style",
-                           "change the style"))
+        text = rng.choice(SAY["wish_other_style"])
         return Wish(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
     if base.accessories and roll < 0.9:
         text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories",
@@ -135,8 +132,7 @@ def back(rng: random.Random, states: tuple[Scene, ...]) -> tuple[Scene, Wish]:
     if len(states) > 2 and roll < 0.6:
         number = rng.randrange(1, len(states))
         names = {1: ("first", "1st"), 2: ("second", "2nd"), 3: ("third", "3rd"), 4: ("fourth", "4th")}[number]
-        text = rng.choice(("the {n} one was better", "go back to the {n} picture", "the {n} one please", "i prefer the {n} one", "take the {n} one again", "use the {n} picture",
-                           "let's continue with the {n} one", "back to the {n}")).format(n=rng.choice(names))
+        text = rng.choice(SAY["wish_nth"]).format(n=rng.choice(names))
         return states[number], Wish(typed(rng, text)[0], plea="undo")
     text = rng.choice(SAY["wish_undo"])
     return before, Wish(typed(rng, text)[0], plea="undo")

@@ -43,8 +43,7 @@ def offered(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
     context = rng.choice([c for c in CONTEXTS if c != scene.context])
     place, it = "underwater" if context == "underwater" else v.CONTEXT_SAID[context][0], rng.choice(("it", f"the "
             f"{scene.individual.kind}"))
-    ask_it = rng.choice(("Shall I draw {it} {m}?", "Would you like to see {it} {m}?", "How about {it} {m}?",
-        "Shall I put {it} {m}?", "Do you want {it} {m}?"))
+    ask_it = rng.choice(SAY["offer_place"])
     roll = rng.random()
     if roll < 0.4:
         return ask_it.format(it=it, m=place), Wish("", context=context)
@@ -55,8 +54,7 @@ def offered(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
         style = rng.choice([x for x in STYLES if x != scene.style])
         return ask_it.format(it=it, m=f"{place}, {v.STYLE_SAID[style][0]}"), Wish("", context=context, style=style)
     name, colour = rng.choice(ACCESSORIES), rng.choice(tuple(COLOURS))
-    return rng.choice(("Shall I give {it} {x}?", "Would you like {it} with {x}?",
-        "How about {it} with {x}?")).format(it=it, x=v.wear(name, colour)), \
+    return rng.choice(SAY["offer_wear"]).format(it=it, x=v.wear(name, colour)), \
         Wish("", wear=((name, colour),))
 
 
@@ -133,8 +131,7 @@ def _chat(rng: random.Random) -> tuple[str, str, str, str]:
         language = rng.choice(tuple(SAY["other_languages"]))
         return rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language"
     if roll < 0.9:
-        return rng.choice(SAY["inject"]), rng.choice(("I can't use that as a wish.", "That doesn't look like a wish for a picture.",
-                                                   "I only take wishes for pictures.", "There is no wish for a picture in that.")), "ask", "unclear"
+        return rng.choice(SAY["inject"]), rng.choice(SAY["inject_answered"]), "ask", "unclear"
     return rng.choice(SAY["insult"]), rng.choice(SAY["insulted"]), "chat", "complaint"
 
 
@@ -178,12 +175,10 @@ def _about(rng: random.Random, talk: Talk) -> tuple[str, str, str, str, Wish | N
         name = rng.choice(bare)
         are = "are" if name in v.PLURAL else "is"
         return rng.choice((f"take off the {name}", f"remove the {name}", f"without the {name}", f"no {name} please", f"take the {name} off")), \
-            rng.choice((f"There {are} no {name} to take off.", f"It has no {name}, so there is nothing to take off.",
-                        f"I don't see any {name} on it, so it can stay as it is.")), "decline", "worn", None
+            rng.choice(SAY["not_worn"]).format(name=name, are=are), "decline", "worn", None
     kind = one.kind
     text = rng.choice(SAY["not_mine"]).format(kind=kind)
-    return text, rng.choice(("I'm sorry, I don't always catch the likeness. Shall I try once more?", f"Sorry, it should be your {describe(one)}. Shall I try once more?",
-                             "I'm small and sometimes miss details, sorry. Shall I try once more?")), "answer", "likeness", Wish("", plea="again")
+    return text, rng.choice(SAY["likeness_sorry"]).format(one=describe(one)), "answer", "likeness", Wish("", plea="again")
 
 
 def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str, str]:
@@ -192,17 +187,14 @@ def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str
         makers = (requests.order, requests.order, requests.order, requests.vague, requests.vague, revisions.beyond,
             revisions.tweak)
         text = rng.choice(makers)(rng, stand_in, turn == 0 or rng.random() < 0.7).text
-        start = rng.choice(("I'd love to draw that.", "Gladly, but I can't see anything yet.", "Nice idea!",
-            "That sounds good.", "With pleasure.", "", "", "Happy to help.", "Good wish."))
+        start = rng.choice(SAY["glad"])
         return text, f"{start} {rng.choice(SAY['need'])}".strip()
     if rng.random() < 0.25:
         text = rng.choice(("what is in the picture?", "what colour is it?", "who is this?", "describe the picture",
             "what do you see?", "where is it?", "draw " + v.an(rng.choice(THINGS)),
                            "can you draw " + v.an(rng.choice(THINGS)) + "?", "draw a cat", "make a picture of a dog",
                            "draw something", "a robot please", "can you see it?"))
-        return typed(rng, text)[0], " ".join((rng.choice(
-            ("I see no picture yet.", "There is nothing to see yet.",
-            "I draw the subject of a picture that you give me.")), rng.choice(SAY["need"])))
+        return typed(rng, text)[0], " ".join((rng.choice(SAY["nothing_seen"]), rng.choice(SAY["need"])))
     if turn and rng.random() < 0.3:
         pair = rng.choice(((SAY["thank"], SAY["thanked"]), (SAY["bye"], SAY["byed"][:2] + SAY["byed"][3:])))
         return typed(rng, rng.choice(pair[0]), dress=0.0)[0], rng.choice(pair[1])
