@@ -24,12 +24,11 @@ from assistant.mllm.prompt import PromptBuilder
 from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command
 from assistant.training import cost, counting, processes, targets
-from assistant.training.bridge import BridgeTask
+from assistant.training.bridge import BridgeTask, frozen_llama
 from assistant.training.cafe import CafeTask
 from assistant.training.data import draw
 from assistant.training.encoded import Encoded, Shapes
 from assistant.training.examples import EncodedPairs, EncodedTalks
-from assistant.training.frozen import frozen_llama
 from assistant.training.loop import Options, Trainer
 from assistant.training.numbers import BRIDGE, CAFE
 from assistant.training.quadruplets import filters

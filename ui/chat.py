@@ -20,7 +20,7 @@ from assistant.messages import Event, Progress, Reply, Settings, Waiting, Words
 from assistant.session.manager import SessionManager
 from ui import drawing, presenters
 from ui.owners import Owners
-from ui.panel import Panel, Updates
+from ui.panel import Panel, Updates, fresh_pulse, read_index
 
 MAX_WINDOWS = 4096  # remembered browser windows
 
@@ -176,13 +176,13 @@ class Desk:
 
     def _redraw(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         settings = self.settings(values)
-        self.manager.redraw(_number(argument), owner, settings)
+        self.manager.redraw(read_index(argument), owner, settings)
         return self._view(owner, conversation, pinned=settings.seed)
 
     def _without(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         turn, _, part = argument.partition("_")
         settings = self.settings(values)
-        self.manager.without(_number(turn), _number(part), settings, owner)
+        self.manager.without(read_index(turn), read_index(part), settings, owner)
         return self._view(owner, conversation, pinned=settings.seed)
 
     def _pin(self, owner: str, argument: str, conversation: str, **_: Any) -> Updates:
@@ -194,7 +194,7 @@ class Desk:
         return {**self._view(owner, conversation), self.parts.seed: ""}
 
     def _use(self, owner: str, argument: str, message: dict[str, Any], **_: Any) -> Updates:
-        photo = self.manager.picture_as_photo(_number(argument), owner)
+        photo = self.manager.picture_as_photo(read_index(argument), owner)
         file = self.scratch / f"picture-{photo.sha256[:16]}.png"
         file.write_bytes(photo.png)
         return {**self._tell(""), self.parts.box: _boxed(message, str(file))}
@@ -235,7 +235,7 @@ class Desk:
         return self._view(owner, where, pinned=settings.seed)
 
     def _tell(self, error: AssistantError | str) -> Updates:
-        return {self.parts.notice: presenters.notice(error), self.parts.pulse: _pulse()}
+        return {self.parts.notice: presenters.notice(error), self.parts.pulse: fresh_pulse()}
 
     def _view(self, owner: str, conversation: str, error: AssistantError | str = "", pinned: int | None = None,
               under: str | None = None) -> Updates:
@@ -255,13 +255,13 @@ class Desk:
             self.parts.list: presenters.conversation_list(self.manager.list(owner), conversation, time.time()),
             self.parts.gallery: presenters.gallery(self.manager.gallery(owner)),
             self.parts.box: gr.update(submit_btn=not busy, stop_btn=busy),
-            self.parts.pulse: _pulse(),
+            self.parts.pulse: fresh_pulse(),
         }
 
     def _ready(self, argument: str) -> tuple[int, int]:
         """ "3.1" is wish 1 of ready subject 3; "3" is the subject."""
         first, _, second = argument.partition(".")
-        number, wish = _number(first), _number(second or "0")
+        number, wish = read_index(first), read_index(second or "0")
         subjects = self.manager.info().subjects
         if number >= len(subjects) or (second and wish >= len(subjects[number].wishes)):
             raise NotFoundError("This ready subject is not here any more.", "Reload the page.")
@@ -273,21 +273,11 @@ def _boxed(message: dict[str, Any], file: str) -> Any:
     return gr.update(value={"text": message.get("text") or "", "files": [file]})
 
 
-def _pulse() -> str:
-    return str(time.monotonic_ns())
-
-
 def _pinned(seed: Any) -> int | None:
     try:
         return drawing.read_seed(seed)
     except MessageError:
         return None
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 15:
-        raise NotFoundError("This is not here any more.", "Reload the page.")
-    return int(text)
 
 
 def live_messages(turn_id: int, events: Iterator[Event]) -> Iterator[tuple[presenters.Message, str | None]]:

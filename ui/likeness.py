@@ -23,7 +23,7 @@ from assistant.session.manager import SessionManager
 from assistant.strip import STRENGTHS, StripReply
 from ui.drawing import read_seed
 from ui.owners import Owners
-from ui.panel import Panel, Place, Press, Updates, pressed
+from ui.panel import Panel, Place, Press, Updates, pressed, read_number
 from ui.pictures import enlarge, served
 from ui.presenters import notice, say
 
@@ -84,7 +84,7 @@ class Likeness(Panel):
 
     def settings(self, so_far: Settings, strength: Any = None, window: Any = None, auxiliary: Any = "") -> Settings:
         usual = Settings()
-        return replace(so_far, imagination=_number(strength, usual.imagination), window=_number(window, usual.window),
+        return replace(so_far, imagination=read_number(strength, usual.imagination), window=read_number(window, usual.window),
                        auxiliary=str(auxiliary or "").strip()[:40])
 
     def wire(self, desk: Any, courier: gr.HTML) -> None:
@@ -133,7 +133,7 @@ class Likeness(Panel):
             if not noun or not name:
                 raise MessageError("It needs a kind and a name.", "Say for instance: cat, rex.")
             photos = tuple(read_photo(Path(str(file))) for file in files)
-            self.learning.begin(owner, Task(name, noun, photos, kind=KIND, options={"steps": int(min(1000, max(1, _number(steps, 300))))}))
+            self.learning.begin(owner, Task(name, noun, photos, kind=KIND, options={"steps": int(min(1000, max(1, read_number(steps, 300))))}))
         except AssistantError as error:
             return {self.notice: notice(error)}
         self.place.forget(*map(str, files))
@@ -231,7 +231,7 @@ class Likeness(Panel):
 
     def _address(self, owner: str, scale: Any, branch: Any, opacity: Any, step: Any, head: Any) -> str:
         return (f"likeness/mask/{self._picked.get(owner, 0)}.png?scale={str(scale)[:20].replace(' ', '+')}&branch={'concept' if branch == 'concept' else 'auxiliary'}"
-                f"&opacity={_number(opacity, 0.6):.2f}&step={int(_number(step, 0))}&head={int(_number(head, 0))}&v={self._version(self.strips.newest(owner))}")
+                f"&opacity={read_number(opacity, 0.6):.2f}&step={int(read_number(step, 0))}&head={int(read_number(head, 0))}&v={self._version(self.strips.newest(owner))}")
 
     @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
@@ -253,15 +253,6 @@ class Likeness(Panel):
         return [served(f"/likeness/{path}.png", picture(find), "private, max-age=3600", saved_as=lambda _: "likeness.png") for path, find in (
             ("other", lambda reply, _: reply.auxiliary_png), ("mask/{n:int}", mask),
             ("{n:int}", lambda reply, request: reply.pictures[request.path_params["n"]].png))]
-
-
-def _number(value: Any, default: float) -> float:
-    """What a browser sent, or what is usual; not brought into range: the engine says what is wrong with it."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return default
-    return number if abs(number) < 1e6 else default
 
 
 WAYS = {"down": "on the way down", "middle": "in the middle", "up": "on the way up"}

@@ -31,8 +31,7 @@ from ..loading import free_memory, pick_device, pick_dtype
 from ..mllm.language import cache_of, sampled
 from ..presets import preset
 from ..residence import free
-from .steps import Case, beside
-from .switches import switches
+from .steps import Case, beside, switches
 from .timing import NOT_MEASURED, Step, Table, in_turns, peak, ratio, timed
 
 if TYPE_CHECKING:

@@ -27,8 +27,7 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
 from ..messages import Pace, Reply, Request, Settings, Words
 from ..pipeline import Assistant, load
-from .steps import Case, beside
-from .switches import switches
+from .steps import Case, beside, switches
 from .timing import Step, Table, in_turns, peak, ratio
 
 

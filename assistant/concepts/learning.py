@@ -53,6 +53,15 @@ class Recipe:
                 raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
 
 
+def article(noun: str) -> str:
+    return "an" if noun[:1].lower() in tuple("aeiou") else "a"
+
+
+def lines(noun: str) -> list[str]:
+    """TEMPLATES of a noun."""
+    return [template.format(a=article(noun), noun=noun) for template in TEMPLATES]
+
+
 class Learner:
     """Learns one concept.
 
@@ -72,8 +81,7 @@ class Learner:
         if masks is not None and masks.shape != pictures.shape[:3]:
             raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
         self.base, self.noun, self.recipe, self.step_count = base, noun.strip(), recipe, 0
-        article = "an" if self.noun[:1].lower() in tuple("aeiou") else "a"
-        self.prompts = [t.format(a=article, noun=self.noun) for t in TEMPLATES]
+        self.prompts = lines(self.noun)
         self.states = base.encode_text(self.prompts)
         self.where = torch.cat([self._where(p) for p in self.prompts])
         self.latents = base.encode_image(pictures)

@@ -22,7 +22,7 @@ from assistant.concepts.branches import branches
 from assistant.concepts.drawing import ready
 from assistant.concepts.file import Concept
 from assistant.concepts.ico import IcoLearner, IcoRecipe, learned
-from assistant.concepts.learning import Learner, Recipe, go_on, recipe_of
+from assistant.concepts.learning import Learner, Recipe, article, go_on, recipe_of
 from assistant.concepts.library import AnyConcept, Library
 from assistant.concepts.tuned import Tuned
 from assistant.decoder.diffusion import Diffusion
@@ -82,9 +82,9 @@ class Teacher:
         warnings += [f"Pictures {a} and {b} are almost the same: the second teaches nothing new." for a, b in twins]
         sure = [noun for noun, chance in found if chance >= LIKELY]
         noun = max(set(sure), key=sure.count) if sure else ""
-        others = [f"picture {n} more like {_a(other)}" for n, (other, chance) in enumerate(found, 1) if other != noun and chance >= LIKELY]
+        others = [f"picture {n} more like {article(other)} {other}" for n, (other, chance) in enumerate(found, 1) if other != noun and chance >= LIKELY]
         if noun and others:
-            warnings.append(f"Most look like {_a(noun)}, but {', '.join(others)}. One concept is one thing.")
+            warnings.append(f"Most look like {article(noun)} {noun}, but {', '.join(others)}. One concept is one thing.")
         return Advice(noun, tuple(warnings))
 
     def fit(self, photo: Photo) -> Image.Image:
@@ -180,10 +180,6 @@ class IcoCourse(_Course):
 
     def concept(self, thumbnail: bytes = b"") -> Tuned:
         return learned(self.learner, self.task.name, self.teacher.identity, thumbnail)
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
 
 
 def _these(numbers: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..concepts.learning import TEMPLATES, Shown
+from ..concepts.learning import Shown, lines
 from ..conditioning import TEXT
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
@@ -48,11 +48,10 @@ class Baseline:
             torch.manual_seed(seed)
             self.parameters = [p.requires_grad_() for p in self.learned()]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.lr if lr is None else lr, weight_decay=0.0)
-        self.prompts, self.others = ([t.format(a="a" if what[0] not in "aeiou" else "an", noun=what) for t in TEMPLATES]
-                                     for what in (self.phrase, noun))
+        self.prompts, self.others = lines(self.phrase), lines(noun)
         if self.prior:
-            lines = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
-            self.known = Shown(base, draw_plain(base, lines, range(PRIOR_PICTURES)))
+            known = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
+            self.known = Shown(base, draw_plain(base, known, range(PRIOR_PICTURES)))
 
     def learned(self) -> Sequence[nn.Parameter]:
         """The parameters that learn; fresh ones are made here."""

@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..miniature.renderer import render
 from . import report
-from .cases import pictures
 from .concept_cases import LINES, draw_concepts, draw_plain, said, subject
 from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol, learned
 from .metrics import mean, share
@@ -118,22 +117,18 @@ def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int]
     """The first individuals, a row each: two of its pictures, then each prompt by the base model (above) and by Infusion (below); none chosen."""
     rows = min(rows, protocol.individuals)
     small, line = CELL // 2 + CELL // 4, 26  # the side of a picture; the titles' height
-    whole = Image.new("RGB", ((len(columns) + 1) * (small + GAP) + GAP, line + rows * (2 * small + 3 * GAP)), "white")
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(9)
-    for c in columns:
-        pen.text(((c + 1) * (small + GAP) + GAP, 2), textwrap.fill(LINES[c].replace("{}", "…"), 20), (30, 30, 34), font)
+    found: list[list[Image.Image | np.ndarray]] = []
     for number in range(rows):
-        one, top = subject(number), line + number * (2 * small + 3 * GAP)
+        one = subject(number)
         seeds = [1000 * number + k for k in range(len(LINES))]
         with torch.no_grad():
             plain = draw_plain(protocol.base, [said(q, one.noun) for q in LINES], seeds)
             own = draw_concepts(protocol.base, [said(q, "<it>") for q in LINES], {"it": one.noun}, {"it": learned(protocol, number)}, seeds)
-        for k in (0, 1):
-            picture = render(one.scenes[k], CELL).image.resize((small, small), Image.Resampling.LANCZOS)
-            whole.paste(picture, (GAP, top + k * (small + GAP)))
         for k, latents in enumerate((plain, own)):
-            for c, x in enumerate(pictures(protocol.base, latents)):
-                picture = Image.fromarray((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-                picture = picture.resize((small, small), Image.Resampling.LANCZOS)
-                whole.paste(picture, ((c + 1) * (small + GAP) + GAP, top + k * (small + GAP)))
+            drawn = protocol.base.decode(latents)
+            found.append([render(one.scenes[k], CELL).image, *(drawn[c] for c in columns)])
+    whole = report.sheet(found, small, GAP, line)
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(9)
+    for c in columns:
+        pen.text(((c + 1) * (small + GAP) + GAP, 2), textwrap.fill(LINES[c].replace("{}", "…"), 20), (30, 30, 34), font)
     whole.save(place, quality=QUALITY, method=6)

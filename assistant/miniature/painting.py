@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 
 from .patterns import marks
 from .shapes import Affine, Points, affine, grown, then, warp
+from .sheet import Colour, mix
 from .world import COLOURS, Scene
 
-Colour = tuple[int, int, int]
 Shade = tuple[int, int, int, int]
 DARK = 170  # red, green and blue together: a darker colour has a lighter rim
 INK: Colour = (44, 38, 52)  # eyes and mouths
@@ -25,11 +25,6 @@ OUTLINE = 0.0105  # of the canvas side
 INSIDE = 0.012  # of the canvas side kept free at the frame's edge
 PAIR_ROOM = 0.56  # width of the canvas, at most, for one of two heroes
 JUMP, LIFT = 0.8, 0.2  # a jumping hero is drawn smaller, so that what it wears fits above it, and so far above the ground
-
-
-def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """`a` with `share` of `b`."""
-    return tuple(round(x + (y - x) * share) for x, y in zip(a, b))  # type: ignore[return-value]
 
 
 def rim(colour: Colour) -> Colour:

@@ -89,20 +89,17 @@ def _nonsense(rng: random.Random) -> str:
         7))) for _ in range(rng.randint(2, 4)))
 
 
-def able(rng: random.Random) -> str:
+def able(rng: random.Random, how: str = "able_shortly") -> str:
     """What the assistant can do and how, whatever of it was asked."""
-    return rng.choice(SAY["able_shortly"]).format(
-            c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
-            a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
+    return rng.choice(SAY[how]).format(
+        c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
+        a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
 
 
 def _able(rng: random.Random) -> tuple[str, str]:
     roll = rng.random()
     if roll < 0.55:
-        return rng.choice(SAY["able"]), rng.choice(SAY["able_answered"]).format(
-                c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]),
-                s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
-                a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
+        return rng.choice(SAY["able"]), able(rng, "able_answered")
     if roll < 0.7:
         return rng.choice(SAY["styles"]), rng.choice(("I know {x}.", "There are {x}.",
             "You can have {x}.")).format(x=v.listing([v.STYLE_THE[s] for s in STYLES]))
