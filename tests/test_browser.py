@@ -46,20 +46,30 @@ def browser():
         browser.close()
 
 
-def serve(*program: str):
-    """Start a server on a free port, wait until it answers, yield its address, end it."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def started(port: int, *program: str) -> tuple[subprocess.Popen, str]:
+    """A server that answers, and its address."""
     server = subprocess.Popen([sys.executable, *program, "--port", str(port)], cwd=ROOT)
     url = f"http://127.0.0.1:{port}/"
     for _ in range(480):
         try:
             urlopen(url, timeout=5).close()
-            break
+            return server, url
         except OSError:
             assert server.poll() is None, "the page did not start"
             time.sleep(0.25)
+    raise AssertionError("the page did not start")
+
+
+def serve(*program: str):
+    """Start a server on a free port, yield its address, end it."""
+    port = free_port()
+    server, url = started(port, *program)
     yield url
     server.terminate()
     server.wait(10)

@@ -1,7 +1,7 @@
 """Where conversations live: SQLite for words and settings, files named by their SHA-256 for pictures.
 
 A file is durable before the row that points to it, so a crash leaves at worst a picture nobody points to. Schema
-changes are appended to `migrations.MIGRATIONS`, never edited. Knows no engine and no page; while serving, only this
+changes are new files in `schema/`; none is edited. Knows no engine and no page; while serving, only this
 writes to disk.
 """
 
