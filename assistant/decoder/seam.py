@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -268,10 +268,6 @@ def key_value(
     if tuned is not None:
         key, value = (flat + context @ added.to(context).T for flat, added in zip((key, value), tuned))
     return _heads(attn, key, attn.norm_k), _heads(attn, value, None)
-
-
-if TYPE_CHECKING:
-    from assistant.decoder.seam import Call
 
 
 @dataclass(frozen=True)
