@@ -8,6 +8,7 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
 import torch
 
 from .config import AssistantConfig
@@ -33,17 +34,10 @@ def _versions() -> list[str]:
     return lines
 
 
-def _memory() -> str:
-    try:
-        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-        free = os.sysconf("SC_AVPHYS_PAGES") * size / 2**30
-        return f"{pages * size / 2**30:.1f} GiB, {free:.1f} GiB free"
-    except (ValueError, OSError, AttributeError):
-        return "not told by this system"
-
-
 def _devices() -> list[str]:
-    lines = [f"  cpu              {os.cpu_count()} cores, {torch.get_num_threads()} threads, memory {_memory()}"]
+    memory = psutil.virtual_memory()
+    lines = [f"  cpu              {os.cpu_count()} cores, {torch.get_num_threads()} threads, memory {memory.total / GIB:.1f} GiB, "
+             f"{memory.available / GIB:.1f} GiB free"]
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         free, total = torch.cuda.mem_get_info(i)
         lines.append(f"  cuda:{i}           {torch.cuda.get_device_name(i)}, {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free")

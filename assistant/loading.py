@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from . import manifest, published, weights
 from .config import AssistantConfig, VisionConfig
 from .decoder.diffusion import Diffusion
-from .decoder.tuning import Tuning, tune
+from .decoder.compiled import Tuning, tune
 from .deferred import ready_subjects
 from .drawers.cafe import CafeDrawer
 from .drawers.drawer import Drawer

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.fake_engine import FakeEngine
@@ -31,3 +34,34 @@ def manager(engine, store):
     manager = SessionManager(engine, store)
     yield manager
     manager.close()
+
+
+@pytest.fixture(scope="session")
+def assistant():
+    """The miniature that ships."""
+    from assistant import pipeline
+
+    return pipeline.load("miniature", "cpu")
+
+
+@pytest.fixture(scope="session")
+def base():
+    """Its base model, for tests that leave it as it is."""
+    from assistant.presets import MINIATURE
+    from assistant.manifest import CHECKPOINTS
+    from assistant.weights import load_base
+
+    return load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Two scenes of one held-out cat, uint8 (2, 128, 128, 3)."""
+    import torch
+
+    from assistant.miniature.renderer import render
+    from assistant.miniature.world import sample_individual, sample_scene
+
+    rng = random.Random(4)
+    one = replace(sample_individual(rng, held_out=True), kind="cat")
+    return torch.from_numpy(np.stack([np.asarray(render(sample_scene(rng, one, None), 128).image) for _ in range(2)]))

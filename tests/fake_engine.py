@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from assistant.board import Mixed, MixEvent, MixReply, MixRequest, Sketch, as_names, check, coefficients  # noqa: E402
 from assistant.errors import AssistantError  # noqa: E402
-from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request,  # noqa: E402
+from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings,  # noqa: E402
                                 Words)
 from assistant.plan import Plan  # noqa: E402
 from assistant.session.intake import read_photo  # noqa: E402

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 import torch._dynamo.testing
-from diffusers import UNet2DConditionModel
 
 from assistant.control.cafe import Cafe, Kept, SemanticValues, training_seam
 from assistant.decoder.attention import Control, Job, Seam, cross_layers, install
 from assistant.decoder.rows import Row
 from assistant.errors import ConfigError, DeviceError
+from tests.tiny_unet import drawn, installed, stock_unet
 
 TOKENS, WIDTH, VECTOR = 17, 24, 10
 T = torch.tensor(500)
@@ -18,25 +18,12 @@ T = torch.tensor(500)
 
 @pytest.fixture(scope="module")
 def stock():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=16,
-        layers_per_block=1,
-        block_out_channels=(32, 64),
-        norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH,
-        attention_head_dim=4,
-        only_cross_attention=(True, False),
-    ).eval()
+    return stock_unet(WIDTH, only_cross_attention=(True, False))
 
 
 @pytest.fixture(scope="module")
 def unet(stock):
-    ours = copy.deepcopy(stock)
-    install(ours)
-    return ours
+    return installed(stock)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +32,6 @@ def values(unet):
     for weight in made.parameters():
         torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(weight.shape[0]))
     return made
-
-
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def through(unet, x, seam, grad=False):

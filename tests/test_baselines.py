@@ -7,29 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.concepts.learning import Learner, Recipe
-from assistant.concepts.shown import Shown
+from assistant.concepts.learning import Learner, Recipe, Shown
 from assistant.errors import ConfigError
-from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion, baseline
+from assistant.evaluation import baselines
+from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion
 from assistant.evaluation.concept_cases import LINES, draw_plain, said, subject
+from assistant.evaluation.infusion import divergence, others
 from assistant.evaluation.infusion_report import curves
 from assistant.evaluation.metrics import frechet, wasserstein
-from assistant.evaluation.overfitting import divergence, others
-from assistant.presets import MINIATURE
-from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_base
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
+from tests.tiny_unet import drawn
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """What preserves the prior is drawn in two steps."""
-    monkeypatch.setattr(baseline, "PRIOR_PICTURES", 2)
-    monkeypatch.setattr(baseline, "draw_plain", lambda base, lines, seeds: draw_plain(base, lines, seeds, 2))
+    monkeypatch.setattr(baselines, "PRIOR_PICTURES", 2)
+    monkeypatch.setattr(baselines, "draw_plain", lambda base, lines, seeds: draw_plain(base, lines, seeds, 2))
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +40,8 @@ def weights(base):
             for n, p in m.named_parameters()}
 
 
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def test_few_samples_of_many_dimensions_have_the_distance_that_the_covariances_give():
-    a, b = drawn(5, 7, seed=1), 2 * drawn(6, 7, seed=2) + 1
+    a, b = drawn(5, 7, seed=1, dtype=torch.float64), 2 * drawn(6, 7, seed=2, dtype=torch.float64) + 1
 
     def root(s):
         values, vectors = torch.linalg.eigh(s)

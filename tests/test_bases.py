@@ -25,6 +25,7 @@ from assistant.messages import Reply, Request, Settings, Task
 from assistant.session.intake import read_photo
 from assistant.strip import StripReply, StripRequest
 from tests.tiny_full import TINY_BASE, write
+from tests.tiny_unet import drawn
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +83,6 @@ def narrow():
     unet = UNet2DConditionModel(sample_size=8, layers_per_block=1, block_out_channels=WIDTHS, cross_attention_dim=768, attention_head_dim=8,
                                 down_block_types=("CrossAttnDownBlock2D",) * 3, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), mid_block_type=None)
     return unet.eval().requires_grad_(False)
-
-
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def seam_of(rows, controls, tuned=None, dtype=torch.float32):

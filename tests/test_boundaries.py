@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED: dict[str, set[str]] = {
     "app": {"ui", "session", "pipeline", "presets", "deferred", "places"},
     "ui": {"session", "messages", "plan", "board", "strip"},
-    "session": {"messages", "plan", "board", "strip"},
+    "session": {"messages", "plan", "board", "strip", "files"}, "files": set(),
     "board": {"messages"}, "strip": {"messages"}, "background": {"messages"}, "png": set(),
     "dialogue_state": {"messages", "plan"},
     "drawers": {"dialogue_state", "mllm", "control", "decoder", "conditioning", "config", "messages", "plan", "mixing.vectors"},
@@ -32,13 +32,13 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"decoder.attention", "decoder.rows", "conditioning"},
     "mllm": {"conditioning", "config", "messages", "plan"},
     "decoder": {"conditioning", "config"},
-    "concepts": {"dialogue_state", "control", "decoder", "conditioning", "messages", "plan", "background", "png", "strip"},
+    "concepts": {"dialogue_state", "plan", "control", "decoder", "conditioning", "messages", "background", "files", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": {"plan"}, "plan": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "manifest", "loading", "memory", "parts", "config"},
-    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets"},
+    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets", "residence"},
 }
 _MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "manifest", "deferred", "pipeline", "messages", "board", "mixing"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers"},
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files"},
             "miniature": _MODEL | {"training"}}
 
 

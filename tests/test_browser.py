@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -45,20 +46,30 @@ def browser():
         browser.close()
 
 
-def serve(*program: str):
-    """Start a server on a free port, wait until it answers, yield its address, end it."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def started(port: int, *program: str) -> tuple[subprocess.Popen, str]:
+    """A server that answers, and its address."""
     server = subprocess.Popen([sys.executable, *program, "--port", str(port)], cwd=ROOT)
     url = f"http://127.0.0.1:{port}/"
     for _ in range(480):
         try:
             urlopen(url, timeout=5).close()
-            break
+            return server, url
         except OSError:
             assert server.poll() is None, "the page did not start"
             time.sleep(0.25)
+    raise AssertionError("the page did not start")
+
+
+def serve(*program: str):
+    """Start a server on a free port, yield its address, end it."""
+    port = free_port()
+    server, url = started(port, *program)
     yield url
     server.terminate()
     server.wait(10)
@@ -71,10 +82,17 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address):
-    """A fresh visitor. A test fails if the page throws, or asks any other host for anything."""
+    with visitor(browser, address) as page:
+        page.locator("#stage .tile").first.wait_for()
+        yield page
+
+
+@contextmanager
+def visitor(browser, address, seconds: int = 30):
+    """A fresh visitor's page. A test fails if the page throws, or asks any other host for anything."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(30 * SECOND)
+    page.set_default_timeout(seconds * SECOND)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text)
@@ -82,7 +100,6 @@ def page(browser, address):
     page.on("request", lambda request: faults.append(request.url)
             if not request.url.startswith((address, "data:", "blob:")) else None)
     page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
     yield page
     context.close()
     assert faults == []

@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
 from tests.fake_engine import draw
-from tests.test_browser import LEFT, ROOT, SECOND, browser, expect, replies, say, serve  # noqa: F401
+from tests.test_browser import SECOND, browser, expect, free_port, replies, say, serve, started, visitor  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +20,9 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address):  # noqa: F811
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30 * SECOND)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text)
-            if message.type == "error" and not re.search(LEFT, message.text) else None)
-    page.goto(address)
-    panel(page)
-    yield page
-    context.close()
-    assert faults == []
+    with visitor(browser, address) as page:
+        panel(page)
+        yield page
 
 
 def panel(page) -> None:
@@ -193,35 +179,20 @@ def test_on_a_phone_the_panel_slides_over_and_nothing_is_wider(browser, address)
     page.close()
 
 
-def _program(data: Path, port: int) -> subprocess.Popen:
-    server = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--data-dir", str(data)], cwd=ROOT)
-    for _ in range(480):
-        try:
-            urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-            return server
-        except OSError:
-            assert server.poll() is None, "the page did not start"
-            time.sleep(0.25)
-    raise AssertionError("the page did not start")
-
-
 def test_the_miniature_learns_is_killed_and_goes_on(browser, tmp_path):  # noqa: F811
     """The program itself, with kill -9 in the middle of learning."""
     from tests.test_concept_drawing import photos
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    files = []
+    port, files, program = free_port(), [], ("app.py", "--data-dir", str(tmp_path / "data"))
     for number, photo in enumerate(photos("cat", 3)):
         (tmp_path / f"{number}.png").write_bytes(photo.png)
         files.append(str(tmp_path / f"{number}.png"))
-    server = _program(tmp_path / "data", port)
+    server, url = started(port, *program)
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(90 * SECOND)
     long = 120 * SECOND
     try:
-        page.goto(f"http://127.0.0.1:{port}/")
+        page.goto(url)
         panel(page)
         page.locator("#stage .tile").first.click()
         page.locator("#stage .chip").first.click()
@@ -233,8 +204,8 @@ def test_the_miniature_learns_is_killed_and_goes_on(browser, tmp_path):  # noqa:
         expect(page.locator(".lesson .views img").nth(1)).to_be_visible(timeout=long)  # the second preview: 12 steps are kept
         os.kill(server.pid, signal.SIGKILL)
         server.wait()
-        server = _program(tmp_path / "data", port)
-        page.goto(f"http://127.0.0.1:{port}/")
+        server, url = started(port, *program)
+        page.goto(url)
         panel(page)
         expect(page.locator(".lesson .doing")).to_contain_text(re.compile(r"The program ended at step \d\d"))
         assert page.locator("#conversations .entry").count() == 1

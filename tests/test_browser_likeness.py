@@ -16,7 +16,7 @@ from PIL import Image
 
 from assistant.miniature.renderer import render
 from assistant.miniature.world import sample_individual, sample_scene
-from tests.test_browser import LEFT, SECOND, browser, expect, serve  # noqa: F401 - a fixture
+from tests.test_browser import SECOND, browser, expect, serve, visitor  # noqa: F401 - a fixture
 
 SHOTS = os.environ.get("SHOTS")  # a folder for screenshots, for people
 
@@ -28,16 +28,8 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address):  # noqa: F811
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(60 * SECOND)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" and not re.search(LEFT, message.text) else None)
-    page.goto(address)
-    yield page
-    context.close()
-    assert not faults
+    with visitor(browser, address, 60) as page:
+        yield page
 
 
 def shot(page, name: str) -> None:

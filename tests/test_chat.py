@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from assistant.config import ChatConfig
 from assistant.errors import ConfigError, WeightsError
 from assistant.mllm.chat import EXAMPLES, RULES, ChatModel, Told, planned, shown, split
-from assistant.mllm.sampling import sampled
+from assistant.mllm.language import sampled
 from assistant.plan import Plan
 from tests import tiny_open as tiny
 

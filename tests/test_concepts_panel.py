@@ -11,7 +11,7 @@ from tests.fake_engine import draw, photo_of, png_of
 from tests.test_lessons import task, until
 from tests.test_ui import HOSTILE, ROOT, handler, join, served, sign_in  # noqa: F401
 from ui import concept_cards as cards
-from ui.concept_values import options, strengths
+from ui.concepts import options, strengths
 from ui.presenters import user_message
 
 

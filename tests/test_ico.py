@@ -1,7 +1,6 @@
 """ICO: its words and its keys and values are learned, nothing else changes; what is kept draws what was learned; bad input is a sentence."""
 
 import json
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -17,24 +16,7 @@ from assistant.concepts.tuned import load_tuned, save_tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.control.dci import Seen
 from assistant.errors import ConceptError
-from assistant.miniature.renderer import render
-from assistant.miniature.world import sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_base
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    """Two scenes of one held-out cat."""
-    rng = random.Random(4)
-    one = replace(sample_individual(rng, held_out=True), kind="cat")
-    return torch.from_numpy(np.stack([np.asarray(render(sample_scene(rng, one, None), 128).image) for _ in range(2)]))
 
 
 @pytest.fixture(scope="module")

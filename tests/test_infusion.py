@@ -4,15 +4,15 @@ import copy
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 from assistant.conditioning import EMPTY, TEXT
 from assistant.control.infusion import Infusion, Use, placed
-from assistant.decoder.attention import Seam, cross_layers, install
+from assistant.decoder.attention import Seam, cross_layers
 from assistant.decoder.rows import infusion_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, make_scheduler
 from assistant.errors import ConfigError
 from assistant.presets import MINIATURE
+from tests.tiny_unet import drawn, installed, stock_unet
 
 TOKENS, WIDTH = 11, 24
 T = torch.tensor(400)
@@ -21,22 +21,12 @@ ROWS = infusion_plan(3.0).rows  # unconditional, F's unconditional, F, C
 
 @pytest.fixture(scope="module")
 def stock():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=16, layers_per_block=1, block_out_channels=(32, 64), norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH, attention_head_dim=4, only_cross_attention=(True, False)).eval().requires_grad_(False)
+    return stock_unet(WIDTH, only_cross_attention=(True, False)).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def unet(stock):
-    ours = copy.deepcopy(stock)
-    install(ours)
-    return ours
-
-
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return installed(stock)
 
 
 PROMPT, NOTHING = drawn(1, TOKENS, WIDTH, seed=1), drawn(1, TOKENS, WIDTH, seed=2)

@@ -1,7 +1,5 @@
 """Learning a concept: only residuals change, they make the pictures likelier, and a resumed run is the same run."""
 
-import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,24 +11,6 @@ from assistant.control.infusion import Infusion, Queries, Use
 from assistant.decoder.attention import Seam
 from assistant.decoder.rows import CUSTOMIZED, FOUNDATION, Row
 from assistant.errors import ConceptError
-from assistant.miniature.renderer import render
-from assistant.miniature.world import sample_individual, sample_scene
-from assistant.presets import MINIATURE
-from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_base
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    """Two scenes of one held-out cat."""
-    rng = random.Random(4)
-    one = replace(sample_individual(rng, held_out=True), kind="cat")
-    return torch.from_numpy(np.stack([np.asarray(render(sample_scene(rng, one, None), 128).image) for _ in range(2)]))
 
 
 def test_f_computed_apart_is_f_in_one_batch(base):

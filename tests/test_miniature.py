@@ -29,11 +29,6 @@ from assistant.presets import MINIATURE
 FOLDER = manifest.CHECKPOINTS / "miniature"
 
 
-@pytest.fixture(scope="module")
-def assistant():
-    return pipeline.load("miniature", "cpu")
-
-
 def answer(assistant, text: str, photo=None, history=(), **settings) -> Reply:
     *_, reply = assistant.respond(Request(text, photo, tuple(history), Settings(**{"seed": 1, "steps": 4, "temperature": 0.0, **settings})),
                                   threading.Event())

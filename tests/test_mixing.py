@@ -12,15 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant import pipeline
 from assistant.board import GRID, Mix, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients, grid, read_names, strip
 from assistant.decoder.attention import Seam
 from assistant.conditioning import PATCHES
 from assistant.decoder.rows import Row
 from assistant.errors import InputError
 from assistant.messages import Photo, Progress, Reply, Request, Settings, Words
-from assistant.mixing.film import film
-from assistant.mixing.nearness import advice
+from assistant.mixing.engine import advice, film
 from assistant.mixing.vectors import blend, subject_semantics, subject_tokens
 
 X, W1, W2 = (Photo(b"", 8, 8, c * 64) for c in "abc")
@@ -151,11 +149,6 @@ def test_advice_says_which_way_to_move_only_when_the_subject_is_lost():
 
 
 # on the miniature's weights
-
-
-@pytest.fixture(scope="module")
-def assistant():
-    return pipeline.load("miniature", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Downloads: whole, checked, resumable, never pickles; what cannot be is one sentence. The hub is a fake, it is the expensive edge."""
 
+from __future__ import annotations
+
 import hashlib
 import shutil
 import sys
@@ -7,13 +9,14 @@ from collections import namedtuple
 from dataclasses import replace
 
 import pytest
+import torch
 
-from assistant import parts
+from assistant import doctor, loading, parts, weights
 from assistant.config import Source
 from assistant.errors import ConfigError, WeightsError
 from assistant.hub import FolderClient, HubClient
 from assistant.parts import Remote, Unavailable, download, look, missing, told
-from assistant.presets import FULL, SD15
+from assistant.presets import FULL, PRESETS, SD15
 from assistant.manifest import read_listing, verify
 
 FILES = {"unet/config.json": b"{}", "unet/model.safetensors": b"u" * 3000, "unet/model.fp16.safetensors": b"h" * 1500, "unet/model.bin": b"p",
@@ -207,3 +210,33 @@ def test_the_full_presets_patterns_choose_the_published_files():
     offered = [Remote(p, 1) for p in published]
     chosen = {f.path for f in offered if parts._chosen(f.path, SD15.sources["base"], offered)}
     assert chosen == {*published[:2], *published[-4:]}
+
+
+@pytest.fixture
+def lines(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAFE_WEIGHTS_DIR", str(tmp_path))
+    (tmp_path / "full" / "dino").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "full" / "dino" / name).write_text("{}")
+    return "\n".join(doctor._presets())
+
+
+def test_every_preset_is_told_with_what_it_lacks(lines):
+    assert all(f"\n  {name} " in f"\n{lines}" for name in PRESETS)
+    assert "miniature        yes, weights" in lines and "sd15             no, not all of it is here" in lines
+    full = lines[lines.index("  full "):]
+    assert "dino: there" in full and "llama: is missing, about 24.3 GiB of meta-llama/Llama-2-13b-chat-hf or NousResearch" in full
+    assert "cafe: must be trained: python -m assistant.training cafe" in full and "python -m assistant download full" in full
+    assert "79.6 GiB on this cpu (computed)" in full and "it does not fit" in full
+
+
+def test_with_a_gpu_it_says_which_tier_would_be_chosen(lines, monkeypatch):
+    monkeypatch.setattr(doctor, "pick_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(loading, "free_memory", lambda where: 24 * 2**30 if where.type == "cuda" else 64 * 2**30)
+    monkeypatch.setattr(weights, "can_quantise", lambda: True)
+    (line,) = doctor._fits(PRESETS["full"])
+    assert "whole 40" in line and "4bit 20" in line and "here: 4bit, the language model is held in 4 bits" in line
+    (line,) = doctor._fits(PRESETS["sd15"])
+    assert "4bit" not in line and "here: whole" in line
+    monkeypatch.setattr(loading, "free_memory", lambda where: 2**30)
+    assert "takes at least" in doctor._fits(PRESETS["full"])[0]

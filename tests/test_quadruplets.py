@@ -17,16 +17,16 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.errors import ConfigError, MessageError, StorageError
+from assistant.errors import ConfigError, StorageError
 from assistant.miniature.reading import attributes, read_reply
 from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.training.quadruplets import build, dialogue, filters, histograms, methods, wishes
+from assistant.training.quadruplets import build, filters, methods, wishes
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
-from assistant.training.quadruplets.store import Store, drawn_pool
-from assistant.training.tokens import caption_tokenizer, dialogue_tokenizer
+from assistant.training.quadruplets.methods import Store, drawn_pool
+from assistant.training.tokens import caption_tokenizer
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_base, load_cafe, load_llama, load_vision
+from assistant.weights import load_cafe, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,11 +36,6 @@ FOLDER = CHECKPOINTS / "miniature"
 @pytest.fixture(scope="module")
 def vision():
     return load_vision(MINIATURE, FOLDER)
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_base(MINIATURE, FOLDER)
 
 
 @pytest.fixture(scope="module")
@@ -166,44 +161,6 @@ def test_wishes_follow_from_their_number_and_keep_what_is_held_out_apart() -> No
     assert individual_held_out(named) and not combination_held_out(sample_scene(random.Random(0), individual))
 
 
-GOOD = "User: put it on a beach please\nAssistant: Here is your cat on the beach, in pencil, which makes it calm."
-
-
-def test_dialogues_are_read_strictly() -> None:
-    assert dialogue.parse(f"\n{GOOD}\n", "cat") == ("put it on a beach please", "Here is your cat on the beach, in pencil, which makes it calm.")
-    for bad, why in ((f"Sure! {GOOD}", "two lines"), (GOOD + "\nUser: more", "two lines"), (GOOD.replace("cat", "dog"), "name the subject"),
-                     ("User: hi\nAssistant: A cat.", "2 words"), (GOOD.replace("pencil", "[style]"), "placeholder")):
-        with pytest.raises(MessageError, match=why):
-            dialogue.parse(bad, "cat")
-    asked = dialogue.prompt_for("cat", "on the beach")
-    assert "shows the cat on the beach." in asked and "{" not in asked
-
-
-def test_any_causal_model_is_asked_until_it_can_be_read() -> None:
-    llama, tokenizer = load_llama(FOLDER / "llama")
-    with pytest.raises(MessageError):
-        dialogue.write_dialogue(llama, tokenizer, "cat", "on the beach", 0, tries=2, max_new_tokens=12)
-    state = torch.get_rng_state()
-
-    class Scripted:
-        """Raves once, then answers; draws from the global state as `generate` does."""
-
-        device = torch.device("cpu")
-
-        def __init__(self) -> None:
-            self.drawn = []
-
-        def generate(self, input_ids, **kwargs):
-            self.drawn.append(float(torch.rand(())))
-            said = dialogue_tokenizer(MINIATURE)("no idea" if len(self.drawn) == 1 else GOOD, return_tensors="pt")["input_ids"]
-            return torch.cat([input_ids, said], 1)
-
-    first, second = Scripted(), Scripted()
-    y, reply = dialogue.write_dialogue(first, tokenizer, "cat", "on the beach", 7)
-    assert dialogue.write_dialogue(second, tokenizer, "cat", "on the beach", 7) == (y, reply) and "beach" in y and "pencil" in reply
-    assert first.drawn == second.drawn and len(set(first.drawn)) == 2 and torch.equal(state, torch.get_rng_state())
-
-
 # --- filters ----------------------------------------------------------------------------------------------------------------
 
 def test_the_threshold_of_two_known_sets() -> None:
@@ -221,9 +178,9 @@ def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
     limits = filters.Thresholds(**found["thresholds"])
     assert 0.0 < limits.clip < 0.5 and 0.1 < limits.dino < 0.8
     assert limits.keeps({"clip": 0.9, "dino": 0.9}) and not limits.keeps({"clip": 0.9, "dino": 0.0})
-    histograms.plot(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
+    filters.plot(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
     shown = np.asarray(Image.open(tmp_path / "a.png"))
-    assert all((shown == ink).all(-1).sum() > 100 for ink in histograms.INKS[:2])
+    assert all((shown == ink).all(-1).sum() > 100 for ink in filters.INKS[:2])
 
 
 # --- methods ----------------------------------------------------------------------------------------------------------------

@@ -24,12 +24,11 @@ from assistant.mllm.prompt import PromptBuilder
 from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command
 from assistant.training import cost, counting, processes, targets
-from assistant.training.bridge import BridgeTask
+from assistant.training.bridge import BridgeTask, frozen_llama
 from assistant.training.cafe import CafeTask
 from assistant.training.data import draw
 from assistant.training.encoded import Encoded, Shapes
 from assistant.training.examples import EncodedPairs, EncodedTalks
-from assistant.training.frozen import frozen_llama
 from assistant.training.loop import Options, Trainer
 from assistant.training.numbers import BRIDGE, CAFE
 from assistant.training.quadruplets import filters
@@ -207,7 +206,7 @@ def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, m
     (encoded / "manifest.json").unlink(), (encoded / "encoded-00001.safetensors").unlink()
     bytes_before = (encoded / "encoded-00000.safetensors").read_bytes()
     for rank in (0, 1):  # what is missing is the second one's to make
-        monkeypatch.setattr("assistant.training.encode.process", lambda: (rank, 2))
+        monkeypatch.setattr("assistant.training.encoded.process", lambda: (rank, 2))
         train("encode", "--data", pictures, "--out", encoded)
         assert (encoded / "manifest.json").exists() == (rank == 1)
     assert json.loads((encoded / "manifest.json").read_text())["samples"] == 10

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from assistant.errors import ConfigError
 from assistant.evaluation.metrics import mean
 from assistant.evaluation.table3 import people, table3, write
-from assistant.pipeline import load
 from assistant.presets import MINIATURE
 from assistant.training import sid
 from assistant.training.quadruplets import build
@@ -30,11 +29,6 @@ OPEN = {"thresholds": {"clip": -1.0, "dino": -1.0}} | {
 @pytest.fixture(scope="module")
 def parts() -> Parts:
     return Parts.load(MINIATURE, CHECKPOINTS / MINIATURE.folder)
-
-
-@pytest.fixture(scope="module")
-def assistant():
-    return load("miniature")
 
 
 def begin(folder: Path, parts: Parts) -> Run:

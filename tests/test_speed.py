@@ -17,39 +17,28 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from assistant.bench import grown
 from assistant.bench.run import Options
 from assistant.bench.steps import Case, cafe_step, ip_adapter_step, stock_step
-from assistant.bench.table import Table
-from assistant.bench.timing import Step, flops, in_turns, ratio
+from assistant.bench.timing import Step, Table, flops, in_turns, ratio
 from assistant.control.cafe import Cafe, Kept, SemanticValues
-from assistant.decoder import kernels, probe
+from assistant.decoder import compiled, kernels
 from assistant.decoder.attention import Seam, install
-from assistant.decoder.compiled import Warmed
+from assistant.decoder.compiled import Tuning, Warmed, tune
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import cafe_plan
 from assistant.decoder.sampling import predict
-from assistant.decoder.tuning import Tuning, tune
 from assistant.errors import ConfigError, DeviceError
 from assistant.messages import SCHEDULERS
-from assistant.mllm.cache import cache_of
-from assistant.mllm.sampling import sampled
+from assistant.mllm.language import cache_of, sampled
 from assistant.presets import PRESETS
 from tests.tiny_full import TINY
+from tests.tiny_unet import drawn, installed, stock_unet
 
 WIDTH, VECTOR, TOKENS = 24, 10, 17
 CPU = torch.device("cpu")
 
 
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.fixture(scope="module")
 def unet():
-    torch.manual_seed(0)
-    made = UNet2DConditionModel(sample_size=8, layers_per_block=1, block_out_channels=(32, 32), norm_num_groups=8, attention_head_dim=4,
-                                down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
-                                cross_attention_dim=WIDTH).eval().requires_grad_(False)
-    install(made)
-    return made
+    return installed(stock_unet(WIDTH, sample_size=8, block_out_channels=(32, 32)).requires_grad_(False))
 
 
 @pytest.fixture(scope="module")
@@ -128,27 +117,27 @@ def test_a_kernel_that_does_not_run_here_is_refused_in_a_sentence():
 
 def test_the_probe_chooses_by_shape_remembers_and_changes_no_number(unet, values, tmp_path, monkeypatch):
     ours, memory = copy.deepcopy(unet), tmp_path / "cache" / "attention.json"
-    found = probe.shapes(ours, TOKENS)
+    found = compiled.shapes(ours, TOKENS)
     assert set(found.values()) == {(2, 4, 64, 64, 8), (2, 4, 64, TOKENS, 8), (2, 4, 16, 16, 8), (2, 4, 16, TOKENS, 8)}
     asked = []
 
-    def seconds(shape, sample, candidates=probe.CANDIDATES):
+    def seconds(shape, sample, candidates=compiled.CANDIDATES):
         asked.append(shape)
         return {"sdpa": 1.0, "math": 0.5 if shape[2] == 64 else 2.0}
 
-    monkeypatch.setattr(probe, "measured", seconds)
-    chosen = probe.fit(ours, TOKENS, memory)
+    monkeypatch.setattr(compiled, "measured", seconds)
+    chosen = compiled.fit(ours, TOKENS, memory)
     assert {chosen[layer] for layer, shape in found.items() if shape[2] == 64} == {"math"}
     assert {chosen[layer] for layer, shape in found.items() if shape[2] == 16} == {"sdpa"}
     assert len(asked) == 4 and len(json.loads(memory.read_text())) == 4
-    assert probe.fit(ours, TOKENS, memory) == chosen and len(asked) == 4  # from the file
+    assert compiled.fit(ours, TOKENS, memory) == chosen and len(asked) == 4  # from the file
     memory.write_text("not JSON")
-    assert probe.fit(ours, TOKENS, memory) == chosen and len(asked) == 8  # measured again
+    assert compiled.fit(ours, TOKENS, memory) == chosen and len(asked) == 8  # measured again
     torch.testing.assert_close(step(ours, seam_of(values)), step(unet, seam_of(values)), atol=1e-5, rtol=1e-5)
 
 
 def test_what_runs_is_measured():
-    seconds = probe.measured((1, 2, 4, 4, 8), torch.zeros(1))
+    seconds = compiled.measured((1, 2, 4, 4, 8), torch.zeros(1))
     assert seconds.keys() >= {"sdpa", "math"} and all(s > 0 for s in seconds.values())
     if not torch.cuda.is_available():
         assert "flash" not in seconds

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from assistant.evaluation import tables
-from assistant.evaluation.cases import Witness
+from assistant.evaluation.cases import Witness, ask, cases, draw, score
 from assistant.evaluation.judge import Judge, Likeness
+from assistant.evaluation.sheet import answer, photo_of
 from assistant.pipeline import load
 from assistant.presets import MINIATURE
-from assistant.training.data import World, draw
+from assistant.training import data
+from assistant.training.data import World
 from assistant.training.talks import Talks, write
 from assistant.manifest import CHECKPOINTS
 from assistant.weights import load_tokenizer
@@ -22,7 +28,7 @@ from assistant.weights import load_tokenizer
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> tables.Bench:
     run = tmp_path_factory.mktemp("tables")
-    draw(run / "data", MINIATURE, 8, seed=3, workers=1)
+    data.draw(run / "data", MINIATURE, 8, seed=3, workers=1)
     write(run / "talks", MINIATURE, world := World(run / "data", MINIATURE), 32, seed=3, workers=1)
     torch.manual_seed(0)
     witness = Witness(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
@@ -56,3 +62,39 @@ def test_the_surface_has_a_row_for_every_two_strengths(bench: tables.Bench, monk
     monkeypatch.setattr(tables, "GRID", (0.0, 2.0))
     found = tables.make("surface", bench, 0, lambda _: None)
     assert len(found["rows"]) == len(tables.GRID) ** 2 - 1 and "keep 0, follow 0" not in found["rows"]
+
+
+STRENGTH = 2.0  # the page's own
+
+
+@pytest.fixture(scope="module")
+def asked(assistant):
+    return ask(assistant.vision, assistant.language, MINIATURE.picture_tokens, 3, 128)
+
+
+def test_words_and_pictures_are_the_pages_own(assistant, asked) -> None:
+    assert len(asked.numbers) >= 2
+    drawn = draw(assistant.decoder, asked, STRENGTH, STRENGTH, 2)
+    for k, number in enumerate(asked.numbers[:2]):
+        case = cases(number + 1)[number]
+        reply = answer(assistant, case.words, photo_of(case.photo, 128), number, 2)
+        assert reply.text == asked.replies[k]
+        page = np.asarray(Image.open(io.BytesIO(reply.png))).astype(int)
+        ours = (drawn[k].permute(1, 2, 0) * 255).round().numpy().astype(int)
+        assert np.abs(page - ours).max() <= 2  # batches add up in another order
+
+
+def test_a_strength_of_nothing_leaves_a_source_out(assistant, asked) -> None:
+    subject = draw(assistant.decoder, asked, STRENGTH, 0.0, 1)
+    other = replace(asked, semantics=-asked.semantics)
+    assert torch.equal(subject, draw(assistant.decoder, other, STRENGTH, 0.0, 1))
+    assert not torch.equal(subject, draw(assistant.decoder, asked, 0.0, STRENGTH, 1))
+
+
+def test_scores_are_one_of_what_was_asked_for_and_less_of_anything_else(assistant, asked) -> None:
+    torch.manual_seed(0)
+    witness = Witness(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
+    same = score(witness, asked, asked.photos)
+    assert same["DINO-I"]["value"] == pytest.approx(1.0, abs=1e-4) and same["CLIP-I"]["value"] == pytest.approx(1.0, abs=1e-4)
+    assert same["kind"]["count"] == len(asked.numbers)
+    assert score(witness, asked, 1 - asked.photos)["DINO-I"]["value"] < 0.9999

@@ -29,11 +29,10 @@ from assistant.training.data import VIEWS, World, draw, group
 from assistant.training.diffusion import Expected, VLoss, encode_semantics
 from assistant.training.dino import begin_local
 from assistant.training.examples import DrawnPairs, DrawnTalks
-from assistant.training.further import FurtherTask
+from assistant.training.sid import FurtherTask
 from assistant.training.group_norm import use_channels_last
-from assistant.training.judge import JudgeTask, worn_cells, worn_where
+from assistant.training.judge import JudgeTask, LikenessTask, worn_cells, worn_where
 from assistant.training.language import LanguageTask
-from assistant.training.likeness import LikenessTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.talks import Talks, write
@@ -67,9 +66,6 @@ class Line:
 
     def export(self, folder: Path) -> None:
         self.exported = True
-
-    def sheet(self, path: Path) -> None:
-        pass
 
 
 def test_learns_and_exports(tmp_path: Path) -> None:

@@ -16,12 +16,11 @@ from typing import Any
 import gradio as gr
 
 from assistant.errors import AssistantError, MessageError, NotFoundError
-from assistant.messages import Settings
+from assistant.messages import Event, Progress, Reply, Settings, Waiting, Words
 from assistant.session.manager import SessionManager
 from ui import drawing, presenters
-from ui.live import live_messages
 from ui.owners import Owners
-from ui.panel import Panel, Updates
+from ui.panel import Panel, Updates, fresh_pulse, read_index
 
 MAX_WINDOWS = 4096  # remembered browser windows
 
@@ -177,13 +176,13 @@ class Desk:
 
     def _redraw(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         settings = self.settings(values)
-        self.manager.redraw(_number(argument), owner, settings)
+        self.manager.redraw(read_index(argument), owner, settings)
         return self._view(owner, conversation, pinned=settings.seed)
 
     def _without(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         turn, _, part = argument.partition("_")
         settings = self.settings(values)
-        self.manager.without(_number(turn), _number(part), settings, owner)
+        self.manager.without(read_index(turn), read_index(part), settings, owner)
         return self._view(owner, conversation, pinned=settings.seed)
 
     def _pin(self, owner: str, argument: str, conversation: str, **_: Any) -> Updates:
@@ -195,7 +194,7 @@ class Desk:
         return {**self._view(owner, conversation), self.parts.seed: ""}
 
     def _use(self, owner: str, argument: str, message: dict[str, Any], **_: Any) -> Updates:
-        photo = self.manager.picture_as_photo(_number(argument), owner)
+        photo = self.manager.picture_as_photo(read_index(argument), owner)
         file = self.scratch / f"picture-{photo.sha256[:16]}.png"
         file.write_bytes(photo.png)
         return {**self._tell(""), self.parts.box: _boxed(message, str(file))}
@@ -236,7 +235,7 @@ class Desk:
         return self._view(owner, where, pinned=settings.seed)
 
     def _tell(self, error: AssistantError | str) -> Updates:
-        return {self.parts.notice: presenters.notice(error), self.parts.pulse: _pulse()}
+        return {self.parts.notice: presenters.notice(error), self.parts.pulse: fresh_pulse()}
 
     def _view(self, owner: str, conversation: str, error: AssistantError | str = "", pinned: int | None = None,
               under: str | None = None) -> Updates:
@@ -256,13 +255,13 @@ class Desk:
             self.parts.list: presenters.conversation_list(self.manager.list(owner), conversation, time.time()),
             self.parts.gallery: presenters.gallery(self.manager.gallery(owner)),
             self.parts.box: gr.update(submit_btn=not busy, stop_btn=busy),
-            self.parts.pulse: _pulse(),
+            self.parts.pulse: fresh_pulse(),
         }
 
     def _ready(self, argument: str) -> tuple[int, int]:
         """ "3.1" is wish 1 of ready subject 3; "3" is the subject."""
         first, _, second = argument.partition(".")
-        number, wish = _number(first), _number(second or "0")
+        number, wish = read_index(first), read_index(second or "0")
         subjects = self.manager.info().subjects
         if number >= len(subjects) or (second and wish >= len(subjects[number].wishes)):
             raise NotFoundError("This ready subject is not here any more.", "Reload the page.")
@@ -274,10 +273,6 @@ def _boxed(message: dict[str, Any], file: str) -> Any:
     return gr.update(value={"text": message.get("text") or "", "files": [file]})
 
 
-def _pulse() -> str:
-    return str(time.monotonic_ns())
-
-
 def _pinned(seed: Any) -> int | None:
     try:
         return drawing.read_seed(seed)
@@ -285,7 +280,24 @@ def _pinned(seed: Any) -> int | None:
         return None
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 15:
-        raise NotFoundError("This is not here any more.", "Reload the page.")
-    return int(text)
+def live_messages(turn_id: int, events: Iterator[Event]) -> Iterator[tuple[presenters.Message, str | None]]:
+    """Events to the message of a turn in work, as often as it changes, and the address of its newest preview."""
+    text, waiting, progress, shown, started = "", None, None, (), None
+    for event in events:
+        left = None
+        if isinstance(event, Waiting):
+            waiting = event.position
+        elif isinstance(event, Words):
+            text, waiting = text + event.delta, None
+        elif isinstance(event, Progress):
+            waiting, progress = None, event
+            shown = (*shown[-1:], event.step) if event.preview else shown
+            if started is None:
+                started = (time.monotonic(), event.step)
+            elif event.step > started[1]:
+                pace = (time.monotonic() - started[0]) / (event.step - started[1])
+                left = pace * (event.steps - event.step)
+        elif isinstance(event, Reply):
+            return
+        yield (presenters.live_message(turn_id, text, waiting, progress, shown, left),
+               presenters.live_address(turn_id, shown[-1]) if shown else None)

@@ -5,16 +5,17 @@ What is chosen but not yet learned is kept per owner, so that a reload loses not
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.errors import AssistantError, MessageError, PhotoError
@@ -23,10 +24,9 @@ from assistant.session.intake import read_photo
 from assistant.session.manager import SessionManager
 from ui import concept_cards as cards
 from ui.concept_drafts import Drafts
-from ui.concept_values import options, strengths
-from ui.owners import Owners, signed_in
+from ui.owners import Owners
 from ui.panel import Panel, Place, Press, Updates, pressed
-from ui.pictures import enlarge
+from ui.pictures import enlarge, served
 
 MOST_WORDS = 200  # characters of what is tried out
 WATCH_EVERY = 0.8  # seconds
@@ -121,8 +121,7 @@ class Concepts(Panel):
                     self.drafts.take(owner, read_photo(Path(str(file))))
                 except AssistantError as error:
                     faults.append(f"{error.sentence} {error.remedy}")
-                if self.place.uploads in Path(str(file)).resolve().parents:
-                    Path(str(file)).unlink(missing_ok=True)
+                self.place.forget(str(file))
             return {**updates, **self._picked(owner, noun), self.notice: cards.notice(" ".join(dict.fromkeys(faults)))}
         except AssistantError as error:
             return {**updates, **self._tell(error)}
@@ -263,23 +262,38 @@ class Concepts(Panel):
     @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`concepts/<name>.png` and `concepts/<name>.safetensors`, of the owner's own."""
-        def find(request: Request) -> Response:
-            name, kind = request.path_params["name"], request.path_params["kind"]
-            try:
-                library = manager.learning.library(owners.of(signed_in(request), request.cookies))
-                if kind == "png":
-                    return Response(enlarge(library.get(name).thumbnail), media_type="image/png", headers={"Cache-Control": "private, max-age=60"})
-                data = library.file(name).read_bytes() if kind == "safetensors" else None
-            except (AssistantError, OSError):
-                data = None
-            return Response(status_code=404) if data is None else Response(data, media_type="application/octet-stream",
-                            headers={"Cache-Control": "no-store", "Content-Disposition": f"attachment; filename*=UTF-8''{cards.quote(name)}.safetensors"})
+        def library(request: Request) -> Any:
+            return manager.learning.library(owners.visitor(request))
 
-        async def concept(request: Request) -> Response:
-            return await run_in_threadpool(find, request)
-
-        return [Route("/concepts/{name:str}.{kind:str}", concept)]
+        return [served("/concepts/{name:str}.png", lambda request: enlarge(library(request).get(request.path_params["name"]).thumbnail)),
+                served("/concepts/{name:str}.safetensors", lambda request: library(request).file(request.path_params["name"]).read_bytes(), "no-store",
+                       "application/octet-stream", lambda request: f"{request.path_params['name']}.safetensors")]
 
 
 def _number(press: Press, otherwise: int = 0) -> int:
     return int(press.argument) if press.argument.isdecimal() and len(press.argument) < 16 else otherwise
+
+
+MOST = 64  # strengths that are taken from one page
+
+
+def strengths(so_far: Settings, given: Any) -> Settings:
+    """A JSON object, name -> strength; what is not one is passed over, and so is the usual strength of 1."""
+    try:
+        found = json.loads(given) if isinstance(given, str) and given else {}
+    except ValueError:
+        found = {}
+    kept: dict[str, float] = {}
+    for name, value in list(found.items())[:MOST] if isinstance(found, dict) else ():
+        if isinstance(value, (int, float)) and math.isfinite(value) and value != 1:
+            kept[str(name)[:40]] = min(max(float(value), 0.0), 2.0)
+    return replace(so_far, strengths=kept) if kept else so_far
+
+
+def options(steps: Any, residuals: Any, flip: Any) -> dict[str, Any]:
+    """How a concept is learned."""
+    return {"steps": _whole(steps, 20, 2000, 300), "residuals": _whole(residuals, 1, 4, 1), "flip": bool(flip)}
+
+
+def _whole(value: Any, low: int, high: int, usual: int) -> int:
+    return int(min(max(value, low), high)) if isinstance(value, (int, float)) and math.isfinite(value) else usual

@@ -6,27 +6,26 @@ What is drawn is kept by the session; the panel shows it. The slider also holds 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.errors import AssistantError, ConceptError, MessageError, PhotoError
 from assistant.messages import Progress, Settings, Task
 from assistant.session.intake import read_photo
 from assistant.session.manager import SessionManager
-from assistant.strip import STRENGTHS
-from ui import likeness_views as views
+from assistant.strip import STRENGTHS, StripReply
 from ui.drawing import read_seed
-from ui.owners import Owners, signed_in
-from ui.panel import Panel, Place, Press, Updates, pressed
-from ui.pictures import enlarge
+from ui.owners import Owners
+from ui.panel import Panel, Place, Press, Updates, pressed, read_number
+from ui.pictures import enlarge, served
+from ui.presenters import notice, say
 
 _LOOK = "() => document.querySelector('.likeness-strip')?.scrollIntoView({block: 'center', behavior: 'smooth'})"
 KIND = "ico"  # what is learned here; other concepts have no likeness to slide
@@ -85,7 +84,7 @@ class Likeness(Panel):
 
     def settings(self, so_far: Settings, strength: Any = None, window: Any = None, auxiliary: Any = "") -> Settings:
         usual = Settings()
-        return replace(so_far, imagination=_number(strength, usual.imagination), window=_number(window, usual.window),
+        return replace(so_far, imagination=read_number(strength, usual.imagination), window=read_number(window, usual.window),
                        auxiliary=str(auxiliary or "").strip()[:40])
 
     def wire(self, desk: Any, courier: gr.HTML) -> None:
@@ -116,7 +115,7 @@ class Likeness(Panel):
             owner = self.desk.owner(request)
             return {**self._lines(owner), **self._view(owner)}
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
+            return {self.notice: notice(error)}
 
     def _live(self, request: gr.Request) -> Updates:
         try:
@@ -134,12 +133,10 @@ class Likeness(Panel):
             if not noun or not name:
                 raise MessageError("It needs a kind and a name.", "Say for instance: cat, rex.")
             photos = tuple(read_photo(Path(str(file))) for file in files)
-            self.learning.begin(owner, Task(name, noun, photos, kind=KIND, options={"steps": int(min(1000, max(1, _number(steps, 300))))}))
+            self.learning.begin(owner, Task(name, noun, photos, kind=KIND, options={"steps": int(min(1000, max(1, read_number(steps, 300))))}))
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
-        for file in files:
-            if self.place.uploads in Path(str(file)).resolve().parents:
-                Path(str(file)).unlink(missing_ok=True)
+            return {self.notice: notice(error)}
+        self.place.forget(*map(str, files))
         return {**self._lines(owner), self.notice: "", self.lesson: gr.Accordion(open=False), self.drop: None, self.noun: "", self.called: ""}
 
     def _draw(self, prompt: str, window: Any, auxiliary: str, seed: Any, request: gr.Request) -> Iterator[Updates]:
@@ -147,17 +144,17 @@ class Likeness(Panel):
             owner = self.desk.owner(request)
             info = self.place.manager.info()
             settings = self.settings(Settings(seed=read_seed(seed), steps=info.steps, scheduler=info.sampler, preview_every=0), None, window, auxiliary)
-            yield {self.notice: "", self.go: gr.update(interactive=False), self.halt: gr.update(visible=True), self.result: views.drawing(None, 0.0)}
+            yield {self.notice: "", self.go: gr.update(interactive=False), self.halt: gr.update(visible=True), self.result: drawing(None, 0.0)}
             began, pace = time.monotonic(), 0.0
             for event in self.strips.draw(owner, prompt or "", settings):
                 if isinstance(event, Progress):
                     pace = (time.monotonic() - began) / event.step
-                    yield {self.result: views.drawing(event, pace * (event.steps - event.step))}
+                    yield {self.result: drawing(event, pace * (event.steps - event.step))}
                 elif not event.stopped:
                     self._pick(owner, min(range(len(STRENGTHS)), key=lambda k: abs(STRENGTHS[k] - settings.imagination)))
             yield {**self._view(owner), self.notice: ""}
         except AssistantError as error:
-            yield {**self._view(owner), self.notice: views.notice(error)}
+            yield {**self._view(owner), self.notice: notice(error)}
 
     def _stop(self, request: gr.Request) -> None:
         self.strips.stop(self.desk.owner(request))
@@ -170,14 +167,14 @@ class Likeness(Panel):
         try:
             return {self.notice: "", **work(self.desk.owner(request), press, prompt or "", conversation)}
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
+            return {self.notice: notice(error)}
 
     def _mask(self, scale: Any, branch: Any, opacity: Any, step: Any, head: Any, request: gr.Request) -> Updates:
         try:
             owner = self.desk.owner(request)
-            return {self.mask: views.mask(self._address(owner, scale, branch, opacity, step, head), branch == "auxiliary", self.strips.newest(owner))}
+            return {self.mask: mask(self._address(owner, scale, branch, opacity, step, head), branch == "auxiliary", self.strips.newest(owner))}
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
+            return {self.notice: notice(error)}
 
     # acts
 
@@ -209,7 +206,7 @@ class Likeness(Panel):
         library = self.learning.library(owner)
         there = [e for e in library.entries() if e.kind == KIND]
         open_ = [one for one in self.learning.lessons(owner) if one.kind == KIND and one.status in ("waiting", "running", "failed", "interrupted")]
-        return {self.shelf: views.shelf(there), self.lessons: views.lessons(open_), self.timer: gr.Timer(active=any(one.open for one in open_))}
+        return {self.shelf: shelf(there), self.lessons: lessons(open_), self.timer: gr.Timer(active=any(one.open for one in open_))}
 
     def _view(self, owner: str) -> Updates:
         """The newest strip, as it was picked from, or nothing."""
@@ -219,14 +216,14 @@ class Likeness(Panel):
         except AssistantError:
             return {**idle, self.result: "", self.viewer: gr.update(visible=False)}
         number, masks = min(self._picked.get(owner, 0), len(reply.pictures) - 1), reply.masks
-        out = {**idle, self.result: views.strip(reply, number, self._version(reply)), self.seed: str(reply.settings.seed), self.viewer: gr.update(visible=masks is not None)}
+        out = {**idle, self.result: strip(reply, number, self._version(reply)), self.seed: str(reply.settings.seed), self.viewer: gr.update(visible=masks is not None)}
         if masks is not None:
             scale = masks.scales[-1]
             address = self._address(owner, scale, "auxiliary", 0.6, 0, 0)
-            out |= {self.scale: gr.Dropdown([(views.scale_said(s), s) for s in masks.scales], value=scale), self.branch: "auxiliary", self.opacity: 0.6,
+            out |= {self.scale: gr.Dropdown([(scale_said(s), s) for s in masks.scales], value=scale), self.branch: "auxiliary", self.opacity: 0.6,
                     self.step: gr.Dropdown([("mean", 0), *((str(k), k) for k in range(1, masks.steps + 1))], value=0),
                     self.head: gr.Dropdown([("mean", 0), *((str(k), k) for k in range(1, masks.heads + 1))], value=0),
-                    self.mask: views.mask(address, True, reply)}
+                    self.mask: mask(address, True, reply)}
         return out
 
     def _version(self, reply: Any) -> str:
@@ -234,28 +231,18 @@ class Likeness(Panel):
 
     def _address(self, owner: str, scale: Any, branch: Any, opacity: Any, step: Any, head: Any) -> str:
         return (f"likeness/mask/{self._picked.get(owner, 0)}.png?scale={str(scale)[:20].replace(' ', '+')}&branch={'concept' if branch == 'concept' else 'auxiliary'}"
-                f"&opacity={_number(opacity, 0.6):.2f}&step={int(_number(step, 0))}&head={int(_number(head, 0))}&v={self._version(self.strips.newest(owner))}")
+                f"&opacity={read_number(opacity, 0.6):.2f}&step={int(read_number(step, 0))}&head={int(read_number(head, 0))}&v={self._version(self.strips.newest(owner))}")
 
     @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`likeness/<n>.png`, `likeness/other.png` (the auxiliary branch) and `likeness/mask/<n>.png`, of the owner's newest strip."""
-        def answered(find: Any) -> Any:
-            async def endpoint(request: Request) -> Response:
-                def work() -> Response:
-                    try:
-                        png = find(manager.strips.newest(owners.of(signed_in(request), request.cookies)), request)
-                        if png and "download" not in request.query_params:
-                            png = enlarge(png)
-                    except (AssistantError, ValueError, IndexError):
-                        png = b""
-                    headers = {"Cache-Control": "private, max-age=3600"}
-                    if "download" in request.query_params:
-                        headers["Content-Disposition"] = 'attachment; filename="likeness.png"'
-                    return Response(png, media_type="image/png", headers=headers) if png else Response(status_code=404)
-                return await run_in_threadpool(work)
-            return endpoint
+        def picture(find: Callable[[StripReply, Request], bytes]) -> Callable[[Request], bytes]:
+            def found(request: Request) -> bytes:
+                png = find(manager.strips.newest(owners.visitor(request)), request)
+                return enlarge(png) if png and "download" not in request.query_params else png
+            return found
 
-        def mask(reply: Any, request: Request) -> bytes:
+        def mask(reply: StripReply, request: Request) -> bytes:
             query = request.query_params
             if reply.masks is None:
                 raise ConceptError("There are no masks.")
@@ -263,15 +250,70 @@ class Likeness(Panel):
             return reply.masks.over(request.path_params["n"], query.get("scale", ""), float(query.get("opacity", "0.6")), query.get("branch") != "concept",
                                     step - 1 if step else None, head - 1 if head else None)
 
-        return [Route("/likeness/other.png", answered(lambda reply, _: reply.auxiliary_png)),
-                Route("/likeness/mask/{n:int}.png", answered(mask)),
-                Route("/likeness/{n:int}.png", answered(lambda reply, request: reply.pictures[request.path_params["n"]].png))]
+        return [served(f"/likeness/{path}.png", picture(find), "private, max-age=3600", saved_as=lambda _: "likeness.png") for path, find in (
+            ("other", lambda reply, _: reply.auxiliary_png), ("mask/{n:int}", mask),
+            ("{n:int}", lambda reply, request: reply.pictures[request.path_params["n"]].png))]
 
 
-def _number(value: Any, default: float) -> float:
-    """What a browser sent, or what is usual; not brought into range: the engine says what is wrong with it."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return default
-    return number if abs(number) < 1e6 else default
+WAYS = {"down": "on the way down", "middle": "in the middle", "up": "on the way up"}
+
+
+def shelf(entries: Sequence[Any]) -> str:
+    """Chips of the concepts that have a likeness to slide; what cannot be used says why."""
+    if not entries:
+        return '<p class="quiet">Nothing is learned for this yet. Open the line below and show me something.</p>'
+    chips = "".join(f'<button type="button" class="chip" data-act="likeness.use" data-arg="{escape(e.name)}">&lt;{say(e.name)}&gt; <span class="quiet">{say(e.noun)}</span></button>'
+                    for e in entries if not e.problem)
+    problems = "".join(f'<p class="quiet">{say(e.problem)}</p>' for e in entries if e.problem)
+    return f'<div class="likeness-chips">{chips}</div>{problems}'
+
+
+def lessons(found: Sequence[Any]) -> str:
+    lines = []
+    for one in found:
+        if one.error:
+            lines.append(f'<div class="fault">{say(one.error)}</div>')
+            continue
+        share = 100 * one.step / max(1, one.steps)
+        left = f", about {one.left:.0f} s left" if one.left and one.left >= 1 else ""
+        lines.append(f'<div class="likeness-lesson">Learning &lt;{say(one.name)}&gt;, step {one.step} of {one.steps or "…"}{left}'
+                     f'<span class="bar"><span style="width:{share:.0f}%"></span></span></div>')
+    return "".join(lines)
+
+
+def drawing(progress: Progress | None, left: float) -> str:
+    if progress is None:
+        return '<div class="likeness-lesson" role="status">Reading both prompts</div>'
+    more = f", about {left:.0f} s left" if left >= 1 else ""
+    return (f'<div class="likeness-lesson" role="status">Drawing, step {progress.step} of {progress.steps}{more}'
+            f'<span class="bar"><span style="width:{100 * progress.step / max(1, progress.steps):.0f}%"></span></span></div>')
+
+
+def strip(reply: StripReply, chosen: int, version: str) -> str:
+    """The strip to pick from; below, both branches side by side."""
+    cells = "".join(
+        f'<button type="button" class="likeness-cell" data-act="likeness.pick" data-arg="{k}" aria-pressed="{str(k == chosen).lower()}" title="λ = {one.strength:g}">'
+        f'<img src="likeness/{k}.png?v={version}" alt="λ = {one.strength:g}"><span>{one.strength:g}</span></button>' for k, one in enumerate(reply.pictures))
+    ends = '<div class="likeness-ends"><span>likeness</span><span>imagination</span></div>'
+    picked = reply.pictures[chosen]
+    acts = (f'<div class="acts"><button type="button" class="act" data-act="likeness.send">Send to the chat</button>'
+            f'<a class="act" href="likeness/{chosen}.png?download&v={version}" download>Download</a></div>')
+    pair = f'<figure><img src="likeness/{chosen}.png?v={version}" alt="The picture that was picked"><figcaption>{say(reply.read)}</figcaption></figure>'
+    if reply.auxiliary_png:
+        pair += (f'<figure><img src="likeness/other.png?v={version}" alt="What was imagined instead"><figcaption>{say(reply.auxiliary)}</figcaption></figure>')
+    note = "" if reply.auxiliary_png else '<p class="quiet">The window is closed: imagination was not heard, and all are the same picture.</p>'
+    return (f'<div class="likeness-strip" data-count="{len(reply.pictures)}">{cells}</div>{ends}{note}'
+            f'<p class="likeness-said">λ = {picked.strength:g}, seed {reply.settings.seed}, {reply.seconds:.0f} s</p>{acts}<div class="likeness-pair">{pair}</div>')
+
+
+def scale_said(scale: str) -> str:
+    side, _, way = scale.partition(" ")
+    return f"{side} × {side}, {WAYS.get(way, way)}"
+
+
+def mask(address: str, auxiliary: bool, reply: StripReply) -> str:
+    noun = say(reply.noun)
+    said = (f"Brighter: there the drawing listened more to “{say(reply.auxiliary)}” (the imagination, with a {noun} in its place)." if auxiliary else
+            f"Brighter: there the drawing listened more to “{say(reply.read)}” (what was learned).")
+    return (f'<figure class="likeness-over"><img src="{escape(address)}" alt="A mask over the picture"><figcaption>{said} Things enter at coarse scales, '
+            f'style and surface at fine ones.</figcaption></figure><a class="act" href="{escape(address)}&amp;download" download>Save as PNG</a>')

@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.board import MOST_SOURCES
 from assistant.errors import AssistantError, InputError, NotFoundError
 from assistant.messages import Photo, Settings
-from assistant.session.boardrecords import Board
+from assistant.session.records import Board
 from assistant.session.boards import board_in
 from assistant.session.intake import MAX_BYTES, read_photo
 from assistant.session.manager import SessionManager
 from ui import mix_views as views
-from ui.owners import Owners, signed_in
-from ui.panel import Panel, Place, Press, Updates, pressed
-from ui.pictures import enlarge
+from ui.owners import Owners
+from ui.panel import Panel, Place, Press, Updates, fresh_pulse, pressed, read_index, read_number
+from ui.pictures import enlarge, served
 
 _BEARER = "window.cafeMix(trigger, upload);"  # mix.js
 
@@ -57,23 +54,13 @@ class Mix(Panel):
     @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`boards/<id>/sketch/<n>.png`: what is being drawn; `boards/<id>/film.gif`: the last path."""
-        def answered(find: Any, kind: str) -> Any:
-            async def endpoint(request: Request) -> Response:
-                def work() -> Response:
-                    try:
-                        data = find(request.path_params, owners.of(signed_in(request), request.cookies))
-                    except AssistantError:
-                        data = None
-                    return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=60"}) if data else Response(status_code=404)
-                return await run_in_threadpool(work)
-            return endpoint
+        def sketch(request: Request) -> bytes | None:
+            now = manager.easel.now(request.path_params["board"], owners.visitor(request))
+            return enlarge(now.sketches[request.path_params["n"]], 256) if now is not None else None
 
-        def sketch(path: dict[str, Any], owner: str) -> bytes | None:
-            now = manager.easel.now(path["board"], owner)
-            return enlarge(now.sketches[path["n"]], 256) if now is not None and path["n"] < len(now.sketches) else None
-
-        return [Route("/boards/{board:str}/sketch/{n:int}.png", answered(sketch, "image/png")),
-                Route("/boards/{board:str}/film.gif", answered(lambda path, owner: manager.easel.film(path["board"], owner), "image/gif"))]
+        return [served("/boards/{board:str}/sketch/{n:int}.png", sketch),
+                served("/boards/{board:str}/film.gif", lambda request: manager.easel.film(request.path_params["board"], owners.visitor(request)),
+                       kind="image/gif")]
 
     def wire(self, desk: Any, courier: gr.HTML) -> None:
         self.desk = desk
@@ -102,12 +89,12 @@ class Mix(Panel):
         one = pressed(event)
         does = getattr(self, f"_act_{one.act}", None) if one.act.isalpha() else None
         if does is None:
-            return {self.pulse: _pulse()}
+            return {self.pulse: fresh_pulse()}
         try:
             owner = self.desk.owner(request)
-            return {self.notice: "", self.pulse: _pulse(), **does(owner, board, one, box)}
+            return {self.notice: "", self.pulse: fresh_pulse(), **does(owner, board, one, box)}
         except AssistantError as error:
-            return {self.notice: views.notice(error), self.pulse: _pulse()}
+            return {self.notice: views.notice(error), self.pulse: fresh_pulse()}
 
     def watch(self, board: str, pulse: str, request: gr.Request) -> Iterator[Updates]:
         """Follow what the board draws, as long as it is the newest."""
@@ -137,7 +124,7 @@ class Mix(Panel):
 
     def _act_board(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         """From a turn of the chat that lies on one."""
-        turn = self.place.manager.turn(_number(one.argument), owner)
+        turn = self.place.manager.turn(read_index(one.argument), owner)
         return self._shown(owner, self.boards.get(turn.board or "", owner))
 
     def _act_new(self, owner: str, board: str, one: Press, box: Any) -> Updates:
@@ -178,7 +165,7 @@ class Mix(Panel):
         """A picture that is on the page already: "reference.<name>", or a ready subject's number."""
         what, _, name = one.argument.partition(".")
         if name.startswith("ready"):
-            subjects, number = self.place.manager.info().subjects, _number(name[5:])
+            subjects, number = self.place.manager.info().subjects, read_index(name[5:])
             if number >= len(subjects):
                 raise NotFoundError("This ready subject is not here any more.", "Reload the page.")
             photo = subjects[number].photo
@@ -187,17 +174,17 @@ class Mix(Panel):
         return self._added(owner, board, what, [photo], "gallery")
 
     def _act_add(self, owner: str, board: str, one: Press, box: Any) -> Updates:
-        return self._added(owner, board, "auto", [self.place.manager.picture_as_photo(_number(one.argument), owner)], "chat")
+        return self._added(owner, board, "auto", [self.place.manager.picture_as_photo(read_index(one.argument), owner)], "chat")
 
     def _act_take(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         what, _, number = one.argument.partition(".")
-        return self._drawn(owner, self.boards.take(board, owner, what, _number(number)))
+        return self._drawn(owner, self.boards.take(board, owner, what, read_index(number)))
 
     def _act_swap(self, owner: str, board: str, one: Press, box: Any) -> Updates:
-        return self._drawn(owner, self.boards.swap(board, owner, _number(one.argument)))
+        return self._drawn(owner, self.boards.swap(board, owner, read_index(one.argument)))
 
     def _act_turn(self, owner: str, board: str, one: Press, box: Any) -> Updates:
-        return self._drawn(owner, self.boards.turn(board, owner, _number(one.argument)))
+        return self._drawn(owner, self.boards.turn(board, owner, read_index(one.argument)))
 
     def _act_words(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         where = board or self._create(owner).id
@@ -211,15 +198,15 @@ class Mix(Panel):
         if len(where.references) >= MOST_SOURCES:
             raise InputError(f"The board has {len(where.references)} references already, which is as many as fit.", "Take one away first.")
         sitting = self.easel.imagine(where.id, owner, words, self._settings(where.seed))
-        return {self.board: where.id, self.result: views.result(where, sitting), self.pulse: _pulse()}
+        return {self.board: where.id, self.result: views.result(where, sitting), self.pulse: fresh_pulse()}
 
     def _act_set(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         """A slider was let go. The form stays as it is: another may be held already."""
         held = self.boards.get(board, owner)
-        weights = [_read(one.fields.get(f"w{k}"), r.weight) for k, r in enumerate(held.references)]
-        changed = self.boards.set(board, owner, _read(one.fields.get("alpha"), held.alpha), weights,
-                                  keep_subject=min(max(_read(one.fields.get("keep"), held.keep_subject), 0.0), 10.0),
-                                  follow=min(max(_read(one.fields.get("follow"), held.follow), 0.0), 10.0))
+        weights = [read_number(one.fields.get(f"w{k}"), r.weight) for k, r in enumerate(held.references)]
+        changed = self.boards.set(board, owner, read_number(one.fields.get("alpha"), held.alpha), weights,
+                                  keep_subject=min(max(read_number(one.fields.get("keep"), held.keep_subject), 0.0), 10.0),
+                                  follow=min(max(read_number(one.fields.get("follow"), held.follow), 0.0), 10.0))
         return self._drawn(owner, changed, self.result, self.pulse)
 
     # what comes of it
@@ -229,12 +216,12 @@ class Mix(Panel):
 
     def _map(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         sitting = self.easel.draw(board, owner, self._settings(), one.act)
-        return {self.result: views.result(self.boards.get(board, owner), sitting), self.pulse: _pulse()}
+        return {self.result: views.result(self.boards.get(board, owner), sitting), self.pulse: fresh_pulse()}
 
     _act_strip = _act_grid = _act_film = _map
 
     def _act_pick(self, owner: str, board: str, one: Press, box: Any) -> Updates:
-        return self._view(owner, self.boards.pick(board, owner, _number(one.argument)))
+        return self._view(owner, self.boards.pick(board, owner, read_index(one.argument)))
 
     def _act_stop(self, owner: str, board: str, one: Press, box: Any) -> Updates:
         self.easel.stop(board, owner)
@@ -280,7 +267,7 @@ class Mix(Panel):
         return {self.bar: views.bar(self.boards.of(owner), one), self.alpha: views.alpha(one),
                 self.form: views.form(one, manager.info(), manager.gallery(owner)),
                 self.result: views.result(one, self.easel.now(one.id, owner) if one else None), self.board: one.id if one else "",
-                self.pulse: _pulse()}
+                self.pulse: fresh_pulse()}
 
     def _create(self, owner: str) -> Board:
         """An empty board, with the preset's strengths."""
@@ -299,21 +286,3 @@ class Mix(Panel):
         if file.stat().st_size > MAX_BYTES:
             return read_photo(file).png  # raises, with the size
         return file.read_bytes()
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 15:
-        raise NotFoundError("This is not here any more.", "Reload the page.")
-    return int(text)
-
-
-def _read(text: str | None, default: float) -> float:
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return default
-    return value if value == value and abs(value) < 1e6 else default
-
-
-def _pulse() -> str:
-    return str(time.monotonic_ns())

@@ -11,9 +11,9 @@ from html import escape
 from assistant.board import GRID, MOST_SOURCES, MOST_SUBJECTS
 from assistant.errors import AssistantError
 from assistant.messages import EngineInfo
-from assistant.session.boardrecords import Board, Cell, Reference
 from assistant.session.easel import Sitting
-from assistant.session.records import StoredTurn
+from assistant.session.records import Board, Cell, Reference, StoredTurn
+from ui.presenters import notice as fault
 from ui.presenters import picture_address, say
 
 ACCEPT = "image/*,.heic,.heif,.avif"
@@ -21,12 +21,10 @@ ACCEPT = "image/*,.heic,.heif,.avif"
 
 def notice(error: AssistantError | str = "", undo: str = "") -> str:
     """One sentence in the panel. `undo`: the board that a press brings back."""
-    if not error:
-        return ""
-    words = f"{error.sentence} {error.remedy}".strip() if isinstance(error, AssistantError) else error
-    kind, role = ("fault", "alert") if isinstance(error, AssistantError) else ("note", "status")
+    if not error or isinstance(error, AssistantError):
+        return fault(error)
     back = f' <button type="button" class="act" data-act="mix.restore" data-arg="{escape(undo)}">Undo</button>' if undo else ""
-    return f'<div class="{kind}" role="{role}">{say(words)}{back}</div>'
+    return f'<div class="note" role="status">{say(error)}{back}</div>'
 
 
 def bar(boards: Sequence[Board], current: Board | None) -> str:

@@ -43,6 +43,10 @@ class Owners:
                                 "Allow cookies for it and reload.")
         return f"guest:{guest}"
 
+    def visitor(self, request: Any) -> str:
+        """Who asks for one of our own addresses. Raises NotFoundError as `of`."""
+        return self.of(signed_in(request), request.cookies)
+
 
 def signed_in(request: Any) -> str | None:
     """The user a request of one of our own routes comes from, by the rules of the gradio app that serves it."""

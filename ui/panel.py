@@ -7,6 +7,7 @@ module). It needs no edit in `page` or `chat` for any of that.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import gradio as gr
 from starlette.routing import Route
 
+from assistant.errors import NotFoundError
 from assistant.messages import Settings
 from assistant.session.manager import SessionManager
 from ui.owners import Owners
@@ -29,6 +31,12 @@ class Place:
     owners: Owners
     scratch: Path  # private, temporary; for files that a component shows
     uploads: Path  # where gradio keeps what is uploaded
+
+    def forget(self, *files: str) -> None:
+        """Remove uploads: what was to be kept of them is."""
+        for file in map(Path, files):
+            if self.uploads in file.resolve().parents:
+                file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,27 @@ class Panel:
             desk: the `chat.Desk`: `owner(request)`, `parts` (components of the page around), `page`.
             courier: `courier.click(handler, inputs, outputs)` gets every press of this panel's buttons: see `pressed`.
         """
+
+
+def read_number(value: Any, usual: float) -> float:
+    """What a browser sent as a number, or what is usual; not brought into range."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return usual
+    return number if abs(number) < 1e6 else usual
+
+
+def read_index(text: str) -> int:
+    """What a browser sent as the number of a thing. Raises NotFoundError."""
+    if not text.isdecimal() or len(text) > 15:
+        raise NotFoundError("This is not here any more.", "Reload the page.")
+    return int(text)
+
+
+def fresh_pulse() -> str:
+    """A value that has not been before: what listens to it looks again."""
+    return str(time.monotonic_ns())
 
 
 def pressed(event: gr.EventData) -> Press:

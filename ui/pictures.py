@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
+from urllib.parse import quote
 
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +15,7 @@ from starlette.routing import Route
 
 from assistant.errors import AssistantError
 from assistant.session.manager import SessionManager
-from ui.owners import Owners, signed_in
+from ui.owners import Owners
 
 SHOWN_SIDE = 512  # pixels; what is smaller is enlarged by a whole factor
 
@@ -31,42 +33,42 @@ def enlarge(png: bytes, side: int = SHOWN_SIDE) -> bytes:
         return buffer.getvalue()
 
 
+def served(path: str, find: Callable[[Request], bytes | None], cache: str = "private, max-age=60", kind: str = "image/png",
+           saved_as: Callable[[Request], str] | None = None) -> Route:
+    """An address of bytes; where there are none, or none of this visitor's, 404.
+
+    Args:
+        find: called off the event loop; what it raises of a wrong address or another's things counts as nothing.
+        saved_as: the name of a file that is no picture, and, with the query `download`, of a picture.
+    """
+    def work(request: Request) -> Response:
+        try:
+            data = find(request)
+        except (AssistantError, ValueError, IndexError, OSError):
+            data = None
+        headers = {"Cache-Control": cache}
+        if saved_as is not None and (kind != "image/png" or "download" in request.query_params):
+            headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(saved_as(request), safe='')}"
+        return Response(data, media_type=kind, headers=headers) if data else Response(status_code=404)
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(work, request)
+
+    return Route(path, endpoint)
+
+
 def routes(manager: SessionManager, owners: Owners) -> list[Route]:
     """`pictures/<sha256>.png`, `live/<turn>.png` (newest preview), `subjects/<n>.png`. Query `show`: enlarged."""
+    def kept(request: Request) -> bytes:
+        png = manager.picture(request.path_params["name"], owners.visitor(request))
+        return enlarge(png) if "show" in request.query_params and "download" not in request.query_params else png
 
-    def answer(png: bytes | None, cache: str, headers: dict[str, str] | None = None) -> Response:
-        if png is None:
-            return Response(status_code=404)
-        return Response(png, media_type="image/png", headers={"Cache-Control": cache, **(headers or {})})
+    def live(request: Request) -> bytes | None:
+        png = manager.preview(request.path_params["turn"], owners.visitor(request))
+        return enlarge(png) if png else None
 
-    def kept(request: Request) -> Response:
-        name = request.path_params["name"]
-        try:
-            png = manager.picture(name, owners.of(signed_in(request), request.cookies))
-        except AssistantError:
-            return Response(status_code=404)
-        headers = {}
-        if "download" in request.query_params:
-            headers["Content-Disposition"] = f'attachment; filename="cafe-{name[:8]}.png"'
-        elif "show" in request.query_params:
-            png = enlarge(png)
-        return answer(png, "private, max-age=31536000, immutable", headers)
-
-    def live(request: Request) -> Response:
-        try:
-            png = manager.preview(request.path_params["turn"], owners.of(signed_in(request), request.cookies))
-        except AssistantError:
-            return Response(status_code=404)
-        return answer(enlarge(png) if png else None, "private, max-age=60")
-
-    def subject(request: Request) -> Response:
-        subjects, number = manager.info().subjects, request.path_params["number"]
-        return answer(enlarge(subjects[number].photo.png) if number < len(subjects) else None, "private, max-age=3600")
-
-    def off_the_loop(work):
-        async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(work, request)
-        return endpoint
-
-    return [Route("/pictures/{name:str}.png", off_the_loop(kept)), Route("/live/{turn:int}.png", off_the_loop(live)),
-            Route("/subjects/{number:int}.png", off_the_loop(subject))]
+    return [served("/pictures/{name:str}.png", kept, "private, max-age=31536000, immutable",
+                   saved_as=lambda request: f"cafe-{request.path_params['name'][:8]}.png"),
+            served("/live/{turn:int}.png", live),
+            served("/subjects/{number:int}.png", lambda request: enlarge(manager.info().subjects[request.path_params["number"]].photo.png),
+                   "private, max-age=3600")]

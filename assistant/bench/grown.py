@@ -6,7 +6,6 @@ Modules are made on the device in the numbers they would be loaded in, one group
 from __future__ import annotations
 
 import gc
-import os
 import statistics
 import threading
 import time
@@ -26,17 +25,14 @@ from ..control.infusion import Infusion, Use, placed
 from ..decoder.attention import Control, Seam, cross_layers
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import Plan, cafe_plan, dci_plan, infusion_plan, text_plan
-from ..decoder.tuning import Tuning, tune
+from ..decoder.compiled import Tuning, tune
 from ..errors import DeviceError
-from ..loading import pick_device, pick_dtype
-from ..mllm.cache import cache_of
-from ..mllm.sampling import sampled
+from ..loading import free_memory, pick_device, pick_dtype
+from ..mllm.language import cache_of, sampled
 from ..presets import preset
-from .peers import beside
-from .steps import Case
-from .switches import switches
-from .table import NOT_MEASURED, Table
-from .timing import Step, in_turns, peak, ratio, timed
+from ..residence import free
+from .steps import Case, beside, switches
+from .timing import NOT_MEASURED, Step, Table, in_turns, peak, ratio, timed
 
 if TYPE_CHECKING:
     from .run import Options
@@ -76,7 +72,7 @@ def measure(table: Table, options: Options) -> None:
     _pictures(table, decoder, case, steps, rounds, {"CAFE": _cafe(case)})
     if apart:
         del made, decoder, case
-        _free(device)
+        gc.collect(), free(device)
         _needs(known, ("unet", "vae"), dtype, device)
         made = build(config, device, ("unet", "vae"), dtype)
         decoder = _decoder(config, made["unet"], made["vae"], 768)
@@ -85,7 +81,7 @@ def measure(table: Table, options: Options) -> None:
     _pictures(table, decoder, case, steps, rounds, _words(decoder, case))
     table.add("peak memory, decoder", f"{peak(device):.2f} GiB", "on the GPU" if device.type == "cuda" else "")
     del made, decoder, case
-    _free(device)
+    gc.collect(), free(device)
     _language(table, config, known, device, dtype, options)
 
 
@@ -96,33 +92,17 @@ def _at_side(config: AssistantConfig, side: int) -> AssistantConfig:
     return replace(config, decoder=replace(config.decoder, unet=unet, vae=vae, image_size=side))
 
 
-def _free_memory(device: torch.device) -> int:
-    """Bytes; where a system does not say, as many as are asked for."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 2**63
-
-
 def _missing(known: Mapping[str, int], parts: Collection[str], dtype: torch.dtype, device: torch.device) -> str:
     """How much memory lacks for parts; empty: they fit."""
     needed = ROOM * dtype.itemsize * sum(known[part] for part in parts)
-    free = _free_memory(device)
-    return "" if needed <= free else f"needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free"
+    there = free_memory(device)
+    return "" if needed <= there else f"needs about {needed / 2**30:.0f} GiB, {there / 2**30:.0f} are free"
 
 
 def _needs(known: Mapping[str, int], parts: Collection[str], dtype: torch.dtype, device: torch.device) -> None:
     lacking = _missing(known, parts, dtype, device)
     if lacking:
         raise DeviceError(f"The decoder {lacking} on {device}.", "Close other programs, or take a smaller preset.")
-
-
-def _free(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _decoder(config: AssistantConfig, unet: nn.Module, vae: nn.Module, semantic_width: int) -> Diffusion:

@@ -8,7 +8,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -75,3 +76,29 @@ def flops(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
+
+
+NOT_MEASURED = "not measured"
+
+
+@dataclass
+class Table:
+    """Lines of what, value and note."""
+
+    lines: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, what: str, value: str = NOT_MEASURED, note: str = "") -> None:
+        """Print a line and keep it. A value that was not measured carries the reason as its note."""
+        self.lines.append((what, value, note))
+        print(f"{what:<44}{value:>14}   {note}".rstrip(), flush=True)
+
+    def ratio(self, what: str, found: float, peer: str, most: float | None = None) -> None:
+        """Of two times in one run; `most` is the largest that is wanted."""
+        self.add(what, f"{found:.2f} x", peer + (f", at most {most:.2f} wanted" if most is not None else ""))
+
+    def markdown(self) -> str:
+        rows = [f"| {what} | {value} | {note} |" for what, value, note in self.lines]
+        return "\n".join(["| | | |", "|---|---|---|", *rows]) + "\n"
+
+    def write(self, path: Path) -> None:
+        path.write_text(self.markdown(), encoding="utf-8")

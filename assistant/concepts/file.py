@@ -6,22 +6,23 @@ All layers' residuals lie in one tensor, so that a concept of kilobytes is not m
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from assistant.errors import ConceptError
+from assistant.files import write_whole
 
 FORMAT, BEFORE = "infusion-2", "infusion-1"  # of before, what acts in a UNet alone can still be used
 UNET = ("down_blocks.", "mid_block.", "up_blocks.")  # how the names of a UNet's layers begin
 NAME_LENGTH = 40
 FILE_LIMIT = 4 * 2**20  # bytes; far above any real one
+WORDS = ("format", "name", "noun", "base", "description")  # what every concept file says of itself in text
 GET_ANOTHER = "Export it again from where it was learned."
 
 
@@ -72,29 +73,48 @@ def save_concept(path: Path, concept: Concept) -> None:
         rows = [row for t in flat.values() for row in t]
         tensors["residuals"] = torch.cat([(row / s).round().clamp(-127, 127) for row, s in zip(rows, scales)]).to(torch.int8)
         tensors["scales"] = (scales * 127).half()
-    if concept.thumbnail:
-        tensors["thumbnail"] = torch.frombuffer(bytearray(concept.thumbnail), dtype=torch.uint8)
-    write_whole(path, tensors, about)
+    write_file(path, tensors, about, concept.thumbnail)
 
 
-def write_whole(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
-    """Write a concept file whole or not at all: to a file beside, synced, then renamed."""
-    fresh = path.with_suffix(f".{os.getpid()}.new")
+def write_file(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any], thumbnail: bytes) -> None:
+    """Write a concept file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    picture = {"thumbnail": torch.frombuffer(bytearray(thumbnail), dtype=torch.uint8)} if thumbnail else {}
+    write_whole(path, save({**tensors, **picture}, {"concept": json.dumps(dict(about), ensure_ascii=False)}))
+
+
+Parsed = TypeVar("Parsed")
+
+
+def read_file(path: Path, limit: int, parse: Callable[[dict[str, Any]], Parsed]) -> tuple[Parsed, str, dict[str, torch.Tensor], bytes]:
+    """What `parse` makes of what a concept file says of itself, its format, its tensors, and its thumbnail.
+
+    Raises:
+        ConceptError: it is too large, or cannot be read as a concept; what `parse` raises counts as that.
+    """
     try:
-        save_file(dict(tensors), fresh, {"concept": json.dumps(dict(about), ensure_ascii=False)})
-        os.chmod(fresh, 0o600)
-        with open(fresh, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(fresh, path)
-        if os.name != "nt":  # Windows opens no folders
-            handle = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-    finally:
-        fresh.unlink(missing_ok=True)
+        if path.stat().st_size > limit:
+            raise ConceptError(f"The file {path.name} has {path.stat().st_size:,} bytes; a concept has at most {limit:,}.", "Choose another file.")
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["concept"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        if not all(isinstance(about[name], str) for name in WORDS):
+            raise ValueError("text expected")
+        parsed = parse(about)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConceptError(f"The file {path.name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
+    picture = tensors.pop("thumbnail", None)
+    return parsed, about["format"], tensors, picture.numpy().tobytes() if picture is not None else b""
+
+
+def check_use(name: str, learned_on: str, base: str | None, old: bool, layers: Iterable[str]) -> None:
+    """Raises ConceptError: an impossible name, another base model, or, of an `old` format, a layer outside a UNet, which no model has any more."""
+    check_name(name)
+    if old and not all(layer.startswith(UNET) for layer in layers):
+        raise ConceptError(f"The concept {name!r} was learned for an older model, whose pictures were not made by diffusion.",
+                           "Learn it again from its photos.")
+    if base is not None and learned_on != base:
+        raise ConceptError(f"The concept {name!r} was learned on another base model ({learned_on[:12]}, here it is {base[:12]}).", "Learn it again here.")
 
 
 def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> Concept:
@@ -107,25 +127,14 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
     Raises:
         ConceptError: not a concept file, learned on another base model, of another shape, or with numbers that are not finite.
     """
-    name = path.name
-    try:
-        if path.stat().st_size > FILE_LIMIT:
-            raise ConceptError(f"The file {name} has {path.stat().st_size:,} bytes; a concept has at most {FILE_LIMIT:,}.", "Choose another file.")
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["concept"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-        concept, widths = _described(about), {str(k): int(v) for k, v in about["layers"].items()}
-        count = int(about["residuals"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConceptError(f"The file {name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
-    if about["format"] not in (FORMAT, BEFORE) or concept.bits not in (8, 16) or count < 1:
-        raise ConceptError(f"The file {name} is a concept of a kind that is not known here: {about['format']!r}, {concept.bits} bits.", "Update the app.")
-    check_name(concept.name)
-    if about["format"] == BEFORE:
-        check_layers(concept.name, widths)
-    if base is not None and concept.base != base:
-        raise ConceptError(f"The concept {concept.name!r} was learned on another base model ({concept.base[:12]}, here it is {base[:12]}).",
-                           "Learn it again here.")
+    def parse(about: dict[str, Any]) -> tuple[Concept, dict[str, int], int]:
+        concept = Concept(**{k: about[k] for k in WORDS if k != "format"}, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]), bits=about["bits"])
+        return concept, {str(k): int(v) for k, v in about["layers"].items()}, int(about["residuals"])
+
+    (concept, widths, count), version, tensors, thumbnail = read_file(path, FILE_LIMIT, parse)
+    if version not in (FORMAT, BEFORE) or concept.bits not in (8, 16) or count < 1:
+        raise ConceptError(f"The file {path.name} is a concept of a kind that is not known here: {version!r}, {concept.bits} bits.", "Update the app.")
+    check_use(concept.name, concept.base, base, version == BEFORE, widths)
     wrong = [k for k, w in widths.items() if layers is not None and layers.get(k) != w]
     total = count * sum(widths.values())
     if wrong or not widths or tensors.get("residuals") is None or tensors["residuals"].shape != (total,):
@@ -141,22 +150,7 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
     if not bool(values.isfinite().all()):
         raise ConceptError(f"The concept {concept.name!r} holds numbers that are not finite.", GET_ANOTHER)
     parts = values.split([count * w for w in widths.values()])
-    thumbnail = tensors["thumbnail"].numpy().tobytes() if "thumbnail" in tensors else b""
     return replace(concept, residuals={k: part.view(count, w) for (k, w), part in zip(widths.items(), parts)}, thumbnail=thumbnail)
-
-
-def _described(about: Mapping[str, Any]) -> Concept:
-    words = {k: about[k] for k in ("name", "noun", "base", "description")}
-    if not all(isinstance(v, str) for v in words.values()):
-        raise ValueError("text expected")
-    return Concept(**words, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]), bits=about["bits"])
-
-
-def check_layers(name: str, layers: Iterable[str]) -> None:
-    """Raises ConceptError: a concept of the first version acts in a layer outside a UNet, which no model has any more."""
-    if not all(layer.startswith(UNET) for layer in layers):
-        raise ConceptError(f"The concept {name!r} was learned for an older model, whose pictures were not made by diffusion.",
-                           "Learn it again from its photos.")
 
 
 def check_name(name: str) -> None:

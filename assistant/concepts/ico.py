@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from assistant.concepts.learning import MOST_PICTURES, TEMPLATES, descend
-from assistant.concepts.shown import Shown
+from assistant.concepts.learning import MOST_PICTURES, Shown, descend, lines
 from assistant.concepts.tuned import Tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.conditioning import TEXT
@@ -83,8 +82,7 @@ class IcoLearner:
         pieces = self.scheme.pieces(self.noun, whole=True)
         self.spelled = spell(base.tokenizer, pieces, range(len(pieces)))
         self.slots = {kind: [p for (k, _), at in zip(self.scheme.parts(), self.spelled.at) if k == kind for p in at] for kind in "IT"}
-        article = "an" if self.noun[:1].lower() in tuple("aeiou") else "a"
-        self.others = base.encode_text([t.format(a=article, noun=self.noun) for t in TEMPLATES])
+        self.others = base.encode_text(lines(self.noun))
         self.table = base.text_encoder.get_input_embeddings()
         g = torch.Generator("cpu").manual_seed(recipe.seed)
         spread, device, width = float(self.table.weight.std()), self.latents.device, self.table.weight.shape[1]

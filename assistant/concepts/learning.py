@@ -6,7 +6,7 @@ The base model is frozen, only the residuals change. Knows no files, jobs or pag
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,12 +17,12 @@ from safetensors.torch import load
 from torch import Tensor
 
 from assistant.concepts.prompt import residual_positions, token_positions
-from assistant.concepts.shown import Shown
 from assistant.conditioning import TEXT
 from assistant.control.infusion import Infusion, Queries, Use, placed
 from assistant.decoder.attention import Call, Control, Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import CUSTOMIZED, FOUNDATION, Row
+from assistant.decoder.sampling import make_scheduler
 from assistant.errors import ConceptError
 
 TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
@@ -53,6 +53,15 @@ class Recipe:
                 raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
 
 
+def article(noun: str) -> str:
+    return "an" if noun[:1].lower() in tuple("aeiou") else "a"
+
+
+def lines(noun: str) -> list[str]:
+    """TEMPLATES of a noun."""
+    return [template.format(a=article(noun), noun=noun) for template in TEMPLATES]
+
+
 class Learner:
     """Learns one concept.
 
@@ -72,8 +81,7 @@ class Learner:
         if masks is not None and masks.shape != pictures.shape[:3]:
             raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
         self.base, self.noun, self.recipe, self.step_count = base, noun.strip(), recipe, 0
-        article = "an" if self.noun[:1].lower() in tuple("aeiou") else "a"
-        self.prompts = [t.format(a=article, noun=self.noun) for t in TEMPLATES]
+        self.prompts = lines(self.noun)
         self.states = base.encode_text(self.prompts)
         self.where = torch.cat([self._where(p) for p in self.prompts])
         self.latents = base.encode_image(pictures)
@@ -212,3 +220,42 @@ def go_on(learner: Any, state: bytes | None) -> None:
             learner.restore(load(state))
         except SafetensorError as error:
             raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
+
+
+OUTSIDE = 0.1  # how much of the loss what is not the subject keeps
+
+
+class Shown:
+    """Pictures of one concept, encoded once.
+
+    Args:
+        base: the text-to-image model; nothing of it is changed.
+        latents: (P, C, h, w) scaled.
+        masks: (P, 1, h, w) in 0..1, where the subject is; None: everywhere.
+    """
+
+    def __init__(self, base: Diffusion, latents: Tensor, masks: Tensor | None = None) -> None:
+        self.latents, self.masks = latents, torch.ones_like(latents[:, :1]) if masks is None else masks
+        self.scheduler = make_scheduler("ddim", base.scheduler_config)
+        self.timesteps = self.scheduler.config.num_train_timesteps
+
+    def noised(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, C, h, w) -> noised, timesteps (B,), drawn evenly, and what the UNet should predict."""
+        t = torch.randint(self.timesteps, (len(latents),), generator=generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        kind = self.scheduler.config.prediction_type
+        target = {"epsilon": noise, "sample": latents}[kind] if kind != "v_prediction" else self.scheduler.get_velocity(latents, noise, t)
+        return self.scheduler.add_noise(latents, noise, t), t, target
+
+    def unet_loss(self, predict: Callable[[Tensor, Tensor], Tensor], at: Tensor, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
+        """Eq. 8 of the pictures `at` (B,).
+
+        Args:
+            predict: noised latents (B, C, h, w), timesteps (B,) -> the prediction. flips: (B, 1, 1, 1) bool, which to mirror.
+        """
+        latents, masks = self.latents[at], self.masks[at]
+        if flips is not None:
+            latents, masks = (torch.where(flips, x.flip(-1), x) for x in (latents, masks))
+        noised, t, target = self.noised(latents, generator)
+        weight = OUTSIDE + (1 - OUTSIDE) * masks
+        return (weight * (predict(noised, t) - target).square()).sum() / (weight.sum() * target.shape[1])

@@ -5,6 +5,7 @@ Nothing is overwritten in place; what is deleted lies in a bin until it is empti
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -12,8 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assistant.concepts.file import NAME_LENGTH, check_name
-from assistant.concepts.kinds import AnyConcept, load_any, save_any
+from safetensors import SafetensorError, safe_open
+
+from assistant.concepts import tuned
+from assistant.concepts.file import NAME_LENGTH, Concept, check_name, load_concept, save_concept
+from assistant.concepts.tuned import Tuned, load_tuned, save_tuned
 from assistant.errors import ConceptError, NotFoundError, StorageError
 
 BIN = "bin"
@@ -136,11 +140,6 @@ class Library:
             path.unlink()
             return fresh
 
-    def empty_bin(self) -> None:
-        with self._lock:
-            for path in (self.folder / BIN).glob("*.safetensors"):
-                path.unlink()
-
     def take_in(self, file: Path) -> str:
         """Import a concept file, under the next free name if its own is taken; returns that name.
 
@@ -189,3 +188,25 @@ class Library:
         while self._find(fresh := f"{stem[:NAME_LENGTH - 1 - len(str(number))]}-{number}") is not None:
             number += 1
         return fresh
+
+
+AnyConcept = Concept | Tuned
+
+
+def save_any(path: Path, concept: AnyConcept) -> None:
+    """Raises ConceptError for one that cannot be saved."""
+    save_tuned(path, concept) if isinstance(concept, Tuned) else save_concept(path, concept)
+
+
+def load_any(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> AnyConcept:
+    """Raises ConceptError: no concept of any kind, or one that cannot be used here."""
+    return (load_tuned if _format(path) in (tuned.FORMAT, tuned.BEFORE) else load_concept)(path, base, layers)
+
+
+def _format(path: Path) -> str:
+    """What the file says it is; "" if it says nothing: then whoever loads it says what is wrong."""
+    try:
+        with safe_open(path, "pt") as file:
+            return str(json.loads((file.metadata() or {})["concept"])["format"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return ""

@@ -16,15 +16,20 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save
+from torch import Tensor
 
+from assistant.concepts.branches import branches
 from assistant.concepts.drawing import ready
 from assistant.concepts.file import Concept
-from assistant.concepts.ico_course import IcoCourse
-from assistant.concepts.learning import Learner, Recipe, go_on, recipe_of
-from assistant.concepts.library import Library
+from assistant.concepts.ico import IcoLearner, IcoRecipe, learned
+from assistant.concepts.learning import Learner, Recipe, article, go_on, recipe_of
+from assistant.concepts.library import AnyConcept, Library
+from assistant.concepts.tuned import Tuned
 from assistant.decoder.diffusion import Diffusion
+from assistant.decoder.sampling import Denoised
 from assistant.errors import ConceptError
 from assistant.messages import Advice, Cancel, Course, Photo, Task
+from assistant.png import write_png
 
 MOST_STEPS = 20  # of a preview
 PREVIEW, PREVIEW_SEED = "a <{}> on the beach", 1  # one place, so that what changes is the concept
@@ -77,9 +82,9 @@ class Teacher:
         warnings += [f"Pictures {a} and {b} are almost the same: the second teaches nothing new." for a, b in twins]
         sure = [noun for noun, chance in found if chance >= LIKELY]
         noun = max(set(sure), key=sure.count) if sure else ""
-        others = [f"picture {n} more like {_a(other)}" for n, (other, chance) in enumerate(found, 1) if other != noun and chance >= LIKELY]
+        others = [f"picture {n} more like {article(other)} {other}" for n, (other, chance) in enumerate(found, 1) if other != noun and chance >= LIKELY]
         if noun and others:
-            warnings.append(f"Most look like {_a(noun)}, but {', '.join(others)}. One concept is one thing.")
+            warnings.append(f"Most look like {article(noun)} {noun}, but {', '.join(others)}. One concept is one thing.")
         return Advice(noun, tuple(warnings))
 
     def fit(self, photo: Photo) -> Image.Image:
@@ -90,19 +95,30 @@ class Teacher:
         return image.resize((self.size, self.size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
 
 
-class InfusionCourse:
-    """A `messages.Course` of Infusion. Options: those of `Recipe`."""
+class _Course:
+    """A `messages.Course`: steps of a learner, its state, and what is learned so far. Options: those of `recipe`'s class."""
+
+    recipe_class: type
 
     def __init__(self, teacher: Teacher, task: Task, state: bytes | None) -> None:
         self.teacher, self.task = teacher, task
-        self.recipe = recipe_of(Recipe, {**teacher.recipes.get(task.kind, {}), **task.options})
-        pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))
-        self.painted = [n for n, mask in enumerate(task.masks) if mask is not None]
-        self.learner = Learner(teacher.base, pictures, task.noun, self.recipe)
-        for n in self.painted:  # the others keep what the base model's own attention found
-            mask = torch.from_numpy(np.asarray(teacher.fit(task.masks[n]).convert("L"), np.float32) / 255)[None, None]
-            self.learner.masks[n] = F.interpolate(mask, self.learner.masks.shape[-2:], mode="area")[0].to(self.learner.masks)
+        self.recipe = recipe_of(self.recipe_class, {**teacher.recipes.get(task.kind, {}), **task.options})
+        pictures = torch.from_numpy(np.stack([np.asarray(teacher.fit(p)) for p in task.pictures]))  # uint8 (P, H, W, 3)
+        masks = [None if m is None else torch.from_numpy(np.asarray(teacher.fit(m).convert("L"), np.float32) / 255) for m in task.masks]
+        self.learner = self.made(pictures, masks)
         go_on(self.learner, state)
+
+    def made(self, pictures: Tensor, masks: Sequence[Tensor | None]) -> Any:
+        """The learner of pictures and of what was painted on each, (H, W) in 0..1."""
+        raise NotImplementedError
+
+    def concept(self, thumbnail: bytes = b"") -> AnyConcept:
+        """What is learned so far."""
+        raise NotImplementedError
+
+    def drawn(self, cancel: Cancel) -> Denoised:
+        """The preview's latents."""
+        raise NotImplementedError
 
     @property
     def step(self) -> int:
@@ -116,32 +132,54 @@ class InfusionCourse:
         return self.learner.step()
 
     def preview(self, cancel: Cancel) -> bytes | None:
-        base, name = self.teacher.base, self.task.name
-        drawn = ready(base, PREVIEW.format(name), {name: self.task.noun}, lambda _: self.concept(), self.teacher.guidance)
-        done = drawn.draw([PREVIEW_SEED], self.teacher.steps, cancel=cancel)
-        return None if done.stopped else _png(Image.fromarray(base.decode(done.latents)[0]))
+        done = self.drawn(cancel)
+        return None if done.stopped else write_png(self.teacher.base.decode(done.latents)[0])
 
     def state(self) -> bytes:
-        return save(self.learner.state())
-
-    def concept(self, thumbnail: bytes = b"") -> Concept:
-        """What is learned so far."""
-        recipe = {**dataclasses.asdict(self.recipe), "pictures": len(self.task.pictures), "painted": len(self.painted)}
-        return Concept(self.task.name, self.task.noun, self.teacher.identity, {k: r.detach().clone() for k, r in self.learner.residuals.items()},
-                       self.step, recipe, thumbnail=thumbnail)
+        return save({k: t.contiguous() for k, t in self.learner.state().items()})
 
     def keep(self, library: Library, thumbnail: bytes) -> None:
         library.replace(self.concept(thumbnail))
 
 
-def _png(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
+class InfusionCourse(_Course):
+    """Infusion; pictures that nothing was painted on keep what the base model's own attention found."""
+
+    recipe_class = Recipe
+
+    def made(self, pictures: Tensor, masks: Sequence[Tensor | None]) -> Learner:
+        learner, self.painted = Learner(self.teacher.base, pictures, self.task.noun, self.recipe), sum(mask is not None for mask in masks)
+        for n, mask in enumerate(masks):
+            if mask is not None:
+                learner.masks[n] = F.interpolate(mask[None, None], learner.masks.shape[-2:], mode="area")[0].to(learner.masks)
+        return learner
+
+    def drawn(self, cancel: Cancel) -> Denoised:
+        name = self.task.name
+        drawing = ready(self.teacher.base, PREVIEW.format(name), {name: self.task.noun}, lambda _: self.concept(), self.teacher.guidance)
+        return drawing.draw([PREVIEW_SEED], self.teacher.steps, cancel=cancel)
+
+    def concept(self, thumbnail: bytes = b"") -> Concept:
+        recipe = {**dataclasses.asdict(self.recipe), "pictures": len(self.task.pictures), "painted": self.painted}
+        return Concept(self.task.name, self.task.noun, self.teacher.identity, {k: r.detach().clone() for k, r in self.learner.residuals.items()},
+                       self.step, recipe, thumbnail=thumbnail)
 
 
-def _a(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
+class IcoCourse(_Course):
+    """ICO; masks count if something was painted on every picture. Previews are the fine-tuned model's, without an auxiliary branch."""
+
+    recipe_class = IcoRecipe
+
+    def made(self, pictures: Tensor, masks: Sequence[Tensor | None]) -> IcoLearner:
+        whole = torch.stack(masks) if masks and all(mask is not None for mask in masks) else None
+        return IcoLearner(self.teacher.base, pictures, self.task.noun, self.recipe, whole)
+
+    def drawn(self, cancel: Cancel) -> Denoised:
+        return branches(self.teacher.base, self.concept(), f"a <{self.task.name}>", None).draw(
+            [PREVIEW_SEED], guidance=self.teacher.guidance, steps=self.teacher.steps, cancel=cancel)
+
+    def concept(self, thumbnail: bytes = b"") -> Tuned:
+        return learned(self.learner, self.task.name, self.teacher.identity, thumbnail)
 
 
 def _these(numbers: Sequence[int]) -> str:

@@ -6,17 +6,14 @@ shapes some 50 MB. Knows no model and no library.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from assistant.concepts.file import GET_ANOTHER, check_layers, check_name, write_whole
+from assistant.concepts.file import GET_ANOTHER, WORDS, check_name, check_use, read_file, write_file
 from assistant.concepts.words import Scheme
 from assistant.errors import ConceptError
 
@@ -58,9 +55,7 @@ def save_tuned(path: Path, concept: Tuned) -> None:
         raise ConceptError(f"The concept {concept.name!r} holds numbers that are not finite.", "Learn it again at a lower rate.")
     about = {"format": FORMAT, "name": concept.name, "noun": concept.noun, "base": concept.base, "steps": concept.steps, "scheme": concept.scheme,
              "recipe": dict(concept.recipe), "description": concept.description, "layers": list(concept.tuned)}
-    if concept.thumbnail:
-        tensors["thumbnail"] = torch.frombuffer(bytearray(concept.thumbnail), dtype=torch.uint8)
-    write_whole(path, tensors, about)
+    write_file(path, tensors, about, concept.thumbnail)
 
 
 def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> Tuned:
@@ -69,29 +64,16 @@ def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | 
     Raises:
         ConceptError: not such a file, learned on another base model, of another shape, or with numbers that are not finite.
     """
-    name = path.name
-    try:
-        if path.stat().st_size > FILE_LIMIT:
-            raise ConceptError(f"The file {name} has {path.stat().st_size:,} bytes; a concept has at most {FILE_LIMIT:,}.", "Choose another file.")
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["concept"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-        found = {k: about[k] for k in ("name", "noun", "base", "description", "scheme", "format")}
-        if not all(isinstance(v, str) for v in found.values()):
+    def parse(about: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        if not isinstance(about["scheme"], str):
             raise ValueError("text expected")
-        names, steps, recipe = [str(layer) for layer in about["layers"]], int(about["steps"]), dict(about["recipe"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConceptError(f"The file {name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
-    version = found.pop("format")
+        said = {k: about[k] for k in (*WORDS[1:], "scheme")}
+        return {**said, "steps": int(about["steps"]), "recipe": dict(about["recipe"])}, [str(layer) for layer in about["layers"]]
+
+    (found, names), version, tensors, thumbnail = read_file(path, FILE_LIMIT, parse)
     if version not in (FORMAT, BEFORE):
-        raise ConceptError(f"The file {name} is a concept of another kind: {about['format']!r}.", "Update the app.")
-    check_name(found["name"])
-    if version == BEFORE:
-        check_layers(found["name"], names)
-    if base is not None and found["base"] != base:
-        raise ConceptError(f"The concept {found['name']!r} was learned on another base model ({found['base'][:12]}, here it is {base[:12]}).",
-                           "Learn it again here.")
-    picture = tensors.pop("thumbnail", None)
+        raise ConceptError(f"The file {path.name} is a concept of another kind: {version!r}.", "Update the app.")
+    check_use(found["name"], found["base"], base, version == BEFORE, names)
     wanted = {"shared", *(f"{side}.{layer}" for layer in names for side in SIDES)}
     shared = tensors.get("shared")
     fits = set(tensors) == wanted and bool(names) and shared is not None and shared.ndim == 2 and len(shared) == Scheme(found["scheme"]).count("T")
@@ -102,5 +84,4 @@ def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | 
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ConceptError(f"The concept {found['name']!r} holds numbers that are not finite.", GET_ANOTHER)
     added = {layer: tuple(tensors[f"{side}.{layer}"].float() for side in SIDES) for layer in names}
-    return Tuned(**found, shared=shared.float(), tuned=added, steps=steps, recipe=recipe,
-                 thumbnail=picture.numpy().tobytes() if picture is not None else b"")
+    return Tuned(**found, shared=shared.float(), tuned=added, thumbnail=thumbnail)

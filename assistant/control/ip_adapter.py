@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from assistant.decoder.attention import Call, Control, cross_layers
 from assistant.errors import WeightsError
 
-PLAIN, PLUS = "plain", "plus"
 _HEAD = 64  # width of a head in every published resampler
 # Names in a published resampler -> names in diffusers' module; to_kv holds both halves.
 _RESAMPLER = ((r"layers\.(\d+)\.0\.norm1\.", r"layers.\1.ln0."), (r"layers\.(\d+)\.0\.norm2\.", r"layers.\1.ln1."),

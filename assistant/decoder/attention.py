@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from assistant.decoder import kernels
-from assistant.decoder.plugs import Control, Job
-from assistant.decoder.seam import Call, Part, Seam, flat, key_value, query
+from assistant.decoder.seam import Call, Control, Job, Part, Seam, flat, key_value, query
 from assistant.errors import ConfigError
 
 __all__ = ["Call", "Control", "Job", "Part", "Seam", "SeamProcessor", "cross_layers", "install", "layers"]
@@ -146,5 +145,3 @@ def layers(unet: torch.nn.Module) -> dict[str, Any]:
     """The attention layers by name."""
     names = (key.removesuffix(".processor") for key in unet.attn_processors)
     return {name: unet.get_submodule(name) for name in names}
-
-

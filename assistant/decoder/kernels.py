@@ -1,7 +1,7 @@
 """softmax(Q K^T * scale) V by the kernel that was chosen; it knows nothing of layers or rows.
 
 "sdpa" is torch's scaled_dot_product_attention, which chooses among its own kernels by rules. The others name one kernel: which is fastest
-for a shape on a card is measured (probe.py), not known.
+for a shape on a card is measured (`compiled.fit`), not known.
 """
 
 from __future__ import annotations

@@ -6,21 +6,32 @@ All is of held-out individuals, in any combination of kind, place and style; see
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
 from ..config import AssistantConfig
+from ..control.cafe import Cafe
+from ..decoder.attention import Seam
+from ..decoder.diffusion import Diffusion
+from ..decoder.rows import cafe_plan, text_plan
 from ..miniature.captions import caption
 from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
-from ..miniature.world import ACCESSORIES, Scene, sample_individual, sample_scene
+from ..miniature.renderer import render
+from ..miniature.scenery import GROUND
+from ..miniature.world import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, Scene, sample_individual, sample_scene, with_companion
+from ..mllm.language import LanguageModel, Spoken
+from ..mllm.vision import Vision, pixels
 from ..weights import load_tokenizer
 from .judge import HEADS, Judge, Likeness, load_judge, load_likeness
-from .metrics import share
+from .metrics import mean, share
 
 BATCH = 32
 SUBJECT = ("kind", "colour", "pattern", "second")
@@ -167,3 +178,136 @@ def asked_of(words: str, target: Scene) -> dict:
         wanted = {name for name, _ in named["accessories"]}
         asked["accessories"] = tuple(a for a in truth["accessories"] if a[0] in wanted)
     return asked
+
+
+BESIDE = 0.08  # of the frame: how far beyond its middle a half is looked at
+
+
+def pairs(count: int) -> list[Scene]:
+    """Scenes of two held-out individuals each, seeds 0 to `count` less one, none chosen."""
+    out = []
+    for seed in range(count):
+        rng = random.Random(f"evaluation/pair/{seed}")
+        out.append(with_companion(rng, sample_scene(rng, sample_individual(rng, held_out=True), None), held_out=True))
+    return out
+
+
+def caption_of_pair(scene: Scene, number: int) -> str:
+    """A caption that names both heroes with their colours."""
+    colours = {scene.individual.colour, scene.companion.colour}
+    return next(line for k in range(100) if all(c in (line := caption_of(scene, 1000 * k + number)) for c in colours))
+
+
+def halves(x: Tensor) -> Iterator[Tensor]:
+    """(B, 3, n, n) -> each hero's surroundings, enlarged so that it is as large as a hero alone, (B, 3, n, n) twice."""
+    n = x.shape[-1]
+    side = PAIR_SIZE / (sum(SIZES) / 2)
+    steps = (torch.arange(n) + 0.5) / n * side
+    for middle in PAIR_MIDDLES:
+        across = middle - side / 2 + steps
+        across = across.clamp(max=0.5 + BESIDE) if middle < 0.5 else across.clamp(min=0.5 - BESIDE)
+        down = GROUND * (1 - side) + steps
+        y, x_ = torch.meshgrid(2 * down - 1, 2 * across - 1, indexing="ij")
+        grid = torch.stack((x_, y), -1).expand(len(x), n, n, 2).to(x)
+        yield F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def measure(draw: Callable[[list[str], range], Tensor], witness: Witness, count: int) -> dict[str, dict]:
+    """Shares of the first `count` pairs.
+
+    Args:
+        draw: captions and their seeds -> pictures (B, 3, n, n) in [0, 1].
+    """
+    hits: dict[str, list[bool]] = {"one of the kinds at least": [], "both kinds": [], "both kinds in their own colours": []}
+    shown = pairs(count)
+    for start in range(0, count, BATCH):
+        part = shown[start:start + BATCH]
+        x = draw([caption_of_pair(s, start + k) for k, s in enumerate(part)], range(start, start + len(part)))
+        sides = [witness.names(half) for half in halves(x)]
+        for scene, *names in zip(part, *sides):
+            heroes = (scene.individual, scene.companion)
+            kinds = [said["kind"] == one.kind for said, one in zip(names, heroes)]
+            coloured = [said["colour"] == one.colour for said, one in zip(names, heroes)]
+            for name, hit in zip(hits, (any(kinds), all(kinds), all(kinds) and all(coloured))):
+                hits[name].append(hit)
+    return {name: share(values) for name, values in hits.items()}
+
+
+def drawings(count: int, size: int) -> Callable[[list[str], range], Tensor]:
+    """The drawn world's own pictures in place of a model's: what the judge says of the truth."""
+    shown = pairs(count)
+    return lambda lines, seeds: pixels([render(shown[k], size).image for k in seeds])
+
+
+NEVER = threading.Event()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Requests with what they are drawn from; those that were answered in words only are left out."""
+
+    cases: tuple[Case, ...]
+    numbers: tuple[int, ...]  # which of the evaluation's cases they are, and their seeds
+    replies: tuple[str, ...]
+    photos: Tensor  # (N, 3, H, W) in [0, 1]
+    patches: Tensor  # E(x), (N, 257, d_E)
+    semantics: Tensor  # H(s), (N, d_F)
+
+
+def ask(vision: Vision, language: LanguageModel, picture_tokens: int, count: int, size: int, temperature: float = 0.4) -> Asked:
+    """M's answers to the first `count` held-out requests, seeds 0 to `count` less one."""
+    kept, states = [], []
+    every = cases(count)
+    photos = pixels([render(c.photo, size).image for c in every])
+    patches = torch.cat([vision.patches(part).float() for part in photos.split(BATCH)])
+    for k, case in enumerate(every):
+        prompt, spoken = language.builder.build([], case.words, True, picture_tokens), Spoken()
+        for _ in language.stream(prompt, patches[k:k + 1], spoken, temperature, torch.Generator("cpu").manual_seed(k), NEVER):
+            pass
+        if spoken.hidden is not None:
+            kept.append((k, spoken.text))
+            states.append(vision.at_norm(language.semantics(spoken.hidden).float()))
+    at = [k for k, _ in kept]
+    return Asked(tuple(every[k] for k in at), tuple(at), tuple(text for _, text in kept), photos[at], patches[at], torch.cat(states))
+
+
+@torch.no_grad()
+def draw(decoder: Diffusion, asked: Asked, keep_subject: float, follow_words: float, steps: int) -> Tensor:
+    """Pictures (N, 3, H, W) in [0, 1], G(E(x), H(s)) at two strengths; a strength of 0 leaves its source out."""
+    out, e, f = [], keep_subject > 0, follow_words > 0
+    for at in torch.arange(len(asked.numbers)).split(BATCH):
+        patches, semantics = asked.patches[at], asked.semantics[at]
+        seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
+        seeds = [asked.numbers[k] for k in at.tolist()]
+        done = decoder.sample(cafe_plan(keep_subject, follow_words, e, f), seam, seeds, steps)
+        out.append(pictures(decoder, done.latents))
+    return torch.cat(out)
+
+
+def text_to_image(decoder: Diffusion, lines: list[str], seeds: range, steps: int, guidance: float) -> Tensor:
+    """Pictures (N, 3, H, W) in [0, 1] by the base model of captions with their seeds."""
+    out = []
+    for at in torch.arange(len(lines)).split(BATCH):
+        seam = Seam({TEXT: decoder.encode_text([lines[k] for k in at]), EMPTY: decoder.encode_text([""])})
+        out.append(pictures(decoder, decoder.sample(text_plan(guidance), seam, [seeds[k] for k in at], steps).latents))
+    return torch.cat(out)
+
+
+def pictures(decoder: Diffusion, latents: Tensor) -> Tensor:
+    """Latents (N, C, h, w) -> (N, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(decoder.decode(latents)).permute(0, 3, 1, 2).float() / 255
+
+
+def score(witness: Witness, asked: Asked, drawn: Tensor) -> dict[str, dict]:
+    """The papers' metrics and the judge's: to the photo, to the request, to the reply."""
+    photos = witness.features(asked.photos)
+    lines = [caption_of(case.target, k) for case, k in zip(asked.cases, asked.numbers)]
+    alike = witness.alike(witness.features(drawn), photos, lines)
+    subject, request, words = Tally(), Tally(), Tally()
+    for case, reply, there in zip(asked.cases, asked.replies, witness.names(drawn)):
+        truth = attributes(case.target)
+        subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
+        request.add(there, asked_of(case.words, case.target))
+        words.add(there, read(reply))
+    return {**{k: mean(v) for k, v in alike.items()}, "subject": subject.overall(), **subject.shares(), "request": request.overall(),
+            **request.shares(), "reply": words.overall()}

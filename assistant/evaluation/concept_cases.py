@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..concepts.learning import article
 from ..concepts.prompt import residual_positions, token_positions, write
 from ..conditioning import EMPTY, TEXT
 from ..control.infusion import Infusion, Use, placed
@@ -61,8 +62,7 @@ def subject(number: int) -> Subject:
 
 def said(line: str, phrase: str) -> str:
     """A line of PROMPTS with words, or a <name>, in it."""
-    bare = phrase.strip("<>")
-    return line.format(f"{'an' if bare[:1] in tuple('aeiou') else 'a'} {phrase}")
+    return line.format(f"{article(phrase.strip('<>'))} {phrase}")
 
 
 def draw_plain(model: Diffusion, lines: Sequence[str], seeds: Sequence[int], steps: int = STEPS) -> Tensor:

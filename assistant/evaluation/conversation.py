@@ -28,7 +28,7 @@ from ..miniature.renderer import render
 from ..miniature.world import ACCESSORIES, Accessory, Individual, Scene, restage, sample_individual, sample_scene
 from ..mllm.vision import pixels
 from ..plan import Plan, told
-from .asked import NEVER
+from .cases import NEVER
 from .metrics import share
 
 SETS = Path(__file__).parent / "sets"

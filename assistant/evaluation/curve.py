@@ -26,10 +26,8 @@ from ..mllm.vision import Vision, pixels
 from ..training import state
 from ..training.tokens import caption_tokenizer
 from ..weights import load_vae, load_vision
-from .asked import text_to_image, pictures
-from .cases import BATCH, Tally, Witness, scenes
+from .cases import BATCH, Tally, Witness, measure, pictures, scenes, text_to_image
 from .miniature import base_model
-from .two_heroes import measure
 
 STRENGTHS = (2.0, 2.0)  # of E(x) and F(w)
 WRITTEN = ("kind", "colour", "pattern", "context", "style", "accessory")

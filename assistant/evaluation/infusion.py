@@ -7,33 +7,76 @@ individual, so that a command that was stopped goes on; the tables are made of t
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..concepts.learning import Learner, Recipe
-from ..concepts.shown import Shown
+from ..concepts.file import Concept, load_concept, residual_bytes, save_concept
+from ..concepts.learning import Learner, Recipe, Shown
+from ..conditioning import TEXT
+from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
-from ..mllm.vision import pixels
+from ..decoder.rows import CONDITIONAL, Row
+from ..decoder.sampling import make_scheduler
 from ..miniature.reading import read
 from ..miniature.renderer import render
+from ..mllm.vision import pixels
 from .baselines import BASELINES
-from .cases import STAGE, Witness
-from .asked import pictures
+from .cases import STAGE, Witness, caption_of, halves, pictures, scenes
 from .concept_cases import LINES, Subject, draw_concepts, draw_plain, said, subject
-from .metrics import wasserstein
-from .overfitting import Others, divergence, others
+from .metrics import fisher, mean, share, wasserstein
 
+ROW = (Row(CONDITIONAL, TEXT),)
 INFUSION, BASE = "Infusion", "base model"
 METHODS = (INFUSION, *(b.name for b in BASELINES))
 SHORT, WHOLE = (100, 200), (100, 200, 400, 1000, 2000)  # steps at which all is measured
 USUAL = 200  # the table's
 SPREAD, OTHERS = 2, 12  # seeds of each prompt for W2; pictures for the Fisher divergence
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Others:
+    """Pictures that nobody customized: their captions, latents (N, C, h, w), timesteps (N,), and noise."""
+
+    lines: tuple[str, ...]
+    latents: Tensor
+    timesteps: Tensor
+    noise: Tensor
+
+
+def others(base: Diffusion, count: int, size: int) -> Others:
+    """Held-out drawings with their captions."""
+    shown = [views[0] for views in scenes(count)]
+    latents = base.encode_image((pixels([render(s, size).image for s in shown]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
+    g = torch.Generator().manual_seed(0)
+    t = torch.randint(len(make_scheduler("ddim", base.scheduler_config).alphas_cumprod), (count,), generator=g)
+    return Others(tuple(caption_of(s, k) for k, s in enumerate(shown)), latents, t, torch.randn(latents.shape, generator=g))
+
+
+@torch.no_grad()
+def divergence(base: Diffusion, custom: Diffusion, on: Others) -> float:
+    """Eq. 4, 1/2 E ||eps_base - eps_custom||^2 over all timesteps alike."""
+    abar = make_scheduler("ddim", base.scheduler_config).alphas_cumprod
+    return fisher(*(noise_predictions(m, on, abar) for m in (base, custom)))
+
+
+def noise_predictions(model: Diffusion, on: Others, abar: Tensor) -> Tensor:
+    """The UNet's eps (N, C, h, w), whatever it is trained to predict."""
+    kept = abar[on.timesteps].float().view(-1, 1, 1, 1)
+    signal, spread = kept.sqrt(), (1 - kept).sqrt()
+    noised = signal * on.latents + spread * on.noise
+    seam = Seam({TEXT: model.encode_text(list(on.lines))}).begin(ROW, len(on.lines))
+    out = model.unet(noised, on.timesteps, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0].float()
+    kind = model.scheduler_config.get("prediction_type", "epsilon")
+    return out if kind == "epsilon" else signal * out + spread * noised if kind == "v_prediction" else (noised - signal * out) / spread
 
 
 @dataclass(frozen=True)
@@ -101,7 +144,8 @@ class Protocol:
                                 "w2": wasserstein(before.flatten(1), after.flatten(1)) if before is not None else None}
             clock = time.process_time()
         if method == INFUSION:
-            torch_file(self.run / f"residuals-{one.number:02}.safetensors", learner.residuals)
+            self.run.mkdir(parents=True, exist_ok=True)  # kept beside what was measured, for the studies
+            save_file({k: r.detach().clone() for k, r in learner.residuals.items()}, self.run / f"residuals-{one.number:02}.safetensors")
         return {"storage": storage, "steps": steps}
 
     @staticmethod
@@ -141,9 +185,66 @@ def see(witness: Witness, one: Subject, x: Tensor, size: int) -> dict:
     return {"hits": hits, **cosines}
 
 
-def torch_file(place: Path, residuals: dict[str, Tensor]) -> None:
-    """Keep learned residuals beside what was measured, for the studies."""
-    from safetensors.torch import save_file
+PAIR_LINES = ("{} and {} on the beach", "{} and {} in the forest", "{} and {} in flat colours", "{} and {} at night")
 
-    place.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: r.detach().clone() for k, r in residuals.items()}, place)
+
+def learned(protocol: Protocol, number: int) -> dict[str, Tensor]:
+    """The residuals that `Protocol.cells` learned of an individual."""
+    return load_file(protocol.run / f"residuals-{number:02}.safetensors")
+
+
+def without(residuals: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Name of a variant -> residuals: whole, and each layer left out."""
+    return {"all layers": dict(residuals)} | {f"without {layer}": {k: r for k, r in residuals.items() if k != layer} for layer in residuals}
+
+
+def in_bits(residuals: Mapping[str, Tensor], bits: int) -> tuple[dict[str, Tensor], int, int]:
+    """Residuals as a file of so many bits gives them back, the file's bytes, and its residuals'."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "it.safetensors"
+        save_concept(place, Concept("it", "it", "study", residuals, bits=bits))
+        return dict(load_concept(place).residuals), place.stat().st_size, residual_bytes(place)
+
+
+def layers_and_bits(protocol: Protocol, count: int) -> dict[str, dict]:
+    """Of `count` individuals and each variant: kind and colour by the judge, and how far latents move from the whole concept's."""
+    rows: dict[str, dict] = {}
+    for number in range(count):
+        one, whole = subject(number), learned(protocol, number)
+        seeds, lines = [1000 * number + k for k in range(len(LINES))], [said(line, "<it>") for line in LINES]
+        reference: Tensor | None = None
+        variants = {**without(whole), **{f"{bits} bits": in_bits(whole, bits)[0] for bits in (16, 8)}}
+        for name, residuals in variants.items():
+            latents = draw_concepts(protocol.base, lines, {"it": one.noun}, {"it": residuals}, seeds)
+            reference = latents if reference is None else reference
+            row = rows.setdefault(name, {"moved": [], "hits": []})
+            row["moved"] += (latents - reference).square().mean((1, 2, 3)).sqrt().tolist()
+            hits = see(protocol.witness, one, pictures(protocol.base, latents), protocol.size)["hits"]
+            row["hits"] += [a and b for a, b in zip(hits["kind"], hits["colour"])]
+        protocol.say(f"layers and bits, individual {number}")
+    return {name: {"moved": mean(row["moved"]), "kind and colour": share(row["hits"])} for name, row in rows.items()}
+
+
+@torch.no_grad()
+def pairs(protocol: Protocol, count: int) -> dict[str, dict]:
+    """Two concepts in one prompt, 0 and 1, 2 and 3, ...: are both there, each in its own colour? The judge reads each half on its own.
+    What the base model draws of the same two in words, colours named, stands beside."""
+    rows: dict[str, list[bool]] = {}
+    base = protocol.base
+    for first in range(0, 2 * count, 2):
+        both = subject(first), subject(first + 1)
+        if both[0].noun == both[1].noun:
+            continue
+        seeds = [1000 * first + k for k in range(len(PAIR_LINES))]
+        residuals = {"one": learned(protocol, first), "two": learned(protocol, first + 1)}
+        drawn = draw_concepts(base, [line.format("a <one>", "a <two>") for line in PAIR_LINES], {"one": both[0].noun, "two": both[1].noun},
+                              residuals, seeds)
+        words = [f"a {s.one.colour} {s.noun}" for s in both]
+        plain = draw_plain(base, [line.format(*words) for line in PAIR_LINES], seeds)
+        for who, latents in (("Infusion", drawn), ("base model", plain)):
+            for sides in zip(*(protocol.witness.names(half) for half in halves(pictures(base, latents)))):
+                kinds = [said["kind"] == s.noun for said, s in zip(sides, both)]
+                coloured = [said["colour"] == s.one.colour for said, s in zip(sides, both)]
+                for name, hit in (("one of them", any(kinds)), ("both", all(kinds)), ("both in their own colours", all(kinds) and all(coloured))):
+                    rows.setdefault(f"{who}: {name}", []).append(hit)
+    return {name: share(hits) for name, hits in rows.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..miniature.renderer import render
-from .asked import pictures
+from . import report
 from .concept_cases import LINES, draw_concepts, draw_plain, said, subject
-from .concept_studies import learned
-from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol
+from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol, learned
 from .metrics import mean, share
 
 COSINES = ("CLIP-T", "CLIP-I", "DINO-I")
@@ -49,18 +47,15 @@ def write(protocol: Protocol, cells: dict[str, list[dict]], studies: dict[str, d
     """`out`.json, `out`.md, `out`-curves.png and `out`.webp; returns the Markdown."""
     found = summary(cells)
     fair = summary({m: c[:protocol.compared] for m, c in cells.items()})
-    out.parent.mkdir(parents=True, exist_ok=True)
     about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES),
              "steps": USUAL}
     everything = {**about, "all": found, f"first {protocol.compared}": fair, **studies}
-    out.with_suffix(".json").write_text(json.dumps(everything, separators=(",", ":")) + "\n", encoding="utf-8")
-    text = "\n".join([f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "",
+    text = report.write(everything, [f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "",
                       *_table(fair), "", f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",
                       *_table({m: found[m] for m in (BASE, INFUSION)}), "", *_studies(studies),
                       "Asked: what the prompt names beside the subject (place, style, thing worn and its colour, light, pose).",
                       f"95 % intervals; seconds of one core; w2 between {len(LINES)} x {SPREAD} latents before and after, on the base model's "
-                      f"row between two sets of seeds; weights {protocol.weights}."]) + "\n"
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
+                      f"row between two sets of seeds; weights {protocol.weights}."], out)
     curves(fair, out.with_name(f"{out.name}-curves.png"))
     sheet(protocol, out.with_suffix(".webp"))
     return text
@@ -76,22 +71,16 @@ def _show(value: dict | None) -> str:
 
 def _table(rows: dict[str, Any]) -> list[str]:
     columns = ("kind", "colour", "kind and colour", "pattern", "asked", *COSINES, "w2", "fisher", "seconds")
-    lines = ["| method | " + " | ".join(columns) + " | bytes |", "|---" * (len(columns) + 2) + "|"]
-    for method, steps in rows.items():
-        at = steps.get(str(USUAL), steps.get("0"))
-        if at is not None:
-            lines.append(f"| {method} | " + " | ".join(_show(at.get(c)) for c in columns) + f" | {steps['storage']:,} |")
-    return lines
+    at = {method: found for method, steps in rows.items() if (found := steps.get(str(USUAL), steps.get("0"))) is not None}
+    return report.table((*columns, "bytes"), {m: [*(_show(found.get(c)) for c in columns), f"{rows[m]['storage']:,}"] for m, found in at.items()}, "method")
 
 
 def _studies(studies: dict[str, dict]) -> list[str]:
     lines: list[str] = []
     for title, rows in studies.items():
         columns = ("moved", "kind and colour") if title == "layers and bits" else ("share",)
-        lines += [f"| {title} | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
-        for name, row in rows.items():
-            lines.append(f"| {name} | " + " | ".join(_show(row.get(c)) for c in columns) + " |" if columns != ("share",) else f"| {name} | {_show(row)} |")
-        lines.append("")
+        cells = {name: [_show(row) if columns == ("share",) else _show(row.get(c)) for c in columns] for name, row in rows.items()}
+        lines += [*report.table(columns, cells, title), ""]
     return lines
 
 
@@ -128,22 +117,18 @@ def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int]
     """The first individuals, a row each: two of its pictures, then each prompt by the base model (above) and by Infusion (below); none chosen."""
     rows = min(rows, protocol.individuals)
     small, line = CELL // 2 + CELL // 4, 26  # the side of a picture; the titles' height
-    whole = Image.new("RGB", ((len(columns) + 1) * (small + GAP) + GAP, line + rows * (2 * small + 3 * GAP)), "white")
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(9)
-    for c in columns:
-        pen.text(((c + 1) * (small + GAP) + GAP, 2), textwrap.fill(LINES[c].replace("{}", "…"), 20), (30, 30, 34), font)
+    found: list[list[Image.Image | np.ndarray]] = []
     for number in range(rows):
-        one, top = subject(number), line + number * (2 * small + 3 * GAP)
+        one = subject(number)
         seeds = [1000 * number + k for k in range(len(LINES))]
         with torch.no_grad():
             plain = draw_plain(protocol.base, [said(q, one.noun) for q in LINES], seeds)
             own = draw_concepts(protocol.base, [said(q, "<it>") for q in LINES], {"it": one.noun}, {"it": learned(protocol, number)}, seeds)
-        for k in (0, 1):
-            picture = render(one.scenes[k], CELL).image.resize((small, small), Image.Resampling.LANCZOS)
-            whole.paste(picture, (GAP, top + k * (small + GAP)))
         for k, latents in enumerate((plain, own)):
-            for c, x in enumerate(pictures(protocol.base, latents)):
-                picture = Image.fromarray((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-                picture = picture.resize((small, small), Image.Resampling.LANCZOS)
-                whole.paste(picture, ((c + 1) * (small + GAP) + GAP, top + k * (small + GAP)))
+            drawn = protocol.base.decode(latents)
+            found.append([render(one.scenes[k], CELL).image, *(drawn[c] for c in columns)])
+    whole = report.sheet(found, small, GAP, line)
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(9)
+    for c in columns:
+        pen.text(((c + 1) * (small + GAP) + GAP, 2), textwrap.fill(LINES[c].replace("{}", "…"), 20), (30, 30, 34), font)
     whole.save(place, quality=QUALITY, method=6)

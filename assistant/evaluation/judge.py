@@ -136,27 +136,23 @@ def save_judge(judge: Judge, folder: Path) -> None:
     save_tensors(folder / "judge.safetensors", judge.state_dict(), {"kind": "attribute judge of the drawn world"})
 
 
-def load_judge(folder: Path) -> Judge:
-    """Raises WeightsError if there is none, or it is damaged."""
-    if not (folder / "judge.safetensors").exists():
-        raise WeightsError(f"There is no judge in {folder.name!r} yet.",
-                           "Train one: python -m assistant.training draw-judge, then judge, then install.")
-    judge = Judge()
-    load_tensors(folder / "judge.safetensors", judge)
-    return judge.eval().requires_grad_(False)
-
-
 def save_likeness(likeness: Likeness, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "likeness.safetensors", likeness.state_dict(), {"kind": "embeddings for CLIP-T, CLIP-I, DINO-I"})
 
 
+def load_judge(folder: Path) -> Judge:
+    """Raises WeightsError if there is none, or it is damaged."""
+    return _filled(Judge(), folder / "judge.safetensors", "is no judge", "draw-judge, then judge")
+
+
 def load_likeness(config: AssistantConfig, folder: Path) -> Likeness:
     """Raises WeightsError if there is none, or it is damaged."""
-    place = folder / "likeness.safetensors"
+    return _filled(Likeness(config.decoder.text), folder / "likeness.safetensors", "are no embeddings for the metrics", "judge, then likeness")
+
+
+def _filled(module: nn.Module, place: Path, lacking: str, stages: str) -> Any:
     if not place.exists():
-        raise WeightsError(f"There are no embeddings for the metrics in {folder.name!r} yet.",
-                           "Train them: python -m assistant.training judge, then likeness, then install.")
-    likeness = Likeness(config.decoder.text)
-    load_tensors(place, likeness)
-    return likeness.eval().requires_grad_(False)
+        raise WeightsError(f"There {lacking} in {place.parent.name!r} yet.", f"Train first: python -m assistant.training {stages}, then install.")
+    load_tensors(place, module)
+    return module.eval().requires_grad_(False)

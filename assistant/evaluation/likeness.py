@@ -9,27 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import ImageDraw, ImageFont
 from safetensors.torch import load_file, save_file
 
 from ..concepts.auxiliary import propose
 from ..concepts.branches import LAMBDA, WINDOW, branches, together
 from ..concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
-from ..concepts.shown import Shown
+from ..concepts.mask_pictures import at_scale, overlaid, overlap, scales
+from ..concepts.learning import Shown
 from ..concepts.tuned import Tuned, load_tuned, save_tuned
 from ..config import AssistantConfig
-from ..control.dci import Sharpening
+from ..control.dci import Seen, Sharpening
 from ..decoder.diffusion import Diffusion
+from ..miniature.renderer import render
+from ..miniature.vocabulary import CONTEXT_SAID
+from ..miniature.world import sample_scene
+from ..mllm.vision import pixels
+from . import report
 from .baselines import BASELINES, Baseline, DreamBoothLora
 from .cases import Witness
 from .concept_cases import GUIDANCE, STEPS as DRAWN, draw_plain
 from .metrics import mean
+from .plot import fidelity
+from .report import spread, table
 from .subjects import PROMPTS, Subject, scores, subject
 
 MEASURES = ("subject", "prompt", "DINO-I", "CLIP-I", "CLIP-T")
@@ -225,17 +236,61 @@ def study(name: str, lab: Lab) -> dict:
 
 def write(found: dict, out: Path) -> str:
     """`out`.json, .md and .webp: subject against prompt, a point a row with its intervals. Returns the Markdown."""
-    from .likeness_plot import plot
+    lines = [*table(MEASURES, {row["label"]: [spread(row[m]) for m in MEASURES] for row in found["rows"]}),
+             "", f"{found['subjects']} held-out subjects x {found['prompts']} prompts, one seed each; ±: half of a 95 % interval over pictures; "
+             f"{found['minutes']} minutes on {found['threads']} threads (what earlier studies had learned is not counted)."]
+    text = report.write(found, lines, out)
+    fidelity(found["rows"]).save(out.with_suffix(".webp"), quality=90)
+    return text
 
-    lines = ["| | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
-    for row in found["rows"]:
-        cells = [f"{row[m]['value']:.3f} ± {(row[m]['high'] - row[m]['low']) / 2:.3f}" for m in MEASURES]
-        lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
-    lines += ["", f"{found['subjects']} held-out subjects x {found['prompts']} prompts, one seed each; ±: half of a 95 % interval over pictures; "
-              f"{found['minutes']} minutes on {found['threads']} threads (what earlier studies had learned is not counted)."]
-    text = "\n".join(lines) + "\n"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    plot(found["rows"]).save(out.with_suffix(".webp"), quality=90)
+
+# How well DCI's masks find the subject: intersection over union with where the judge finds it in the picture that was drawn. The masks are those
+# of the window, early in denoising; the judge looks at the finished picture. How well its own regions agree with the renderer's stands beside.
+FRESH = 4  # pictures of each subject
+SHOWN, CELL, GAP = 8, 128, 6
+JUDGE = "the judge's region, on drawings"
+
+
+def masks(lab: Lab) -> dict:
+    """Per scale and per layer: the concept branch's sum over its token set (eq. 3), and eq. 4's mask of the concept branch."""
+    found: dict[str, dict[str, list[float]]] = {"eq. 3, V* and noun": {}, "eq. 4, the concept's": {}, JUDGE: {}}
+    examples = []
+    for number in range(lab.subjects):
+        who, rng = lab.who(number), random.Random(f"masks/{number}")
+        scenes = [replace(sample_scene(rng, who.one, None), accessories=()) for _ in range(FRESH)]
+        prompts = [f"a <one> {CONTEXT_SAID[scene.context][0]}" for scene in scenes]
+        drawings = [render(scene, lab.config.decoder.image_size) for scene in scenes]
+        true = torch.from_numpy(np.stack([np.asarray(d.mask, np.float32) / 255 for d in drawings]))
+        found[JUDGE].setdefault("16", []).extend(overlap(lab.witness.where(pixels([d.image for d in drawings])), true))
+        concept, seen = lab.concept(number, Learned()), Seen()
+        several = [branches(lab.base, concept, p, lab.noun(who, p, Row(""))) for p in prompts]
+        pictures = lab.base.decode(together(several).draw(range(FRESH), steps=DRAWN, seen=seen).latents)
+        where = lab.witness.where(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
+        turned = {layer: [1 - m for m in steps] for layer, steps in seen.auxiliary.items()}
+        for name, kept in zip(found, (seen.concept, turned)):
+            for scale, layers in scales(kept).items():
+                found[name].setdefault(scale, []).extend(overlap(at_scale(kept, scale), where))
+                for layer in layers if len(layers) > 1 else ():
+                    found[name].setdefault(layer, []).extend(overlap(at_scale({layer: kept[layer]}, scale), where))
+        if len(examples) < SHOWN:
+            examples.append([pictures[0], overlaid(pictures[0], where[0], 0.7),
+                             *(overlaid(pictures[0], at_scale(seen.concept, scale)[0], 0.7) for scale in scales(seen.concept))])
+        lab.say(f"subject {number + 1} of {lab.subjects}")
+    return {"study": "masks", "base": lab.identity, "subjects": lab.subjects, "pictures": FRESH, "examples": examples, "scales": list(scales(seen.concept)),
+            "rows": {name: {scale: mean(values) for scale, values in by.items()} for name, by in found.items()}}
+
+
+def write_masks(found: dict, out: Path) -> str:
+    """`out`.json, .md, and .webp with examples: picture, where the judge finds the subject, and the concept's mask at every scale, laid over it."""
+    examples, names = found.pop("examples"), list(found["rows"])
+    sides = dict.fromkeys(s for by in found["rows"].values() for s in by)
+    lines = [*table(names, {side: [spread(by.get(side)) for by in found["rows"].values()] for side in sides}, "IoU with the subject"),
+             "", f"{found['subjects']} held-out subjects x {found['pictures']} pictures from noise in {DRAWN} steps; masks averaged over a scale's layers, heads "
+             "and the window's steps, stretched, cut at one half; the subject's region is the judge's, in the finished picture; ±: half of a 95 % interval."]
+    text = report.write(found, lines, out)
+    sheet = report.sheet(examples, CELL, GAP, top=16)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for k, title in enumerate(["picture", "the judge's region", *found["scales"]]):
+        pen.text((GAP + k * (CELL + GAP), 2), title, (60, 60, 66), font)
+    sheet.save(out.with_suffix(".webp"), quality=72, method=6)
     return text

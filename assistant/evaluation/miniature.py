@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,11 +21,10 @@ from ..miniature.world import ACCESSORIES, Scene
 from ..mllm.vision import pixels
 from ..deferred import CANDIDATES
 from ..pipeline import Assistant
-from .asked import text_to_image
-from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, named_of, scenes
+from . import report
+from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, drawings, measure, named_of, scenes, text_to_image
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
-from .two_heroes import drawings, measure
 
 ASKED = ("kind", "colour", "context", "style", "accessory", "pattern", "light", "pose")  # columns of the tables
 
@@ -219,14 +217,11 @@ def tables(found_: dict, about: dict) -> list[str]:
     def cell(of: dict | None) -> str:
         return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f}; {of['count']})" if of and of["count"] else ""
 
-    return ["| | " + " | ".join((*ASKED, "all")) + " |", "|---" * (len(ASKED) + 2) + "|",
-            *(f"| {name} | " + " | ".join(cell(row.get(k)) for k in (*ASKED, "all")) + " |" for name, row in rows.items())]
+    return report.table((*ASKED, "all"), {name: [cell(row.get(k)) for k in (*ASKED, "all")] for name, row in rows.items()})
 
 
 def write(found_: dict, out: Path, about: dict) -> str:
     """`out`.json and `out`.md, two tables of what matters before all measures; returns the Markdown."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps({**about, **found_}, indent=1) + "\n", encoding="utf-8")
     lines = [*tables(found_, about), "", "| measure | | value | 95 % | of |", "|---|---|---|---|---|"]
 
     def rows(name: str, values: dict) -> None:
@@ -238,6 +233,4 @@ def write(found_: dict, out: Path, about: dict) -> str:
                 rows(f"{name} / {key}" if name else key, inner)
 
     rows("", found_)
-    text = "\n".join(lines) + "\n"
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    return text
+    return report.write({**about, **found_}, lines, out)

@@ -8,7 +8,6 @@ once with the subject kept as the page keeps it, and once with E nearly silent, 
 from __future__ import annotations
 
 import io
-import json
 import random
 import threading
 from collections.abc import Callable
@@ -24,9 +23,11 @@ from ..miniature.reading import attributes
 from ..miniature.world import Scene, sample_individual, sample_scene
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
+from . import report
 from .cases import Witness
 from .metrics import mean, share
 from .plot import curves
+from .report import spread, table
 from .sheet import photo_of
 
 ALPHAS = 11
@@ -114,19 +115,14 @@ def write(found: dict, out: Path) -> str:
     strips, names = found.pop("strips"), (*OF_W, *OF_X, "w's place and style", "x's kind and colour", "both", "DINO to x", "CLIP to w")
     lines = []
     for title, curve in found["curves"].items():
-        lines += [f"Keep the subject {curve['keep subject']:g} ({title}):", "", "| alpha | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-        for row in curve["rows"]:
-            cells = (f"{row[n]['value']:.2f} ± {(row[n]['high'] - row[n]['low']) / 2:.2f}" for n in names)
-            lines.append(f"| {row['alpha']:.1f} | " + " | ".join(cells) + " |")
+        lines += [f"Keep the subject {curve['keep subject']:g} ({title}):", "",
+                  *table(names, {f"{row['alpha']:.1f}": [spread(row[n], 2) for n in names] for row in curve["rows"]}, "alpha")]
         said = ", ".join(f"{name} {curve['change'][name]:+.2f} ({value:.2f})" for name, value in curve["against"].items())
         lines += ["", f"Both are right most often at alpha {curve['best alpha']:.1f}: {curve['best']['value']:.2f} "
                   f"({curve['best']['low']:.2f} to {curve['best']['high']:.2f}). From alpha 0 to 1, and in brackets the largest step back on the way: {said}.", ""]
     lines.append(f"{found['pairs']} held-out pairs, seeds {found['seeds']}, {found['steps']} steps, weights {found['weights']}; half widths of 95 % "
                  "intervals. Place and style are w's, kind and colour x's, as the judge names them.")
-    text = "\n".join(lines) + "\n"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
+    text = report.write(found, lines, out)
     shown = next(iter(found["curves"].values()))
     series = {name: [(row["alpha"], row[name]["value"], row[name]["low"], row[name]["high"]) for row in shown["rows"]]
               for name in (*OF_W, *OF_X, "both", "DINO to x")}

@@ -20,8 +20,7 @@ from ..miniature.reading import attributes, read_reply
 from ..miniature.renderer import render
 from ..miniature.world import Scene, sample_individual, sample_scene
 from ..pipeline import Assistant
-from .asked import text_to_image
-from .cases import BATCH
+from .cases import BATCH, text_to_image
 
 WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
           "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")

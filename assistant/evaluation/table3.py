@@ -21,17 +21,20 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import SHARED, write_whole
 from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
 from ..mllm.language import Spoken
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
 from ..training.quadruplets import build, filters, methods
-from ..training.quadruplets.shards import Quadruplet, Reader, replace_whole
+from ..training.quadruplets.shards import Quadruplet, Reader
 from ..training.quadruplets.wishes import Wanted, drawn_wish
 from ..training.sid import Run
 from ..weights import load_cafe
+from . import report
 from .cases import SUBJECT, Witness
 from .metrics import mean, share
+from .report import interval
 
 HELD_OUT = 53  # seed of the wishes that are measured on
 BATCH = 16
@@ -115,7 +118,7 @@ def table3(run: Run, assistant: Assistant, eyes: filters.Eyes, cases: int, seeds
     if not chosen.exists():
         started, keeps = time.monotonic(), people(witness)
         keys = [s.key for s in Reader(d1, rank=0, world=1).epoch(0, 0) if keeps(s)]
-        replace_whole(chosen, json.dumps(sorted(keys)).encode())
+        write_whole(chosen, json.dumps(sorted(keys)).encode(), SHARED)
         run.log("d2", started, kept=len(keys))
     human = set(json.loads(chosen.read_text()))
     data, start = {"D1": run.pairs(d1), "D2": run.pairs(d1, only=human.__contains__)}, run.parts.folder
@@ -155,19 +158,10 @@ def _summary(found: Sequence[dict[str, list]], first: Sequence[dict[str, list]])
 def write(found: dict[str, Any], out: Path) -> str:
     """`out`.json and `out`.md; returns the Markdown."""
     names = [k for k in ("kind", "colour", "pattern", "context", "style") if k in found["rows"]["D1"]]
-    lines = ["| data | samples | minutes | DINO-I | CLIP-T | DINO-I less D1 | CLIP-T less D1 | " + " | ".join(names) + " |",
-             "|---" * (7 + len(names)) + "|"]
-    for row, values in found["rows"].items():
-        def interval(of: dict) -> str:
-            return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})"
-
-        less = [interval(values[k]["less D1"]) if row != "D1" else "" for k in ("dino", "clip")]
-        lines.append(f"| {row}: {ABOUT.get(row, 'the weights that ship')} | {values.get('samples', '')} | {values.get('minutes of data', '')} | "
-                     + " | ".join([interval(values["dino"]), interval(values["clip"]), *less, *(interval(values[k]) for k in names)]) + " |")
-    lines += ["", f"{found['cases']} held-out cases, {found['seeds']} trainings of each row, each of {found['samples seen']} samples; {found['steps']} steps; 95 % intervals; "
-              f"minutes of data on one core. People: {found['people']}."]
-    text = "\n".join(lines) + "\n"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    return text
+    rows = {f"{row}: {ABOUT.get(row, 'the weights that ship')}": [
+        str(values.get("samples", "")), str(values.get("minutes of data", "")), interval(values["dino"]), interval(values["clip"]),
+        *(interval(values[k]["less D1"] if row != "D1" else None) for k in ("dino", "clip")), *(interval(values[k]) for k in names)]
+        for row, values in found["rows"].items()}
+    columns = ("samples", "minutes", "DINO-I", "CLIP-T", "DINO-I less D1", "CLIP-T less D1", *names)
+    return report.write(found, [*report.table(columns, rows, "data"), "", f"{found['cases']} held-out cases, {found['seeds']} trainings of each row, each of {found['samples seen']} samples; {found['steps']} steps; 95 % intervals; "
+                        f"minutes of data on one core. People: {found['people']}."], out)

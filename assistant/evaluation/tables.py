@@ -6,7 +6,6 @@ trained is kept in the table's folder, so that a command that was stopped goes o
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -23,13 +22,13 @@ from ..pipeline import Assistant
 from ..training.bridge import BridgeTask
 from ..training.data import World
 from ..training.examples import DrawnPairs, DrawnTalks
-from ..training.further import FurtherTask
+from ..training.sid import FurtherTask
 from ..training.loop import Options, Trainer
 from ..training.numbers import BridgeNumbers
 from ..training.talks import Talks
 from ..weights import load_cafe, load_tensors
-from .asked import Asked, ask, draw, score
-from .cases import Witness
+from . import report
+from .cases import Asked, Witness, ask, draw, score
 
 STRENGTH = 2.0  # of a source that is given, as the page has it
 BATCHES = {"table4": 32, "table6": 64}
@@ -135,14 +134,7 @@ def make(name: str, bench: Bench, steps: int, say: Say) -> dict:
 
 def write(found: dict, out: Path, columns: tuple[str, ...] = COLUMNS) -> str:
     """`out`.json and `out`.md, a row each with half the width of its 95 % intervals; returns the Markdown."""
-    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-    for name, row in found["rows"].items():
-        cells = [f"{row[c]['value']:.3f} ± {(row[c]['high'] - row[c]['low']) / 2:.3f}" if c in row else "" for c in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     samples = f"{found['samples each']:,} samples each; " if "samples each" in found else ""
-    lines += ["", f"{found['requests']} held-out requests; {samples}{found['steps']} steps; {found['minutes']} minutes on {found['threads']} threads; weights {found['weights']}."]
-    text = "\n".join(lines) + "\n"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    return text
+    return report.write(found, [*report.table(columns, {name: [report.spread(row.get(c)) for c in columns] for name, row in found["rows"].items()}), "",
+                                f"{found['requests']} held-out requests; {samples}{found['steps']} steps; {found['minutes']} minutes on "
+                                f"{found['threads']} threads; weights {found['weights']}."], out)

@@ -5,60 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from .outside import DOINGS
+from .outside import DOINGS, NEAREST
 from .requests import Wish
-from .vocabulary import split
 from .world import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out,
                     restage, sample_individual)
 
 _WARM = {"red", "orange", "yellow", "pink", "brown"}
 _COOL = {"green", "teal", "blue", "purple"}
-
-NEAREST: dict[str, tuple[str, str]] = {thing: (what, value) for what, value, things in (
-    ("context", "stage",
-     "guitar, violin, piano, drum, trumpet, flute, saxophone, banjo, harp, accordion, cello, microphone, "
-     "drum kit, electric guitar, trophy, clown, magician, puppet, ukulele, speaker, tambourine, trombone, clarinet"),
-    ("context", "beach", "surfboard, boat, canoe, yacht, ship, sandcastle, seashell, deckchair, crab, pirate, seagull, "
-     "treasure chest, lifebuoy, flamingo, coconut, message in a bottle, starfish, lighthouse, anchor"),
-    ("context", "space",
-     "telescope, satellite, ufo, flying saucer, alien, meteor, comet, black hole, jetpack, lightsaber"),
-    ("context", "underwater",
-     "submarine, shark, whale, dolphin, octopus, squid, jellyfish, lobster, mermaid, seal, snorkel, "
-     "diving mask, flipper, pearl"),
-    ("context", "forest",
-     "deer, squirrel, mushroom, acorn, pine cone, treehouse, log, wolf, hedgehog, elf, fairy, tiger, leaf"),
-    ("context", "snow",
-     "snowman, igloo, penguin, sled, sledge, snowboard, reindeer, walrus, iceberg, santa claus, yeti, "
-     "christmas tree, mitten"),
-    ("context", "castle",
-     "dragon, knight, sword, shield, king, prince, unicorn, wizard, witch, cannon, ghost, carriage, spear"),
-    ("context", "kitchen",
-     "pizza, burger, cake, cookie, pancake, sandwich, bowl of soup, frying pan, spoon, fork, plate, toaster, "
-     "croissant, pie, egg, oven, fridge, whisk, baker, waiter, muffin, cupcake, taco, pretzel"),
-    ("context", "library",
-     "desk, lamp, armchair, globe, notebook, teacher, pen, newspaper, ladder, map, spell book, diploma"),
-    ("context", "city",
-     "bus, train, taxi, tram, traffic light, truck, bicycle, bike, motorbike, road sign, police car, crowd"),
-    ("context", "garden",
-     "butterfly, bee, fountain, snail, ladybird, bench, apple, bird bath, swing, picnic basket, caterpillar"),
-    ("context", "farm",
-     "horse, cow, pig, sheep, goat, donkey, chicken, rooster, pony, windmill, farmer, scarecrow, corn cob"),
-    ("context", "desert", "camel, snake, lizard, scorpion, pyramid, sphinx, cowboy, saddle"),
-    ("context", "mountains", "goat herd, eagle, tent, skis, waterfall, rope, river, lake, campfire"),
-    ("context", "volcano", "dinosaur, t-rex, bonfire, geyser, bomb, phoenix, firework, fireplace"),
-    ("context", "clouds",
-     "aeroplane, plane, helicopter, parachute, pair of wings, halo, rainbow, lightning bolt, wing"),
-    ("wear", "hat", "helmet, wig, crash helmet, veil, horn, antler"),
-    ("wear", "crown", "queen, princess, gold coin, diamond, ring"),
-    ("wear", "scarf",
-     "cape, cloak, coat, sweater, necklace, blanket, jacket, hoodie, collar, shirt, belt, pearl necklace"),
-    ("wear", "sunglasses", "mask, monocle, eye patch, vr headset"), ("wear", "bow tie",
-                                                                     "suit, tuxedo, ribbon, dress, medal"),
-    ("wear", "flower", "leaf crown, bonsai, feather, bouquet, strawberry, bracelet, heart"),
-    ("wear", "balloon",
-     "kite, hot air balloon, ball, football, lollipop, gift, present, ice cream, flag, birthday cake"),
-    ("wear", "umbrella",
-     "raincoat, walking stick, wand, magic wand, lantern, broom, puddle, torch")) for thing in split(things)}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from .choices import choose
 from .replies import declined, reply
 from .requests import Wish
 from .smalltalk import Talk
+from .vocabulary import SAY
 from .world import Scene, combination_held_out, sample_individual, sample_scene
 
 
@@ -107,17 +108,14 @@ def _decline(rng: random.Random, talk: Talk) -> tuple[Exchange, Wish | None]:
     roll, base = rng.random(), talk.seen
     if roll < 0.4:
         text, what = revisions.recolour(rng, base), "look"
-        said = rng.choice(("I keep its own look, so I can't do that.", "The subject keeps its own colours and shape.",
-                           "I can change what is around it, but not its own look.", "It keeps its own look; I only change the scene and what it wears."))
+        said = rng.choice(SAY["decline_look"])
         return _said(rng, talk, text, said, what)
     if roll < 0.65:
         text, face = revisions.feeling(rng, base)
         return _offered(rng, talk, text, face, False, "face", None)
     text, noun = revisions.other_subject(rng, base)
     one = describe(base.individual)
-    return _said(rng, talk, text, rng.choice((
-        f"I draw the subject of your picture, the {one}, not {noun}.", f"I can't draw {noun} in its place; I draw the {one} from your picture.",
-        f"For {noun} I would need a picture of it. Here I draw your {one}.")), "subject")
+    return _said(rng, talk, text, rng.choice(SAY["decline_subject"]).format(one=one, noun=noun), "subject")
 
 
 def _offered(rng: random.Random, talk: Talk, text: str, missing: str, doing: bool, about: str, wish: Wish | None) -> tuple[Exchange, Wish | None]:

@@ -7,30 +7,23 @@ Slots of a phrase: {s} the subject, {place} and {light} and {style} with their p
 
 from __future__ import annotations
 
-import json
 import random
-from functools import cache
-from pathlib import Path
 
 from . import outside, questions
-from . import sayings as say
 from . import vocabulary as v
 from .captions import describe
 from .moods import MOOD_ALSO, MOODS
 from .requests import Wish, colour_said, friend, modifiers, named, said_as
 from .slips import sentence, typed
 from .smalltalk import Said, able, offered
+from .vocabulary import SAY, bank
 from .world import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, POSES, SLOTS, STYLES, Scene
 
-
-@cache
-def phrases() -> dict[str, tuple[str, ...]]:
-    """The bank: name of a table -> its phrases."""
-    return {name: tuple(lines) for name, lines in json.loads((Path(__file__).parent / "phrases.json").read_text(encoding="utf-8")).items()}
+PHRASES: dict[str, tuple[str, ...]] = bank("phrases")  # name of a table -> its phrases
 
 
 def _say(rng: random.Random, table: str, base: Scene, first: bool, **slots: str) -> str:
-    return rng.choice(phrases()[table]).format_map({"s": named(rng, base, first), "old_place": v.CONTEXT_THE[base.context], **slots})
+    return rng.choice(PHRASES[table]).format_map({"s": named(rng, base, first), "old_place": v.CONTEXT_THE[base.context], **slots})
 
 
 def _other(rng: random.Random, values: tuple[str, ...], than: str) -> str:
@@ -67,7 +60,7 @@ def _change(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
             things.append((rng.choice([a for a in ACCESSORIES if SLOTS[a] != SLOTS[worn]]), rng.choice(tuple(COLOURS)) if rng.random() < 0.7 else None))
         return _say(rng, name, base, first, thing=_things(rng, things)), {"wear": tuple(things)}
     if name == "join":
-        join = (rng.choice([k for k in v.KIND_WORDS if k != base.individual.kind]), rng.choice(tuple(COLOURS)) if rng.random() < 0.75 else None)
+        join = (rng.choice([k for k in v.KIND_SAID if k != base.individual.kind]), rng.choice(tuple(COLOURS)) if rng.random() < 0.75 else None)
         return _say(rng, name, base, first, other=friend(rng, join)), {"join": join}
     if name == "leave":
         return _say(rng, name, base, first, otherkind=base.companion.kind), {"leave": True}
@@ -113,7 +106,7 @@ def wish(rng: random.Random, base: Scene, first: bool) -> Wish:
     if "wear" in asked and "remove" in asked:  # what is both put on and taken off stays on
         asked["remove"] = tuple(name for name in asked["remove"] if name not in {n for n, _ in asked["wear"]})
     if not first and rng.random() < 0.15:
-        text = f"{rng.choice(phrases()['asides'])} {text}"
+        text = f"{rng.choice(PHRASES['asides'])} {text}"
     return Wish(typed(rng, text)[0], **asked)
 
 
@@ -177,14 +170,14 @@ def in_words(rng: random.Random, talk: questions.Talk) -> Said:
     elif name == "app":
         text, answer, act, about = _say(rng, "ask_app", scene, not drawn), able(rng), "answer", "app"
     elif name == "nonsense":
-        text, answer, act, about = rng.choice(phrases()["nonsense"]), rng.choice(say.UNCLEAR), "ask", "unclear"
-        return Said(text, f"{answer} {rng.choice(say.ASK_WISH)}", act, about)
+        text, answer, act, about = rng.choice(PHRASES["nonsense"]), rng.choice(SAY["unclear"]), "ask", "unclear"
+        return Said(text, f"{answer} {rng.choice(SAY['ask_wish'])}", act, about)
     else:
         text, act, about = _say(rng, name, scene, not drawn), "chat", {"complaint_general": "complaint", "insult": "complaint"}.get(name, name)
-        answer = rng.choice({"greeting": say.GREETED, "thanks": say.THANKED, "praise": say.PRAISED, "goodbye": say.BYED, "insult": say.INSULTED,
-                             "complaint_general": say.INSULTED, "smalltalk": say.HEARD}[name])
+        answer = rng.choice({"greeting": SAY["greeted"], "thanks": SAY["thanked"], "praise": SAY["praised"], "goodbye": SAY["byed"], "insult": SAY["insulted"],
+                             "complaint_general": SAY["insulted"], "smalltalk": SAY["heard"]}[name])
         if name in ("complaint_general", "greeting", "smalltalk") and rng.random() < 0.6:
-            answer = f"{answer} {rng.choice(say.ASK_WISH)}"
+            answer = f"{answer} {rng.choice(SAY['ask_wish'])}"
     if act == "answer" and about not in ("changes", "app") and rng.random() < 0.2:
         asked, offer = offered(rng, scene)
         answer = f"{answer} {asked}"

@@ -7,16 +7,18 @@ takes them to the stage, whose unit is `scene.scale` times the canvas; the stage
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .patterns import marks
-from .shapes import Affine, Points, affine, grown, then, warp
+from .shapes import Affine, Points, affine, ellipse, grown, star, then, warp
+from .sheet import Colour, mix
 from .world import COLOURS, Scene
 
-Colour = tuple[int, int, int]
 Shade = tuple[int, int, int, int]
 DARK = 170  # red, green and blue together: a darker colour has a lighter rim
 INK: Colour = (44, 38, 52)  # eyes and mouths
@@ -25,11 +27,6 @@ OUTLINE = 0.0105  # of the canvas side
 INSIDE = 0.012  # of the canvas side kept free at the frame's edge
 PAIR_ROOM = 0.56  # width of the canvas, at most, for one of two heroes
 JUMP, LIFT = 0.8, 0.2  # a jumping hero is drawn smaller, so that what it wears fits above it, and so far above the ground
-
-
-def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """`a` with `share` of `b`."""
-    return tuple(round(x + (y - x) * share) for x, y in zip(a, b))  # type: ignore[return-value]
 
 
 def rim(colour: Colour) -> Colour:
@@ -205,3 +202,78 @@ def _paint_mass(image: Image.Image, draw: ImageDraw.ImageDraw, mass: Mass, lay: 
             lit.polygon((o - corner - (depth * 0.8, depth)).ravel().tolist(), fill=0)
         coat.paste((34, 20, 60), mask=shadow)
     image.paste(coat, (int(corner[0]), int(corner[1])), mask)
+
+
+LEFT, TOP, RIGHT, BOTTOM = -0.8, -1.35, 0.8, 0.2  # the region that marks cover
+MIDDLE, REACH = np.array(((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2)), 1.1  # its middle, and how far its corners are
+
+
+@lru_cache(maxsize=256)
+def marks(pattern: str, layout: int) -> np.ndarray:
+    """[count, points, 2]: the polygons to fill with the second colour; count 0 if plain."""
+    if pattern == "plain":
+        return np.zeros((0, 3, 2))
+    rng = random.Random(layout)
+    return np.stack({"striped": _stripes, "spotted": _spots, "patched": _patches,
+                     "checked": _checks, "starry": _stars}[pattern](rng))
+
+
+def _turned(points: Points, degrees: float) -> Points:
+    """[..., 2] rotated about the middle of the region."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return (points - MIDDLE) @ np.array(((c, s), (-s, c))) + MIDDLE
+
+
+def _grid(rng: random.Random, step: float, jitter: float, degrees: float) -> list[tuple[float, float]]:
+    """Centres of a rotated, jittered brick grid with a random origin, those inside the region."""
+    ox, oy, n = rng.uniform(0, step), rng.uniform(0, step), int(REACH / step) + 1
+    row, column = np.mgrid[-n:n, -n:n].reshape(2, -1)
+    sites = np.stack([(column + 0.5 * (row % 2)) * step + ox, row * step * 0.87 + oy], 1) + MIDDLE
+    return [(x + rng.uniform(-jitter, jitter), y + rng.uniform(-jitter, jitter))
+            for x, y in _turned(sites, degrees).tolist() if LEFT < x < RIGHT and TOP < y < BOTTOM]
+
+
+def _stripes(rng: random.Random) -> list[Points]:
+    width, gap = rng.uniform(0.066, 0.085), rng.uniform(0.09, 0.115)
+    degrees = rng.choice((0, 90, 35, -35)) + rng.uniform(-10, 10)
+    wave, phase, start = rng.uniform(0, 0.022), rng.uniform(0, 6), rng.uniform(0, width + gap)
+    x = np.linspace(-1.2, 1.2, 17)
+    bend = wave * np.sin(x * 9 + phase)
+    rows = []
+    for i in range(-8, 9):
+        y = (TOP + BOTTOM) / 2 + i * (width + gap) + start + bend
+        rows.append(_turned(np.concatenate([np.stack([x, y], 1), np.stack([x, y + width], 1)[::-1]]), degrees))
+    return rows
+
+
+def _spots(rng: random.Random) -> list[Points]:
+    r = rng.uniform(0.052, 0.072)
+    return [ellipse(x, y, r * rng.uniform(0.85, 1.15), r * rng.uniform(0.85, 1.15), n=16)
+            for x, y in _grid(rng, r * rng.uniform(3.0, 3.5), r * 0.35, rng.uniform(0, 60))]
+
+
+def _patches(rng: random.Random) -> list[Points]:
+    blots = []
+    for x, y in _grid(rng, rng.uniform(0.37, 0.45), 0.06, rng.uniform(0, 60)):
+        r, a, b = rng.uniform(0.115, 0.155), rng.uniform(0, 6.3), rng.uniform(0, 6.3)
+        turn = np.linspace(0, 2 * math.pi, 24, endpoint=False)
+        radius = r * (1 + 0.18 * np.sin(2 * turn + a) + 0.12 * np.sin(3 * turn + b))
+        blots.append(np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], 1))
+    return blots
+
+
+def _checks(rng: random.Random) -> np.ndarray:
+    side, degrees = rng.uniform(0.095, 0.125), rng.choice((0, 45)) + rng.uniform(-12, 12)
+    origin, n = MIDDLE + (rng.uniform(0, side), rng.uniform(0, side)), int(REACH / side) + 1
+    at = np.mgrid[-n:n, -n:n].reshape(2, -1).T
+    at = at[at.sum(1) % 2 == 0] * side + origin
+    a = side * 0.95  # a little less than half of the coat, which gives the subject its name
+    squares = _turned(at[:, None] + np.array(((0, 0), (a, 0), (a, a), (0, a))), degrees)
+    inside = (squares > (LEFT, TOP)).all(2).any(1) & (squares < (RIGHT, BOTTOM)).all(2).any(1)
+    return squares[inside]
+
+
+def _stars(rng: random.Random) -> list[Points]:
+    r = rng.uniform(0.078, 0.095)
+    return [star(x, y, r * rng.uniform(0.9, 1.1), degrees=rng.uniform(0, 72))
+            for x, y in _grid(rng, r * rng.uniform(2.5, 2.8), r * 0.2, rng.uniform(0, 60))]

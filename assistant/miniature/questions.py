@@ -11,6 +11,7 @@ from . import vocabulary as v
 from .captions import describe, plan_of
 from .requests import Wish
 from .slips import sentence, typed
+from .vocabulary import SAY
 from .world import ACCESSORIES, ANIMALS, COLOURS, KINDS, Scene
 
 
@@ -72,23 +73,19 @@ def what(rng: random.Random, talk: Talk) -> tuple[str, str]:
                        "what did you draw?" if talk.last else "what's in my photo?", "explain the picture",
                        "what is that?"))
     all_ = full(rng, scene)
-    return text, rng.choice((f"I see {all_}.", f"This is {all_}.", f"It is {all_}.", f"The picture shows {all_}.",
-                             f"There is {all_}."))
+    return text, rng.choice(SAY["seen_full"]).format(x=all_)
 
 
 def kind(rng: random.Random, talk: Talk) -> tuple[str, str]:
     one = talk.seen.individual
     if rng.random() < 0.5:
-        text = rng.choice(("what kind of animal is it?", "what animal is this?", "which animal is that?",
-                           "what species is it?"))
+        text = rng.choice(SAY["ask_species"])
         answer = f"It is {v.an(one.kind)}" if one.kind in ANIMALS else f"It is not an animal but {v.an(one.kind)}"
         return text, f"{answer}, {v.an(describe(one))}."
     asked = one.kind if rng.random() < 0.5 else rng.choice(KINDS)
-    text = rng.choice(("is it {x}?", "is this {x}?", "is that {x}?", "that's {x}, right?",
-                       "do you think it's {x}?")).format(x=v.an(asked))
+    text = rng.choice(SAY["ask_is"]).format(x=v.an(asked))
     if asked == one.kind:
-        return text, rng.choice((f"Yes, it is {v.an(describe(one))}.", f"Yes, {v.an(describe(one))}.",
-                                 f"It is, {v.an(describe(one))}."))
+        return text, rng.choice(SAY["is_not"]).format(one=v.an(describe(one)))
     return text, rng.choice((f"No, it is {v.an(describe(one))}.", f"No, I see {v.an(describe(one))}."))
 
 
@@ -98,9 +95,7 @@ def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
     whole = one.colour if one.pattern == "plain" else \
         f"{one.colour} with {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]}"
     if rng.random() < 0.7:
-        text = rng.choice((f"what colour is {noun}?", f"which colour does {noun} have?",
-                           f"what colours does {noun} have?",
-                           f"tell me the colour of {noun}", "what colour?", f"what is the colour of {noun}?"))
+        text = rng.choice(SAY["ask_colour"]).format(it=noun)
         return text, rng.choice((f"The {one.kind} is {whole}.", f"It is {whole}.", f"Its colour is {whole}."))
     asked = one.colour if rng.random() < 0.5 else rng.choice(tuple(COLOURS))
     return f"is {noun} {asked}?", f"{'Yes' if asked == one.colour else 'No'}, the {one.kind} is {whole}."
@@ -108,9 +103,7 @@ def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def pattern(rng: random.Random, talk: Talk) -> tuple[str, str]:
     one = talk.seen.individual
-    text = rng.choice(("does it have a pattern?", "what pattern does it have?", "is it striped?",
-                       "does it have spots?", "is it plain?",
-                       "which pattern is that?", "what's on its body?", "are those stripes?"))
+    text = rng.choice(SAY["ask_pattern"])
     said = f"plain {one.colour}, without a pattern" if one.pattern == "plain" else \
         f"{one.pattern}: {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]} on {one.colour}"
     asked = {"is it striped?": "striped", "are those stripes?": "striped", "does it have spots?": "spotted",
@@ -123,11 +116,9 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
     names = [a.name for a in scene.accessories]
     if rng.random() < 0.5:
-        text = rng.choice(("what is it wearing?", "does it wear anything?", "what does it have on?", "any accessories?",
-                           "what's that on it?", "is it wearing something?", "what is it holding?"))
+        text = rng.choice(SAY["ask_wearing"])
         yes = rng.choice((f"It wears {_things(scene)}.", f"It has {_things(scene)}.", f"I see {_things(scene)}."))
-        return text, yes if names else rng.choice(("It wears nothing.", "Nothing at all, it has no accessories.",
-                                                   "It has nothing on."))
+        return text, yes if names else rng.choice(SAY["wears_nothing"])
     asked = rng.choice(names) if names and rng.random() < 0.5 else rng.choice(ACCESSORIES)
     text = rng.choice(("is it wearing {x}?", "does it have {x}?", "is there {x}?")).format(x=v.wear(asked))
     for a in scene.accessories:
@@ -138,9 +129,7 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
-    text = rng.choice(("where is it?", "where was this taken?", "what's in the background?", "where is this?",
-                       "which place is this?",
-                       "what is the background?", "where does it stand?", "where are we?"))
+    text = rng.choice(SAY["ask_place"])
     light = "" if scene.light == "day" else f" {v.LIGHT_SAID[scene.light][0]}"
     return text, rng.choice((f"It is {where(rng, scene)}{light}.",
                              f"The {scene.individual.kind} is {where(rng, scene)}{light}."))
@@ -149,16 +138,12 @@ def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
 def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
     if rng.random() < 0.35:
-        text = rng.choice(("is it day or night?", "what time of day is it?", "is it night?", "what is the light like?",
-                           "is it dark there?"))
+        text = rng.choice(SAY["ask_light"])
         return text, {"day": "It is day.", "sunset": "The sun is setting.", "night": "It is night."}[scene.light]
     if rng.random() < 0.3:
-        text = rng.choice(("what is it doing?", "what does it do?", "is it sleeping?", "is it jumping?",
-                           "how does it stand?"))
+        text = rng.choice(SAY["ask_pose"])
         return text, f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
-    text = rng.choice(("what style is this?", "how is it drawn?", "which style is that?", "what technique is it?",
-                       "is it a photo?",
-                       "what art style is this picture?", "is this a watercolour?"))
+    text = rng.choice(SAY["ask_style"])
     a = v.an(v.STYLE_A[scene.style][0])
     if text == "is this a watercolour?":
         return text, f"Yes, it is {a}." if scene.style == "watercolour" else f"No, it is {a}."
@@ -168,11 +153,7 @@ def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def changed(rng: random.Random, talk: Talk) -> tuple[str, str]:
     """What was changed last. The answer is read from two plans, in use as here."""
-    text = rng.choice(("what did you change?", "what changed?", "what is different?", "what have you changed?", "what's new?", "what did you do?",
-                       "which changes did you make?", "tell me what you changed", "what is the difference?", "what did you do to my picture?",
-                       "what's changed now?", "so what's different?", "what did you change this time?", "did you change anything?",
-                       "what exactly did you change?", "can you tell me what you changed?", "what is different from before?",
-                       "what did you just do?", "i can't see a difference, what changed?", "what has changed since the last one?"))
+    text = rng.choice(SAY["ask_changed"])
     return typed(rng, text)[0], plan.told(plan_of(talk.before), plan_of(talk.last))
 
 

@@ -1,9 +1,6 @@
-"""Reads text back into attributes: captions, replies and, as far as words go, requests. Knows no scene and samples
-nothing.
+"""Reads text back into attributes: captions, replies and, as far as words go, requests.
 
-It finds the vocabulary's phrases, longest first, and attaches each colour to the noun it stands before; clauses that
-say
-what is *not* in the picture ("I can't draw a dog", "without the hat") are passed over.
+It finds the vocabulary's phrases, longest first, and attaches each colour to the noun it stands before; clauses that say what is *not* in the picture ("I can't draw a dog", "without the hat") are passed over.
 """
 
 from __future__ import annotations

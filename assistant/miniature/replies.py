@@ -14,43 +14,17 @@ from .choices import Choice
 from .reading import attributes, read_reply
 from .requests import Wish
 from .slips import mirrored, sentence
+from .vocabulary import SAY
 from .world import Accessory, Scene
 
 _WARM = {"red", "orange", "yellow", "pink"}
 _COOL = {"green", "teal", "blue", "purple"}
-_LEADS = ("here is", "here is", "here comes", "you will see", "I drew", "I have drawn", "this is", "let me show you",
-          "look, here is",
-          "here you have", "I made a picture of", "meet")
-_FIRST = ("Gladly!", "Of course.", "Sure.", "With pleasure.", "Good idea.", "Yes, I can do that.", "What a nice wish.",
-          "All right.",
-          "Let's go.", "Happy to.", "Lovely idea.", "Here we go.")
-_NEXT = ("Done.", "As you wish.", "All right.", "Of course.", "Changed.", "Sure.", "Good idea.", "No problem.",
-         "Gladly.", "Like this?",
-         "Let's try it.", "Here is the change.", "Easy.")
-_AGAIN = ("Once more.", "Another version.", "Here is another try.", "One more, with the same wish.", "A fresh try.",
-          "Again, a little differently.")
-_SORRY = ("Sorry about that, let me try something different.", "I see, then something else.",
-          "No problem, here is another idea.",
-          "Sorry it missed your taste.", "Let me make up for that.", "Fair enough, a new idea.")
-_OTHER = ("Let's try something else.", "A change, then.", "Time for a change.", "Something new, then.")
-_CANNOT = ("I can't draw {x};", "I can't draw {x},", "I never learned to draw {x};", "{x} is beyond me, I'm afraid;",
-           "Sorry, I can't draw {x}.",
-           "I don't know how to draw {x};", "{x} is not in my little world;", "I can't do {x};",
-           "I'm sorry, {x} is outside my world.")
-_CANNOT_DO = ("I can't show it {x};", "I can't draw it {x};", "I never learned to draw it {x};",
-              "Sorry, I can't draw it {x}.",
-              "I don't know how to show it {x};")
-_GETS = ("it gets {y} instead, so", "how about {y} instead?", "I chose {y} instead, so", "{y} will do instead, so")
-_CLOSEST = ("the closest I have is {y}, so", "{y} comes close, so", "I took {y} for it, so",
-            "{y} is the nearest I know, so")
-_RIGHT = ("just right for {a} picture", "which suits {a} mood", "so it fits {a} picture",
-          "and that is what {a} scene needs")
 _INSTEAD = {";": ("", "", "instead"), ",": ("but", "so")}
 
 
 def declined(rng: random.Random, missing: str, doing: bool, question: str) -> str:
     """The words for a wish that can't be drawn: one honest sentence, and what is offered instead, as a question."""
-    text = rng.choice(_CANNOT_DO if doing else _CANNOT).format(x=missing).rstrip(";,.")
+    text = rng.choice(SAY["reply_cannot_do"] if doing else SAY["reply_cannot"]).format(x=missing).rstrip(";,.")
     return sentence(f"{text}. {question}")
 
 
@@ -93,7 +67,7 @@ def _scene(rng: random.Random, scene: Scene, said: frozenset[str], whole: bool) 
     roll = rng.random() if whole else rng.choice((0.2, 0.55, 0.8))
     if roll < 0.34:
         drawn = rng.choice(("", "", "done ", "all "))
-        return f"{rng.choice(_LEADS)} {subject}{pose} {where}{when}{wears}, {drawn}{style}."
+        return f"{rng.choice(SAY['reply_leads'])} {subject}{pose} {where}{when}{wears}, {drawn}{style}."
     if roll < 0.5:
         return f"{subject} {does} {where}{when}{wears}, {rng.choice(('', 'done ', 'all '))}{style}."
     if roll < 0.66:
@@ -124,12 +98,12 @@ def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = 
                   f"I chose {place}, {'which are' if many else 'which is'} {virtue}",
                   f"{place} {'feel' if many else 'feels'} {virtue}"]
         if mood:
-            found += [f"{place} {'are' if many else 'is'} {virtue}, {rng.choice(_RIGHT).format(a=v.an(mood))}"] * 2
+            found += [f"{place} {'are' if many else 'is'} {virtue}, {rng.choice(SAY['reply_right']).format(a=v.an(mood))}"] * 2
     if "style" in said:
         virtue = rng.choice(m.STYLE_IS[scene.style])
         found += [f"{style} makes it {virtue}", f"{style} keeps the picture {virtue}"]
         if mood:
-            found.append(f"{style} is {virtue}, {rng.choice(_RIGHT).format(a=v.an(mood))}")
+            found.append(f"{style} is {virtue}, {rng.choice(SAY['reply_right']).format(a=v.an(mood))}")
     if "light" in said:
         light = {"day": ("daylight", "the daylight"), "sunset": ("the sunset", "the sunset light"),
                  "night": ("the night", "night")}
@@ -155,7 +129,7 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
     """What is said before the scene: politeness, an apology, what is missing, what the wish was for."""
     target = choice.target
     if wish.missing:
-        text = rng.choice(_CANNOT_DO if wish.missing_is == "doing" else _CANNOT).format(x=wish.missing)
+        text = rng.choice(SAY["reply_cannot_do"] if wish.missing_is == "doing" else SAY["reply_cannot"]).format(x=wish.missing)
         y = ""
         if "wear" in choice.said and choice.given is not None:
             y = v.wear(choice.given.name, choice.given.colour)
@@ -164,7 +138,7 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
         elif wish.missing_is == "style":
             y = v.STYLE_THE[target.style]
         if choice.near and y and rng.random() < 0.75:
-            said = _GETS if choice.near == "instead" else _CLOSEST
+            said = SAY["reply_gets"] if choice.near == "instead" else SAY["reply_closest"]
             if y.endswith("s"):  # the mountains, the clouds, sunglasses
                 said = said[:1]
             return f"{text} {rng.choice(said).format(y=y)}"
@@ -175,34 +149,25 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
     if choice.dropped:
         return f"It can wear two things at most, so I drew it without the {' or the '.join(choice.dropped)}."
     if wish.plea == "again":
-        return rng.choice(_AGAIN)
+        return rng.choice(SAY["reply_again"])
     if wish.plea == "undo":
-        return rng.choice(("Back to the one before.", "Of course, the previous one again.", "Undone.",
-                           "As it was before."))
+        return rng.choice(SAY["reply_undone"])
     if wish.plea == "sorry":
-        return rng.choice(_SORRY)
+        return rng.choice(SAY["reply_sorry"])
     if wish.plea == "other":
-        return rng.choice(_OTHER)
+        return rng.choice(SAY["reply_other"])
     if wish.occasion and rng.random() < 0.75:
         name = mirrored(wish.occasion)
-        return rng.choice((f"For {name}, something {wish.mood.name}.",
-                           f"For {name} I went for something {wish.mood.name}.",
-                           f"{v.an(wish.mood.name)} picture suits {name}.",
-                           f"{name} calls for something {wish.mood.name}."))
+        return rng.choice(SAY["reply_occasion"]).format(x=name, mood=wish.mood.name, a_mood=v.an(wish.mood.name))
     if wish.mood and rng.random() < 0.75:
-        return rng.choice((f"Something {wish.mood.name}, then.", f"For {v.an(wish.mood.name)} mood,",
-                           f"{v.an(wish.mood.name)} idea.",
-                           f"To make it {wish.mood.name},", f"How about something {wish.mood.name} like this?"))
+        return rng.choice(SAY["reply_mood"]).format(mood=wish.mood.name, a_mood=v.an(wish.mood.name))
     if wish.remove and rng.random() < 0.7:
-        return rng.choice(("Without the {x} now.", "I took off the {x}.", "I took off the {x}, as you asked.",
-                           "No {x} this time.")).format(x=v.listing(list(wish.remove)))
+        return rng.choice(SAY["reply_removed"]).format(x=v.listing(list(wish.remove)))
     if wish.creative and rng.random() < 0.6:
-        return rng.choice(("I have an idea.", "Let me surprise you.", "How about this?", "Here is my idea.",
-                           "I would love to help.",
-                           "Let's be creative.", "Leave it to me.", "With pleasure, I have an idea."))
+        return rng.choice(SAY["reply_creative"])
     if rng.random() < 0.5:
         return ""
-    return rng.choice(_FIRST if first else _NEXT)
+    return rng.choice(SAY["reply_first"] if first else SAY["reply_next"])
 
 
 def reply(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str:

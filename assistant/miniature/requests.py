@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from . import vocabulary as v
 from .moods import MOOD_ALSO, MOODS, Mood
 from .slips import typed
+from .vocabulary import SAY
 from .world import ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Scene
 
 
@@ -38,10 +39,7 @@ def named(rng: random.Random, base: Scene, first: bool) -> str:
     kind = one.kind if rng.random() < 0.8 else rng.choice(v.KIND_SAID[one.kind])
     if not first and rng.random() < 0.7:
         return rng.choice(("it", "it", "it", "him", "her", "this", "the same", "them"))
-    return rng.choice(("it", "it", "it", f"my {kind}", f"my {kind}", f"the {kind}", f"this {kind}", "this", "him",
-                       "her",
-                       f"my {one.colour} {kind}", f"my little {kind}", "this one", f"that {kind}", f"our {kind}",
-                       f"the {kind} in the picture", "this little guy", f"this cute {kind}"))
+    return rng.choice(SAY["named"]).format(kind=kind, colour=one.colour)
 
 
 def said_as(rng: random.Random, phrases: tuple[str, ...]) -> str:
@@ -149,9 +147,7 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
         who = it if not parts else "it"
         if name == "wear":
             things = v.listing([_worn(rng, n, c) for n, c in asked["wear"]])
-            parts.append(rng.choice((f"give {who} {things}", f"give {who} {things}", f"add {things}",
-                                     f"put {things} on {who}", f"let {who} wear {things}",
-                                     f"dress {who} with {things}")))
+            parts.append(rng.choice(SAY["order_wear"]).format(who=who, things=things))
         elif name == "context":
             place = said_as(rng, v.CONTEXT_SAID[asked["context"]])
             options = [f"put {who} {place}", f"place {who} {place}", f"draw {who} {place}", f"show {who} {place}",
@@ -163,24 +159,20 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
             parts.append(rng.choice(options))
         elif name == "light":
             noun, phrase = rng.choice(v.LIGHT_TERSE[asked["light"]]), said_as(rng, v.LIGHT_SAID[asked["light"]])
-            parts.append(rng.choice((f"make it {noun}", f"draw it {phrase}", f"change the light to {noun}",
-                                     f"show it {phrase}", f"make it look like {noun}")))
+            parts.append(rng.choice(SAY["order_light"]).format(noun=noun, phrase=phrase))
         elif name == "style":
             phrase, noun = said_as(rng, v.STYLE_SAID[asked["style"]]), rng.choice(v.STYLE_TERSE[asked["style"]])
-            parts.append(rng.choice((f"draw {who} {phrase}", f"make {who} {phrase}", f"turn {who} into {noun}",
-                                     f"do it {phrase}", f"use {noun}", f"change the style to {noun}")))
+            parts.append(rng.choice(SAY["order_style"]).format(noun=noun, who=who, phrase=phrase))
         elif name == "join":
             parts.append(rng.choice(v.JOIN).format(x=friend(rng, asked["join"]), s=who))
         elif name == "leave":
-            parts.append(rng.choice(("leave {s} alone", "remove the other one", "take the other one away", "send its friend away",
-                                     "make it just {s}", "remove the second one", "lose the friend")).format(s=who))
+            parts.append(rng.choice(SAY["order_leave"]).format(s=who))
         elif name == "pose":
             verb = rng.choice(v.POSE_BARE[asked["pose"]])
             parts.append(rng.choice((f"make {who} {verb}", f"let {who} {verb}", f"have {who} {verb}")))
         else:
             thing = asked["remove"][0]
-            parts.append(rng.choice((f"take the {thing} off", f"take off the {thing}", f"remove the {thing}",
-                                     f"lose the {thing}", f"drop the {thing}", f"get rid of the {thing}")))
+            parts.append(rng.choice(SAY["order_remove"]).format(thing=thing))
     return ", ".join(parts[:-1]) + (rng.choice((" and ", " and ", ", then ", ", ")) if parts[1:] else "") + parts[-1]
 
 
@@ -205,24 +197,6 @@ def _terse(rng: random.Random, asked: dict) -> str:
     return rng.choice((", ", ", ", " ", " and ", " + ")).join(parts)
 
 
-ASK = ("draw {s} {m}", "please draw {s} {m}", "can you draw {s} {m}?", "could you draw {s} {m}?", "show me {s} {m}",
-        "i want to see {s} {m}", "i'd like {s} {m}", "i would love to see {s} {m}", "{s} {m}", "a picture of {s} {m}",
-        "make a picture of {s} {m}", "imagine {s} {m}", "what would {s} look like {m}?", "how about {s} {m}?",
-        "would it be possible to see {s} {m}?", "create an image of {s} {m}", "generate {s} {m}", "can i see {s} {m}?",
-        "i need a drawing of {s} {m}", "can i have {s} {m}?", "could you please show {s} {m}?", "let me see {s} {m}",
-        "i was wondering if you could draw {s} {m}", "it would be lovely to have {s} {m}",
-        "do you think you could draw "
-        "{s} {m}?", "make {s} {m}", "render {s} {m}", "picture {s} {m}", "put {s} {m}", "i want {s} {m}",
-        "we need a nice picture of {s} {m}", "is it possible to draw {s} {m}?", "what about {s} {m}?")
-AGAIN = ("now {m}", "and {m}?", "{m} please", "same but {m}", "the same thing {m}", "what about {m}?",
-          "how about {m}?",
-          "can we try {m}?", "now {m}!", "i'd prefer it {m}", "maybe {m}", "{m} instead", "ok, now {m}", "and now {m}",
-          "but {m}", "try it {m}", "this one again but {m}", "could it be {m}?", "nice, but {m}", "good. {m} now",
-          "same picture {m}", "i want it {m} now", "let's see it {m}", "keep everything but {m}", "{m}")
-_VERB = ("{v}", "{v}", "please {v}", "can you {v}?", "could you {v}?", "i'd like you to {v}", "{v} please",
-         "would you {v}?", "let's {v}", "i want you to {v}", "{v}, will you?", "just {v}")
-
-
 def order(rng: random.Random, base: Scene, first: bool) -> Wish:
     """An explicit wish for one to four attributes."""
     asked = changes(rng, base, first)
@@ -235,66 +209,34 @@ def order(rng: random.Random, base: Scene, first: bool) -> Wish:
     elif roll < (0.22 if first else 0.18):
         text = _terse(rng, asked)
     elif roll < 0.58:
-        text = rng.choice(_VERB).format(v=_verbs(rng, asked, named(rng, base, first)))
+        text = rng.choice(SAY["wish_verb"]).format(v=_verbs(rng, asked, named(rng, base, first)))
         text = text if first or rng.random() < 0.6 else f"{rng.choice(('now', 'now', 'ok now', 'then', 'next'))} {text}"
     elif first or rng.random() < 0.25:
-        text = rng.choice(ASK).format(s=named(rng, base, first), m=modifiers(rng, asked))
+        text = rng.choice(SAY["wish_ask"]).format(s=named(rng, base, first), m=modifiers(rng, asked))
     else:
-        text = rng.choice(AGAIN).format(m=modifiers(rng, asked))
+        text = rng.choice(SAY["wish_again"]).format(m=modifiers(rng, asked))
     if first and base.accessories and "remove" not in asked and "wear" not in asked and rng.random() < 0.03:
         text, asked["remove"] = text.rstrip("?") + ", nothing on its head or body", tuple(
             a.name for a in base.accessories)
     return Wish(typed(rng, text)[0], **asked)
 
 
-_CREATIVE = (
-    "I want something creative for this one, can you help?", "surprise me", "be creative", "do something with it",
-    "any ideas?", "what would you do with it?", "make something nice", "make it interesting", "you choose", "up to you",
-    "whatever you like", "make it special", "i don't know what i want", "idk, you decide", "make it better",
-    "make it unique", "can you make something cool with this?", "do your thing", "show me something new",
-    "use your imagination", "something different please", "i need inspiration", "help me with this picture",
-    "make art", "go wild", "turn this into something great", "just play with it", "create something amazing",
-    "i'm bored, show me something", "can you make this more interesting?", "i have no idea, help", "make it pop",
-    "give it a new look", "give it a makeover", "what can you make of this?", "something nobody has seen before",
-    "put it somewhere nice", "put it somewhere else", "make me a nice picture", "draw something with this",
-    "improve this",
-    "spice it up", "could you come up with something original?", "anything", "draw it", "draw something", "go",
-    "edit this",
-    "make a picture", "something", "i'd love to see what you come up with", "can you make this picture more exciting?",
-    "make it look awesome", "you are the artist, decide for me", "let your fantasy run free", "random", "show me magic",
-    "please make a beautiful picture with {s}", "what adventure could {s} have?", "where would {s} like to go?",
-    "give {s} a new life", "do something creative with {s}", "i want something creative for {s}",
-    "invent a scene for {s}",
-    "tell a story with {s}", "dress {s} up", "take {s} on a trip", "make {s} famous", "make {s} a star", "surprise {s}")
-_FEEL = ("make it {a}", "something {a}", "more {a}", "i want something {a}", "a {a} picture please",
-    "make {s} look {a}",
-         "can you make it {a}?", "i'd like a {a} picture of {s}", "{a}", "draw {s} in a {a} mood", "it should feel {a}",
-         "could it be {a}?", "a {a} version", "i want it to look {a}", "give it a {a} feeling", "{a} please",
-         "i'm in the mood for something {a}", "make a {a} scene with {s}", "something {a} with {s}", "let {s} look {a}")
-_FOR = ("something for {o}", "i need a picture for {o}", "make it fit for {o}", "a picture for {o}", "for {o}",
-        "can you make something for {o}?", "i want to use {s} for {o}", "draw {s} for {o}", "i'm making {o}, help me",
-        "it's for {o}", "this is for {o}, any ideas?", "turn {s} into a picture for {o}", "we want {s} for {o}",
-        "i need {s} for {o}", "design something for {o}", "what would suit {o}?")
-_BOTH = ("something {a} for {o}", "i want something {a} for {o}", "a {a} picture for {o}", "make it {a}, it's for {o}",
-         "i need a {a} picture of {s} for {o}")
-
-
 def vague(rng: random.Random, base: Scene, first: bool) -> Wish:
     """A wish that leaves the choice to the assistant: a mood, an occasion, or nothing at all."""
     s, roll = named(rng, base, first), rng.random()
     if roll < 0.28:
-        return Wish(typed(rng, rng.choice(_CREATIVE).format(s=s))[0], creative=True)
+        return Wish(typed(rng, rng.choice(SAY["wish_creative"]).format(s=s))[0], creative=True)
     mood = rng.choice(MOODS)
     adjective = mood.name if rng.random() < 0.4 else rng.choice(MOOD_ALSO[mood.name])
     occasion = rng.choice(mood.occasions)
     extra: dict = {}
     if roll < 0.62:
-        frame = rng.choice(_FEEL).replace("a {a}", "{aa}")
+        frame = rng.choice(SAY["wish_feel"]).replace("a {a}", "{aa}")
         text, said = frame.format(aa=v.an(adjective), a=adjective, s=s), ""
     elif roll < 0.9:
-        text, said = rng.choice(_FOR).format(o=occasion, s=s), occasion
+        text, said = rng.choice(SAY["wish_for"]).format(o=occasion, s=s), occasion
     else:
-        frame = rng.choice(_BOTH).replace("a {a}", "{aa}")
+        frame = rng.choice(SAY["wish_both"]).replace("a {a}", "{aa}")
         text, said = frame.format(aa=v.an(adjective), a=adjective, o=occasion, s=s), occasion
     if rng.random() < 0.16:
         extra = {k: x for k, x in changes(rng, base, True).items() if k != "remove"}

@@ -7,8 +7,9 @@ import random
 from . import outside
 from . import vocabulary as v
 from .moods import TWEAKS
-from .requests import AGAIN, ASK, Wish, changes, colour_said, modifiers, named, order, said_as
+from .requests import Wish, changes, colour_said, modifiers, named, order, said_as
 from .slips import typed
+from .vocabulary import SAY
 from .world import COLOURS, CONTEXTS, KINDS, STYLES, Scene
 
 
@@ -16,9 +17,7 @@ def tweak(rng: random.Random, base: Scene, first: bool) -> Wish:
     """A comparative ("warmer") or a complaint ("too dark") that names one change."""
     name = rng.choice(tuple(TWEAKS))
     change = dict(TWEAKS[name])
-    text = rng.choice(("{n}", "make it {n}", "a bit {n}", "{n} please", "could it be {n}?", "i'd like it {n}",
-                       "can it be {n}?",
-                       "a little {n} please", "make the picture {n}", "much {n}")).format(n=name)
+    text = rng.choice(SAY["wish_tweak"]).format(n=name)
     if rng.random() < 0.2:
         if base.light == "night":
             text, change = rng.choice(("too dark", "it's too dark", "i can't see anything, too dark")), {"light": "day"}
@@ -42,17 +41,8 @@ def recolour(rng: random.Random, base: Scene) -> str:
     """A wish to change the subject itself, which the assistant keeps."""
     colour = colour_said(rng, rng.choice([c for c in COLOURS if c != base.individual.colour]))
     kind = base.individual.kind
-    pattern = rng.choice(tuple(v.PATTERN_ADJ)[1:])
-    text = rng.choice((f"make it {colour}", f"paint it {colour}", f"i want it in {colour}", f"can it be {colour}?",
-                       f"turn it {colour}", f"a {colour} {kind} instead", f"change its colour to {colour}",
-                       f"make the {kind} {colour}", f"could my {kind} be {colour}?", f"{colour} version please",
-                       f"give it {colour} {v.PATTERN_NOUN_SAID[pattern][0]}", f"make it {pattern}", "make it bigger",
-                       "give it bigger eyes", "make it fatter", "make it smaller", "give it longer legs",
-                       "make it thinner",
-                       "make it younger", "give it a big smile", "make its head bigger", "change its shape",
-                       "remove the pattern", "make it taller", "make it shiny", f"a wet {kind}",
-                       f"a cube shaped {kind}",
-                       f"make it a shiny {kind}", "make it fluffier", "make it look older", "make it look more real"))
+    pattern = rng.choice(tuple(v.PATTERN_ADJ_SAID)[1:])
+    text = rng.choice(SAY["wish_recolour"]).format(colour=colour, kind=kind, marks=v.PATTERN_NOUN_SAID[pattern][0], pattern=pattern)
     return typed(rng, text)[0]
 
 
@@ -62,8 +52,7 @@ def feeling(rng: random.Random, base: Scene) -> tuple[str, str]:
     more = {"sad": "sadder", "happy": "happier", "angry": "angrier", "grumpy": "grumpier", "shy": "shyer"}.get(feels, f"more {feels}")
     does = rng.choice(("smile", "cry", "laugh", "wink", "frown", "look at me", "close its eyes", "open its mouth", "grin"))
     s = named(rng, base, False)
-    text = rng.choice((f"make {s} {more}", f"can {s} look {feels}?", f"a bit {more}", f"make {s} {does}", f"can you make {s} {does}?", f"let {s} {does}",
-                       f"i want {s} to look {feels}", f"{s} should be {feels}", f"{more} please", f"it looks too {feels}"))
+    text = rng.choice(SAY["wish_face"]).format(feels=feels, more=more, s=s, does=does)
     return typed(rng, text)[0], "another face" if does not in text else rng.choice(("another face", "what its face does"))
 
 
@@ -74,11 +63,7 @@ def repaint(rng: random.Random, base: Scene, first: bool) -> Wish:
     one = rng.choice(base.accessories)
     colour = rng.choice([c for c in COLOURS if c != one.colour])
     said = colour_said(rng, colour)
-    text = rng.choice((f"make the {one.name} {said}", f"paint the {one.name} {said}", f"a {said} {one.name} instead",
-                       f"change the {one.name} to {said}", f"can the {one.name} be {said}?",
-                       f"{said} {one.name} please",
-                       f"I'd prefer {v.wear(one.name, said)}", f"the {one.name} should be {said}",
-                       f"not {one.colour}, {v.wear(one.name, said)}")).replace("a orange", "an orange")
+    text = rng.choice(SAY["wish_repaint"]).format(x=one.name, colour=said, a_x=v.wear(one.name, said), old=one.colour).replace("a orange", "an orange")
     return Wish(typed(rng, text)[0], wear=((one.name, colour),))
 
 
@@ -86,32 +71,20 @@ def redo(rng: random.Random, base: Scene, first: bool) -> Wish:
     """Another try: the same once more, or another place, style or moment of the assistant's choice."""
     roll = rng.random()
     if roll < 0.45:
-        text = rng.choice(("another one", "again", "one more", "try again", "another version", "once more please",
-                           "redo",
-                           "same again", "do it again", "can i have another one?", "more like this",
-                           "one more like this",
-                           "repeat", "retry", "another try", "give me a second version", "draw it again", "new version",
-                           "can you redo this?", "show me one more", "next", "more", "i'd like a variation",
-                           "variation"))
+        text = rng.choice(SAY["wish_redo"])
         return Wish(typed(rng, text)[0], plea="again")
     if roll < 0.65:
-        text = rng.choice(("somewhere else", "another place", "a different background", "change the background",
-                           "a different place please", "not there, somewhere else", "new background", "other location"))
+        text = rng.choice(SAY["wish_other_place"])
         return Wish(typed(rng, text)[0], context=rng.choice([c for c in CONTEXTS if c != base.context]), plea="other")
     if roll < 0.8:
-        text = rng.choice(("another style", "a different style", "try another style", "in some other style",
-                           "change the style"))
+        text = rng.choice(SAY["wish_other_style"])
         return Wish(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
     if base.accessories and roll < 0.9:
         text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories",
                            "undress it",
                            "just the " + base.individual.kind, "nothing on it please", "no extras"))
         return Wish(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
-    text = rng.choice(("something else", "i don't like it", "not good", "no, different",
-                       "i don't like that, try something else",
-                       "that's boring", "hmm, not quite", "meh", "nope", "that's ugly", "it looks wrong",
-                       "not my taste",
-                       "this is not what i wanted", "can you do better?", "bad", "wrong", "start over"))
+    text = rng.choice(SAY["wish_sorry"])
     return Wish(typed(rng, text)[0], creative=True, plea="sorry")
 
 
@@ -159,26 +132,18 @@ def back(rng: random.Random, states: tuple[Scene, ...]) -> tuple[Scene, Wish]:
     if len(states) > 2 and roll < 0.6:
         number = rng.randrange(1, len(states))
         names = {1: ("first", "1st"), 2: ("second", "2nd"), 3: ("third", "3rd"), 4: ("fourth", "4th")}[number]
-        text = rng.choice(("the {n} one was better", "go back to the {n} picture", "the {n} one please", "i prefer the {n} one", "take the {n} one again", "use the {n} picture",
-                           "let's continue with the {n} one", "back to the {n}")).format(n=rng.choice(names))
+        text = rng.choice(SAY["wish_nth"]).format(n=rng.choice(names))
         return states[number], Wish(typed(rng, text)[0], plea="undo")
-    text = rng.choice(("undo", "go back", "the previous one was better", "back to the one before", "undo that", "revert", "i liked the one before more", "take that back",
-                       "go back to the previous picture", "undo the last change", "no, the one before please", "as it was before", "how it was before", "revert that please",
-                       "that was worse, go back", "forget that last change", "never mind, undo", "the last one was better", "oops, go back one", "can we go back?",
-                       "put it back the way it was", "scrap that", "not this, the one before", "ctrl z", "i want the previous version back"))
+    text = rng.choice(SAY["wish_undo"])
     return before, Wish(typed(rng, text)[0], plea="undo")
 
 
 def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
     """(text, noun phrase): a wish for a subject that is not in the picture."""
     kinds = [k for k in KINDS if k != base.individual.kind]
-    thing = rng.choice(kinds) if rng.random() < 0.35 else rng.choice(outside.SECOND_SUBJECT)
+    thing = rng.choice(kinds) if rng.random() < 0.35 else rng.choice(outside.THINGS)
     noun = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
-    text = rng.choice(("draw {x}", "make a picture of {x}", "i want {x} instead", "can you draw {x}?", "show me {x}",
-                       "draw me {x}",
-                       "replace it with {x}", "please draw {x} for me", "turn it into {x}", "i'd like to see {x}",
-                       "forget this, draw {x}", "swap it for {x}", "could you make {x}?",
-                       "generate {x}")).format(x=noun)
+    text = rng.choice(SAY["wish_other_subject"]).format(x=noun)
     return typed(rng, text, noun)
 
 
@@ -189,33 +154,23 @@ def beyond(rng: random.Random, base: Scene, first: bool) -> Wish:
     if roll < 0.45:
         what, thing = "thing", rng.choice(outside.THINGS)
         missing = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
-        text = rng.choice(("give {s} {x}", "add {x}", "with {x}", "draw {s} with {x}", "put {x} next to {s}",
-            "let {s} hold {x}",
-                           "can you add {x}?", "i want {s} with {x}", "{s} and {x}", "could {s} have {x}?",
-                           "now with {x}",
-                           "put {x} in the background", "show {s} with {x}", "it needs {x}", "make {s} carry {x}",
-                           "there should be {x}", "{s} wearing {x}", "place {s} on {x}", "{s} on top of {x}",
-                           "{s} in {x}", "{s} with {x} in the background")).format(s=s, x=missing)
+        text = rng.choice(SAY["wish_thing"]).format(s=s, x=missing)
         if rng.random() < 0.3:
             extra = {"context": rng.choice([c for c in CONTEXTS if c != base.context])}
             text = f"{text.rstrip('?')} {said_as(rng, v.CONTEXT_SAID[extra['context']])}"
     elif roll < 0.65:
         place, context = rng.choice(tuple(outside.PLACES.items()))
         what, missing, extra = "place", place.split(" ", 1)[1], {"context": context}
-        text = rng.choice(ASK if first else AGAIN).format(s=s, m=place)
+        text = rng.choice(SAY["wish_ask"] if first else SAY["wish_again"]).format(s=s, m=place)
         if rng.random() < 0.2:
             text = missing
     elif roll < 0.83:
         missing, style = rng.choice(tuple(outside.STYLES.items()))
         what, extra = "style", {"style": style}
-        text = rng.choice(("draw {s} as {x}", "as {x}", "make {s} look like {x}", "in the style of {x}", "like {x}",
-                           "turn {s} into {x}", "can you draw {s} like {x}?", "i want {s} as {x}", "{x} please",
-                           "make {s} {x}")).format(s=s, x=missing)
+        text = rng.choice(SAY["wish_style"]).format(s=s, x=missing)
     else:
         what, missing = "doing", rng.choice(outside.DOINGS)
-        text = rng.choice(("{s} {x}", "draw {s} {x}", "show {s} {x}", "can {s} be {x}?", "i want to see {s} {x}",
-            "make {s} {x}",
-                           "now {x}", "{x}", "how about {s} {x}?", "a picture of {s} {x}")).format(s=s, x=missing)
+        text = rng.choice(SAY["wish_doing"]).format(s=s, x=missing)
         if missing in outside.DOING_POSE:
             extra = {"pose": outside.DOING_POSE[missing]}
     text, missing = typed(rng, text, missing)

@@ -14,8 +14,7 @@ from PIL import Image
 from assistant.miniature.brushes import paint
 from assistant.miniature.scenery_halls import HALLS
 from assistant.miniature.scenery_places import PLACES
-from assistant.miniature.sheet import Colour, Sheet, mix
-from assistant.miniature.skies import WHITE, at, sides, sky
+from assistant.miniature.sheet import WHITE, Colour, Sheet, at, mix, sides, sky
 from assistant.miniature.world import Scene
 
 GROUND = 0.86  # where a subject's feet are, as a fraction of the frame's height

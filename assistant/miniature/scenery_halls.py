@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from assistant.miniature.scenery_places import LAMP, window
-from assistant.miniature.sheet import Colour, Sheet, mix
-from assistant.miniature.skies import WHITE, at, sides, sky, stars
+from assistant.miniature.sheet import WHITE, Colour, Sheet, at, mix, sides, sky, stars
 
 SPINES = ((190, 62, 58), (52, 104, 160), (226, 170, 70), (70, 140, 96), (132, 84, 150), (222, 120, 70), (240, 226, 196),
           (60, 150, 150))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from assistant.miniature.sheet import Colour, Sheet, mix
-from assistant.miniature.skies import WHITE, at, sides, sky, stars
+from assistant.miniature.sheet import WHITE, Colour, Sheet, at, mix, sides, sky, stars
 
 LAMP = (255, 222, 130)
 

@@ -1,18 +1,15 @@
-"""How people type: case, punctuation, slips of the finger, American spelling, short forms. Knows nothing of the "
-"world."""
+"""How people type: case, punctuation, slips of the finger, American spelling, short forms."""
 
 from __future__ import annotations
 
 import random
 import re
 
+from .vocabulary import SAY
+
 _SHORT = {"please": "pls", "you": "u", "thanks": "thx", "are": "r", "and": "n", "with": "w/", "for": "4",
           "because": "cuz"}
 _AMERICAN = (("colour", "color"), ("grey", "gray"), ("theatre", "theater"), ("cosy", "cozy"), ("centre", "center"))
-_HELLO = ("hi", "hello", "hey", "hi there", "good morning", "hey there", "hello there", "good evening", "ok", "ok so",
-          "hmm", "well", "so", "oh", "great", "alright", "please")
-_TAIL = ("please", "thanks", "thank you", "pls", "if you can", "ok?", "would you?", "for me", "that would be great",
-         "thank you so much", "cheers", "if possible", "haha", "lol", "i think", "maybe", "perhaps")
 _NEAR = {a: b for a, b in zip("qwertyuiopasdfghjklzxcvbnm", "wertyuioopsdfghjkllxcvbnmn", strict=True)}
 
 
@@ -45,9 +42,9 @@ def typed(rng: random.Random, text: str, keep: str = "", dress: float = 0.16) ->
     mark = text[-1] if text[-1:] in "?!." else ""
     body = text.rstrip("?!. ") if mark else text
     if rng.random() < dress / 2:
-        body = f"{rng.choice(_HELLO)}{rng.choice((', ', ' ', '! ') if mark else (', ', ' '))}{body}"
+        body = f"{rng.choice(SAY['typed_hello'])}{rng.choice((', ', ' ', '! ') if mark else (', ', ' '))}{body}"
     if rng.random() < dress and not re.search(r"\b(please|thank|pls)\b", body):
-        body = f"{body}{rng.choice((', ', ' '))}{rng.choice(_TAIL)}"
+        body = f"{body}{rng.choice((', ', ' '))}{rng.choice(SAY['typed_tail'])}"
         mark = mark if mark != "?" or rng.random() < 0.5 else ""
     if rng.random() < 0.4:
         for british, american in _AMERICAN:

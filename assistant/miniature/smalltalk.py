@@ -7,7 +7,6 @@ import string
 from dataclasses import dataclass
 
 from . import requests, revisions
-from . import sayings as say
 from . import vocabulary as v
 from .captions import describe
 from .choices import choose
@@ -15,6 +14,7 @@ from .outside import THINGS, TOPICS
 from .questions import Talk, ask
 from .requests import Wish
 from .slips import sentence, typed
+from .vocabulary import SAY
 from .world import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, STYLES, Scene
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Said:
 
 def yes(rng: random.Random) -> str:
     """Agreement with what the previous reply offered."""
-    return typed(rng, rng.choice(say.YES), dress=0.04)[0]
+    return typed(rng, rng.choice(SAY["yes"]), dress=0.04)[0]
 
 
 def aside(rng: random.Random, text: str) -> str:
     """A wish with a word on the last picture before it."""
-    return f"{rng.choice(say.ASIDES)}{rng.choice((' ', ' ', ' now ', ' and now '))}{text}"
+    return f"{rng.choice(SAY['asides'])}{rng.choice((' ', ' ', ' now ', ' and now '))}{text}"
 
 
 def offered(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
@@ -43,8 +43,7 @@ def offered(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
     context = rng.choice([c for c in CONTEXTS if c != scene.context])
     place, it = "underwater" if context == "underwater" else v.CONTEXT_SAID[context][0], rng.choice(("it", f"the "
             f"{scene.individual.kind}"))
-    ask_it = rng.choice(("Shall I draw {it} {m}?", "Would you like to see {it} {m}?", "How about {it} {m}?",
-        "Shall I put {it} {m}?", "Do you want {it} {m}?"))
+    ask_it = rng.choice(SAY["offer_place"])
     roll = rng.random()
     if roll < 0.4:
         return ask_it.format(it=it, m=place), Wish("", context=context)
@@ -55,8 +54,7 @@ def offered(rng: random.Random, scene: Scene) -> tuple[str, Wish]:
         style = rng.choice([x for x in STYLES if x != scene.style])
         return ask_it.format(it=it, m=f"{place}, {v.STYLE_SAID[style][0]}"), Wish("", context=context, style=style)
     name, colour = rng.choice(ACCESSORIES), rng.choice(tuple(COLOURS))
-    return rng.choice(("Shall I give {it} {x}?", "Would you like {it} with {x}?",
-        "How about {it} with {x}?")).format(it=it, x=v.wear(name, colour)), \
+    return rng.choice(SAY["offer_wear"]).format(it=it, x=v.wear(name, colour)), \
         Wish("", wear=((name, colour),))
 
 
@@ -82,7 +80,7 @@ def _nonsense(rng: random.Random) -> str:
     if roll < 0.4:
         return "".join(rng.choice("asdfghjkl") for _ in range(rng.randint(3, 9)))
     if roll < 0.6:
-        return "".join(rng.choice(say.EMOJI) for _ in range(rng.randint(1, 5)))
+        return "".join(rng.choice(SAY["emoji"]) for _ in range(rng.randint(1, 5)))
     if roll < 0.75:
         return rng.choice("?!.,;-_*#") * rng.randint(1, 8)
     if roll < 0.9:
@@ -91,75 +89,61 @@ def _nonsense(rng: random.Random) -> str:
         7))) for _ in range(rng.randint(2, 4)))
 
 
-def able(rng: random.Random) -> str:
+def able(rng: random.Random, how: str = "able_shortly") -> str:
     """What the assistant can do and how, whatever of it was asked."""
-    return rng.choice((
-        "I put your subject in sixteen places, by day, at sunset or at night, in six styles, with two things to wear and one companion at most. "
-        "It all stays on this machine; Download is under each picture.",
-        "I draw the subject of your picture anew in {c}, in {s}, with {a}. Nothing leaves this machine, and Download is under each picture.",
-        "Give me a picture and a wish, for instance {c}, {a} or {s}, and I draw it in a second or two, as often as you like. All of it stays here.")).format(
-            c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
-            a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
+    return rng.choice(SAY[how]).format(
+        c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
+        a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
 
 
 def _able(rng: random.Random) -> tuple[str, str]:
     roll = rng.random()
     if roll < 0.55:
-        return rng.choice(say.ABLE), rng.choice((
-            "I take the subject of your picture and draw it anew: in {c}, in styles like {s}, with {a}.",
-            "I draw the subject of your picture in new scenes, such as {c}, by day, at sunset or at night, in {s}.",
-            "I can put your subject in {c}, dress it with {a} and draw it in {s}.",
-            "Give me a picture and a wish, for instance {c}, {a} or {s}, and I draw it.")).format(
-                c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]),
-                s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
-                a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
+        return rng.choice(SAY["able"]), able(rng, "able_answered")
     if roll < 0.7:
-        return rng.choice(say.STYLES), rng.choice(("I know {x}.", "There are {x}.",
+        return rng.choice(SAY["styles"]), rng.choice(("I know {x}.", "There are {x}.",
             "You can have {x}.")).format(x=v.listing([v.STYLE_THE[s] for s in STYLES]))
     if roll < 0.85:
-        return rng.choice(say.PLACES), rng.choice(("Sixteen places: {x}.",
+        return rng.choice(SAY["places"]), rng.choice(("Sixteen places: {x}.",
             "I know {x}.")).format(x=v.listing(list(CONTEXTS)))
     if roll < 0.95:
-        return rng.choice(say.WEARS), rng.choice(("It can wear or hold {x}, two at a time.",
+        return rng.choice(SAY["wears"]), rng.choice(("It can wear or hold {x}, two at a time.",
             "I have {x}.")).format(x=v.listing([v.wear(a) for a in ACCESSORIES]))
-    return rng.choice(say.COLOURS), f"I know {v.listing(list(COLOURS))}, for everything it wears."
+    return rng.choice(SAY["colours"]), f"I know {v.listing(list(COLOURS))}, for everything it wears."
 
 
 def _chat(rng: random.Random) -> tuple[str, str, str, str]:
     """Small talk that needs no picture: (user, reply without a closing question, act, about)."""
     roll = rng.random()
     if roll < 0.18:
-        return rng.choice(say.GREET), rng.choice(say.GREETED), "chat", "greeting"
+        return rng.choice(SAY["greet"]), rng.choice(SAY["greeted"]), "chat", "greeting"
     if roll < 0.36:
         return *_able(rng), "answer", "app"
     if roll < 0.5:
         topic = rng.choice(TOPICS)
-        return topic, rng.choice(("I only know how to draw, so I can't help with that.", "That is not something I know; I only draw.",
-                                  "I'm a drawing assistant, so I have to pass on that.", "I can't say, drawing is all I do.",
-                                  "Sorry, I know pictures and nothing else.")), "chat", "topic"
+        return topic, rng.choice(SAY["topic_passed"]), "chat", "topic"
     if roll < 0.66:
-        return _nonsense(rng), rng.choice(say.UNCLEAR), "ask", "unclear"
+        return _nonsense(rng), rng.choice(SAY["unclear"]), "ask", "unclear"
     if roll < 0.8:
-        language = rng.choice(tuple(say.OTHER_LANGUAGES))
-        return rng.choice(say.OTHER_LANGUAGES[language][1:]), say.OTHER_LANGUAGES[language][0], "ask", "language"
+        language = rng.choice(tuple(SAY["other_languages"]))
+        return rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language"
     if roll < 0.9:
-        return rng.choice(say.INJECT), rng.choice(("I can't use that as a wish.", "That doesn't look like a wish for a picture.",
-                                                   "I only take wishes for pictures.", "There is no wish for a picture in that.")), "ask", "unclear"
-    return rng.choice(say.INSULT), rng.choice(say.INSULTED), "chat", "complaint"
+        return rng.choice(SAY["inject"]), rng.choice(SAY["inject_answered"]), "ask", "unclear"
+    return rng.choice(SAY["insult"]), rng.choice(SAY["insulted"]), "chat", "complaint"
 
 
 def in_words(rng: random.Random, talk: Talk) -> Said:
     """A turn that needs no new picture."""
     roll, scene, offer = rng.random(), talk.seen, None
     if talk.offer is not None and roll < 0.35:
-        return Said(typed(rng, rng.choice(say.NO))[0], rng.choice(("All right. ", "No problem. ", "Fine. ", "Then something else. ")) + rng.choice(say.ASK_WISH),
+        return Said(typed(rng, rng.choice(SAY["no"]))[0], rng.choice(("All right. ", "No problem. ", "Fine. ", "Then something else. ")) + rng.choice(SAY["ask_wish"]),
                     "chat", "no")
     if roll < 0.42 + (0.15 if talk.last else 0):
         (text, answer, about), act = ask(rng, talk), "answer"
     elif roll < 0.62:
         text, answer, act, about, offer = _about(rng, talk)
     elif roll < 0.76 and (talk.last or roll < 0.66):
-        texts, answers, about = rng.choice(((say.THANK, say.THANKED, "thanks"), (say.PRAISE, say.PRAISED, "praise"), (say.BYE, say.BYED, "goodbye")))
+        texts, answers, about = rng.choice(((SAY["thank"], SAY["thanked"], "thanks"), (SAY["praise"], SAY["praised"], "praise"), (SAY["bye"], SAY["byed"], "goodbye")))
         return Said(typed(rng, rng.choice(texts), dress=0.0)[0], rng.choice(answers), "chat", about)
     else:
         text, answer, act, about = _chat(rng)
@@ -169,7 +153,7 @@ def in_words(rng: random.Random, talk: Talk) -> Said:
             seen = rng.choice(("I see", "That is", "What a nice picture:"))
             answer = f"{answer} {seen} {v.an(describe(scene.individual))}."
         if rng.random() < 0.7:
-            answer = f"{answer} {rng.choice(say.ASK_WISH)}"
+            answer = f"{answer} {rng.choice(SAY['ask_wish'])}"
             return Said(typed(rng, text, dress=0.0)[0] if text[:1].isalpha() else text, sentence(answer), act, about)
     if offer is None and about != "changes" and rng.random() < 0.3:
         asked, offer = offered(rng, scene)
@@ -181,23 +165,17 @@ def _about(rng: random.Random, talk: Talk) -> tuple[str, str, str, str, Wish | N
     """What the picture cannot tell, what is not there to be taken off, or a complaint about the likeness."""
     roll, one = rng.random(), talk.seen.individual
     if roll < 0.55:
-        what = rng.choice(tuple(say.UNKNOWN))
-        return rng.choice(say.UNKNOWN[what]), rng.choice((
-            f"A picture doesn't tell me {what}. I only see {v.an(describe(one))}.", f"I can't know {what} from a picture.",
-            f"I can't tell {what}; all I see is {v.an(describe(one))}.", f"That I can't see, {what} can't be read from a picture.")), "answer", "unknown", None
+        what = rng.choice(tuple(SAY["unknown"]))
+        return rng.choice(SAY["unknown"][what]), rng.choice(SAY["unknown_answered"]).format(what=what, one=v.an(describe(one))), "answer", "unknown", None
     bare = [n for n in ACCESSORIES if n not in {a.name for a in talk.seen.accessories}]
     if roll < 0.68 or talk.last is None:
         name = rng.choice(bare)
         are = "are" if name in v.PLURAL else "is"
         return rng.choice((f"take off the {name}", f"remove the {name}", f"without the {name}", f"no {name} please", f"take the {name} off")), \
-            rng.choice((f"There {are} no {name} to take off.", f"It has no {name}, so there is nothing to take off.",
-                        f"I don't see any {name} on it, so it can stay as it is.")), "decline", "worn", None
+            rng.choice(SAY["not_worn"]).format(name=name, are=are), "decline", "worn", None
     kind = one.kind
-    text = rng.choice((f"that's not my {kind}", f"this is not my {kind}", f"it doesn't look like my {kind}", "that looks different", "it's not the same one",
-                       f"where is my {kind}?", f"my {kind} looks different", "this isn't right", "you changed my pet", "it doesn't look like the photo",
-                       "the likeness is bad", f"why does it not look like my {kind}?", f"is this really my {kind}?", "that isn't the one in my photo"))
-    return text, rng.choice(("I'm sorry, I don't always catch the likeness. Shall I try once more?", f"Sorry, it should be your {describe(one)}. Shall I try once more?",
-                             "I'm small and sometimes miss details, sorry. Shall I try once more?")), "answer", "likeness", Wish("", plea="again")
+    text = rng.choice(SAY["not_mine"]).format(kind=kind)
+    return text, rng.choice(SAY["likeness_sorry"]).format(one=describe(one)), "answer", "likeness", Wish("", plea="again")
 
 
 def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str, str]:
@@ -206,19 +184,16 @@ def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str
         makers = (requests.order, requests.order, requests.order, requests.vague, requests.vague, revisions.beyond,
             revisions.tweak)
         text = rng.choice(makers)(rng, stand_in, turn == 0 or rng.random() < 0.7).text
-        start = rng.choice(("I'd love to draw that.", "Gladly, but I can't see anything yet.", "Nice idea!",
-            "That sounds good.", "With pleasure.", "", "", "Happy to help.", "Good wish."))
-        return text, f"{start} {rng.choice(say.NEED)}".strip()
+        start = rng.choice(SAY["glad"])
+        return text, f"{start} {rng.choice(SAY['need'])}".strip()
     if rng.random() < 0.25:
         text = rng.choice(("what is in the picture?", "what colour is it?", "who is this?", "describe the picture",
             "what do you see?", "where is it?", "draw " + v.an(rng.choice(THINGS)),
                            "can you draw " + v.an(rng.choice(THINGS)) + "?", "draw a cat", "make a picture of a dog",
                            "draw something", "a robot please", "can you see it?"))
-        return typed(rng, text)[0], " ".join((rng.choice(
-            ("I see no picture yet.", "There is nothing to see yet.",
-            "I draw the subject of a picture that you give me.")), rng.choice(say.NEED)))
+        return typed(rng, text)[0], " ".join((rng.choice(SAY["nothing_seen"]), rng.choice(SAY["need"])))
     if turn and rng.random() < 0.3:
-        pair = rng.choice(((say.THANK, say.THANKED), (say.BYE, say.BYED[:2] + say.BYED[3:])))
+        pair = rng.choice(((SAY["thank"], SAY["thanked"]), (SAY["bye"], SAY["byed"][:2] + SAY["byed"][3:])))
         return typed(rng, rng.choice(pair[0]), dress=0.0)[0], rng.choice(pair[1])
     text, answer, _, _ = _chat(rng)
-    return (typed(rng, text, dress=0.0)[0] if text[:1].isalpha() else text), f"{answer} {rng.choice(say.NEED)}"
+    return (typed(rng, text, dress=0.0)[0] if text[:1].isalpha() else text), f"{answer} {rng.choice(SAY['need'])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from ..background import events_of
-from ..board import MOST_CELLS, Mixed, MixEvent, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients
+from ..board import MOST_CELLS, Mix, Mixed, MixEvent, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients
 from ..conditioning import EMPTY, TEXT
 from ..decoder.attention import Seam
 from ..decoder.rows import text_plan
@@ -22,8 +25,6 @@ from ..drawers.drawer import Seen
 from ..errors import InputError
 from ..messages import Cancel, Photo, Progress, Settings
 from ..png import write_png
-from .film import film
-from .nearness import advice, similarities
 from .vectors import subject_semantics
 
 if TYPE_CHECKING:
@@ -146,3 +147,54 @@ class Mixing:
                              tuple(None if n[k] is None else round(n[k], 3) for n in near),
                              advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, drawer.far)))
         return tuple(out)
+
+
+SIDE = 384  # pixels; smaller pictures are enlarged by a whole factor
+MILLISECONDS, REST = 90, 600  # a frame's time, and how long either end stays
+
+
+def film(pictures: Sequence[np.ndarray]) -> bytes:
+    """A GIF that goes through (H, W, 3) uint8 pictures and back, for ever, without dithering's crawl from frame to frame."""
+    frames = [Image.fromarray(p) for p in pictures]
+    factor = max(1, SIDE // max(frames[0].size))
+    frames = [f.resize((f.width * factor, f.height * factor), Image.Resampling.LANCZOS) for f in frames]
+    path = frames + frames[-2:0:-1]
+    times = [REST if k in (0, len(frames) - 1) else MILLISECONDS for k in range(len(path))]
+    # One palette for all: colours of their own would make still parts flicker.
+    sheet = Image.new("RGB", (frames[0].width, frames[0].height * len(frames)))
+    for k, frame in enumerate(frames):
+        sheet.paste(frame, (0, k * frame.height))
+    palette = sheet.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in path]
+    out = io.BytesIO()
+    reduced[0].save(out, "GIF", save_all=True, append_images=reduced[1:], duration=times, loop=0, optimize=False)
+    return out.getvalue()
+
+
+def similarities(seen: Tensor, known: Sequence[Tensor]) -> Tensor:
+    """Cosines in [0, 1] of (B, d) with each of n (1, d): (B, n); what points away counts as 0."""
+    if not known:
+        return seen.new_zeros(len(seen), 0)
+    return (F.normalize(seen.float(), dim=-1) @ F.normalize(torch.cat(list(known)).float(), dim=-1).T).clamp(0, 1)
+
+
+def advice(mix: Mix, subject: float, rivals: Sequence[float | None], keep_subject: float, far: float) -> str:
+    """One sentence when a picture is far from its subject, with the way to move; else nothing.
+
+    Args:
+        subject: similarity to the subject. rivals: to each source's picture, None for words.
+        keep_subject: E's strength as drawn with. far: similarity below which the subject is lost.
+    """
+    others = [(value, k) for k, value in enumerate(rivals, 1) if value is not None and mix.sources[k - 1].on]
+    nearest = max(others, default=None)
+    lost = nearest is not None and nearest[0] > subject
+    if subject >= far and not lost:
+        return ""
+    told = f"This looks more like reference {nearest[1]} than like your subject" if lost else "This is far from your subject"
+    told = f"{told} (likeness {100 * subject:.0f} %)."
+    counts = coefficients(mix)
+    if mix.sources and max(counts[1:]) > 0.5 and mix.alpha > 0:
+        heaviest = 1 + max(range(len(mix.sources)), key=lambda k: counts[1 + k])
+        other = f" or reference {heaviest}'s weight" if len([s for s in mix.sources if s.on]) > 1 else ""
+        return f"{told} Move alpha{other} down."
+    return f"{told} Raise “Keep the subject” above {keep_subject:g}, or add another photo of it."

@@ -20,8 +20,7 @@ from ..config import ChatConfig
 from ..errors import InputError, WeightsError
 from ..messages import Cancel
 from ..plan import Plan, read_json
-from .cache import cache_of
-from .sampling import sampled
+from .language import cache_of, sampled
 
 RULES = (
     "You are the voice of a drawing program. A person shows a photo of a thing, an animal or someone, and says what they would like, often "

@@ -19,8 +19,9 @@ from PIL import Image
 
 from assistant.board import MOST_SOURCES, MOST_SUBJECTS, Mix, Source, read_names
 from assistant.errors import InputError, NotFoundError, PhotoError
+from assistant.files import png_size
 from assistant.messages import Photo
-from assistant.session.boardrecords import ROW, Board, Cell, Reference, board_of, columns
+from assistant.session.records import ROW, Board, Cell, Reference, board_of, columns
 from assistant.session.intake import MAX_PIXELS
 from assistant.session.store import Store
 
@@ -178,8 +179,7 @@ class Boards:
 
     def photo(self, name: str) -> Photo:
         png = self._store.read_picture(name)
-        width, height = (int.from_bytes(png[at:at + 4], "big") for at in (16, 20))  # PNG's first chunk
-        return Photo(png, width, height, name)
+        return Photo(png, *png_size(png), name)
 
     # boards in pictures
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from assistant.board import FRAMES, Mix, Mixed, Mixer, MixReply, MixRequest, Sketch, check, grid, strip
 from assistant.errors import AssistantError, BusyError, NotFoundError
 from assistant.messages import Progress, Settings
-from assistant.session.boardrecords import Board, Cell, Reference
+from assistant.session.records import Board, Cell, Reference
 from assistant.session.boards import Boards
 from assistant.session.intake import read_photo
 from assistant.session.queue import FairQueue

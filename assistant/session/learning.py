@@ -24,7 +24,6 @@ from assistant.session.store import Store
 
 SAVE_EVERY = 4.0  # seconds; a crash costs no more learning than that
 PREVIEWS = 6  # of a lesson, the one before the first step included
-MOST_WAITING = 16
 MOST_PICTURES = 8
 
 _log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import BusyError, NotFoundError, StorageError
+from assistant.files import png_size, write_whole
 from assistant.messages import Photo
-from assistant.session.pictures import write_whole
 from assistant.session.records import Lesson, lesson_of
 from assistant.session.store import Store
 
@@ -129,8 +129,7 @@ class Lessons:
 
     def picture(self, name: str) -> Photo:
         png = self._store.read_picture(name)
-        width, height = (int.from_bytes(png[at:at + 4], "big") for at in (16, 20))  # PNG's first chunk
-        return Photo(png, width, height, name)
+        return Photo(png, *png_size(png), name)
 
     def _state(self, number: int) -> Path:
         return self._folder / f"{number}.state"

@@ -1,12 +1,13 @@
 """Where conversations live: SQLite for words and settings, files named by their SHA-256 for pictures.
 
 A file is durable before the row that points to it, so a crash leaves at worst a picture nobody points to. Schema
-changes are appended to `migrations.MIGRATIONS`, never edited. Knows no engine and no page; while serving, only this
+changes are new files in `schema/`; none is edited. Knows no engine and no page; while serving, only this
 writes to disk.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -20,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import NotFoundError, StorageError
+from assistant.files import FRESH, fsync_folder, write_whole
 from assistant.messages import Photo, Settings
-from assistant.session.migrations import migrate
-from assistant.session.pictures import PictureFiles
 from assistant.session.records import Conversation, Findings, StoredTurn, turn_of
 
 TITLE_CHARACTERS = 60
@@ -240,3 +240,72 @@ def _claim(folder: Path) -> int | None:
         raise StorageError(f"Another assistant already uses the data folder {folder}.",
                            "Stop it, or give this one its own with --data-dir.") from error
     return handle
+
+
+class PictureFiles:
+    """Files lie in sub-folders named by the first two digits; only the owner of the process may read them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def keep(self, png: bytes) -> str:
+        """Write a picture; on return it survives a loss of power. Returns its name.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        name = hashlib.sha256(png).hexdigest()
+        path = self._path(name)
+        try:
+            if path.exists() and path.stat().st_size == len(png):
+                return name
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_whole(path, png)
+            fsync_folder(self.folder)
+        except OSError as error:
+            raise StorageError(f"A picture could not be saved in {self.folder} ({error.strerror or error}).",
+                               "Free some space or check the folder's permissions.") from error
+        return name
+
+    def read(self, name: str) -> bytes:
+        """Raises NotFoundError: no such file, or not a name of ours."""
+        try:
+            return self._path(name).read_bytes()
+        except OSError as error:
+            raise NotFoundError("A picture of this conversation is missing from the data folder.",
+                                "Add the picture again.") from error
+
+    def names(self) -> set[str]:
+        return {path.stem for path in self.folder.glob("*/*.png")}
+
+    def damaged(self) -> set[str]:
+        """Names of files whose bytes are not those they were written with. Reads all of them."""
+        return {name for name in self.names() if hashlib.sha256(self.read(name)).hexdigest() != name}
+
+    def sweep(self, keep: set[str]) -> None:
+        """Remove half-written files and all that `keep` does not name. Only while nothing else writes here."""
+        for leftover in self.folder.glob(f"*/{FRESH}*"):
+            leftover.unlink(missing_ok=True)
+        for stray in self.names() - keep:
+            self._path(stray).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+            raise NotFoundError("This picture is not here.", "Reload the page.")
+        return self.folder / name[:2] / f"{name}.png"
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database (in autocommit mode) up to date, each step whole or not at all.
+
+    Raises:
+        StorageError: the database was made by a later version.
+    """
+    steps = sorted((Path(__file__).parent / "schema").glob("*.sql"), key=lambda path: int(path.name.partition("-")[0]))
+    have = db.execute("PRAGMA user_version").fetchone()[0]
+    if have > len(steps):
+        raise StorageError(f"The data folder was made by a later version (schema {have}; this one knows "
+                           f"{len(steps)}).", "Update the program, or give another folder with --data-dir.")
+    for number, path in enumerate(steps[have:], start=have + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {path.read_text(encoding='utf-8')} PRAGMA user_version = {number}; COMMIT;")

@@ -31,7 +31,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
         from .vae import VaeTask
         return VaeTask(config, world, device, batch, warm, args.decoder_only)
     if stage.task == "clip":
-        from .clip import ClipTask
+        from .dino import ClipTask
         return ClipTask(config, world, device, batch, warm)
     if stage.task == "dino":
         from .dino import DinoTask
@@ -43,7 +43,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
         from .judge import JudgeTask
         return JudgeTask(config, world, device, batch, warm)
     if stage.task == "likeness":
-        from .likeness import LikenessTask
+        from .judge import LikenessTask
         return LikenessTask(config, world, device, model / "judge", batch)
     if stage.task == "bridge":
         from .bridge import BridgeTask

@@ -58,7 +58,7 @@ def _encode(args: argparse.Namespace, config: AssistantConfig, weights: Path) ->
     import torch
 
     from ..weights import load_vae, load_vision
-    from .encode import Encoder, encode
+    from .encoded import Encoder, encode
     from .processes import join
 
     device = join(args.device)
@@ -93,7 +93,7 @@ def _train(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> 
                             checkpointing=args.checkpointing)
         from ..mllm.prompt import PromptBuilder
         from .bridge import BridgeTask
-        from .frozen import frozen_llama
+        from .bridge import frozen_llama
         _missing(config, weights, "llama")
         llama = frozen_llama(weights / "llama", device, args.language_dtype or ("float32" if device == "cpu" else "bfloat16"))
         source = EncodedTalks(config, encoded, PromptBuilder(config.language, llama[1]))

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
+from ..errors import ConfigError, DeviceError
 from ..mllm.language import Bridge
 from ..mllm.prompt import PromptBuilder
-from ..weights import load_tensors, save_bridge
+from ..weights import can_quantise, in_4_bits, load_llama, load_tensors, save_bridge
 from .diffusion import ridge
 from .examples import TalkSource
-from .frozen import frozen_llama
 from .numbers import BridgeNumbers
 
 FITTED = 320  # batches on which H is fitted at the end
@@ -123,5 +123,24 @@ class BridgeTask:
             self._fit(FITTED)
         save_bridge(self.bridge, folder)
 
-    def sheet(self, path: Path) -> None:
-        """There is nothing to look at."""
+
+KINDS = ("float32", "bfloat16", "4bit")
+
+
+def frozen_llama(folder: Path, device: str, kind: str = "float32") -> tuple[nn.Module, Any]:
+    """M and its tokenizer. 4bit is NF4 with bfloat16 arithmetic (Dettmers et al., 2023).
+
+    Raises:
+        ConfigError: another kind than `KINDS`.
+        DeviceError: 4bit without bitsandbytes.
+        WeightsError: `folder` holds no Llama.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"There is no precision named {kind!r}.", f"Choose one of: {', '.join(KINDS)}.")
+    if kind != "4bit":
+        llama, tokenizer = load_llama(folder, torch.float32 if kind == "float32" else torch.bfloat16)
+        return llama.to(device), tokenizer
+    if not can_quantise():
+        raise DeviceError("A language model in 4 bits needs the package bitsandbytes, which is not installed.",
+                          "Run: pip install bitsandbytes, or use --language-dtype bfloat16.")
+    return load_llama(folder, torch.bfloat16, **in_4_bits(torch.device(device), torch.bfloat16))

@@ -243,7 +243,7 @@ def measured_encode(config: AssistantConfig, device: str, samples: int, repeats:
 
     from ..mllm.vision import Vision
     from ..weights import build_clip
-    from .encode import Encoder
+    from .encoded import Encoder
 
     where = torch.device(device)
     with where:

@@ -28,7 +28,7 @@ AHEAD = 3  # steps whose batches are drawn before they are needed
 
 
 class Task(Protocol):
-    """One thing to train.
+    """One thing to train. A task that can be looked at has `sheet(path)` beside these, which draws a picture of how it is doing.
 
     Where a loss is a mean over a number of things that differs from part to part (words, say), a task has
     `tally(batch) -> dict[str, float]` beside these, and multiplies each such mean by `self.share[name]`, which the loop sets to
@@ -50,9 +50,6 @@ class Task(Protocol):
 
     def export(self, folder: Path) -> None:
         """Write the modules as they stand (the loop has put the EMA in) in their stock layout."""
-
-    def sheet(self, path: Path) -> None:
-        """Draw a picture of how it is doing, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +242,7 @@ class Trainer:
             module.eval()
         self.export.mkdir(parents=True, exist_ok=True)
         self.task.export(self.export)
-        if self.options.sheet:
+        if self.options.sheet and hasattr(self.task, "sheet"):
             self.task.sheet(self.folder / "sheet.png")
 
     def _left(self, rate: float) -> float:

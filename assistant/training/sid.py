@@ -28,23 +28,27 @@ from torch import Tensor
 from ..config import AssistantConfig
 from ..decoder.diffusion import Diffusion
 from ..errors import ConfigError
+from ..files import SHARED, write_whole
 from ..miniature.recipe import TRAIN_SEED
 from ..mllm.vision import Vision
 from ..manifest import verify
-from ..weights import load_base, load_cafe, load_vision
+from ..weights import load_base, load_cafe, load_tensors, load_vision
+from .base import BaseTask
+from .cafe import CafeTask
 from .data import World, draw
-from .encode import Encoder, encode
-from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded
-from .examples import EncodedPairs
-from .further import SOURCES, FurtherTask
+from .encoded import LATENTS, PATCHES, SEMANTICS, Encoded, Encoder, encode
+from .examples import EncodedPairs, PairSource
 from .loop import Options, Trainer
-from .quadruplets import build, filters, histograms, methods, store
-from .quadruplets.shards import begin, process, replace_whole
+from .quadruplets import build, filters, methods
+from .quadruplets.shards import begin, process
 from .quadruplets.wishes import drawn_wish
 from .tokens import caption_tokenizer
+from .trunk import TrunkTask
 
 # seeds of what is drawn, so that no set repeats another's wishes
 CALIBRATION, POOL, WISHES = 41, 43, 47
+CAPTIONS = 0.25  # share of a step that are captions
+SOURCES = ("E", "F")
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,16 @@ class Run:
         if not place.exists():
             started = time.monotonic()
             found = filters.calibrate(self.parts.eyes, self.sizes.pairs, CALIBRATION, self.side)
-            replace_whole(place, (json.dumps(found, indent=1) + "\n").encode())
+            write_whole(place, (json.dumps(found, indent=1) + "\n").encode(), SHARED)
             self.log("calibration", started, **found["thresholds"])
         return json.loads(place.read_text())
 
     def thresholds(self) -> filters.Thresholds:
         return filters.Thresholds(**self.calibration()["thresholds"])
 
-    def store(self) -> store.Store:
-        pool = store.drawn_pool(POOL, self.sizes.pool, self.side)
-        return store.Store.of(self.folder / "store.safetensors", pool, self.parts.vision, self.parts.eyes)
+    def store(self) -> methods.Store:
+        pool = methods.drawn_pool(POOL, self.sizes.pool, self.side)
+        return methods.Store.of(self.folder / "store.safetensors", pool, self.parts.vision, self.parts.eyes)
 
     def first_data(self) -> Path:
         """D1: targets by captioning, filtered."""
@@ -225,7 +229,7 @@ class Run:
             series = {"matching drawings": known["same"], "other drawings": known["other"]}
             series |= {folder.name: filters.histogram([s[name] for s in build.all_scores(folder)]) for folder in data}
             panels.append((title, series, {"kept from": found[name]["threshold"], "paper": found[name]["paper"]}))
-        histograms.plot(self.folder / "calibration.png", panels)
+        filters.plot(self.folder / "calibration.png", panels)
 
     def log(self, what: str, started: float, **values: Any) -> None:
         if process()[0]:
@@ -234,3 +238,43 @@ class Run:
         with open(self.folder / "log.jsonl", "a") as log:
             log.write(json.dumps(line) + "\n")
         self.say(" ".join(f"{k} {v}" for k, v in line.items()))
+
+
+class FurtherTask(TrunkTask):
+    """`init`: a folder with base and cafe. `sources`: which of "E" and "F" the decoder is given at all.
+
+    Raises:
+        ConfigError: no source, or one that is not known; or a decoder that is not joint.
+    """
+
+    name, lr = "further", 3e-4
+
+    def __init__(self, config: AssistantConfig, world: World, source: PairSource, device: str, init: Path, batch_size: int = 64,
+                 sources: tuple[str, ...] = SOURCES) -> None:
+        if not sources or set(sources) - set(SOURCES):
+            raise ConfigError(f"The sources are {sources}; there are {' and '.join(SOURCES)}.", "Give one of them, or both.")
+        if not config.decoder.joint:
+            raise ConfigError(f"The decoder of the preset {config.name!r} is not joint with its base model.", "Train it with: cafe")
+        self.batch_size, self.source, self.sources = batch_size, source, sources
+        captions = max(1, round(CAPTIONS * batch_size))
+        self.base = BaseTask(config, world, device, init / "base/vae", captions, init / "base")
+        self.cafe = CafeTask(config, source, device, init, batch_size - captions, shared=(self.base.unet, self.base.layout))
+        load_tensors(init / "cafe/semantic_values.safetensors", self.cafe.values)
+        self.matrices = self.base.matrices
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        found = super().batch(rng)
+        for keep, name in zip(found["cafe.keep"], SOURCES):  # (2, B): E's, F's
+            keep *= name in self.sources
+        return found
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        base, cafe = ({k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")} for of in ("base", "cafe"))
+        self.cafe.done = self.done
+        (first, said), (second, shown) = self.base.loss(base, generator), self.cafe.loss(cafe, generator)
+        self.base.layout.grid = None  # of pairs without labels; a UNet that holds a graph cannot be copied
+        share = self.base.batch_size / self.batch_size
+        return share * first + (1 - share) * second, {"base_v": said["v"], "cafe_v": shown.get("v", second.detach())}
+
+    def sheet(self, path: Path) -> None:
+        """The pictures that a round makes, or a table's, show what was learned."""

@@ -20,7 +20,7 @@ from ..config import AssistantConfig
 from ..errors import ConfigError
 from ..mllm.vision import pad_square, pixels, resize
 from ..weights import load_base, load_cafe, load_tokenizer, load_vision
-from .encode import identity
+from .encoded import identity
 from .quadruplets import build, filters, methods
 from .quadruplets.shards import Quadruplet, Reader, digest, read_shard
 from .quadruplets.wishes import Wanted

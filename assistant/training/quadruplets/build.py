@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from .shards import Quadruplet, begin, digest, process, replace_whole, shard_name, write_manifest, write_shard
+from ...files import SHARED, write_whole
+from .shards import Quadruplet, begin, digest, process, shard_name, write_manifest, write_shard
 from .wishes import Wanted
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class Method(Protocol):
 
 # photos, targets, instruction lines -> "clip" and "dino" of each
 Scorer = Callable[[Sequence[Image.Image], Sequence[Image.Image], Sequence[str]], list[dict[str, float]]]
-Writer = Callable[[Wanted], tuple[str, str]]  # a wish -> y and the reply, in place of the wish's own
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,12 @@ class Plan:
 
 
 def build(folder: Path, plan: Plan, wish: Callable[[int], Wanted], method: Method, score: Scorer, keeps: Callable[[dict[str, float]], bool],
-          settings: Mapping[str, Any], write: Writer | None = None, say: Callable[[str], None] = print) -> None:
+          settings: Mapping[str, Any], say: Callable[[str], None] = print) -> None:
     """Build what is missing of the set in `folder`; several processes (`shards.process`) take turns at the shards.
 
     Args:
         wish: its number -> the wish.
         settings: all that the set follows from, beside `plan` and the method's name.
-        write: writes the dialogue of each kept target; None: the wish brings its own.
 
     Raises:
         ConfigError: `folder` holds a set of other settings.
@@ -77,10 +76,10 @@ def build(folder: Path, plan: Plan, wish: Callable[[int], Wanted], method: Metho
         wishes = range(plan.first + number * plan.shard, plan.first + min(plan.attempts, (number + 1) * plan.shard))
         kept, seen = [], []
         for start in range(0, len(wishes), plan.batch):
-            for sample, found in _some(plan.name, wishes[start:start + plan.batch], wish, method, score, keeps, write):
+            for sample, found in _some(plan.name, wishes[start:start + plan.batch], wish, method, score, keeps):
                 seen.append(found)
                 kept += [sample] if sample else []
-        replace_whole(folder / f"scores-{number:05}.json", (json.dumps(seen) + "\n").encode())
+        write_whole(folder / f"scores-{number:05}.json", (json.dumps(seen) + "\n").encode(), SHARED)
         line = {"shard": number, "attempts": len(wishes), "kept": len(kept), "seconds": round(time.monotonic() - started, 2), "rank": rank}
         with open(folder / "log.jsonl", "a") as log:
             log.write(json.dumps(line) + "\n")
@@ -91,7 +90,7 @@ def build(folder: Path, plan: Plan, wish: Callable[[int], Wanted], method: Metho
 
 
 def _some(name: str, numbers: Sequence[int], wish: Callable[[int], Wanted], method: Method, score: Scorer,
-          keeps: Callable[[dict[str, float]], bool], write: Writer | None) -> Iterator[tuple[Quadruplet | None, dict[str, Any]]]:
+          keeps: Callable[[dict[str, float]], bool]) -> Iterator[tuple[Quadruplet | None, dict[str, Any]]]:
     """Of each wish its sample, if it is kept, and its scores."""
     wanted = [wish(n) for n in numbers]
     made = method([w.photo for w in wanted], [w.words for w in wanted], [w.seed for w in wanted])
@@ -101,9 +100,8 @@ def _some(name: str, numbers: Sequence[int], wish: Callable[[int], Wanted], meth
         key, good = f"{name}-{n:07}", keeps(scored)
         sample = None
         if good:
-            y, reply = write(w) if write else (w.y, w.reply)
             photo, target = _png(w.photo), _png(m.picture)
-            about = {"y": y, "reply": reply, "words": w.words, "line": w.line, "seed": w.seed, "method": method.name, "told": dict(m.told),
+            about = {"y": w.y, "reply": w.reply, "words": w.words, "line": w.line, "seed": w.seed, "method": method.name, "told": dict(m.told),
                      "scores": scored, "photo": w.who, "asked": w.asked, "sha256": {"photo": digest(photo), "target": digest(target)}}
             sample = Quadruplet(key, photo, target, about)
         yield sample, {"key": key, "kept": good, **scored}

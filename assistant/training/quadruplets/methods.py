@@ -5,11 +5,15 @@ Another method is another callable of the same form (`build.Method`); at full si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
@@ -17,7 +21,8 @@ from ...control.cafe import Cafe
 from ...decoder.attention import Seam
 from ...decoder.diffusion import Diffusion
 from ...decoder.rows import cafe_plan, text_plan
-from ...miniature.world import COLOURS, KINDS, PATTERNS, can_pair
+from ...miniature.renderer import render
+from ...miniature.world import COLOURS, KINDS, PATTERNS, can_pair, sample_individual, sample_scene
 from ...mllm.vision import Vision, pixels
 from .build import Made
 from .filters import Eyes
@@ -136,3 +141,43 @@ def draw(decoder: Diffusion, patches: Tensor, semantics: Tensor, seeds: Sequence
     seam = Seam({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
     plan = cafe_plan(keep_subject, follow_words, keep_subject > 0, follow_words > 0)
     return [Image.fromarray(a) for a in decoder.decode(decoder.sample(plan, seam, seeds, steps).latents)]
+
+
+BATCH = 64
+
+
+def drawn_pool(seed: int, count: int, side: int) -> Iterable[Image.Image]:
+    """Pictures of training individuals in training combinations, for the miniature's store."""
+    for index in range(count):
+        lots = random.Random(f"{seed}/{index}/store")
+        yield render(sample_scene(lots, sample_individual(lots)), side).image
+
+
+class Store:
+    """Pictures as F tells them, (N, d_F) at the decoder's norm, and what their F is compared with words in."""
+
+    def __init__(self, semantics: Tensor, eyes: Eyes) -> None:
+        self.semantics, self.eyes = semantics, eyes
+        self.directions = F.normalize(semantics.float(), dim=-1)
+
+    @classmethod
+    def of(cls, place: Path, pool: Iterable[Image.Image], vision: Vision, eyes: Eyes) -> Store:
+        """Read from the file `place`, or made from `pool` and written there."""
+        if not place.exists():
+            found, waiting = [], []
+            for picture in pool:
+                waiting.append(picture)
+                if len(waiting) == BATCH:
+                    found.append(vision.semantics(pixels(waiting)).float())
+                    waiting = []
+            if waiting:
+                found.append(vision.semantics(pixels(waiting)).float())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fresh = place.with_suffix(".new")
+            save_file({"semantics": torch.cat(found)}, fresh)
+            fresh.replace(place)
+        return cls(load_file(place)["semantics"], eyes)
+
+    def nearest(self, lines: Sequence[str], seeds: Sequence[int] = ()) -> Tensor:
+        """F of the picture that F's text tower finds nearest to each caption, (len(lines), d_F). A `methods.Reference`."""
+        return self.semantics[(self.eyes.caption(list(lines)) @ self.directions.T).argmax(1)]

@@ -12,12 +12,13 @@ import json
 import os
 import random
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, StorageError
+from ...files import SHARED, write_whole
 
 _PARTS = {"photo": "photo.png", "target": "target.png", "about": "json"}
 
@@ -38,16 +39,6 @@ def process() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-def replace_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, after a kill too."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(fresh, "wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(fresh, path)
-
-
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make `folder` the place of a set built with `settings`.
 
@@ -57,7 +48,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     place, wanted = folder / "settings.json", json.loads(json.dumps(settings))
     if not place.exists():
-        replace_whole(place, (json.dumps(wanted, indent=1) + "\n").encode())
+        write_whole(place, (json.dumps(wanted, indent=1) + "\n").encode(), SHARED)
         return
     found = json.loads(place.read_text())
     other = [f"{k} {found.get(k)!r}, not {wanted.get(k)!r}" for k in sorted({*found, *wanted}) if found.get(k) != wanted.get(k)]
@@ -80,7 +71,7 @@ def write_shard(folder: Path, number: int, samples: list[Quadruplet]) -> None:
                 member = tarfile.TarInfo(f"{sample.key}.{_PARTS[name]}")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
-    replace_whole(folder / shard_name(number), out.getvalue())
+    write_whole(folder / shard_name(number), out.getvalue(), SHARED)
 
 
 def read_shard(path: Path) -> list[Quadruplet]:
@@ -130,8 +121,36 @@ def write_manifest(folder: Path, shards: int) -> bool:
         listing.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path.read_bytes()), "keys": keys})
     about = {"settings": json.loads((folder / "settings.json").read_text()), "samples": sum(len(s["keys"]) for s in listing),
              "doubles": doubles, "shards": listing}
-    replace_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode())
+    write_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode(), SHARED)
     return True
+
+
+def listed(folder: Path, build: str = "Build it to its end first.", again: str = "build the set again") -> tuple[dict[str, Any], list[tuple[Path, dict]]]:
+    """A finished set's manifest, and its shards with the line of each in it.
+
+    Args:
+        build: how the set is finished. again: what to do once a damaged shard is removed.
+
+    Raises:
+        StorageError: the set is not finished, or a file is not the one in the manifest.
+    """
+    place = folder / "manifest.json"
+    if not place.exists():
+        raise StorageError(f"The set in {folder.name!r} is not finished: it has no manifest.", build)
+    about = json.loads(place.read_text())
+    shards = [(folder / shard["name"], shard) for shard in about["shards"]]
+    for path, shard in shards:
+        if not path.exists() or path.stat().st_size != shard["bytes"]:
+            raise StorageError(f"The shard {path.name} of {folder.name!r} is not the one in the manifest.", f"Remove it and the manifest, and {again}.")
+    return about, shards
+
+
+def verify(folders: Iterable[Path]) -> None:
+    """Check the sha256 of every shard of finished sets. Raises StorageError."""
+    for folder in folders:
+        for path, shard in listed(folder)[1]:
+            if digest(path.read_bytes()) != shard["sha256"]:
+                raise StorageError(f"The shard {path.name} of {folder.name!r} is damaged.", "Remove it and build it again.")
 
 
 class Reader:
@@ -153,14 +172,7 @@ class Reader:
         self.rank, self.world = own[0] if rank is None else rank, own[1] if world is None else world
         self.shards: list[tuple[Path, list[str]]] = []
         for folder in folders:
-            place = folder / "manifest.json"
-            if not place.exists():
-                raise StorageError(f"The set in {folder.name!r} is not finished: it has no manifest.", "Build it to its end first.")
-            for shard in json.loads(place.read_text())["shards"]:
-                path = folder / shard["name"]
-                if not path.exists() or path.stat().st_size != shard["bytes"]:
-                    raise StorageError(f"The shard {path.name} of {folder.name!r} is not the one in the manifest.",
-                                       "Remove it and the manifest, and build the set again.")
+            for path, shard in listed(folder)[1]:
                 keys = [k for k in shard["keys"] if only is None or only(k)]
                 if keys:
                     self.shards.append((path, keys))
@@ -171,10 +183,7 @@ class Reader:
 
     def verify(self) -> None:
         """Check every shard's sha256. Raises StorageError as above."""
-        for folder in {path.parent for path, _ in self.shards}:
-            for shard in json.loads((folder / "manifest.json").read_text())["shards"]:
-                if digest((folder / shard["name"]).read_bytes()) != shard["sha256"]:
-                    raise StorageError(f"The shard {shard['name']} of {folder.name!r} is damaged.", "Remove it and build it again.")
+        verify({path.parent for path, _ in self.shards})
 
     def epoch(self, seed: int, epoch: int) -> Iterator[Quadruplet]:
         """This process's samples in an order that follows from (seed, epoch) alone."""

@@ -1,7 +1,7 @@
 """Where quadruplets begin: a photo, an instruction, and the dialogue around it, by the drawn world's templates.
 
-At full size the photos are a collection of pictures, the instructions a list, and the dialogue a language model's (`dialogue.py`);
-whatever has the form of `Wanted` will do.
+At full size the photos are a collection of pictures, the instructions a list, and the dialogue a language model's; whatever has the
+form of `Wanted` will do.
 """
 
 from __future__ import annotations

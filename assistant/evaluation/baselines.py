@@ -1,7 +1,7 @@
-"""What all baselines share: a copy of the base model, the words that stand for the concept, one step of training.
+"""What Infusion is compared with, each a few lines on diffusers and peft: the same pictures, the same loss, other parameters.
 
-A baseline says which parameters learn; the base model itself is left as it is. Where a method's paper preserves the prior, it goes on
-learning pictures of the class noun that the base model drew itself (Ruiz et al., 2023).
+A baseline says which parameters of a copy of the base model learn. Where a method's paper preserves the prior, it goes on learning
+pictures of the class noun that the base model drew itself (Ruiz et al., 2023).
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...concepts.learning import TEMPLATES
-from ...concepts.shown import Shown
-from ...conditioning import TEXT
-from ...decoder.attention import Seam
-from ...decoder.diffusion import Diffusion
-from ...decoder.rows import CONDITIONAL, Row
-from ..concept_cases import draw_plain
+from ..concepts.learning import Shown, lines
+from ..conditioning import TEXT
+from ..decoder.attention import Seam
+from ..decoder.diffusion import Diffusion
+from ..decoder.rows import CONDITIONAL, Row
+from ..errors import ConfigError
+from .concept_cases import draw_plain
 
 RARE = "sks"  # DreamBooth's identifier: a word that means nothing to the base model
 TOKEN = "<new>"  # a token of its own, for methods that learn one
 PRIOR_PICTURES = 15  # of the class noun, drawn by the base model
+RANK = 4  # of LoRA
 
 
 class Baseline:
@@ -47,11 +48,10 @@ class Baseline:
             torch.manual_seed(seed)
             self.parameters = [p.requires_grad_() for p in self.learned()]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=self.lr if lr is None else lr, weight_decay=0.0)
-        self.prompts, self.others = ([t.format(a="a" if what[0] not in "aeiou" else "an", noun=what) for t in TEMPLATES]
-                                     for what in (self.phrase, noun))
+        self.prompts, self.others = lines(self.phrase), lines(noun)
         if self.prior:
-            lines = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
-            self.known = Shown(base, draw_plain(base, lines, range(PRIOR_PICTURES)))
+            known = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
+            self.known = Shown(base, draw_plain(base, known, range(PRIOR_PICTURES)))
 
     def learned(self) -> Sequence[nn.Parameter]:
         """The parameters that learn; fresh ones are made here."""
@@ -96,3 +96,59 @@ class Baseline:
             table[-1] = table[noun].mean(0)
         table.requires_grad_().register_hook(lambda grad: torch.cat([torch.zeros_like(grad[:-1]), grad[-1:]]))
         return table
+
+
+class TextualInversion(Baseline):
+    """One new token's embedding, and nothing else (Gal et al., 2022)."""
+
+    name, lr, prior = "Textual Inversion", 0.01, 0.0
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        self.phrase = TOKEN
+        return [self.new_token()]
+
+    def storage(self) -> int:
+        return 2 * self.parameters[0].shape[1]
+
+
+class DreamBooth(Baseline):
+    """Every weight of UNet and text encoder, under a rare word, the prior preserved (Ruiz et al., 2023)."""
+
+    name, lr = "DreamBooth", 1e-4
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        return [p for module in (self.model.unet, self.model.text_encoder) for p in module.parameters()]
+
+
+class DreamBoothLora(Baseline):
+    """DreamBooth's words, with low-rank updates (Hu et al., 2021) of every attention layer by peft."""
+
+    name, lr = "DreamBooth-LoRA", 1e-3
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        """Raises ConfigError without peft."""
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise ConfigError("DreamBooth-LoRA needs peft, which is not installed.", "pip install -r tests/requirements.txt") from error
+        targets = {self.model.unet: ["to_q", "to_k", "to_v", "to_out.0"], self.model.text_encoder: ["q_proj", "v_proj"]}
+        for module, names in targets.items():
+            inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=names), module)
+        return [p for module in targets for n, p in module.named_parameters() if "lora_" in n]
+
+
+class CustomDiffusion(Baseline):
+    """Keys and values of every cross-attention layer, and a new token before the class noun (Kumari et al., 2023)."""
+
+    name, lr = "Custom Diffusion", 3e-4
+
+    def learned(self) -> Sequence[nn.Parameter]:
+        self.phrase = f"{TOKEN} {self.noun}"
+        layers = self.model.cross_layers().values()
+        return [p for attn in layers for p in (attn.to_k.weight, attn.to_v.weight)] + [self.new_token()]
+
+    def storage(self) -> int:
+        return 2 * (sum(p.numel() for p in self.parameters[:-1]) + self.parameters[-1].shape[1])
+
+
+BASELINES: tuple[type[Baseline], ...] = (TextualInversion, DreamBooth, DreamBoothLora, CustomDiffusion)

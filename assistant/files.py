@@ -1,0 +1,43 @@
+"""Files that are there whole or not at all, and the size that a PNG's header states."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+SHARED = 0o644  # mode of a file that others may read
+FRESH = ".new-"  # how the names of files that are still being written begin
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Put bytes into a file, readable by this user only: on return they survive a loss of power, and until then what was
+    there is there. Raises OSError."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=FRESH)  # created with 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode != 0o600:
+            os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows opens no folders
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def png_size(png: bytes) -> tuple[int, int]:
+    """Width and height in pixels, of PNG's first chunk."""
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
