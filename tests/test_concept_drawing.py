@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import random
@@ -128,6 +129,8 @@ def test_lambda_in_a_sentence_is_a_setting_of_that_turn_and_never_in_the_prompt(
     reply = asked(engine, library, "rex in the snow, lambda = 1.5")[1]
     library.delete("rex")
     assert reply.text.startswith("Drawn from words, with <rex>: “a <rex> in the snow”. Beside it I drew “") and reply.text.endswith("heard at λ = 1.5.")
+    mask = base64.b64decode(reply.metadata["mask"])
+    assert len(mask) == 8 * 8 and max(mask) > 128 > min(mask)
     assert reply.settings.imagination == 1.5 and reply.plan.place == "in the snow" and "V*" not in json.dumps(reply.metadata)
     with pytest.raises(InputError, match=r"lambda \(likeness or imagination\) is 5; it can be -2 to 2"):
         asked(engine, library, "<tom> in the snow, lambda 5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import app
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.responses import Response
@@ -145,9 +147,14 @@ def test_pictures_are_served_to_their_owner_only(client, manager):
     assert download.content == reply.png and "attachment" in download.headers["content-disposition"]
     assert Image.open(io.BytesIO(client.get(f"/pictures/{kept.photo}.png?show").content)).size == (512, 512)
     assert client.get(f"/live/{kept.id}.png").status_code == 200
+    assert client.get(f"/masks/{kept.id}.png").status_code == 404  # no control drew it
+    manager._store.update_turn(kept.id, metadata={**kept.metadata, "mask": base64.b64encode(bytes([255, 0, 0, 0])).decode()})
+    over = np.asarray(Image.open(io.BytesIO(client.get(f"/masks/{kept.id}.png").content)).convert("RGB")).astype(int)
+    assert over.shape == (512, 512, 3) and over[:128, :128].mean() > 2 * over[384:, 384:].mean()
+    assert "masks/7.png" in presenters.reply_message(replace(kept, id=7, metadata={"mask": "AA=="}))["content"] and "masks/" not in presenters.reply_message(kept)["content"]
     assert client.get("/subjects/0.png").status_code == 200 and client.get("/subjects/8.png").status_code == 404
     client.cookies.clear()
-    for path in (f"/pictures/{kept.picture}.png", f"/live/{kept.id}.png"):
+    for path in (f"/pictures/{kept.picture}.png", f"/live/{kept.id}.png", f"/masks/{kept.id}.png"):
         assert client.get(path).status_code == 404
         client.get("/")  # a fresh guest
         assert client.get(path).status_code == 404

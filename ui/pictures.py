@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import quote
@@ -17,6 +19,7 @@ from assistant.errors import AssistantError
 from assistant.session.manager import SessionManager
 from ui.owners import Owners
 
+WARM, DARK = (255, 196, 64), (16, 16, 28)  # of a mask: where it is bright, and where not
 SHOWN_SIDE = 512  # pixels; what is smaller is enlarged by a whole factor
 
 
@@ -31,6 +34,17 @@ def enlarge(png: bytes, side: int = SHOWN_SIDE) -> bytes:
         size = (image.width * factor, image.height * factor)
         image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
+
+
+def over(png: bytes, mask: bytes) -> bytes:
+    """A picture, enlarged, dark but where a mask (side x side bytes) is bright; PNG. Raises ValueError: the mask is not square."""
+    side = math.isqrt(len(mask))
+    picture = Image.open(io.BytesIO(enlarge(png)), formats=["PNG"]).convert("RGB")
+    light = Image.frombytes("L", (side, side), mask).resize(picture.size, Image.Resampling.BICUBIC)
+    bright, dark = Image.blend(picture, Image.new("RGB", picture.size, WARM), 0.2), Image.blend(picture, Image.new("RGB", picture.size, DARK), 0.75)
+    buffer = io.BytesIO()
+    Image.composite(bright, dark, light).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def served(path: str, find: Callable[[Request], bytes | None], cache: str = "private, max-age=60", kind: str = "image/png",
@@ -58,7 +72,7 @@ def served(path: str, find: Callable[[Request], bytes | None], cache: str = "pri
 
 
 def routes(manager: SessionManager, owners: Owners) -> list[Route]:
-    """`pictures/<sha256>.png`, `live/<turn>.png` (newest preview), `subjects/<n>.png`. Query `show`: enlarged."""
+    """`pictures/<sha256>.png`, `live/<turn>.png` (newest preview), `masks/<turn>.png` (over its picture), `subjects/<n>.png`. Query `show`: enlarged."""
     def kept(request: Request) -> bytes:
         png = manager.picture(request.path_params["name"], owners.visitor(request))
         return enlarge(png) if "show" in request.query_params and "download" not in request.query_params else png
@@ -67,8 +81,14 @@ def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         png = manager.preview(request.path_params["turn"], owners.visitor(request))
         return enlarge(png) if png else None
 
+    def mask(request: Request) -> bytes | None:
+        turn = manager.turn(request.path_params["turn"], owners.visitor(request))
+        coded = turn.metadata.get("mask")
+        return over(manager.picture(turn.picture, owners.visitor(request)), base64.b64decode(coded)) if turn.picture and isinstance(coded, str) else None
+
     return [served("/pictures/{name:str}.png", kept, "private, max-age=31536000, immutable",
                    saved_as=lambda request: f"cafe-{request.path_params['name'][:8]}.png"),
             served("/live/{turn:int}.png", live),
+            served("/masks/{turn:int}.png", mask),
             served("/subjects/{number:int}.png", lambda request: enlarge(manager.info().subjects[request.path_params["number"]].photo.png),
                    "private, max-age=3600")]

@@ -73,6 +73,8 @@ def reply_message(turn: StoredTurn, pinned: int | None = None, under: str | None
     if turn.picture:
         shown.append(_picture(picture_address(turn.picture), "The picture drawn for this turn", under))
         shown.append(_plan(turn))
+        if turn.metadata.get("mask"):
+            shown.append(f'<details class="mask"><summary>Where the learned concept was heard</summary>{_picture(f"masks/{turn.id}.png", "The picture, bright where the concept was heard")}</details>')
         if lacks := not_seen(turn.metadata.get("missing") or ()):
             shown.append(f'<div class="note">{say(lacks)}</div>')
         shown.append(_acts(turn, pinned, more))

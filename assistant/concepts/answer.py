@@ -18,9 +18,11 @@ from assistant.background import events_of
 from assistant.concepts import strips
 from assistant.concepts.drawing import Ready, ready
 from assistant.concepts.library import Library
+from assistant.concepts.mask_pictures import coded
 from assistant.concepts.prompt import caption
 from assistant.concepts.talk import Meant
 from assistant.concepts.tuned import Tuned
+from assistant.control.dci import Seen
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.sampling import Denoised, OnStep
 from assistant.messages import Cancel, Event, Progress, Reply, Request, Settings, Words
@@ -103,13 +105,13 @@ def _infused(base: Diffusion, prompt: str, nouns: Mapping[str, str], request: Re
 def _tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request, settings: Settings, stamp: Mapping[str, Any], known: Sequence[str],
            unit: float) -> Way:
     """ICO's, which stands alone: drawn by two branches."""
-    made, noun = strips.ready(base, concept, prompt, settings, known)
+    (made, noun), seen = strips.ready(base, concept, prompt, settings, known), Seen()
     beside = f" Beside it I drew “{made.auxiliary.words}”, and let it be heard at λ = {settings.imagination:g}." if made.auxiliary else ""
     return Way(
         f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{beside}",
         lambda on_step, stop: made.draw([settings.seed], settings.imagination, settings.window, unit * settings.follow_words, settings.steps,
-                                        settings.scheduler, on_step, settings.preview_every, stop),
-        lambda done: strips.about(request.library, concept, made, noun, settings, request.text, stamp, done))
+                                        settings.scheduler, on_step, settings.preview_every, stop, seen),
+        lambda done: {**strips.about(request.library, concept, made, noun, settings, request.text, stamp, done), **({"mask": coded(seen)} if seen.auxiliary else {})})
 
 
 def _said(made: Ready, photo: bool) -> str:

@@ -5,6 +5,7 @@ Knows masks as `Seen` keeps them, and pictures; no prompts and no model.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from assistant.control.dci import Seen
 from assistant.errors import ConceptError
 
 WAYS = {"down": "down", "mid": "middle", "up": "up"}  # how a UNet's layers are named
@@ -60,6 +62,12 @@ def overlaid(picture: np.ndarray, mask: Tensor, opacity: float) -> np.ndarray:
     light = F.interpolate(stretched(mask)[None, None], picture.shape[:2], mode="bicubic").clamp(0, 1)[0, 0].numpy()[..., None]
     shown = light * np.array(WARM, np.float32)
     return ((1 - opacity) * picture + opacity * shown).round().clip(0, 255).astype(np.uint8)
+
+
+def coded(seen: Seen) -> str:
+    """The first picture's mask of the concept's branch at the finest scale on the way up: side x side bytes, as base64."""
+    mask = 1 - at_scale(seen.auxiliary, list(scales(seen.auxiliary))[-1])[0]
+    return base64.b64encode((255 * stretched(mask)).round().to(torch.uint8).numpy().tobytes()).decode()
 
 
 def overlap(mask: Tensor, truth: Tensor, level: float = 0.5) -> list[float]:
