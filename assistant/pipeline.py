@@ -328,7 +328,7 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
         attention: one of decoder.kernels.KERNELS; "auto" measures them on CUDA.
-        speed: switches of decoder.tuning.Tuning, NAME=on or NAME=off.
+        speed: switches of decoder.compiled.Tuning, NAME=on or NAME=off.
         folder: the preset's weights; None: those that ship, or where downloads are put.
         memory: how they live on a GPU, "auto" or the name of one of memory.TIERS.
         llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
