@@ -19,13 +19,13 @@ from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..miniature.world import ACCESSORIES, Scene
 from ..mllm.vision import pixels
-from ..deferred import CANDIDATES
 from ..pipeline import Assistant
 from . import report
 from .cases import BATCH, SUBJECT, Tally, Witness, asked_of, caption_of, cases, drawings, measure, named_of, scenes, text_to_image
 from .metrics import found, frechet, mean, psnr, share
 from .sheet import answer, photo_of
 
+LOOKED = 2  # candidates, where answers are looked at
 ASKED = ("kind", "colour", "context", "style", "accessory", "pattern", "light", "pose")  # columns of the tables
 
 
@@ -199,7 +199,7 @@ def evaluate(assistant: Assistant, base: Diffusion, witness: Witness, counts: di
     say("answers")
     out["answers"], drawn = answers(assistant, witness, counts["answers"], steps, lambda n: say(f"answers {n}") if n % 32 == 0 else None)
     say("answers, looked at")
-    out["answers, looked at"], _ = answers(assistant, witness, counts["answers"], steps, lambda n: None, CANDIDATES[1])
+    out["answers, looked at"], _ = answers(assistant, witness, counts["answers"], steps, lambda n: None, LOOKED)
     if len(drawn) > 1:
         out["answers"]["frechet"] = {"value": frechet(drawn, references(witness, len(drawn), size)), "count": len(drawn)}
     return out
@@ -212,7 +212,7 @@ def tables(found_: dict, about: dict) -> list[str]:
     rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"],
             "a photo and a request drawn": answered["picture against the request"] | answered["picture against the photo"],
             "the reply's words and the picture": answered["picture against the reply"],
-            f"the same, looked at and drawn {CANDIDATES[1]} times at most": found_.get("answers, looked at", {}).get("picture against the reply", {})}
+            f"the same, looked at and drawn {LOOKED} times at most": found_.get("answers, looked at", {}).get("picture against the reply", {})}
 
     def cell(of: dict | None) -> str:
         return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f}; {of['count']})" if of and of["count"] else ""
