@@ -128,7 +128,7 @@ def test_learn_slide_look_and_send(page, tmp_path):
     download = page.locator(".acts a", has_text="Download").first.get_attribute("href")
     picked = page.request.get(page.evaluate("s => new URL(s, location.href).href", download)).body()
     page.locator("[data-act='likeness.send']").click()
-    expect(page.locator("#chat .picture img")).to_be_visible(timeout=120 * SECOND)
+    expect(page.locator("#chat .picture img").first).to_be_visible(timeout=120 * SECOND)
     expect(page.locator("#chat")).to_contain_text("λ = 1.5")
     link = page.locator("#chat a", has_text="Download").last.get_attribute("href")
     sent = page.request.get(page.evaluate("s => new URL(s, location.href).href", link)).body()

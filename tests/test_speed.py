@@ -358,6 +358,6 @@ def test_the_bench_of_random_weights_measures_every_part_of_a_preset_and_loads_n
     assert found["CAFE picture, 64 px"].endswith(" s") and found["words of the language model"].endswith("/s")
     assert found["the same on a GPU"] == "not measured"
     without = Table()
-    monkeypatch.setattr(grown, "_free_memory", lambda device: 10**9 if not without.lines else 0)
+    monkeypatch.setattr(grown, "free_memory", lambda device: 10**9 if not without.lines else 0)
     with pytest.raises(DeviceError, match="GiB"):
         grown.measure(without, Options("tiny", "cpu", steps=1, repeat=1, random=True))

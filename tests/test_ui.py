@@ -303,7 +303,7 @@ def test_a_panel_is_one_line_in_the_page(manager, tmp_path, monkeypatch):
     ids = {block.elem_id for block in built.blocks.values()}
     assert {"panel-drawing", "panel-bold", "taken", "courier-bold"} <= ids and "panel-absent" not in ids
     desk = next(fn.fn.__self__ for fn in built.fns.values() if fn.name == "send")
-    values = ["7", 2.0, 2.0, 5, "ddim"] + [None] * sum(len(p.inputs) for p in desk.panels[1:-1]) + [3]
+    values = ["7", 2.0, 2.0, 5, "ddim", 1] + [None] * sum(len(p.inputs) for p in desk.panels[1:-1]) + [3]
     found = desk.settings(values)
     assert (found.seed, found.steps, found.scheduler) == (7, 15, "ddim")
     one = manager.new("local")
