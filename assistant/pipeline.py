@@ -267,7 +267,7 @@ class Assistant:
         found = None
         if said.plan is not None and said.plan.draws and said.plan.subject and can_look(self.vision):  # a photo that cannot be read has none
             named = self.vision.nouns is not None and self.config.nouns[int(self.vision.classify(shown.semantics)[0].argmax())] in said.plan.subject
-            there = named or likeness.get("subject", 1.0) >= self.drawer.far / 2
+            there = named or likeness.get("subject", 1.0) >= self.drawer.far / 2  # E reads what the decoder makes less well than drawings
             found = look(self.vision, shown.semantics, said.plan, there, self.config.vision.margin)
         return _Candidate(denoised, picture, seed, likeness, found)
 

@@ -90,3 +90,12 @@ def test_an_undo_is_planned_without_the_model() -> None:
     drawer, said = CafeDrawer(vision, Language(), None, 17), Said()
     list(drawer.speak(TALK, "undo that", Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
     assert said.plan == HAT and drawer.language.plans == [HAT]
+
+
+def test_an_undo_among_photos_passes_over_what_was_learned() -> None:
+    """M is never given a plan with a <name>, of which it knows nothing."""
+    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, at_norm=lambda x: x)
+    drawer, said = CafeDrawer(vision, Language(), None, 17), Said()
+    talk = (*TALK[:2], Turn("tom at night", "Drawn.", drew=True, plan=Plan("draw", "<tom>", light="at night")), TALK[2])
+    list(drawer.speak(talk, "undo that", Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
+    assert said.plan == HAT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import gradio
@@ -52,6 +53,9 @@ def test_what_is_said_of_a_photo_names_no_kind(assistant) -> None:
         assert (reply.png is not None) == draws
         if draws:
             assert reply.plan.draws and reply.plan.subject == "" and "subject" not in reply.metadata["plan"]
+            *_, given = assistant.respond(Request("without the night", photo, settings=Settings(seed=1, steps=2, temperature=0.0),
+                                                  plan=replace(reply.plan, light="day")), threading.Event())
+            assert given.png and "drawings only" in given.text and not any(kind in given.text for kind in MINIATURE.nouns), given.text
             assert "snow" in reply.plan.place and "snow" in reply.text and not any("something" in m for m in reply.missing)
 
 

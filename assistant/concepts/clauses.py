@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from assistant.concepts.auxiliary import COMMON, LIKELY
-from assistant.plan import named
+from assistant.plan import article, named
 
 LIGHTS = frozenset("light lighting night nighttime day daytime noon midday midnight dawn dusk sunset sunrise twilight evening morning afternoon moonlight sunlight "
                    "daylight starlight candlelight hour dark darkness".split())
@@ -88,8 +88,7 @@ def indefinite(words: str) -> str:
     bare = _AN.sub("", words)
     if bare == words or not bare or bare.startswith("<"):
         return bare or words
-    plural = bare.split(" with ")[0].endswith("s") and not bare.endswith("ss")
-    return bare if plural else f"{'an' if bare[:1].lower() in 'aeiou' else 'a'} {bare}"
+    return article(bare)
 
 
 def _kind(opener: str, words: str, kinds: Collection[str], before: Clause | None) -> str:

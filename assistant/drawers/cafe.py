@@ -52,15 +52,13 @@ class CafeDrawer:
         def known(now: Plan) -> str | None:
             """What changed between two drawn pictures is read from their plans, not asked of M, and so is what is drawn of a photo that it
             cannot read; what a photo shows is in no plan."""
-            if unfamiliar and (now.draws or (now.act, now.about) in (("answer", "picture"), ("ask", "picture"))):
-                return _unfamiliar(now)
-            if (now.act, now.about) != ("answer", "changes") or not drawn or not all(p is not None and p.draws for p in drawn):
-                return None
-            return told(drawn[0] if len(drawn) == 2 else None, drawn[-1])
+            if (now.act, now.about) == ("answer", "changes") and drawn and all(p is not None and p.draws for p in drawn):
+                return told(drawn[0] if len(drawn) == 2 else None, drawn[-1])
+            return _unfamiliar(now) if unfamiliar and now.act != "chat" and now.about != "app" else None
 
-        turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in history
-                 if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
-        plan = plan if plan is not None else undone(text, history)
+        heard = [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
+        turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in heard]
+        plan = plan if plan is not None else undone(text, heard)
         while True:
             prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")
             spoken, held = Spoken(plan=plan), plan is None  # the first sentence of a plan of M's own, until it is known to agree with it

@@ -80,12 +80,13 @@ class WordsDrawer:
             said.text, said.wish = f"Drawn from your words: “{text}”.", Asked((((text, 1.0),),))
             yield said.text
             return
-        turns = [(t.user, t.reply, t.plan) for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
+        heard = [t for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
+        turns = [(t.user, t.reply, t.plan) for t in heard]
 
         def again(fault: str) -> list[int]:
             return self.language.prompt_ids(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None)
 
-        plan = plan if plan is not None else undone(text, history)
+        plan = plan if plan is not None else undone(text, heard)
         asked = text if plan is None else f"{text} (The JSON object is decided: {json.dumps(plan.as_json(), ensure_ascii=False)})"
         told, ids = Told(), self.language.prompt_ids(turns, asked, seen is not None)
         # A model that does not keep to the form is not trusted to have meant a picture where there is none to start from.

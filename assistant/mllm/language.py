@@ -148,12 +148,17 @@ class LanguageModel(nn.Module):
         Args:
             patches: E(x), (1, 257, d_E), or None.
             generator: a CPU generator; the only source of chance.
-            known: told the plan once it is written; what it returns, if anything, is the reply then, and M's own words are not heard.
+            known: told the plan once it is written, or at once if it is given; what it returns, if anything, is the reply then, and M's own
+                words are not heard.
         """
         tokenizer, embedded = self.builder.tokenizer, self.embed(prompt, patches)
         ids: list[int] = []
         opens, closes = self.builder.plan_ids or (None, None)
-        planning, heard = opens is not None and spoken.plan is None, True
+        planning = opens is not None and spoken.plan is None
+        words = known(spoken.plan) if known is not None and spoken.plan is not None else None  # in place of M's own
+        if words is not None:
+            spoken.text = words
+            yield words
         cache = cache_of(self.llama, embedded.shape[1] + self.config.max_new_tokens + 2, self.static_cache)  # and the two that `_state` reads
         for token in sampled(self.llama, embedded, cache, self.config.max_new_tokens, lambda: 0.0 if planning else temperature, generator, cancel, top_p):
             if token in (tokenizer.eos_token_id, self.builder.draw_id):
@@ -161,8 +166,9 @@ class LanguageModel(nn.Module):
                 break
             if planning and token == closes:
                 planning, spoken.plan, ids = False, read_line(tokenizer.decode(ids, skip_special_tokens=True)), []
-                if known is not None and spoken.plan is not None and (words := known(spoken.plan)) is not None:
-                    spoken.text, heard = words, False
+                words = known(spoken.plan) if known is not None and spoken.plan is not None else None
+                if words is not None:
+                    spoken.text = words
                     yield words
                     if not spoken.plan.draws:
                         return
@@ -170,7 +176,7 @@ class LanguageModel(nn.Module):
             if planning and token == opens:
                 continue
             ids.append(token)
-            if planning or not heard:
+            if planning or words is not None:
                 continue
             text = tokenizer.decode(ids, skip_special_tokens=True)
             if not text.endswith("\ufffd") and len(text) > len(spoken.text):  # a character may need several tokens

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..config import VisionConfig
+from ..plan import article
 from .ood import OutOfDistribution
 
 
@@ -38,8 +39,7 @@ def pad_square(pixels: Tensor) -> Tensor:
 
 def noun_embeddings(texts: Callable[[Sequence[str]], Tensor], nouns: Sequence[str]) -> Tensor:
     """Unit embeddings (n, d_F) of class nouns, for zero-shot classification: the mean over prompts, as Radford et al. (2021) do."""
-    articles = ["an" if noun[0] in "aeiou" else "a" for noun in nouns]
-    return F.normalize(sum(texts([f"{opener}{a} {noun}" for a, noun in zip(articles, nouns)]) for opener in ("", "a picture of ", "a drawing of ")), dim=-1)
+    return F.normalize(sum(texts([f"{opener}{article(noun)}" for noun in nouns]) for opener in ("", "a picture of ", "a drawing of ")), dim=-1)
 
 
 class Vision(nn.Module):
