@@ -37,6 +37,22 @@ def manager(engine, store):
 
 
 @pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """The real page, with sign-in, in this process."""
+    from assistant.session.manager import SessionManager
+    from assistant.session.store import Store
+    from ui.serve import Address, start
+
+    store = Store(tmp_path_factory.mktemp("data"))
+    manager = SessionManager(FakeEngine(), store)
+    page, url = start(manager, Address(auth=(("ada", "one"), ("eve", "two"))), store.folder)
+    yield manager, store, url
+    page.close()
+    manager.close()
+    store.close()
+
+
+@pytest.fixture(scope="session")
 def assistant():
     """The miniature that ships."""
     from assistant import pipeline

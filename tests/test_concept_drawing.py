@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import random
 import threading
 from dataclasses import replace
 
@@ -18,27 +17,16 @@ from assistant.concepts.prompt import caption
 from assistant.concepts.tuned import Tuned
 from assistant.errors import ConceptError, InputError, NotFoundError
 from assistant.messages import Progress, Reply, Request, Settings, Task, Turn, Words
-from assistant.miniature.renderer import render
-from assistant.miniature.world import KINDS, sample_individual, sample_scene
-from assistant.pipeline import load
+from assistant.miniature.world import KINDS
 from assistant.plan import Plan, named, plan_in
 from assistant.presets import MINIATURE
 from assistant.session.intake import read_photo
-
-
-def photos(kind: str, count: int, seed: int = 4):
-    rng = random.Random(seed)
-    one, found = replace(sample_individual(rng, held_out=True), kind=kind), []
-    for _ in range(count):
-        out = io.BytesIO()
-        render(sample_scene(rng, one, None), 128).image.save(out, "PNG")
-        found.append(read_photo(out.getvalue()))
-    return tuple(found)
+from tests.photos import photos
 
 
 @pytest.fixture(scope="module")
-def engine():
-    return load("miniature", "cpu")
+def engine(assistant):
+    return assistant
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from assistant.concepts.library import Entry
 from assistant.messages import Advice, Settings
 from assistant.session.records import Lesson
+from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import draw, photo_of, png_of
-from tests.test_lessons import task, until
-from tests.test_ui import HOSTILE, ROOT, handler, join, served, sign_in  # noqa: F401
+from tests.lessons import task, until
 from ui import concept_cards as cards
 from ui.concepts import options, strengths
 from ui.presenters import user_message
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def lesson(**values) -> Lesson:
@@ -53,8 +57,6 @@ def test_markup_is_shown_and_not_obeyed():
 
 
 def user_message_of(text: str) -> str:
-    from tests.test_ui import turn
-
     return user_message(turn(text=text))["content"]
 
 
@@ -65,7 +67,7 @@ def test_values_of_a_browser_are_brought_into_range():
     assert options(1e9, "x", 1) == {"steps": 2000, "residuals": 1, "flip": True}
 
 
-def test_concepts_are_served_to_their_owner_only_and_no_file_of_this_computer_is_read(served):  # noqa: F811
+def test_concepts_are_served_to_their_owner_only_and_no_file_of_this_computer_is_read(served):
     manager, store, url = served
     ada, eve, nobody = sign_in(url, "ada", "one"), sign_in(url, "eve", "two"), sign_in(url)
     one = manager.learning.begin("user:ada", task("tom", steps=3))

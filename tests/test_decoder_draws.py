@@ -8,7 +8,6 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 
-from assistant import pipeline
 from assistant.evaluation.cases import Tally, caption_of, caption_of_pair, halves, load_witness, named_of, pairs, pictures, scenes, text_to_image
 from assistant.messages import Settings
 from assistant.presets import MINIATURE
@@ -109,8 +108,7 @@ def plainly(patches: torch.Tensor, semantics: torch.Tensor, scheduler) -> torch.
 
 
 @pytest.mark.parametrize("name, scheduler", (("ddim", DDIMScheduler), ("dpm++", DPMSolverMultistepScheduler)))
-def test_eq_1_in_a_stock_unet_draws_the_engines_picture(name: str, scheduler: type) -> None:
-    assistant = pipeline.load("miniature", "cpu")
+def test_eq_1_in_a_stock_unet_draws_the_engines_picture(assistant, name: str, scheduler: type) -> None:
     subject, reference = (assistant.known(one.photo) for one in assistant.subjects[:2])
     settings = Settings(keep_subject=STRENGTH, follow_words=STRENGTH)
     ours = assistant.drawer.prepare([subject], reference.semantics, settings, [SEED]).draw(PLAIN_STEPS, name).latents

@@ -156,13 +156,13 @@ def test_sizes_are_refused_by_the_header():
     with pytest.raises(PhotoError, match="too narrow"):
         read_photo(encode(Image.new("RGB", (4000, 10))))
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     for side in (30_000, 12_000, 8_000):  # beyond Pillow's error, beyond its warning, beyond ours
         with pytest.raises(PhotoError, match=f"{side * side / 1e6:,.0f} megapixels.*limit is 50"):
             read_photo(header_of(side, side))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.perf_counter() - began < 1 and peak < 10 * 2**20
+    assert time.process_time() - began < 1 and peak < 10 * 2**20
 
 
 def test_too_many_bytes_are_not_read(tmp_path, monkeypatch):

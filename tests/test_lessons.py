@@ -7,32 +7,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from assistant.errors import AssistantError, BusyError, ConceptError, NotFoundError, PhotoError
-from assistant.messages import Settings, Task
+from assistant.messages import Settings
 from assistant.session import learning as module
 from assistant.session.device import Device
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests.fake_engine import FakeEngine, photo_of
+from tests.lessons import task, until
 
 ME, OTHER = "local", "user:eve"
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def task(name="mug-1", noun="mug", pictures=2, **options):
-    return Task(name, noun, tuple(photo_of(n) for n in range(pictures)), options=options)
-
-
-def until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 def status(manager, number, owner=ME):

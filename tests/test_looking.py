@@ -26,11 +26,6 @@ from assistant.training.data import group
 PLAN = Plan("draw", "red fox with yellow stripes", "garden", "night", "neon", "standing", ("blue hat",), "green owl")
 
 
-@pytest.fixture(scope="module")
-def assistant():
-    return pipeline.load("miniature", "cpu")
-
-
 class Stub:
     """Compares with fixed margins: text with a part scores what `found` says, text without it 0."""
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant import pipeline
 from assistant.errors import ConfigError
 from assistant.messages import Request, Settings
 from assistant.miniature.renderer import render
@@ -24,11 +23,6 @@ from assistant.training.data import group
 from assistant.training.ood import _regress, fit
 
 PHOTOS = sorted((Path(gradio.__file__).parent / "media_assets/images").glob("*.jp*g"))  # none of them was fitted
-
-
-@pytest.fixture(scope="module")
-def assistant():
-    return pipeline.load("miniature", "cpu")
 
 
 def unfamiliar(assistant, picture: Image.Image) -> bool:

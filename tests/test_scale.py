@@ -38,7 +38,7 @@ from assistant.manifest import CHECKPOINTS, verify
 from assistant.weights import load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision
 from assistant.manifest import write_manifest as write_manifest_of_weights
 from tests import tiny_full
-from tests.test_training import Line
+from tests.line_task import Line
 from tests.tiny_full import TINY
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -40,32 +40,7 @@ from assistant.training.trunk import TrunkTask
 from assistant.training.vae import VaeTask
 from assistant.manifest import CHECKPOINTS
 from assistant.weights import load_cafe, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
-
-
-class Line:
-    """Fits a line: the smallest task there is."""
-
-    name, batch_size, lr = "line", 8, 0.05
-
-    def __init__(self, width: int = 3) -> None:
-        self.net = nn.Linear(width, 1)
-        with torch.no_grad():
-            self.net.weight.zero_(), self.net.bias.zero_()
-        self.exported = False
-
-    def modules(self):
-        return {"net": self.net}
-
-    def batch(self, rng: np.random.Generator):
-        x = torch.from_numpy(rng.normal(size=(8, self.net.in_features)).astype(np.float32))
-        return {"x": x, "y": x.sum(1, keepdim=True)}
-
-    def loss(self, batch, generator):
-        noise = 0.01 * torch.randn(batch["y"].shape, generator=generator)
-        return (self.net(batch["x"]) - batch["y"] + noise).square().mean(), {}
-
-    def export(self, folder: Path) -> None:
-        self.exported = True
+from tests.line_task import Line
 
 
 def test_learns_and_exports(tmp_path: Path) -> None:
@@ -105,7 +80,7 @@ _CHILD = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.test_training import Line
+from tests.line_task import Line
 from assistant.training.loop import Options, Trainer
 task = Line()
 loss = task.loss
@@ -176,7 +151,7 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 import torch
-from tests.test_training import Line
+from tests.line_task import Line
 from assistant.training.loop import Options, Trainer
 torch.distributed.init_process_group("gloo")
 task, folder = Line(), Path(sys.argv[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import subprocess
 import sys
 import time
@@ -20,19 +21,14 @@ from starlette.routing import Route
 
 from assistant.errors import ConfigError, MessageError, NotFoundError
 from assistant.messages import Progress, Settings
-from assistant.session.records import Conversation, StoredTurn
+from assistant.session.records import Conversation
+from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import FakeEngine, draw, png_of
 from ui import drawing, page as pages, pictures, presenters
 from ui.owners import COOKIE, Owners, PageHeaders
 from ui.panel import Panel, courier, pressed
 
 ROOT = Path(__file__).resolve().parent.parent
-HOSTILE = '<script>alert(1)</script>\n\n# head\n<img src=x onerror=alert(2)> [a](javascript:b) "quoted"'
-
-
-def turn(**values) -> StoredTurn:
-    return StoredTurn(**{"id": 5, "conversation_id": "c", "created": 0.0, "text": "hi", "photo": None,
-                         "settings": Settings(), "status": "done", **values})
 
 
 def test_markup_is_shown_and_not_obeyed():
@@ -162,12 +158,12 @@ def test_pictures_are_served_to_their_owner_only(client, manager):
 
 
 def test_help_is_complete_and_quick():
-    began = time.perf_counter()
+    before = os.times()
     done = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    took = time.perf_counter() - began
+    took = sum(os.times()[2:4]) - sum(before[2:4])  # seconds of a core, however busy the machine is
     for option in ("preset", "device", "dtype", "attention", "host", "port", "share", "auth", "data-dir", "queue-size"):
         assert f"--{option}" in done.stdout
-    assert "miniature" in done.stdout and "127.0.0.1" in done.stdout and took < 3
+    assert "miniature" in done.stdout and "127.0.0.1" in done.stdout and took < 1
 
 
 def test_help_loads_nothing_heavy():
@@ -192,50 +188,6 @@ def test_users_from_a_file(tmp_path):
     for bad in ("@/nowhere", "ada", ":x", "ada:"):
         with pytest.raises(ConfigError):
             app.users([bad])
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """The real page, with sign-in, in this process."""
-    from assistant.session.manager import SessionManager
-    from assistant.session.store import Store
-    from ui.serve import Address, start
-
-    store = Store(tmp_path_factory.mktemp("data"))
-    manager = SessionManager(FakeEngine(), store)
-    page, url = start(manager, Address(auth=(("ada", "one"), ("eve", "two"))), store.folder)
-    yield manager, store, url
-    page.close()
-    manager.close()
-    store.close()
-
-
-def sign_in(url: str, name: str | None = None, password: str = ""):
-    import httpx
-
-    client = httpx.Client(base_url=url, timeout=20)
-    if name:
-        assert client.post("login", data={"username": name, "password": password}).status_code == 200
-    return client
-
-
-def join(client, fn_index: int, data: list) -> str:
-    """Call a handler as a hand-made client does; returns the raw stream of what comes back."""
-    hash_ = "handmade"
-    sent = client.post("gradio_api/queue/join", json={"data": data, "fn_index": fn_index, "session_hash": hash_})
-    if sent.status_code != 200:
-        return f"{sent.status_code}"
-    with client.stream("GET", "gradio_api/queue/data", params={"session_hash": hash_}) as stream:
-        lines = []
-        for line in stream.iter_lines():
-            lines.append(line)
-            if "process_completed" in line:
-                break
-    return "\n".join(lines)
-
-
-def handler(client, name: str) -> int:
-    return next(d["id"] for d in client.get("config").json()["dependencies"] if d["api_name"] == name)
 
 
 def test_sign_in_keeps_people_apart(served):

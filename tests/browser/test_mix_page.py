@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.visitor import expect, replies, say
 from tests.fake_engine import draw
-from tests.test_browser import address, browser, expect, page, replies, say  # noqa: F401  # fixtures
+
+pytestmark = pytest.mark.browser
 
 SLIDE = "(e, value) => { e.value = value; for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {bubbles: true})); }"
 
@@ -28,12 +30,12 @@ def pictures(tmp_path) -> list[Path]:
     return files
 
 
-def open_mix(page) -> None:  # noqa: F811
+def open_mix(page) -> None:
     page.locator("#panel-mix-button").click()
     page.locator("#mix-form [data-put=subject]").wait_for(state="attached")
 
 
-def fill(page, pictures) -> None:  # noqa: F811
+def fill(page, pictures) -> None:
     """A subject and two references; returns when the board has drawn them."""
     open_mix(page)
     page.locator("#mix-bar [data-act='mix.new']").click() if page.locator("#mix-bar [data-act='mix.new']").count() else None
@@ -45,16 +47,16 @@ def fill(page, pictures) -> None:  # noqa: F811
     settled(page)
 
 
-def settled(page) -> None:  # noqa: F811
+def settled(page) -> None:
     expect(page.locator(".mix-near")).to_be_visible()
     expect(page.locator(".mix-doing")).to_have_count(0)
 
 
-def shown(page) -> str:  # noqa: F811
+def shown(page) -> str:
     return page.locator(".mix-result > .mix-picture img").get_attribute("src")
 
 
-def test_a_board_from_three_pictures_to_the_chat_and_after_a_reload(page, pictures):  # noqa: F811
+def test_a_board_from_three_pictures_to_the_chat_and_after_a_reload(page, pictures):
     fill(page, pictures)
     expect(page.locator(".mix-near > span")).to_have_count(9)  # subject and two references: a name, a bar, a number each
     seen = [shown(page)]
@@ -97,7 +99,7 @@ def test_a_board_from_three_pictures_to_the_chat_and_after_a_reload(page, pictur
     expect(page.locator(".mix-ref")).to_have_count(3)
 
 
-def test_what_cannot_be_used_is_said_in_the_panel_and_the_board_stays(page, pictures, tmp_path):  # noqa: F811
+def test_what_cannot_be_used_is_said_in_the_panel_and_the_board_stays(page, pictures, tmp_path):
     fill(page, pictures)
     more = [tmp_path / f"more-{n}.png" for n in range(4)]
     for n, file in enumerate(more):
@@ -116,7 +118,7 @@ def test_what_cannot_be_used_is_said_in_the_panel_and_the_board_stays(page, pict
     expect(page.locator(".mix-photo")).to_have_count(1)
 
 
-def test_words_swaps_and_copies(page, pictures):  # noqa: F811
+def test_words_swaps_and_copies(page, pictures):
     fill(page, pictures)
     page.locator("[data-field=words]").fill("a harbour at night")
     page.locator("[data-act='mix.imagine']").click()
@@ -136,7 +138,7 @@ def test_words_swaps_and_copies(page, pictures):  # noqa: F811
     expect(page.locator("#mix-bar option", has_text="Harbours")).to_have_count(1)
 
 
-def test_two_pictures_in_one_message_fill_a_board(page, pictures):  # noqa: F811
+def test_two_pictures_in_one_message_fill_a_board(page, pictures):
     page.locator("#box input[type=file]").set_input_files(pictures[:2])
     expect(page.locator("#box .thumbnail-item")).to_have_count(2)
     say(page, "make the second one look like the first")
@@ -159,16 +161,3 @@ def test_two_pictures_in_one_message_fill_a_board(page, pictures):  # noqa: F811
     expect(page.locator("#mix-notice .note")).to_contain_text("brought its board back")
     expect(page.locator(".mix-photo")).to_have_count(1)
     expect(page.locator(".mix-ref")).to_have_count(1)
-
-
-@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
-def test_the_board_is_not_wider_than_the_window(browser, address, size):  # noqa: F811
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-    page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
-    if size[0] < 500:
-        page.locator("[data-ui=right]").click()
-    open_mix(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    assert page.locator("#right").evaluate("e => e.scrollWidth <= e.clientWidth + 1")
-    page.close()

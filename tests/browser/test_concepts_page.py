@@ -1,34 +1,22 @@
-"""Concepts in a real browser: learn, watch, stop, go on, use in the chat, try out, rename, export, delete, import; and kill -9."""
+"""Concepts in a real browser, on an engine without models: learn, watch, stop, go on, use in the chat, try out, rename, export, delete, import."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
 
+from tests.browser.visitor import SECOND, expect, open_concepts, replies, teach, wait_for_images
 from tests.fake_engine import draw
-from tests.test_browser import SECOND, browser, expect, free_port, replies, say, serve, started, visitor  # noqa: F401
 
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    yield from serve("tests/fake_engine.py", "--pause", "0.02", "--data-dir", str(tmp_path_factory.mktemp("data")))
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def page(browser, address):  # noqa: F811
-    with visitor(browser, address) as page:
-        panel(page)
-        yield page
-
-
-def panel(page) -> None:
-    page.locator("#stage .tile").first.wait_for()
-    page.get_by_role("tab", name="Concepts").click()
-    page.locator("#concept-drop input[type=file]").wait_for(state="attached")
+def page(page):
+    open_concepts(page)
+    return page
 
 
 def pictures(folder: Path, count: int = 3, first: int = 0) -> list[str]:
@@ -37,18 +25,10 @@ def pictures(folder: Path, count: int = 3, first: int = 0) -> list[str]:
     return [str(folder / f"{number}.png") for number in range(first, first + count)]
 
 
-def teach(page, files: list[str], name: str) -> None:
-    page.locator("#concept-drop input[type=file]").set_input_files(files)
-    expect(page.locator(".picked figure")).to_have_count(len(files))
-    expect(page.locator("#concept-noun textarea")).not_to_have_value("")  # suggested
-    page.locator("#concept-name textarea").fill(name)
-    page.locator("#concept-learn").click()
-
-
 def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
-    teach(page, pictures(tmp_path), "tom")
+    teach(page, pictures(tmp_path), "tom", steps=150)
     lesson = page.locator(".lesson")
-    expect(lesson.locator(".doing")).to_have_text(re.compile(r"Learning, step \d+ of 300, about \d+ s left"))
+    expect(lesson.locator(".doing")).to_have_text(re.compile(r"Learning, step \d+ of 150, about \d+ s left"))
     expect(lesson.locator(".curve polyline")).to_be_attached()
     expect(lesson.locator(".views img").nth(1)).to_be_visible()
     assert page.locator(".picked figure").count() == 0 and page.locator("#concept-name textarea").input_value() == ""
@@ -57,12 +37,12 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
     stopped = int(re.search(r"step (\d+)", lesson.inner_text())[1])
     expect(page.locator(".concept")).to_contain_text(f"cat, {stopped} steps")
     page.reload()
-    panel(page)
+    open_concepts(page)
     page.get_by_role("button", name="Go on").click()
-    expect(lesson.locator(".doing")).to_contain_text("Learned, 300 steps", timeout=60 * SECOND)
-    expect(page.locator(".concept")).to_contain_text("cat, 300 steps")
-    page.wait_for_timeout(300)
-    assert page.eval_on_selector_all(".views img, .concept > img", "all => all.length > 5 && all.every(i => i.naturalWidth > 0)")
+    expect(lesson.locator(".doing")).to_contain_text("Learned, 150 steps", timeout=60 * SECOND)
+    expect(page.locator(".concept")).to_contain_text("cat, 150 steps")
+    wait_for_images(page, ".views img, .concept > img")
+    assert page.locator(".views img, .concept > img").count() > 5
 
     # in the chat: completion as one types, or a click on the chip
     page.locator("#box textarea").press_sequentially("draw <t")
@@ -128,7 +108,7 @@ def test_nothing_is_lost_and_what_is_wrong_is_said_in_place(page, tmp_path):
     expect(page.locator("#concept-notice .fault")).to_contain_text("cannot be a concept's name")
     expect(page.locator("#concept-name textarea")).to_have_value("two words")
     page.reload()
-    panel(page)
+    open_concepts(page)
     expect(page.locator(".picked figure")).to_have_count(2)
     page.get_by_role("button", name="Take picture 2 away").click()
     expect(page.locator(".picked figure")).to_have_count(1)
@@ -165,58 +145,3 @@ def test_pictures_are_pasted_and_taken_from_the_conversation(page):
     page.locator("#concept-sources .label-wrap").click()
     page.locator("#concept-sources .pick").nth(1).click()
     expect(chosen).to_have_count(3)
-
-
-def test_on_a_phone_the_panel_slides_over_and_nothing_is_wider(browser, address):  # noqa: F811
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
-    page.locator("[data-ui=right]").click()
-    page.get_by_role("tab", name="Concepts").click()
-    expect(page.locator("#concept-learn")).to_be_in_viewport()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.getElementById('right'))")
-    page.close()
-
-
-def test_the_miniature_learns_is_killed_and_goes_on(browser, tmp_path):  # noqa: F811
-    """The program itself, with kill -9 in the middle of learning."""
-    from tests.test_concept_drawing import photos
-
-    port, files, program = free_port(), [], ("app.py", "--data-dir", str(tmp_path / "data"))
-    for number, photo in enumerate(photos("cat", 3)):
-        (tmp_path / f"{number}.png").write_bytes(photo.png)
-        files.append(str(tmp_path / f"{number}.png"))
-    server, url = started(port, *program)
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(90 * SECOND)
-    long = 120 * SECOND
-    try:
-        page.goto(url)
-        panel(page)
-        page.locator("#stage .tile").first.click()
-        page.locator("#stage .chip").first.click()
-        expect(page.locator("#chat .acts")).to_have_count(1, timeout=long)
-        page.locator("#concept-more .label-wrap").click()
-        page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("60")
-        teach(page, files, "tom")
-        expect(page.locator("#concept-noun textarea")).to_have_value("", timeout=long)
-        expect(page.locator(".lesson .views img").nth(1)).to_be_visible(timeout=long)  # the second preview: 12 steps are kept
-        os.kill(server.pid, signal.SIGKILL)
-        server.wait()
-        server, url = started(port, *program)
-        page.goto(url)
-        panel(page)
-        expect(page.locator(".lesson .doing")).to_contain_text(re.compile(r"The program ended at step \d\d"))
-        assert page.locator("#conversations .entry").count() == 1
-        page.get_by_role("button", name="Go on").click()
-        expect(page.locator(".lesson .doing")).to_contain_text("Learned, 60 steps", timeout=long)
-        say(page, "draw <tom> on the beach")
-        expect(replies(page)).to_contain_text("Drawn from words, with <tom>: “a cat on the beach”.", timeout=long)
-        expect(page.locator("#chat .acts")).to_have_count(1, timeout=long)
-        page.reload()
-        expect(replies(page)).to_have_count(1)
-    finally:
-        page.close()
-        server.terminate()
-        server.wait(20)

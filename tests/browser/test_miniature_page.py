@@ -1,35 +1,44 @@
-"""The Likeness panel in a real browser, on the miniature: learn a concept, draw a strip, pick, look at masks, send it to the chat."""
+"""The program itself in a real browser: the miniature answers, learns beside the chat, survives kill -9; the Likeness panel's whole way."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import random
 import re
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from assistant.miniature.renderer import render
-from assistant.miniature.world import sample_individual, sample_scene
-from tests.test_browser import SECOND, browser, expect, serve, visitor  # noqa: F401 - a fixture
+from tests.browser.visitor import SECOND, Server, expect, open_concepts, replies, say, teach, visitor, wait_for_images
+from tests.photos import photos
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SHOTS = os.environ.get("SHOTS")  # a folder for screenshots, for people
+LONG = 120 * SECOND
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    yield from serve("app.py", "--data-dir", str(tmp_path_factory.mktemp("data")), "--device", "cpu")
+def server(tmp_path_factory):
+    with Server("app.py", "--device", "cpu", "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
+        yield server
 
 
 @pytest.fixture
-def page(browser, address):  # noqa: F811
-    with visitor(browser, address, 60) as page:
+def page(browser, server):
+    with visitor(browser, server.url, 60) as page:
+        page.locator("#stage .tile").nth(7).wait_for()
         yield page
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> list[str]:
+    """Three photos of one held-out cat."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, photo in enumerate(photos("cat", 3)):
+        (folder / f"{number}.png").write_bytes(photo.png)
+    return sorted(map(str, folder.iterdir()))
 
 
 def shot(page, name: str) -> None:
@@ -38,27 +47,59 @@ def shot(page, name: str) -> None:
         page.screenshot(path=f"{SHOTS}/{name}.png")
 
 
-def photos(folder: Path) -> list[str]:
-    """Three scenes of one held-out cat."""
-    rng = random.Random(4)
-    one = replace(sample_individual(rng, held_out=True), kind="cat")
-    files = []
-    for k in range(3):
-        files.append(str(folder / f"{k}.png"))
-        render(replace(sample_scene(rng, one, None), accessories=()), 128).image.save(files[-1])
-    return files
-
-
-def loaded(page, selector: str) -> None:
-    page.wait_for_function("s => [...document.querySelectorAll(s)].length && [...document.querySelectorAll(s)].every(i => i.complete && i.naturalWidth > 0)", arg=selector)
-
-
 def png(page, selector: str) -> bytes:
     source = page.locator(selector).first.get_attribute("src")
     return page.request.get(page.evaluate("s => new URL(s, location.href).href", source)).body()
 
 
-def test_learn_slide_look_and_send(page, tmp_path):
+def test_it_answers_stops_and_survives_a_reload(page, files):
+    page.locator("#box input[type=file]").set_input_files(files[0])
+    page.locator("#box .thumbnail-item").wait_for()
+    say(page, "on the beach with a red hat")
+    expect(replies(page)).to_contain_text("beach", timeout=LONG)
+    expect(page.locator("#chat .acts")).to_have_count(1, timeout=LONG)
+    wait_for_images(page, "#chat .picture img, #chat .photo img", 400)
+    page.locator("#steps input[type=number]").fill("100")
+    say(page, "now at night")
+    expect(page.locator("#chat .doing")).to_contain_text("of 100", timeout=LONG)
+    page.locator("#box .stop-button").dispatch_event("click")
+    expect(replies(page).nth(1)).to_contain_text("Stopped.")
+    page.reload()
+    expect(replies(page)).to_have_count(2)
+    expect(page.locator("#chat .user-row .say").nth(1)).to_have_text("now at night")
+
+
+def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(browser, server, files):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(90 * SECOND)
+    page.goto(server.url)
+    open_concepts(page)
+    page.locator("#stage .tile").first.click()
+    page.locator("#stage .chip").first.click()
+    expect(page.locator("#chat .acts")).to_have_count(1, timeout=LONG)
+    conversations = page.locator("#conversations .entry").count()
+    teach(page, files, "tom", steps=30)
+    expect(page.locator("#concept-noun textarea")).to_have_value("", timeout=LONG)
+    expect(page.locator(".lesson .views img").nth(1)).to_be_visible(timeout=LONG)  # the second preview: 6 steps are kept
+    server.kill()
+    server.start()
+    page.goto(server.url)
+    open_concepts(page)
+    expect(page.locator(".lesson .doing")).to_contain_text(re.compile(r"The program ended at step [1-9]"))
+    expect(page.locator("#conversations .entry")).to_have_count(conversations)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".lesson .doing")).to_contain_text("Learned, 30 steps", timeout=LONG)
+    say(page, "draw <tom> on the beach")
+    expect(replies(page)).to_contain_text("Drawn from words, with <tom>: “a cat on the beach”.", timeout=LONG)
+    expect(page.locator("#chat .acts")).to_have_count(1, timeout=LONG)
+    page.reload()
+    expect(replies(page)).to_have_count(1)
+    page.close()
+
+
+def test_likeness_learn_slide_look_and_send(page, files):
+    page.locator("#steps input[type=number]").fill("6")
+    page.locator("#steps input[type=number]").press("Tab")
     page.get_by_role("tab", name="Likeness").click()
     fault = page.locator("#likeness-notice .fault")
     # what cannot be drawn is a sentence, and the words stay
@@ -71,10 +112,10 @@ def test_learn_slide_look_and_send(page, tmp_path):
 
     # learn
     page.get_by_text("Learn something for this").click()
-    page.locator("#likeness-drop input[type=file]").set_input_files(photos(tmp_path))
+    page.locator("#likeness-drop input[type=file]").set_input_files(files)
     page.locator("#likeness-noun textarea, #likeness-noun input").first.fill("cat")
     page.locator("#likeness-name textarea, #likeness-name input").first.fill("rex")
-    page.locator("#likeness-steps input[type=number]").fill("60")
+    page.locator("#likeness-steps input[type=number]").fill("15")
     page.locator("#likeness-steps input[type=number]").press("Tab")
     page.locator("#likeness-begin").click()
     expect(page.locator(".likeness-lesson").first).to_contain_text("Learning <rex>")
@@ -99,7 +140,7 @@ def test_learn_slide_look_and_send(page, tmp_path):
     page.locator("#likeness-draw").click()
     cells = page.locator(".likeness-cell")
     expect(cells).to_have_count(7, timeout=120 * SECOND)
-    loaded(page, ".likeness-cell img")
+    wait_for_images(page, ".likeness-cell img")
     expect(page.locator(".likeness-pair figcaption").first).to_have_text("a <rex> in the snow at night, watercolour")
     expect(page.locator(".likeness-pair figcaption").nth(1)).not_to_contain_text("cat")
     shot(page, "likeness-strip")
@@ -108,12 +149,12 @@ def test_learn_slide_look_and_send(page, tmp_path):
     expect(page.locator("#likeness-lambda input[type=number]")).to_have_value("1.5")
 
     # masks: another scale is another picture, and so is the other branch
-    loaded(page, ".likeness-over img")
+    wait_for_images(page, ".likeness-over img")
     seen = {png(page, ".likeness-over img")}
     page.locator("#likeness-scale input").click()
     page.get_by_role("option", name="8 × 8, on the way down").click()
     expect(page.locator(".likeness-over img")).to_have_attribute("src", re.compile("scale=8.down"))
-    loaded(page, ".likeness-over img")
+    wait_for_images(page, ".likeness-over img")
     seen.add(png(page, ".likeness-over img"))
     page.locator("#likeness-branch input").click()
     page.get_by_role("option", name="Likeness (concept branch)").click()

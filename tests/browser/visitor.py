@@ -1,0 +1,130 @@
+"""A server to visit, a Chromium to visit it with, and what every visitor does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = float(os.environ.get("PATIENCE", 1))  # on a machine that has other things to do, give it more: a busy machine is no fault of the page
+SECOND = 1000 * PATIENCE  # milliseconds
+expect.set_options(timeout=30 * SECOND)
+# What gradio logs when a page with an open stream is left; the last, rarely, when it is reloaded between two parts of a reply.
+LEFT = "signal is aborted|Connection errored out|Unexpected client exception TypeError: .*reading 'content'"
+
+
+@contextmanager
+def chromium():
+    """CHROMIUM, one on the path, or the one playwright installed; the test is skipped where there is none."""
+    with sync_api.sync_playwright() as playwright:
+        found = [path for path in (os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome")),
+                                   playwright.chromium.executable_path) if path and Path(path).exists()]
+        if not found:
+            pytest.skip("no Chromium: set CHROMIUM or run `playwright install chromium`")
+        browser = playwright.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Server:
+    """A program that serves a page, on a free port that it keeps when it is started again."""
+
+    def __init__(self, *program: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.program, self.url = [sys.executable, *program, "--port", str(port)], f"http://127.0.0.1:{port}/"
+
+    def start(self) -> None:
+        """Returns when the page answers."""
+        self.process = subprocess.Popen(self.program, cwd=ROOT)
+        until = time.monotonic() + 120 * PATIENCE
+        while time.monotonic() < until:
+            try:
+                urlopen(self.url, timeout=30).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, "the page did not start"
+                time.sleep(0.25)
+        raise AssertionError("the page did not start")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Server:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@contextmanager
+def visitor(browser, address: str, seconds: int = 30):
+    """A fresh visitor's page. A test fails if the page throws, or asks any other host for anything."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(seconds * SECOND)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text)
+            if message.type == "error" and not re.search(LEFT, message.text) else None)
+    page.on("request", lambda request: faults.append(request.url)
+            if not request.url.startswith((address, "data:", "blob:")) else None)
+    page.goto(address)
+    yield page
+    context.close()
+    assert faults == []
+
+
+def say(page, text: str) -> None:
+    page.locator("#box textarea").fill(text)
+    page.locator("#box textarea").press("Enter")
+
+
+def replies(page):
+    return page.locator("#chat .bot-row")
+
+
+def wait_for_images(page, selector: str, width: int = 1) -> None:
+    """Until there are some and each is loaded, at least `width` pixels wide."""
+    page.wait_for_function("""([selector, width]) => {
+        const all = [...document.querySelectorAll(selector)];
+        return all.length && all.every(i => i.complete && i.naturalWidth >= width);
+    }""", arg=[selector, width])
+
+
+def open_concepts(page) -> None:
+    page.locator("#stage .tile").first.wait_for()
+    page.get_by_role("tab", name="Concepts").click()
+    page.locator("#concept-drop input[type=file]").wait_for(state="attached")
+
+
+def teach(page, files: list[str], name: str, steps: int) -> None:
+    """Fill the panel Concepts, with the noun that it suggests, and begin."""
+    page.locator("#concept-more .label-wrap").click()
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill(str(steps))
+    page.locator("#concept-drop input[type=file]").set_input_files(files)
+    expect(page.locator(".picked figure")).to_have_count(len(files))
+    expect(page.locator("#concept-noun textarea")).not_to_have_value("")
+    page.locator("#concept-name textarea").fill(name)
+    page.locator("#concept-learn").click()
