@@ -192,7 +192,7 @@ def fox(e: Easel) -> Anchors:
         up = 0.08 if e.jumping else 0.0
         line = ((-0.1, -0.08), (-0.32, -0.07 - up), (-0.43, -0.28 - up), (-0.37 - 0.04 * k, -0.5 * k - up))
     tail = tube(*line, widths=(0.05, 0.115 * k, 0.14 * k, 0.1 * k, 0.015))
-    (tx, ty), (ux, uy) = line[-1], line[-2]
+    tx, ty = line[-1]
     tip = ellipse(tx, ty, 0.13 * k, 0.13 * k)
     e.mass(tail, coat=True, details=((tip, white),))
     head = _head_frame(e)
