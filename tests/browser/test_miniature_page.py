@@ -98,8 +98,6 @@ def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(browser, se
 
 
 def test_likeness_learn_slide_look_and_send(page, files):
-    page.locator("#steps input[type=number]").fill("6")
-    page.locator("#steps input[type=number]").press("Tab")
     page.get_by_role("tab", name="Likeness").click()
     fault = page.locator("#likeness-notice .fault")
     # what cannot be drawn is a sentence, and the words stay
@@ -115,7 +113,7 @@ def test_likeness_learn_slide_look_and_send(page, files):
     page.locator("#likeness-drop input[type=file]").set_input_files(files)
     page.locator("#likeness-noun textarea, #likeness-noun input").first.fill("cat")
     page.locator("#likeness-name textarea, #likeness-name input").first.fill("rex")
-    page.locator("#likeness-steps input[type=number]").fill("15")
+    page.locator("#likeness-steps input[type=number]").fill("20")
     page.locator("#likeness-steps input[type=number]").press("Tab")
     page.locator("#likeness-begin").click()
     expect(page.locator(".likeness-lesson").first).to_contain_text("Learning <rex>")

@@ -75,7 +75,7 @@ class Server:
 
     def __exit__(self, *_) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(20 * PATIENCE)
 
 
 @contextmanager
