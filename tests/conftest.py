@@ -1,7 +1,8 @@
-"""Fixtures that more than one test file uses."""
+"""Fixtures that more than one test file uses, and how test files share a machine's cores."""
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fake_engine import FakeEngine
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: workers are the parallelism, their programs get a thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests.fake_engine import FakeEngine  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture
