@@ -26,6 +26,7 @@ def test_f_computed_apart_is_f_in_one_batch(base):
     torch.testing.assert_close(apart, both[2:], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_the_pictures_and_leaves_the_base_model_bit_for_bit(base, pictures):
     before = {n: p.clone() for n, p in base.unet.named_parameters()}
     learner = Learner(base, pictures, "cat", Recipe(steps=24, batch=4, flip=True))

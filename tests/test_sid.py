@@ -21,7 +21,9 @@ from assistant.training.quadruplets.shards import Quadruplet, Reader
 from assistant.training.sid import Parts, Run, Sizes
 from assistant.manifest import CHECKPOINTS
 
-SIZES = Sizes(pairs=4, pool=8, attempts=6, rounds=1, samples=24, batch=8, captions=4, steps=1)
+pytestmark = pytest.mark.slow
+
+SIZES = Sizes(pairs=4, pool=8, attempts=6, rounds=1, samples=8, batch=4, captions=2, steps=1)
 OPEN = {"thresholds": {"clip": -1.0, "dino": -1.0}} | {
     name: {"histograms": {"same": [1], "other": [1]}, "threshold": -1.0, "paper": 0.5} for name in ("clip", "dino")}
 

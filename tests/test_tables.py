@@ -16,7 +16,6 @@ from assistant.evaluation import tables
 from assistant.evaluation.cases import Witness, ask, cases, draw, score
 from assistant.evaluation.judge import Judge, Likeness
 from assistant.evaluation.sheet import answer, photo_of
-from assistant.pipeline import load
 from assistant.presets import MINIATURE
 from assistant.training import data
 from assistant.training.data import World
@@ -26,15 +25,16 @@ from assistant.weights import load_tokenizer
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> tables.Bench:
+def bench(assistant, tmp_path_factory) -> tables.Bench:
     run = tmp_path_factory.mktemp("tables")
     data.draw(run / "data", MINIATURE, 8, seed=3, workers=1)
     write(run / "talks", MINIATURE, world := World(run / "data", MINIATURE), 32, seed=3, workers=1)
     torch.manual_seed(0)
     witness = Witness(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
-    return tables.Bench(load("miniature", device="cpu"), witness, CHECKPOINTS / "miniature", run, world, Talks(run / "talks"), 2, 1, 2)
+    return tables.Bench(assistant, witness, CHECKPOINTS / "miniature", run, world, Talks(run / "talks"), 2, 1, 2)
 
 
+@pytest.mark.slow
 def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: tables.Bench, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(tables.BATCHES, "table6", 4)
     told: list[str] = []
@@ -51,6 +51,7 @@ def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: tables.B
     assert json.loads((tmp_path / "table6.json").read_text())["rows"]["F only, seed 0"]["kind"]["count"] == 2
 
 
+@pytest.mark.slow
 def test_table_4_starts_both_objectives_alike(bench: tables.Bench) -> None:
     found = tables.make("table4", bench, 1, lambda _: None)
     assert list(found["rows"]) == ["mse, seed 0", "cosine, seed 0"]
@@ -58,6 +59,7 @@ def test_table_4_starts_both_objectives_alike(bench: tables.Bench) -> None:
     assert logs[0]["mse"] == pytest.approx(logs[1]["mse"], rel=1e-5) and logs[0]["loss"] != logs[1]["loss"]
 
 
+@pytest.mark.slow
 def test_the_surface_has_a_row_for_every_two_strengths(bench: tables.Bench, monkeypatch) -> None:
     monkeypatch.setattr(tables, "GRID", (0.0, 2.0))
     found = tables.make("surface", bench, 0, lambda _: None)

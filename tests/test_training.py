@@ -76,36 +76,43 @@ def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
         Trainer(Other(), tmp_path, tmp_path / "out", Options(steps=2))
 
 
-_CHILD = """
-import sys, time
+_CHILDREN = """
+import os, sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests.line_task import Line
 from assistant.training.loop import Options, Trainer
-task = Line()
-loss = task.loss
-task.loss = lambda *a: (time.sleep(0.002), loss(*a))[1]
-Trainer(task, Path(sys.argv[1]), Path(sys.argv[1]) / "out", Options(steps=100000, save_every=0.05, log_every=0.1)).run()
+for folder in map(Path, sys.argv[1:]):
+    if (process := os.fork()) == 0:
+        sys.stdout = open(os.devnull, "w")
+        task = Line()
+        loss = task.loss
+        task.loss = lambda *a: (time.sleep(0.002), loss(*a))[1]
+        Trainer(task, folder, folder / "out", Options(steps=100000, save_every=0.05, log_every=0.1)).run()
+    print(process, flush=True)
+for _ in sys.argv[1:]:
+    os.wait()
 """
 
 
-@pytest.mark.parametrize("wait", [0.13, 0.4, 0.77])
-def test_sigkill_loses_at_most_one_interval(tmp_path: Path, wait: float) -> None:
-    root = str(Path(__file__).resolve().parents[1])
-    child = subprocess.Popen([sys.executable, "-c", _CHILD.format(root=root), str(tmp_path)], cwd=root,
-                             env={**os.environ, "OMP_NUM_THREADS": "1"})
-    log = tmp_path / "log.jsonl"
-    deadline = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(wait)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    reached = json.loads(log.read_text().splitlines()[-1])
-    trainer = Trainer(Line(), tmp_path, tmp_path / "out", Options(steps=100000))
-    # at 2 ms a step and a save every 50 ms, an interval is some 25 steps; the log line may be older than the checkpoint
-    assert trainer.step > 0 and reached["step"] - trainer.step < 200
-    assert np.isfinite(sum(float(p.detach().sum()) for p in trainer.params.values()))
+@pytest.mark.slow
+def test_sigkill_loses_at_most_one_interval(tmp_path: Path) -> None:
+    root, folders = str(Path(__file__).resolve().parents[1]), [tmp_path / name for name in "abc"]
+    program = [sys.executable, "-c", _CHILDREN.format(root=root), *map(str, folders)]
+    with subprocess.Popen(program, cwd=root, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as parent:
+        processes = [int(parent.stdout.readline()) for _ in folders]
+        deadline = time.monotonic() + 60
+        while not all((folder / "log.jsonl").exists() for folder in folders) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for process, wait in zip(processes, (0.13, 0.27, 0.37)):
+            time.sleep(wait)
+            os.kill(process, signal.SIGKILL)
+    for folder in folders:
+        reached = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+        trainer = Trainer(Line(), folder, folder / "out", Options(steps=100000))
+        # at 2 ms a step and a save every 50 ms, an interval is some 25 steps; the log line may be older than the checkpoint
+        assert trainer.step > 0 and reached["step"] - trainer.step < 200
+        assert np.isfinite(sum(float(p.detach().sum()) for p in trainer.params.values()))
 
 
 def test_muon_makes_its_updates_near_orthogonal() -> None:
@@ -146,48 +153,6 @@ def test_muon_trains_kernels(tmp_path: Path) -> None:
     assert torch.allclose(task.net.weight, torch.ones(1, 3), atol=0.1)
 
 
-_PROCESS = """
-import sys
-sys.path.insert(0, {root!r})
-from pathlib import Path
-import torch
-from tests.line_task import Line
-from assistant.training.loop import Options, Trainer
-torch.distributed.init_process_group("gloo")
-task, folder = Line(), Path(sys.argv[1])
-task.matrices = {{"net.weight"}}
-trainer = Trainer(task, folder, folder / "out", Options(steps=20, parts=2, log_every=0))
-assert trainer.step == 9
-trainer.finish = lambda: None  # it puts the EMA in
-trainer.run()
-(folder / f"{{trainer.rank}}.txt").write_text(str(task.net.weight.tolist()))
-torch.distributed.destroy_process_group()
-"""
-
-
-def test_two_processes_go_on_from_one_share_gradients_and_one_writes(tmp_path: Path) -> None:
-    root = str(Path(__file__).resolve().parents[1])
-    script = tmp_path / "process.py"
-    script.write_text(_PROCESS.format(root=root))
-
-    def alone(folder: Path, until: int) -> torch.Tensor:
-        task = Line()
-        task.matrices = {"net.weight"}
-        trainer = Trainer(task, folder, folder / "out", Options(steps=20, parts=2, log_every=0))
-        real, trainer.finish = trainer.progress, lambda: None
-        trainer.progress = lambda: real() if trainer.step < until else 1.0
-        trainer.run()
-        return task.net.weight.detach()
-
-    alone(tmp_path, 9)  # begun by one process, which had both parts
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(tmp_path)],
-                   check=True, capture_output=True, cwd=root, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert logged[-1] == 20 and logged == sorted(set(logged)), "only one process keeps the log"
-    assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text()
-    torch.testing.assert_close(torch.tensor(json.loads((tmp_path / "0.txt").read_text())), alone(tmp_path / "alone", 20))
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
     folder = tmp_path_factory.mktemp("world")
@@ -202,6 +167,7 @@ def talks(world: World, tmp_path_factory) -> Talks:
     return Talks(folder)
 
 
+@pytest.mark.slow
 def test_the_trunk_trains_and_exports_two_decoders(world: World, tmp_path: Path) -> None:
     task = TrunkTask(MINIATURE, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=4)
     task.sheet = lambda path: None  # drawing it takes longer than the rest
@@ -253,6 +219,7 @@ def test_v_tells_the_picture_and_more_timesteps_are_drawn_at_high_noise() -> Non
     torch.testing.assert_close(kept.sqrt() * noised - (1 - kept).sqrt() * target, latents, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", (0, 64))
 def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                            hidden: int, talks: Talks) -> None:
@@ -275,6 +242,7 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path
     assert torch.allclose(again.token, task.bridge.token, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, talks: Talks, tmp_path: Path) -> None:
     shipped = CHECKPOINTS / "miniature"
     assert len(talks.alone) and len(talks.seen) + len(talks.alone) == 96
@@ -297,6 +265,7 @@ def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, tal
     assert torch.allclose(warm.llama.lm_head.weight, again.lm_head.weight) and warm.llama.lm_head.weight.requires_grad
 
 
+@pytest.mark.slow
 def test_a_decoder_goes_on_with_pairs_of_any_source_and_sources_are_left_out(world: World, tmp_path: Path) -> None:
     shipped = CHECKPOINTS / MINIATURE.folder
     source = DrawnPairs(MINIATURE, world, "cpu", shipped)
@@ -317,7 +286,9 @@ def test_a_decoder_goes_on_with_pairs_of_any_source_and_sources_are_left_out(wor
     assert all((after[k] - t).abs().max() < 0.1 for k, t in before.items()), "it goes on from the shipped one"
 
 
-def test_the_autoencoder_learns_and_its_latents_are_standardised(world: World, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_autoencoder_learns_and_its_latents_are_standardised(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "pictures", lambda self, rng, count, real=World.pictures: real(self, rng, min(count, 32)))
     torch.manual_seed(0)  # of its first weights
     task = VaeTask(MINIATURE, world, "cpu", batch_size=4)
     batch = task.batch(np.random.default_rng(0))
@@ -354,6 +325,7 @@ def test_what_is_worn_is_found_where_it_is(world: World) -> None:
     assert changed[worn_where(hat, 128, 16)[0] > 128].min() > changed[worn_where(hat, 128, 16)[0] == 0].max()
 
 
+@pytest.mark.slow
 def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(world: World, tmp_path: Path) -> None:
     task = JudgeTask(MINIATURE, world, "cpu", batch_size=12)
     first = float(task.loss(task.batch(np.random.default_rng(0)), torch.Generator().manual_seed(0))[0].detach())
