@@ -89,7 +89,7 @@ def test_begun_by_one_gone_on_with_by_two_killed_and_ended_by_one_it_is_one_proc
               "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "assistant.training"]
     pair = subprocess.Popen([*launch, *map(str, decoder), str(runs[1]), "--threads", "1", "--save-every", "0.5"], cwd=ROOT,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    until = time.monotonic() + 300
+    until = time.monotonic() + 600
     while reached(folder) <= BEGUN:
         assert pair.poll() is None and time.monotonic() < until, pair.communicate()[0]
         time.sleep(0.02)
