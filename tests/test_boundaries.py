@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # package -> what it may import of the project, beside itself and errors
 ALLOWED: dict[str, set[str]] = {
     "app": {"ui", "session", "pipeline", "presets", "deferred", "places"},
-    "ui": {"session", "messages", "plan", "board", "strip"},
+    "ui": {"session", "messages", "plan", "board", "strip", "png"},
     "session": {"messages", "plan", "board", "strip", "files"}, "files": set(),
     "board": {"messages"}, "strip": {"messages"}, "background": {"messages"}, "png": set(),
     "dialogue_state": {"messages", "plan"},
@@ -35,10 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "concepts": {"dialogue_state", "plan", "control", "decoder", "conditioning", "messages", "background", "files", "png", "strip"},
     "conditioning": set(), "errors": set(), "messages": {"plan"}, "plan": set(), "config": set(), "presets": {"config"},
     "doctor": {"decoder", "presets", "manifest", "loading", "memory", "parts", "config"},
-    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets", "residence"},
+    "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets", "residence", "png"},
 }
 _MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "manifest", "deferred", "pipeline", "messages", "board", "mixing"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files"},
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files", "png"},
             "miniature": _MODEL | {"training"}}
 
 

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ class _Course:
     def __init__(self, lesson: Lesson) -> None:
         self.cancel, self.lesson = threading.Event(), lesson
         self.closing = False  # the program ends: not stopped but interrupted
-        self.losses, self.previews = list(lesson.losses), list(lesson.previews)
+        self.losses, self.previews, self.seconds = list(lesson.losses), list(lesson.previews), lesson.seconds
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Learning:
 
     def examples(self, owner: str, name: str) -> tuple[Photo, ...]:
         """The photos that a concept was learned from; none where they are not kept, or it was learned elsewhere."""
-        found = next((one for one in self._lessons.of(owner) if one.name.lower() == name.lower()), None)
+        found = self.kept(owner, name)
         try:
             return tuple(map(self._lessons.picture, found.pictures)) if found is not None else ()
         except NotFoundError:  # a lost file must not end a turn
@@ -115,8 +115,11 @@ class Learning:
     def advise(self, pictures: Sequence[Photo]) -> Advice:
         return self._teacher.advise(pictures)
 
-    def begin(self, owner: str, task: Task) -> Lesson:
-        """Check, keep and queue.
+    def begin(self, owner: str, task: Task, *others: str) -> Lesson:
+        """Check, keep and queue; returns the first lesson.
+
+        Args:
+            others: methods by which the same is learned behind it.
 
         Raises:
             PhotoError: no pictures, or too many. BusyError: one of that name is being learned already.
@@ -126,9 +129,33 @@ class Learning:
             raise PhotoError(f"{len(task.pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.",
                              "Add one." if not task.pictures else "Take some away.")
         self.library(owner).check_free(task.name)
-        lesson = self._lessons.add(owner, task.kind, task.name, task.noun, task.pictures, task.masks, task.options)
+        begun = self._lessons.add(owner, [task, *(replace(task, kind=kind, options=_shared(task.options)) for kind in others)])
+        for lesson in begun:
+            self._put(lesson.id, owner)
+        return begun[0]
+
+    def begin_also(self, owner: str, name: str, kind: str) -> Lesson:
+        """Learn what is learned already by another method too, from its kept photos.
+
+        Raises:
+            NotFoundError: no photos of it are kept. ConceptError, BusyError: it is learned so already, or being learned.
+        """
+        found = self.kept(owner, name)
+        if found is None:
+            raise NotFoundError(f"The photos of <{name}> are not kept here.", "Add them above, and learn it under another name.")
+        self.library(owner).check_free(name, kind)
+        task = replace(self._task(found), kind=kind, options=_shared(found.options))
+        lesson = self._lessons.add(owner, [task], again=True)[0]
         self._put(lesson.id, owner)
         return lesson
+
+    def kept(self, owner: str, name: str) -> Lesson | None:
+        """The newest lesson of a name; its photos are kept."""
+        return next((one for one in self._lessons.of(owner) if one.name.lower() == name.lower()), None)
+
+    def expected(self, owner: str, kind: str, steps: int) -> float | None:
+        """Seconds that many steps take by a method, as the newest lessons took; None: not known yet."""
+        return next((one.seconds / one.step * steps for one in self._lessons.of(owner) if one.kind == kind and one.step and one.seconds), None)
 
     def resume(self, number: int, owner: str) -> None:
         """Go on with one that was stopped or interrupted, or failed."""
@@ -225,8 +252,7 @@ class Learning:
 
     def _learn(self, run: _Course) -> None:
         lesson = run.lesson
-        task = Task(lesson.name, lesson.noun, tuple(map(self._lessons.picture, lesson.pictures)),
-                    tuple(mask and self._lessons.picture(mask) for mask in lesson.masks), lesson.kind, lesson.options)
+        task = self._task(lesson)
         with self._device.step(run.cancel) as mine:
             if not mine:
                 self._lessons.mark(lesson.id, "interrupted")
@@ -241,13 +267,19 @@ class Learning:
                 self._preview(run, course)
             with self._device.step(run.cancel) as mine:
                 if mine:
+                    at = time.monotonic()
                     run.losses.append(course.advance())
+                    run.seconds += time.monotonic() - at
             pace = (time.monotonic() - began) / max(1, course.step - first)
             self._show(run, course, pace * (course.steps - course.step))
             if time.monotonic() - saved > SAVE_EVERY:
                 self._save(run, course)
                 saved = time.monotonic()
         self._end(run, course)
+
+    def _task(self, lesson: Lesson) -> Task:
+        return Task(lesson.name, lesson.noun, tuple(map(self._lessons.picture, lesson.pictures)),
+                    tuple(mask and self._lessons.picture(mask) for mask in lesson.masks), lesson.kind, lesson.options)
 
     def _preview(self, run: _Course, course: Course, last: bool = False) -> None:
         """Draw one; a turn that comes meanwhile goes first, and it is tried again after the next step."""
@@ -274,12 +306,17 @@ class Learning:
         self._lessons.mark(run.lesson.id, "done" if course.step >= course.steps else "stopped")
 
     def _save(self, run: _Course, course: Course) -> None:
-        self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews)
+        self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews, run.seconds)
 
     def _show(self, run: _Course, course: Course, left: float | None) -> None:
         with self._changed:
             run.lesson = replace(run.lesson, step=course.step, steps=course.steps, losses=tuple(run.losses),
-                                 previews=tuple(run.previews), left=left)
+                                 previews=tuple(run.previews), seconds=run.seconds, left=left)
+
+
+def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a lesson's options every method has."""
+    return {name: options[name] for name in ("steps", "flip") if name in options}
 
 
 def _padded(losses: Sequence[float], steps: int) -> list[float]:
