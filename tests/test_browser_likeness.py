@@ -60,6 +60,7 @@ def png(page, selector: str) -> bytes:
 
 def test_learn_slide_look_and_send(page, tmp_path):
     page.get_by_role("tab", name="Likeness").click()
+    expect(page.locator("#likeness-shelf")).to_contain_text("Nothing is learned for this yet.")
     fault = page.locator("#likeness-notice .fault")
     # what cannot be drawn is a sentence, and the words stay
     page.locator("#likeness-draw").click()
@@ -69,16 +70,19 @@ def test_learn_slide_look_and_send(page, tmp_path):
     expect(fault).to_contain_text("name no concept")
     expect(page.locator("#likeness-prompt textarea")).to_have_value("a cat in the snow")
 
-    # learn
-    page.get_by_text("Learn something for this").click()
-    page.locator("#likeness-drop input[type=file]").set_input_files(photos(tmp_path))
-    page.locator("#likeness-noun textarea, #likeness-noun input").first.fill("cat")
-    page.locator("#likeness-name textarea, #likeness-name input").first.fill("rex")
-    page.locator("#likeness-steps input[type=number]").fill("60")
-    page.locator("#likeness-steps input[type=number]").press("Tab")
-    page.locator("#likeness-begin").click()
-    expect(page.locator(".likeness-lesson").first).to_contain_text("Learning <rex>")
+    # learn, in the one place for that
+    page.get_by_text("Learn something in Concepts").click()
+    page.locator("#concept-drop input[type=file]").set_input_files(photos(tmp_path))
+    page.locator("#concept-noun textarea").fill("cat")
+    page.locator("#concept-name textarea").fill("rex")
+    page.get_by_label("Several in one picture").uncheck()
+    page.get_by_label("The likeness slider").check()
+    page.locator("#concept-more .label-wrap").click()
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("60")
+    page.locator("#concept-learn").click()
+    expect(page.locator(".lesson")).to_contain_text("cat, for the likeness slider")
     shot(page, "likeness-learning")
+    page.get_by_role("tab", name="Likeness").click()
     chip = page.locator(".likeness-chips .chip", has_text="<rex>")
     expect(chip).to_be_visible(timeout=240 * SECOND)
 
@@ -87,7 +91,7 @@ def test_learn_slide_look_and_send(page, tmp_path):
     chip.click()
     expect(page.locator("#likeness-prompt textarea")).to_have_value("<rex> ")
     page.locator("#likeness-prompt textarea").fill("a <rex> in the snow at night, watercolour")
-    page.get_by_text("More", exact=True).last.click()
+    page.locator("#likeness-more .label-wrap").click()
     other = page.locator("#likeness-noun-other textarea, #likeness-noun-other input").first
     other.fill("cat")
     page.locator("#likeness-draw").click()
@@ -115,8 +119,7 @@ def test_learn_slide_look_and_send(page, tmp_path):
     expect(page.locator(".likeness-over img")).to_have_attribute("src", re.compile("scale=8.down"))
     loaded(page, ".likeness-over img")
     seen.add(png(page, ".likeness-over img"))
-    page.locator("#likeness-branch input").click()
-    page.get_by_role("option", name="Likeness (concept branch)").click()
+    page.get_by_role("radio", name="Likeness", exact=True).check()
     expect(page.locator(".likeness-over img")).to_have_attribute("src", re.compile("branch=concept"))
     seen.add(png(page, ".likeness-over img"))
     expect(page.locator(".likeness-over figcaption")).to_contain_text("what was learned")
@@ -137,6 +140,10 @@ def test_learn_slide_look_and_send(page, tmp_path):
     both = [np.asarray(Image.open(io.BytesIO(data)), np.int16) for data in (sent, picked)]
     assert np.abs(both[0] - both[1]).max() <= 2  # one of a batch rounds otherwise than one alone
     shot(page, "likeness-sent")
+    page.locator("#box textarea").fill("lambda -2")  # said in the talk, it moves the slider
+    page.locator("#box textarea").press("Enter")
+    expect(page.locator("#likeness-lambda input[type=number]")).to_have_value("-2", timeout=120 * SECOND)
+    expect(page.locator("#chat")).to_contain_text("λ = -2")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
     if SHOTS:

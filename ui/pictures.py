@@ -41,7 +41,7 @@ def over(png: bytes, mask: bytes) -> bytes:
     """A picture, enlarged, coloured where a mask (side x side bytes) is bright; PNG. Raises ValueError: the mask is not square."""
     side = math.isqrt(len(mask))
     picture = np.asarray(Image.open(io.BytesIO(enlarge(png)), formats=["PNG"]).convert("RGB"))
-    return write_png(overlaid(picture, np.frombuffer(mask, np.uint8).reshape(side, side) / 255, 0.6))
+    return write_png(overlaid(picture, np.frombuffer(mask, np.uint8).reshape(side, side) / 255, 0.45))
 
 
 def served(path: str, find: Callable[[Request], bytes | None], cache: str = "private, max-age=60", kind: str = "image/png",

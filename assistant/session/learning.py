@@ -174,12 +174,8 @@ class Learning:
         self._device.wake()
 
     def drop(self, number: int, owner: str) -> None:
-        """Forget a lesson; of those that are done, the older ones too. The concepts they have put into the library stay."""
+        """Forget a lesson, its photos too; what it has put into the library stays."""
         self.stop(number, owner)
-        done = [one.id for one in self._lessons.of(owner) if one.status == "done"]
-        if number in done:
-            for one in done[done.index(number) + 1:]:
-                self._lessons.mark(one, "dropped")
         with self._changed:
             running = self._running is not None and self._running.lesson.id == number
             if running:

@@ -7,7 +7,6 @@ Knows no torch (the engine comes in as an object) and no page.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 from assistant.errors import AssistantError, NotFoundError
@@ -51,6 +51,13 @@ class Strips:
     def now(self, owner: str) -> Drawing | None:
         """The newest that was asked for, done or not."""
         return self._drawings.now(f"strip of {owner}", owner)
+
+    def watch(self, drawing: Drawing) -> Iterator[Drawing]:
+        return self._drawings.watch(drawing)
+
+    def waiting(self, drawing: Drawing) -> int | None:
+        """Its place in the queue, 1 is next; None: it does not wait."""
+        return self._drawings.waiting(drawing)
 
     def stop(self, owner: str) -> None:
         self._drawings.stop(f"strip of {owner}", owner)
