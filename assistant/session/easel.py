@@ -6,7 +6,6 @@ A drawing goes on whether or not a page looks; what comes of it is kept on the b
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import replace
 
 from assistant.board import FRAMES, Mix, Mixed, Mixer, MixReply, MixRequest, check, grid, strip
@@ -15,17 +14,18 @@ from assistant.messages import Settings
 from assistant.session.records import Board, Cell, Reference
 from assistant.session.boards import Boards
 from assistant.session.intake import read_photo
-from assistant.session.runner import Drawing, Drawings
+from assistant.session.runner import Drawing, Drawings, Runner
 from assistant.session.store import Store
 
 FILMS = 16  # moving pictures held in memory
 
 
-class Easel:
-    """Args: drawings: of all owners; a board's key is its id."""
+class Easel(Drawings):
+    """A drawing's key is its board's id."""
 
-    def __init__(self, engine: Mixer, store: Store, drawings: Drawings) -> None:
-        self.boards, self._engine, self._drawings = Boards(store), engine, drawings
+    def __init__(self, engine: Mixer, store: Store, runner: Runner) -> None:
+        super().__init__(runner)
+        self.boards, self._engine = Boards(store), engine
         self._films: OrderedDict[str, bytes] = OrderedDict()
 
     # wishes
@@ -52,7 +52,7 @@ class Easel:
         mixes = {"": lambda: (mix,), "strip": lambda: strip(mix), "grid": lambda: grid(mix), "film": lambda: strip(mix, FRAMES)}[kind]()
         settings = replace(settings, seed=one.seed, keep_subject=one.keep_subject, follow_words=one.follow)
         request = MixRequest(mixes, settings, film=kind == "film")
-        return self._drawings.put(Drawing(board_id, owner, kind, lambda sitting: self._draw(sitting, request)))
+        return self.put(Drawing(board_id, owner, kind, lambda sitting: self._draw(sitting, request)))
 
     def imagine(self, board_id: str, owner: str, words: str, settings: Settings) -> Drawing:
         """Let the base model draw a reference from words; it lies on the board when it is done."""
@@ -63,18 +63,7 @@ class Easel:
             if not sitting.cancel.is_set():
                 self.boards.add_reference(board_id, owner, photo, words, "drawn")
 
-        return self._drawings.put(Drawing(board_id, owner, "imagine", work))
-
-    def stop(self, board_id: str, owner: str) -> None:
-        self._drawings.stop(self.boards.get(board_id, owner).id, owner)
-
-    def now(self, board_id: str, owner: str) -> Drawing | None:
-        """The board's newest wish, done or not."""
-        return self._drawings.now(board_id, owner)
-
-    def watch(self, sitting: Drawing) -> Iterator[Drawing]:
-        """Yield the drawing whenever something has come of it, until it is over."""
-        return self._drawings.watch(sitting)
+        return self.put(Drawing(board_id, owner, "imagine", work))
 
     def film(self, board_id: str, owner: str) -> bytes | None:
         """The last moving picture of a board, GIF; None: it was not asked for since the start."""
@@ -84,7 +73,7 @@ class Easel:
     # inside
 
     def _draw(self, sitting: Drawing, request: MixRequest) -> None:
-        for event in self._drawings.follow(sitting, self._engine.mix(request, sitting.cancel)):
+        for event in self._follow(sitting, self._engine.mix(request, sitting.cancel)):
             if isinstance(event, MixReply) and not event.stopped and not sitting.cancel.is_set():
                 self._keep(sitting, event)
 

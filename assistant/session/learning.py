@@ -1,4 +1,4 @@
-"""Concepts being learned beside the chat: a queue, one thread, and the library of each owner. Whatever the method is.
+"""Concepts being learned beside the chat: one queue, and the library of each owner. Whatever the method is.
 
 The device is asked for one step at a time, so that a turn of the chat waits for one step at most. What is learned is
 durable every few seconds: a crash costs no more than that, and the next start offers to go on. Knows no torch (the teacher
@@ -20,22 +20,29 @@ from assistant.messages import Advice, Cancel, Course, Engine, Photo, Reply, Req
 from assistant.session.device import Device
 from assistant.session.lessons import Lessons
 from assistant.session.records import Lesson
+from assistant.session.runner import Runner
 from assistant.session.store import Store
 
 SAVE_EVERY = 4.0  # seconds; a crash costs no more learning than that
 PREVIEWS = 6  # of a lesson, the one before the first step included
 MOST_PICTURES = 8
+MOST_LESSONS = 256  # that may wait
 
 _log = logging.getLogger(__name__)
 
 
 class _Course:
-    """`threading.Event` for Stop, and what is known of a lesson that runs but not yet on disk."""
+    """A `runner.Job`: what is known of a lesson that waits or runs, but not yet on disk."""
 
-    def __init__(self, lesson: Lesson) -> None:
-        self.cancel, self.lesson = threading.Event(), lesson
-        self.closing = False  # the program ends: not stopped but interrupted
+    def __init__(self, lesson: Lesson, learn: Callable[[_Course], None], end: Callable[[_Course, AssistantError | None], None]) -> None:
+        self.cancel, self.lesson, self.owner, self._learn, self._end = threading.Event(), lesson, lesson.owner, learn, end
         self.losses, self.previews, self.seconds = list(lesson.losses), list(lesson.previews), lesson.seconds
+
+    def run(self) -> None:
+        self._learn(self)
+
+    def end(self, error: AssistantError | None) -> None:
+        self._end(self, error)
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,9 @@ class Learning:
         self._engine, self._store, self._device, self._lessons = engine, store, device, Lessons(store)
         self._teacher: Teacher = engine.teacher
         self._libraries: dict[str, Any] = {}
-        self._changed = threading.Condition()
-        self._queue: list[tuple[int, str]] = []  # (lesson, owner)
-        self._running: _Course | None = None
-        self._closing = False
-        self._worker = threading.Thread(target=self._work, name="learning", daemon=True)
-        self._worker.start()
+        self._runner = Runner(device, MOST_LESSONS, holds=False)
+        self._changed = self._runner.changed
+        self._courses: dict[int, _Course] = {}  # by lesson: waiting or running
 
     # the library
 
@@ -164,91 +168,57 @@ class Learning:
 
     def stop(self, number: int, owner: str) -> None:
         """What is learned so far is kept, and can be gone on with."""
-        lesson = self._lessons.get(number, owner)
-        with self._changed:
-            if self._running is not None and self._running.lesson.id == number:
-                self._running.cancel.set()
-            elif (number, owner) in self._queue:
-                self._queue.remove((number, owner))
-                self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
-        self._device.wake()
+        lesson, course = self._lessons.get(number, owner), self._courses.get(number)
+        if course is not None and self._runner.cancel(course):
+            self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
+            self._courses.pop(number, None)
 
     def drop(self, number: int, owner: str) -> None:
         """Forget a lesson, its photos too; what it has put into the library stays."""
         self.stop(number, owner)
         with self._changed:
-            running = self._running is not None and self._running.lesson.id == number
-            if running:
-                self._changed.wait_for(lambda: self._running is None or self._running.lesson.id != number, 30)
+            self._changed.wait_for(lambda: number not in self._courses, 30)
         self._lessons.mark(number, "dropped")
 
     def lessons(self, owner: str) -> list[Lesson]:
         """This owner's, the newest first, as they are this moment."""
-        with self._changed:
-            live = self._running.lesson if self._running is not None else None
-        return [live if live is not None and one.id == live.id else one for one in self._lessons.of(owner)]
+        live = {number: course.lesson for number, course in list(self._courses.items()) if course.lesson.status == "running"}
+        return [live.get(one.id, one) for one in self._lessons.of(owner)]
 
     def lesson(self, number: int, owner: str) -> Lesson:
         return next((one for one in self.lessons(owner) if one.id == number), None) or self._lessons.get(number, owner)
 
     def waiting(self, number: int) -> int:
         """How many lessons are before this one."""
-        with self._changed:
-            ahead = next((n for n, (one, _) in enumerate(self._queue) if one == number), 0)
-            return ahead + (self._running is not None)
+        course = self._courses.get(number)
+        return self._runner.position(course) or 0 if course is not None else 0
 
     def close(self, seconds: float = 5.0) -> None:
         """Save what is learned and end. What runs or waits is offered to be gone on with at the next start."""
-        with self._changed:
-            self._closing = True
-            if self._running is not None:
-                self._running.closing = True
-                self._running.cancel.set()
-            self._changed.notify_all()
-        self._device.wake()
-        self._worker.join(seconds)
+        self._runner.close(seconds)
 
     # inside
 
     def _put(self, number: int, owner: str) -> None:
         with self._changed:
-            self._queue.append((number, owner))
-            self._changed.notify_all()
+            course = self._courses[number] = _Course(self._lessons.get(number, owner), self._learn, self._over)
+            self._runner.put(course)
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._queue)
-                if self._closing:
-                    return
-                number, owner = self._queue.pop(0)
-                try:
-                    run = self._running = _Course(replace(self._lessons.get(number, owner), status="running"))
-                except NotFoundError:
-                    continue
-            try:
-                if self._lessons.claim(number):
-                    self._learn(run)
-            except AssistantError as error:
-                self._fail(number, str(error))
-            except Exception as error:
-                _log.exception("lesson %d failed", number)
-                self._fail(number, f"A fault in the program ended this lesson ({type(error).__name__}). Go on with it; if it "
-                                   "happens again, the server's log says more.")
-            finally:
-                with self._changed:
-                    self._running = None
-                    self._changed.notify_all()
-
-    def _fail(self, number: int, sentence: str) -> None:
+    def _over(self, run: _Course, error: AssistantError | None) -> None:
         try:
-            self._lessons.mark(number, "failed", sentence)
+            if error is not None:
+                self._lessons.mark(run.lesson.id, "failed", str(error))
         except AssistantError:
-            _log.exception("lesson %d: its error could not be kept", number)
+            _log.exception("lesson %d: its error could not be kept", run.lesson.id)
+        with self._changed:
+            self._courses.pop(run.lesson.id, None)
+            self._changed.notify_all()
 
     def _learn(self, run: _Course) -> None:
         lesson = run.lesson
-        task = self._task(lesson)
+        if not self._lessons.claim(lesson.id):
+            return
+        run.lesson, task = replace(lesson, status="running"), self._task(lesson)
         with self._device.step(run.cancel) as mine:
             if not mine:
                 self._lessons.mark(lesson.id, "interrupted")
@@ -292,7 +262,7 @@ class Learning:
     def _end(self, run: _Course, course: Course) -> None:
         """Stopped, closing, or learned: first the state, then the concept, then the word."""
         self._save(run, course)
-        if run.closing or not course.step:
+        if self._runner.closing or not course.step:
             self._lessons.mark(run.lesson.id, "interrupted")
             return
         if not run.previews or run.previews[-1][0] != course.step:

@@ -16,6 +16,7 @@ from typing import Any
 
 from assistant.board import Mix, Source, check
 from assistant.errors import AssistantError, BusyError, NotFoundError
+from assistant.files import png_size
 from assistant.messages import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
 from assistant.plan import Plan, parts_of, plan_in
 from assistant.session import roles
@@ -25,7 +26,7 @@ from assistant.session.intake import read_photo, read_text
 from assistant.session.job import Job
 from assistant.session.learning import Learning
 from assistant.session.records import Conversation, StoredTurn
-from assistant.session.runner import Drawings, Runner
+from assistant.session.runner import Runner
 from assistant.session.store import Store
 from assistant.session.strips import Strips
 
@@ -49,13 +50,13 @@ class SessionManager:
     def __init__(self, engine: Engine, store: Store, queue_size: int = 16) -> None:
         self._engine, self._store, device = engine, store, Device()
         self._runner = Runner(device, queue_size)
-        self._changed, drawings = self._runner.changed, Drawings(self._runner)
+        self._changed = self._runner.changed
         self._jobs: dict[str, Job] = {}  # by conversation: waiting or running
         self.learning = Learning(engine, store, device) if getattr(engine, "teacher", None) is not None else None
-        self.easel = Easel(engine, store, drawings) if hasattr(engine, "mix") else None
+        self.easel = Easel(engine, store, self._runner) if hasattr(engine, "mix") else None
         self.strips = None
         if self.learning is not None and hasattr(engine, "strip"):
-            self.strips = Strips(engine, self.learning.library, store, drawings)
+            self.strips = Strips(engine, self.learning.library, store, self._runner)
 
     def info(self) -> EngineInfo:
         return self._engine.info()
@@ -165,8 +166,7 @@ class SessionManager:
             job = self._jobs.get(conversation_id)
             if job is None:
                 return False
-            job.cancel.set()
-            waiting = self._runner.withdraw(job)
+            waiting = self._runner.cancel(job)
         if waiting:  # the worker will never see it
             asked = job.request.settings
             self._keep_reply(job, Reply("", None, asked.seed or 0, asked, {}, stopped=True))
@@ -241,8 +241,7 @@ class SessionManager:
 
     def _photo(self, name: str) -> Photo:
         png = self._store.read_picture(name)
-        width, height = (int.from_bytes(png[at:at + 4], "big") for at in (16, 20))  # PNG's first chunk
-        return Photo(png, width, height, name)
+        return Photo(png, *png_size(png), name)
 
     def _answer(self, job: Job) -> None:
         self._store.update_turn(job.turn_id, status="running")

@@ -1,4 +1,5 @@
-"""One queue for one device: turns, boards and strips of all owners are done one after the other, owners in turn. Knows no engine and no disk."""
+"""One queue for one device: turns, boards and strips of all owners are done one after the other, owners in turn; lessons, in one of their own,
+are done beside them, a step at a time. Knows no engine and no disk."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,15 +40,15 @@ class Runner:
     Args:
         device: held while a job runs; what is being learned waits meanwhile.
         queue_size: jobs that may wait, beside the one that runs.
+        holds: False: a job takes the device itself, for as long as it needs it.
     """
 
-    def __init__(self, device: Device, queue_size: int = 16) -> None:
-        self._device, self._queue_size = device, queue_size
+    def __init__(self, device: Device, queue_size: int = 16, holds: bool = True) -> None:
+        self._device, self._queue_size, self._holds, self.closing = device, queue_size, holds, False
         self.changed = threading.Condition()  # notified whenever the queue or a job changes
         self._queue: FairQueue[Job] = FairQueue()
         self._running: Job | None = None
-        self._closing = False
-        self._worker = threading.Thread(target=self._work, name="device", daemon=True)
+        self._worker = threading.Thread(target=self._work, name="runner", daemon=True)
         self._worker.start()
 
     def check_room(self) -> None:
@@ -62,8 +64,10 @@ class Runner:
             self._queue.put(job.owner, job)
             self.changed.notify_all()
 
-    def withdraw(self, job: Job) -> bool:
-        """Whether the job was still waiting; it will not run then."""
+    def cancel(self, job: Job) -> bool:
+        """Stop a job; whether it was still waiting, and never runs."""
+        job.cancel.set()
+        self._device.wake()
         with self.changed:
             found = self._queue.remove(job)
             self.changed.notify_all()
@@ -77,23 +81,24 @@ class Runner:
     def close(self, seconds: float = 5.0) -> None:
         """Stop what runs and end the worker; what waits never runs."""
         with self.changed:
-            self._closing = True
+            self.closing = True
             for job in [*self._queue.order(), *([self._running] if self._running is not None else [])]:
                 job.cancel.set()
             self.changed.notify_all()
+        self._device.wake()
         self._worker.join(seconds)
 
     def _work(self) -> None:
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self._closing or len(self._queue))
-                if self._closing:
+                self.changed.wait_for(lambda: self.closing or len(self._queue))
+                if self.closing:
                     return
                 job = self._running = self._queue.take()
                 self.changed.notify_all()  # the others moved up
             failed = None
             try:
-                with self._device.turn():
+                with self._device.turn() if self._holds else nullcontext():
                     job.run()
             except AssistantError as error:
                 failed = error
@@ -101,8 +106,10 @@ class Runner:
                 _log.exception("a job failed")
                 failed = AssistantError(f"A fault in the program ended this ({type(error).__name__}).",
                                         "Try again; if it happens again, the server's log says more.")
-            self._running = None
             job.end(failed)
+            with self.changed:
+                self._running = None
+                self.changed.notify_all()
 
 
 @dataclass(eq=False)
@@ -139,7 +146,10 @@ class Drawing:
 
 
 class Drawings:
-    """The newest drawing of each key, done or not; one that is asked for anew gives the one before up. The page watches, or does not."""
+    """Drawings of one kind, the newest of each key, done or not; one that is asked for anew gives the one before up. The page watches, or does not.
+
+    `owner`, everywhere: whose the drawing is; where it is left out, the key is the owner.
+    """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -150,7 +160,7 @@ class Drawings:
         drawing.told = self._tell
         with self._runner.changed:
             self._runner.check_room()
-            self.stop(drawing.key, drawing.owner)
+            self._give_up(self._latest.get(drawing.key))
             self._latest[drawing.key] = drawing
             self._latest.move_to_end(drawing.key)
             while len(self._latest) > 256 and next(iter(self._latest.values())).done:
@@ -158,18 +168,12 @@ class Drawings:
             self._runner.put(drawing)
         return drawing
 
-    def stop(self, key: str, owner: str) -> None:
-        with self._runner.changed:
-            drawing = self.now(key, owner)
-            if drawing is not None and not drawing.done:
-                drawing.cancel.set()
-                if self._runner.withdraw(drawing):
-                    drawing.end(None)
+    def stop(self, key: str, owner: str = "") -> None:
+        self._give_up(self.now(key, owner))
 
-    def now(self, key: str, owner: str) -> Drawing | None:
-        """The newest, done or not."""
+    def now(self, key: str, owner: str = "") -> Drawing | None:
         found = self._latest.get(key)
-        return found if found is not None and found.owner == owner else None
+        return found if found is not None and found.owner == (owner or key) else None
 
     def waiting(self, drawing: Drawing) -> int | None:
         """Its place in the queue, 1 is next; None: it does not wait."""
@@ -186,7 +190,9 @@ class Drawings:
             if done:
                 return
 
-    def follow(self, drawing: Drawing, events: Iterator[Any]) -> Iterator[Any]:
+    # inside
+
+    def _follow(self, drawing: Drawing, events: Iterator[Any]) -> Iterator[Any]:
         """Take in what is progress, and yield the rest."""
         for event in events:
             if isinstance(event, Sketch):
@@ -195,6 +201,11 @@ class Drawings:
                 self._tell(drawing, step=event.step, steps=event.steps, began=drawing.began or time.monotonic())
             else:
                 yield event
+
+    def _give_up(self, drawing: Drawing | None) -> None:
+        if drawing is not None and not drawing.done:
+            if self._runner.cancel(drawing):
+                drawing.end(None)
 
     def _tell(self, drawing: Drawing, **values: object) -> None:
         with self._runner.changed:

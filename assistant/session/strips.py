@@ -1,31 +1,32 @@
-"""Strips over lambda: drawn as jobs, the newest of each owner kept with its masks, over a restart too. Knows no torch and no page."""
+"""Strips over lambda: drawn as jobs, the newest of each owner kept with its masks; a drawing's key is its owner, over a restart too. Knows no torch and no page."""
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from assistant.errors import AssistantError, NotFoundError
 from assistant.messages import Settings
 from assistant.session.records import KeptStrip, kept_strip_of, settings_of
-from assistant.session.runner import Drawing, Drawings
+from assistant.session.runner import Drawing, Drawings, Runner
 from assistant.session.store import Store
 from assistant.strip import STRENGTHS, Masks, Striker, StripReply, StripRequest
 
 HELD = 32  # strips whose masks are held in memory
 
 
-class Strips:
+class Strips(Drawings):
     """Thread-safe; what an owner drew is its own.
 
     Args:
-        library: an owner's concepts. drawings: of all owners; a strip's key says whose it is.
+        library: an owner's concepts.
     """
 
-    def __init__(self, engine: Striker, library: Callable[[str], object], store: Store, drawings: Drawings) -> None:
-        self._engine, self._library, self._store, self._drawings = engine, library, store, drawings
+    def __init__(self, engine: Striker, library: Callable[[str], object], store: Store, runner: Runner) -> None:
+        super().__init__(runner)
+        self._engine, self._library, self._store = engine, library, store
         self._masks: OrderedDict[str, Masks] = OrderedDict()
 
     def draw(self, owner: str, prompt: str, settings: Settings, strengths: tuple[float, ...] = STRENGTHS) -> Drawing:
@@ -37,31 +38,20 @@ class Strips:
         def work(drawing: Drawing) -> None:
             request = StripRequest(prompt, self._library(owner), strengths, settings)
             try:
-                for event in self._drawings.follow(drawing, self._engine.strip(request, drawing.cancel)):
+                for event in self._follow(drawing, self._engine.strip(request, drawing.cancel)):
                     if isinstance(event, StripReply) and not event.stopped:
                         self._keep(owner, prompt, event)
             except AssistantError:
                 self._ask(owner, "")
                 raise
 
-        drawing = Drawing(f"strip of {owner}", owner, "strip", work)
+        self._runner.check_room()
         self._ask(owner, json.dumps({"prompt": prompt, "settings": asdict(settings), "strengths": strengths}))
-        return self._drawings.put(drawing)
+        return self.put(Drawing(owner, owner, "strip", work))
 
-    def now(self, owner: str) -> Drawing | None:
-        """The newest that was asked for, done or not."""
-        return self._drawings.now(f"strip of {owner}", owner)
-
-    def watch(self, drawing: Drawing) -> Iterator[Drawing]:
-        return self._drawings.watch(drawing)
-
-    def waiting(self, drawing: Drawing) -> int | None:
-        """Its place in the queue, 1 is next; None: it does not wait."""
-        return self._drawings.waiting(drawing)
-
-    def stop(self, owner: str) -> None:
-        self._drawings.stop(f"strip of {owner}", owner)
-        self._ask(owner, "")
+    def stop(self, key: str, owner: str = "") -> None:
+        super().stop(key, owner)
+        self._ask(key, "")
 
     def interrupted(self, owner: str) -> str | None:
         """The prompt of a strip that was asked for when the program ended; None: there is none."""
