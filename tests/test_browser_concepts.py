@@ -53,14 +53,14 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
     expect(lesson.locator(".views img").nth(1)).to_be_visible()
     assert page.locator(".picked figure").count() == 0 and page.locator("#concept-name textarea").input_value() == ""
     page.get_by_role("button", name="Stop and keep").click()
-    expect(lesson.locator(".doing")).to_contain_text("it can be used as it is")
-    stopped = int(re.search(r"step (\d+)", lesson.inner_text())[1])
-    expect(page.locator(".concept")).to_contain_text(f"cat, {stopped} steps")
+    expect(page.locator(".concept")).to_contain_text("Stopped at step")
+    stopped = int(re.search(r"step (\d+)", page.locator(".concept").inner_text())[1])
+    expect(page.locator(".concept")).to_contain_text(f"{stopped} steps")
+    expect(lesson).to_have_count(0)
     page.reload()
     panel(page)
     page.get_by_role("button", name="Go on").click()
-    expect(lesson.locator(".doing")).to_contain_text("Learned, 300 steps", timeout=60 * SECOND)
-    expect(page.locator(".concept")).to_contain_text("cat, 300 steps")
+    expect(page.locator(".concept")).to_contain_text("300 steps", timeout=60 * SECOND)
     page.wait_for_timeout(300)
     assert page.eval_on_selector_all(".views img, .concept > img", "all => all.length > 5 && all.every(i => i.naturalWidth > 0)")
 
@@ -111,6 +111,29 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
     kept.write_bytes(b"\x80\x04K\x01.")
     page.locator("#panel-concepts input[accept*=safetensors]").set_input_files(kept)
     expect(page.locator("#concept-notice .fault")).to_contain_text("is no concept")
+
+
+def test_what_was_learned_for_one_use_is_learned_for_the_other_and_slid(page, tmp_path):
+    page.locator("#concept-more .label-wrap").click()
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("40")
+    teach(page, pictures(tmp_path, first=8), "rex")
+    card = page.locator(".concept", has=page.get_by_role("button", name="<rex>"))
+    card.get_by_role("button", name="Learn it for the likeness slider too").click()
+    card.get_by_role("button", name="Open the slider").click(timeout=60 * SECOND)
+    expect(card.locator(".use")).to_have_count(2)
+    expect(page.locator("#likeness-prompt textarea")).to_have_value("<rex> ")
+    page.locator("#likeness-prompt textarea").press_sequentially("on the beach")
+    page.locator("#likeness-draw").click()
+    expect(page.locator(".likeness-doing")).to_contain_text("Drawing")
+    page.reload()  # the strip goes on
+    page.get_by_role("tab", name="Likeness").click()
+    expect(page.locator(".likeness-cell")).to_have_count(7)
+    expect(page.locator("#likeness-result")).to_contain_text("Most changes between λ = 0 and 2; -2 to 0 look alike.")
+    expect(page.locator(".likeness-over figcaption")).to_contain_text("The top: there imagination (“a dog”) was heard more.")
+    page.get_by_role("button", name="Let imagination be heard longer").click()
+    expect(page.locator("#likeness-window input[type=number]")).to_have_value("0.5")
+    page.locator(".likeness-doing [data-act='likeness.stop']").click()
+    expect(page.locator("#likeness-doing")).to_be_hidden()
 
 
 def test_nothing_is_lost_and_what_is_wrong_is_said_in_place(page, tmp_path):
@@ -210,7 +233,7 @@ def test_the_miniature_learns_is_killed_and_goes_on(browser, tmp_path):  # noqa:
         expect(page.locator(".lesson .doing")).to_contain_text(re.compile(r"The program ended at step \d\d"))
         assert page.locator("#conversations .entry").count() == 1
         page.get_by_role("button", name="Go on").click()
-        expect(page.locator(".lesson .doing")).to_contain_text("Learned, 60 steps", timeout=long)
+        expect(page.locator(".concept")).to_contain_text("60 steps", timeout=long)
         say(page, "draw <tom> on the beach")
         expect(replies(page)).to_contain_text("Drawn from words, with <tom>: “a cat on the beach”.", timeout=long)
         expect(page.locator("#chat .acts")).to_have_count(1, timeout=long)

@@ -60,7 +60,7 @@ def png(page, selector: str) -> bytes:
 
 def test_learn_slide_look_and_send(page, tmp_path):
     page.get_by_role("tab", name="Likeness").click()
-    expect(page.locator("#likeness-shelf")).to_contain_text("Nothing is learned for this yet.")
+    expect(page.locator("#likeness-shelf")).to_contain_text("Nothing is learned for this yet.", timeout=120 * SECOND)  # models are loaded first
     fault = page.locator("#likeness-notice .fault")
     # what cannot be drawn is a sentence, and the words stay
     page.locator("#likeness-draw").click()
@@ -84,7 +84,7 @@ def test_learn_slide_look_and_send(page, tmp_path):
     shot(page, "likeness-learning")
     page.get_by_role("tab", name="Likeness").click()
     chip = page.locator(".likeness-chips .chip", has_text="<rex>")
-    expect(chip).to_be_visible(timeout=240 * SECOND)
+    expect(chip).to_be_visible(timeout=400 * SECOND)
 
     # the auxiliary noun may not be the concept's own
     page.locator("#likeness-prompt textarea").fill("")
@@ -102,7 +102,7 @@ def test_learn_slide_look_and_send(page, tmp_path):
     # the strip
     page.locator("#likeness-draw").click()
     cells = page.locator(".likeness-cell")
-    expect(cells).to_have_count(7, timeout=120 * SECOND)
+    expect(cells).to_have_count(7, timeout=240 * SECOND)
     loaded(page, ".likeness-cell img")
     expect(page.locator(".likeness-pair figcaption").first).to_have_text("a <rex> in the snow at night, watercolour")
     expect(page.locator(".likeness-pair figcaption").nth(1)).not_to_contain_text("cat")

@@ -137,8 +137,9 @@ def test_a_turn_waits_for_one_step_at_most(engine, manager):
     engine.teacher.pause = 0.05
     lesson = manager.learning.begin(ME, task(steps=400))
     until(lambda: manager.learning.lesson(lesson.id, ME).step >= 2)
+    conversation, photo = manager.new(ME).id, photo_of(1)
     before = manager.learning.lesson(lesson.id, ME).step
-    list(manager.send(manager.new(ME).id, "hello", photo_of(1), Settings(steps=4), ME))
+    list(manager.send(conversation, "hello", photo, Settings(steps=4), ME))
     assert manager.learning.lesson(lesson.id, ME).step <= before + 2  # the one in work, and the one that was already over
     until(lambda: manager.learning.lesson(lesson.id, ME).step > before + 4)
     manager.learning.stop(lesson.id, ME)

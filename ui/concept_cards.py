@@ -145,7 +145,7 @@ def shelf(entries: Sequence[Any], found: Sequence[Lesson] = (), offers: Mapping[
         offers: methods that there are -> seconds that one takes, where that is known.
     """
     if not entries:
-        return '<p class="quiet">Nothing learned yet. What you teach stays here, and in every message as <b>&lt;name&gt;</b>.</p>'
+        return "" if any(one.open for one in found) else '<p class="quiet">Nothing learned yet. What you teach stays here, and in every message as <b>&lt;name&gt;</b>.</p>'
     return "".join(_card(list(same), [one for one in found if one.name.lower() == name], offers) for name, same in groupby(entries, lambda e: e.name.lower()))
 
 
