@@ -177,6 +177,8 @@ class FakeEngine:
             yield Progress(step, steps, png_of(picture) if wanted else None)
         plan = (request.plan or PLAN) if picture else Plan("answer", about="picture")
         metadata = {"seed": seed, "prompt": request.text, "steps": settings.steps, "plan": plan.as_json()}
+        if "lambda -2" in request.text:
+            metadata["said"], settings = {"imagination": -2.0}, replace(settings, imagination=-2.0)
         png = png_of(picture, cafe=str(metadata)) if picture else None
         yield Reply(text.strip(), png, seed, replace(settings, seed=seed), metadata,
                     {"subject": 0.81, "words": 0.64} if png else {}, {"picture": self.pause * 2 * steps},

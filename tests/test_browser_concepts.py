@@ -114,14 +114,17 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
 
 
 def test_what_was_learned_for_one_use_is_learned_for_the_other_and_slid(page, tmp_path):
+    say(page, "lambda -2")  # moves the slider, whose tab has not been opened yet
+    expect(page.locator("#chat .acts")).to_have_count(1)
     page.locator("#concept-more .label-wrap").click()
     page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("40")
     teach(page, pictures(tmp_path, first=8), "rex")
     card = page.locator(".concept", has=page.get_by_role("button", name="<rex>"))
     card.get_by_role("button", name="Learn it for the likeness slider too").click()
-    card.get_by_role("button", name="Open the slider").click(timeout=60 * SECOND)
-    expect(card.locator(".use")).to_have_count(2)
+    expect(card.locator(".use")).to_have_count(2, timeout=60 * SECOND)
+    card.get_by_role("button", name="Open the slider").click()
     expect(page.locator("#likeness-prompt textarea")).to_have_value("<rex> ")
+    expect(page.locator("#likeness-lambda input[type=number]")).to_have_value("-2")
     page.locator("#likeness-prompt textarea").press_sequentially("on the beach")
     page.locator("#likeness-draw").click()
     expect(page.locator(".likeness-doing")).to_contain_text("Drawing")
@@ -131,9 +134,9 @@ def test_what_was_learned_for_one_use_is_learned_for_the_other_and_slid(page, tm
     expect(page.locator("#likeness-result")).to_contain_text("Most changes between λ = 0 and 2; -2 to 0 look alike.")
     expect(page.locator(".likeness-over figcaption")).to_contain_text("The top: there imagination (“a dog”) was heard more.")
     page.get_by_role("button", name="Let imagination be heard longer").click()
-    expect(page.locator("#likeness-window input[type=number]")).to_have_value("0.5")
-    page.locator(".likeness-doing [data-act='likeness.stop']").click()
     expect(page.locator("#likeness-doing")).to_be_hidden()
+    page.locator("#likeness-more .label-wrap").click()
+    expect(page.locator("#likeness-window input[type=number]")).to_have_value("0.5")
 
 
 def test_nothing_is_lost_and_what_is_wrong_is_said_in_place(page, tmp_path):
