@@ -136,7 +136,7 @@ def test_what_was_learned_for_one_use_is_learned_for_the_other_and_slid(page, tm
     page.get_by_role("button", name="Let imagination be heard longer").click()
     expect(page.locator("#likeness-doing")).to_be_hidden()
     page.locator("#likeness-more .label-wrap").click()
-    expect(page.locator("#likeness-window input[type=number]")).to_have_value("0.5")
+    expect(page.locator("#likeness-window input[type=number]")).to_have_value("0.8")
 
 
 def test_nothing_is_lost_and_what_is_wrong_is_said_in_place(page, tmp_path):

@@ -87,7 +87,7 @@ def test_what_is_learned_one_way_is_learned_the_other_way_too_from_its_kept_phot
     until(lambda: status(manager, one.id) == "done")
     kinds = [(e.name, e.kind) for e in learning.library(ME).entries()]
     assert kinds == [("both", "infusion"), ("both", "ico"), ("one", "infusion")]
-    assert engine.teacher.courses[1].task.options == {"steps": 3} and learning.expected(ME, "ico", 300) > 0
+    assert engine.teacher.courses[1].task.options == {"steps": 3} and learning.expected(ME, "ico", 300) > 0 and learning.expected(OTHER, "ico", 300) is None
     also = learning.begin_also(ME, "One", "ico")
     until(lambda: status(manager, also.id) == "done")
     assert [p.png for p in engine.teacher.courses[-1].task.pictures] == [p.png for p in task().pictures]

@@ -32,7 +32,7 @@ from ui.presenters import notice, picture_address, say
 _LOOK = "() => document.querySelector('.likeness-strip')?.scrollIntoView({block: 'start', behavior: 'smooth'})"
 KIND = "ico"  # the method whose concepts have a likeness to slide
 BRANCHES = (("Imagination", "auxiliary"), ("Likeness", "concept"))
-WIDE = 0.5  # a window in which imagination is heard long
+WIDE = 0.8  # a window in which imagination is heard long
 SHADE = 0.45  # opacity of a mask, usually: the picture stays to be seen
 ALIKE = 0.01  # mean difference, 0 to 1, of two pictures that look the same
 

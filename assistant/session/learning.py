@@ -27,6 +27,7 @@ SAVE_EVERY = 4.0  # seconds; a crash costs no more learning than that
 PREVIEWS = 6  # of a lesson, the one before the first step included
 MOST_PICTURES = 8
 MOST_LESSONS = 256  # that may wait
+PASSES = {"infusion": 4, "ico": 7}  # of the UNet in a step of each method; one backward is two
 
 _log = logging.getLogger(__name__)
 
@@ -158,8 +159,10 @@ class Learning:
         return next((one for one in self._lessons.of(owner) if one.name.lower() == name.lower()), None)
 
     def expected(self, owner: str, kind: str, steps: int) -> float | None:
-        """Seconds that many steps take by a method, as the newest lessons took; None: not known yet."""
-        return next((one.seconds / one.step * steps for one in self._lessons.of(owner) if one.kind == kind and one.step and one.seconds), None)
+        """Seconds that many steps take by a method, told from the newest lessons, of another method if need be; None: not known yet."""
+        paces = {one.kind: one.seconds / one.step for one in reversed(self._lessons.of(owner)) if one.step and one.seconds}
+        other = kind if kind in paces else next(iter(paces), None)
+        return paces[other] * PASSES[kind] / PASSES[other] * steps if other in PASSES else None
 
     def resume(self, number: int, owner: str) -> None:
         """Go on with one that was stopped or interrupted, or failed."""
