@@ -91,6 +91,9 @@ class Deferred:
     def strip(self, request: Any, cancel: Cancel) -> Iterator[Any]:
         yield from self.engine().strip(request, cancel)
 
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Any:
+        return self.engine().masks(packed, pictures)
+
     def mix(self, request: Any, cancel: Cancel) -> Iterator[Any]:
         yield from self.engine().mix(request, cancel)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from .background import events_of
 from .board import MixEvent, MixRequest, Sketch
 from .concepts.answer import answer
-from .concepts.strips import strip
+from .concepts.strips import opened, strip
 from .concepts.talk import understand
 from .concepts.teaching import Teacher
 from .config import AssistantConfig
@@ -39,7 +39,7 @@ from .mixing.engine import Mixing
 from .mllm.vision import pad_square, pixels
 from .plan import Plan, plan_in
 from .png import write_png
-from .strip import StripEvent, StripRequest
+from .strip import Masks, StripEvent, StripRequest
 
 DEFAULT_WISH = "surprise me with something creative"
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
@@ -174,6 +174,9 @@ class Assistant:
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         request = dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed))
         yield from strip(self.teacher.base, request, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit)
+
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
+        return opened(packed, pictures)
 
     def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
         """Draw mixes of pictures and words (eq. 4): yield Sketch and Progress, then exactly one MixReply.

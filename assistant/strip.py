@@ -5,7 +5,7 @@ No torch, no gradio, no files: masks come as an object of the engine's that draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Union
 
@@ -52,6 +52,14 @@ class Masks(Protocol):
         """
         ...
 
+    def where(self, number: int, scale: str, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> str:
+        """In which part of picture `number` that mask is bright, in words: "the middle", "the top and the left". Arguments and errors as of `over`."""
+        ...
+
+    def packed(self) -> bytes:
+        """All that `Striker.masks` needs beside the pictures, as a PNG."""
+        ...
+
 
 @dataclass(frozen=True)
 class StripReply:
@@ -66,6 +74,7 @@ class StripReply:
     settings: Settings  # as used, with the seed
     masks: Masks | None  # None: the window was closed
     seconds: float
+    changes: tuple[float, ...] = ()  # mean difference, 0 to 1, of each picture from the one before it
     stopped: bool = False
 
 
@@ -76,3 +85,7 @@ class Striker(Protocol):
     """What a session needs of an engine that draws strips."""
 
     def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]: ...
+
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
+        """The masks that `Masks.packed` gave, over the pictures (PNG) of their strip."""
+        ...

@@ -11,21 +11,25 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from assistant.board import Mixed, MixEvent, MixReply, MixRequest, Sketch, as_names, check, coefficients  # noqa: E402
+from assistant.concepts.strips import Masks, opened  # noqa: E402
 from assistant.errors import AssistantError  # noqa: E402
 from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings,  # noqa: E402
                                 Words)
 from assistant.plan import Plan  # noqa: E402
 from assistant.session.intake import read_photo  # noqa: E402
+from assistant.strip import StripEvent, StripReply, StripRequest, Struck  # noqa: E402
 from tests.fake_teacher import FakeTeacher  # noqa: E402
 
 PLAN = Plan("draw", "cat", "hill", "day", "flat", worn=("red hat", "blue scarf"), other="grey dog")
@@ -112,6 +116,29 @@ class FakeEngine:
         film = b"GIF89a" + bytes(32) if request.film else None
         yield MixReply(tuple(told), request.settings.seed or 0, request.settings, 0.1, cancel.is_set(), film)
 
+    def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]:
+        """From one face to another; nothing changes below 0."""
+        if not request.prompt.strip():
+            raise AssistantError("There are no words to draw.", "Say something.")
+        name, noun = next(iter(request.library.nouns().items()), ("rex", "cat"))
+        for step in range(1, 11):
+            time.sleep(2 * self.pause)
+            if cancel.is_set():
+                break
+            yield Progress(step, 10)
+        seed, ends = request.settings.seed or 7, (draw(request.settings.seed or 7), draw((request.settings.seed or 7) + 3))
+        images = [Image.blend(*ends, max(0.0, s) / 2) for s in request.strengths]
+        pixels = np.stack([np.asarray(image) for image in images])
+        pictures = tuple(Struck(s, png_of(image, assistant=json.dumps({"prompt": request.prompt})), {"prompt": request.prompt}) for s, image in zip(request.strengths, images))
+        changes = tuple(float(np.abs(a.astype(float) - b).mean()) / 255 for a, b in zip(pixels, pixels[1:]))
+        mask = torch.zeros(len(images), 2, 8, 8)
+        mask[:, :, :3] = 1.0
+        masks = Masks({"down_blocks.0": [mask[..., ::2, ::2].flatten(2)], "up_blocks.0": [mask.flatten(2), mask.flatten(2) / 2]}, pixels)
+        yield StripReply(pictures, png_of(ends[1]), request.prompt, "a dog", "dog", name, replace(request.settings, seed=seed), masks, 0.1, changes, cancel.is_set())
+
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
+        return opened(packed, pictures)
+
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
         time.sleep(4 * self.pause)
         return png_of(draw(sum(map(ord, words))))
@@ -150,6 +177,8 @@ class FakeEngine:
             yield Progress(step, steps, png_of(picture) if wanted else None)
         plan = (request.plan or PLAN) if picture else Plan("answer", about="picture")
         metadata = {"seed": seed, "prompt": request.text, "steps": settings.steps, "plan": plan.as_json()}
+        if "lambda -2" in request.text:
+            metadata["said"], settings = {"imagination": -2.0}, replace(settings, imagination=-2.0)
         png = png_of(picture, cafe=str(metadata)) if picture else None
         yield Reply(text.strip(), png, seed, replace(settings, seed=seed), metadata,
                     {"subject": 0.81, "words": 0.64} if png else {}, {"picture": self.pause * 2 * steps},

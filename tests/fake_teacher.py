@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from assistant.concepts.file import Concept
 from assistant.concepts.library import Library
+from assistant.concepts.tuned import Tuned
 from assistant.errors import ConceptError
 from assistant.messages import Advice
 from assistant.png import write_png
@@ -62,5 +63,9 @@ class FakeCourse:
         return json.dumps({"step": self.step}).encode()
 
     def keep(self, library, thumbnail):
+        if self.task.kind == Tuned.kind:
+            about = (torch.zeros(2, 4), {"layer": (torch.full((4, 4), float(self.step)),) * 2}, "T2 E")
+            library.replace(Tuned(self.task.name, self.task.noun, BASE, *about, self.step, thumbnail=thumbnail))
+            return
         library.replace(Concept(self.task.name, self.task.noun, BASE, {"layer": torch.full((1, 4), float(self.step))},
                                 self.step, {"steps": self.steps, "pictures": len(self.task.pictures)}, thumbnail=thumbnail))

@@ -200,3 +200,14 @@ def test_what_is_painted_takes_the_place_of_what_was_found(engine):
 def test_what_cannot_be_learned_is_said(engine, change, words):
     with pytest.raises(ConceptError, match=words):
         engine.teacher.begin(replace(Task("a", "cat", photos("cat", 1), options={"steps": 2}), **change))
+
+
+def test_a_name_learned_by_both_methods_slides_alone_and_stands_beside_others(engine, library):
+    width = engine.config.decoder.text["hidden_size"]
+    zeros = {layer: (torch.zeros(inner, width), torch.zeros(inner, width)) for layer, inner in library.layers.items()}
+    library.add(Concept("max", "cat", engine.teacher.identity, library.get("tom").residuals))
+    library.replace(Tuned("max", "cat", engine.teacher.identity, torch.full((2, width), 0.01), zeros, "T2 E"))
+    alone, beside = (asked(engine, library, f"{words}, lambda -2")[1].metadata for words in ("<max> on the beach", "<max> with <mugsy>"))
+    library.delete("max")
+    assert (alone["method"], alone["said"], alone["concepts"][0]["kind"]) == ("ICO + DCI", {"imagination": -2.0}, "ico")
+    assert beside["method"] == "Infusion" and "said" not in beside  # it has no slider

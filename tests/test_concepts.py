@@ -14,6 +14,7 @@ from transformers import CLIPTokenizer
 from assistant.concepts.file import Concept, load_concept, residual_bytes, save_concept
 from assistant.concepts.library import BIN, Library
 from assistant.concepts.prompt import token_positions, write
+from assistant.concepts.tuned import Tuned
 from assistant.errors import ConceptError, NotFoundError
 from assistant.manifest import CHECKPOINTS
 
@@ -210,6 +211,38 @@ def test_import_and_export(library, tmp_path):
         library.take_in(copy)
     with pytest.raises(ConceptError, match="500"):
         library.describe("mug", "x" * 501)
+
+
+def test_a_name_learned_by_both_methods_is_one_thing(library, tmp_path):
+    layers = {layer: (torch.zeros(width, 8), torch.zeros(width, 8)) for layer, width in SD15.items()}
+    slider = Tuned("mug", "mug", BASE, torch.zeros(2, 8), layers, "T2 E", 5)
+    library.add(made(name="mug", steps=1))
+    library.replace(slider)
+    assert [(e.name, e.kind, e.steps) for e in library.entries()] == [("mug", "infusion", 1), ("mug", "ico", 5)] and library.names() == ["mug"]
+    assert library.get("MUG", "ico").kind == "ico" and library.get("mug", "infusion").kind == library.get("mug").kind == "infusion"
+    library.check_free("cup", "ico")
+    with pytest.raises(ConceptError, match="already"):
+        library.check_free("mug", "ico")
+    library.rename("mug", "Cup")
+    library.describe("cup", "blue")
+    assert library.duplicate("cup") == "Cup-2"
+    assert [(e.name, e.kind, e.description) for e in library.entries()] == [(n, k, "blue") for n in ("Cup", "Cup-2") for k in ("infusion", "ico")]
+    library.delete("cup")
+    assert names(library) == ["Cup-2"] * 2 and library.restore("Cup") == "Cup" and len(names(library)) == 4
+    library.delete("cup")
+    library.add(made(name="cup"))
+    assert library.restore("cup") == "Cup-3" and library.get("cup-3", "ico").steps == 5
+    files = [tmp_path / f"{kind}.safetensors" for kind in ("infusion", "ico")]
+    for file in files:
+        file.write_bytes(library.file("cup-3", file.stem).read_bytes())
+    library.delete("cup-3")
+    assert [library.take_in(file) for file in files] == ["Cup-3"] * 2  # the same noun by the other method: the same thing
+    assert library.take_in(files[1]) == "Cup-4"
+    lone = Library(tmp_path / "other", BASE, SD15)  # as every folder was before
+    lone.add(slider)
+    assert lone.get("mug", "infusion").kind == "ico" and (lone.folder / "mug.safetensors").exists()
+    lone.replace(made(name="mug"))
+    assert {e.kind for e in lone.entries()} == {"infusion", "ico"}
 
 
 def test_a_file_that_cannot_be_used_is_listed_with_its_problem(library):

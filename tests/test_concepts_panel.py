@@ -29,16 +29,25 @@ def lesson(**values) -> Lesson:
     ({"status": "running", "left": 240.0}, 0, "about 4 min left", ("stop",)),
     ({"status": "running", "steps": 0, "step": 0}, 0, "Looking at the pictures", ("stop",)),
     ({"status": "waiting"}, 2, "Waiting: 2 lessons are learned first.", ("stop",)),
-    ({"status": "stopped"}, 0, "Stopped at step 120 of 300; it can be used as it is.", ("resume", "drop")),
     ({"status": "interrupted"}, 0, "The program ended at step 120 of 300; that is kept.", ("resume", "drop")),
     ({"status": "interrupted", "step": 0}, 0, "It had not begun when the program ended.", ("resume", "drop")),
-    ({"status": "failed", "error": HOSTILE}, 0, "Broken off at step 120 of 300.", ("resume", "drop")),
-    ({"status": "done"}, 0, "Learned, 300 steps.", ("use", "drop"))])
+    ({"status": "failed", "error": HOSTILE}, 0, "Broken off at step 120 of 300.", ("resume", "drop"))])
 def test_a_lesson_says_how_it_stands_and_what_can_be_done(values, before, said, acts):
     html = cards.lessons([(lesson(**values), before)])
     assert said in html and "<script" not in html
-    for act in ("stop", "resume", "drop", "use"):
+    for act in ("stop", "resume", "drop"):
         assert (f'data-act="concepts.{act}"' in html) == (act in acts)
+
+
+def test_one_card_says_what_a_name_can_do_and_what_it_could_learn_too():
+    mine = Entry("Tom", "cat", "", 300, 4096, b"", kind="infusion")
+    both = [mine, Entry("Tom", "cat", "", 200, 2**20, b"", kind="ico")]
+    done, stopped = lesson(name="tom", status="done", losses=(2.0, 1.0)), lesson(id=8, name="tom", kind="ico", status="stopped")
+    one, two = cards.shelf([mine], [done], {"infusion": 40.0, "ico": 50.4}), cards.shelf(both, [stopped, done], {"infusion": 40.0, "ico": None})
+    assert 'data-arg="Tom ico"' in one and "Learn it for the likeness slider too, 50 s" in one and "Open the slider" not in one and "curve" in one
+    assert two.count("<article") == 1 and "concepts.also" not in two and "Open the slider" in two and "1024.0 KB" in two and "4.0 KB" in two
+    assert "Stopped at step 120 of 300" in two and "Export for the likeness slider" in two
+    assert "concepts.also" not in cards.shelf([mine], [], {"ico": 50.0})  # its photos are not kept
 
 
 def test_a_curve_is_calm_and_short():
@@ -49,7 +58,7 @@ def test_a_curve_is_calm_and_short():
 
 
 def test_markup_is_shown_and_not_obeyed():
-    shelf = cards.shelf([Entry("tom", HOSTILE, HOSTILE, 3, 4000, png_of(draw(1))), Entry("odd", "", "", 0, 9, b"", HOSTILE)])
+    shelf = cards.shelf([Entry("tom", HOSTILE, HOSTILE, 3, 4000, png_of(draw(1)), kind="ico"), Entry("odd", "", "", 0, 9, b"", HOSTILE)])
     told = cards.notice(HOSTILE) + cards.tried([(HOSTILE, None)]) + cards.chosen([photo_of(1)], [False], Advice("", (HOSTILE,)))
     for html in (shelf, told, user_message_of("see <tom> and <script>alert(1)</script>")):
         assert "<script" not in html and "<img src=x" not in html
@@ -64,7 +73,7 @@ def test_values_of_a_browser_are_brought_into_range():
     assert strengths(Settings(), '{"tom": 0.5, "a": 1, "b": 9, "c": "x", "d": null}').strengths == {"tom": 0.5, "b": 2.0}
     for rubbish in ("", "{", "[1]", "7", None, 5, '{"a": NaN}'):
         assert strengths(Settings(), rubbish) == Settings()
-    assert options(1e9, "x", 1) == {"steps": 2000, "residuals": 1, "flip": True}
+    assert options("infusion", 1e9, "x", 1) == {"steps": 2000, "residuals": 1, "flip": True}
 
 
 def test_concepts_are_served_to_their_owner_only_and_no_file_of_this_computer_is_read(served):

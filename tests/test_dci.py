@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
-from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from assistant.concepts.mask_pictures import at_scale, overlaid, overlap, scales
+from assistant.concepts.mask_pictures import at_scale, overlap, region, scales
 from assistant.conditioning import AUXILIARY_TEXT, EMPTY, TEXT
 from assistant.control.dci import Branch, Dci, Seen, Sharpening, weighed
 from assistant.decoder.attention import Seam, cross_layers, install
 from assistant.decoder.rows import dci_plan, text_plan
 from assistant.decoder.sampling import denoise, draw_noise, make_scheduler
-from assistant.errors import BusyError, ConceptError, ConfigError, NotFoundError
-from assistant.messages import Progress, Settings
+from assistant.errors import ConceptError, ConfigError
+from assistant.png import MARK, overlaid
 from assistant.presets import MINIATURE
-from assistant.session.strips import Strips
-from assistant.strip import StripReply, Struck
 from tests import tiny_unet
 from tests.tiny_unet import installed, stock_unet
 
@@ -197,60 +193,6 @@ def test_what_cannot_be_is_said():
         Sharpening(gain=0.0)
 
 
-class Engine:
-    """Draws a strip of nothing, in two steps; waits in the first one if told to."""
-
-    def __init__(self) -> None:
-        self.go, self.begun = threading.Event(), threading.Event()
-        self.go.set()
-
-    def strip(self, request, cancel):
-        if not request.prompt.strip():
-            raise ConceptError("There are no words to draw.")
-        self.begun.set()
-        self.go.wait(10)
-        yield Progress(1, 2)
-        pictures = tuple(Struck(s, b"png", {"prompt": request.prompt, "owner": request.library}) for s in request.strengths)
-        yield StripReply(pictures, b"", "a <rex>", "a dog", "dog", "rex", request.settings, None, 1.0, cancel.is_set())
-
-
-@pytest.fixture
-def strips():
-    return Strips(Engine(), lambda owner: f"library of {owner}", nullcontext)
-
-
-def test_each_owner_sees_its_own_newest_and_a_pick_says_how_it_is_drawn_again(strips):
-    for owner, prompt in (("ann", "<rex> here"), ("bob", "<rex> there")):
-        assert isinstance(list(strips.draw(owner, prompt, Settings(seed=3, window=0.3)))[-1], StripReply)
-    assert strips.newest("ann").pictures[0].metadata == {"prompt": "<rex> here", "owner": "library of ann"}
-    chosen = strips.settings_of("bob", 5)
-    assert (chosen.imagination, chosen.seed, chosen.window, chosen.auxiliary) == (1.5, 3, 0.3, "dog")
-    with pytest.raises(NotFoundError, match="no strip yet"):
-        strips.newest("eve")
-    with pytest.raises(NotFoundError, match="no picture 8"):
-        strips.settings_of("bob", 7)
-
-
-def test_a_failure_or_a_stop_leaves_the_strip_before(strips):
-    list(strips.draw("ann", "<rex> here", Settings(seed=1)))
-    with pytest.raises(ConceptError):
-        list(strips.draw("ann", " ", Settings(seed=2)))
-    engine = strips._engine
-    engine.go.clear(), engine.begun.clear()
-    found: list = []
-    worker = threading.Thread(target=lambda: found.extend(strips.draw("ann", "<rex> there", Settings(seed=3))))
-    worker.start()
-    engine.begun.wait(10)
-    with pytest.raises(BusyError):
-        next(strips.draw("ann", "<rex> again", Settings(seed=4)))
-    strips.stop("ann")
-    engine.go.set()
-    worker.join(10)
-    assert found[-1].stopped and strips.newest("ann").settings.seed == 1
-    list(strips.draw("ann", "<rex> again", Settings(seed=5)))
-    assert strips.newest("ann").settings.seed == 5
-
-
 def test_masks_are_told_apart_by_grid_and_way_and_averaged_as_asked():
     masks = {"down_blocks.0.attn2": [torch.full((2, 3, 16), 0.25), torch.full((2, 3, 16), 0.75)],
              "up_blocks.1.attn2": [torch.arange(64.0).expand(2, 3, 64) / 64, torch.ones(2, 3, 64)]}
@@ -265,4 +207,16 @@ def test_masks_are_told_apart_by_grid_and_way_and_averaged_as_asked():
     truth[:, :8] = 1
     assert overlap(torch.cat([torch.ones(1, 4, 8), torch.zeros(1, 4, 8)], 1), truth) == [1.0]
     picture = np.full((16, 16, 3), 200, np.uint8)
-    assert (overlaid(picture, torch.rand(4, 4), 0.0) == 200).all() and (overlaid(picture, torch.zeros(4, 4), 1.0) == 0).all()
+    assert (overlaid(picture, np.ones((4, 4)), 0.0) == 200).all() and (overlaid(picture, np.ones((4, 4)), 1.0) == MARK).all()
+    spots = {"the middle": (slice(6, 10), slice(6, 10)), "the top": (slice(0, 5), slice(None)), "the bottom right": (slice(11, 16), slice(11, 16)),
+             "everywhere alike": (slice(0), slice(0)), "the bottom and the left": None}
+    for words, spot in spots.items():
+        mask = torch.zeros(16, 16)
+        if spot is None:
+            mask[11:], mask[:, :5] = 1, 1
+        else:
+            mask[spot] = 1
+        assert region(mask) == words
+    ring = torch.ones(16, 16)
+    ring[5:11, 5:11] = 0
+    assert region(ring) == "all around the middle"

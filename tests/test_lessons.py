@@ -66,6 +66,29 @@ def test_stop_keeps_what_is_learned_and_it_can_be_gone_on_with(engine, manager):
     assert manager.learning.library(ME).nouns() == {"cup": "mug"} and manager.learning.library(ME).get("cup").steps == 60
 
 
+def test_what_is_learned_one_way_is_learned_the_other_way_too_from_its_kept_photos(engine, manager):
+    learning = manager.learning
+    assert learning.expected(ME, "ico", 300) is None
+    learning.begin(ME, task("both", steps=3, residuals=2), "ico")
+    with pytest.raises(BusyError, match="<both> is being learned already"):
+        learning.begin_also(ME, "both", "ico")
+    one = learning.begin(ME, task("one", steps=3))
+    until(lambda: status(manager, one.id) == "done")
+    kinds = [(e.name, e.kind) for e in learning.library(ME).entries()]
+    assert kinds == [("both", "infusion"), ("both", "ico"), ("one", "infusion")]
+    assert engine.teacher.courses[1].task.options == {"steps": 3} and learning.expected(ME, "ico", 300) > 0 and learning.expected(OTHER, "ico", 300) is None
+    also = learning.begin_also(ME, "One", "ico")
+    until(lambda: status(manager, also.id) == "done")
+    assert [p.png for p in engine.teacher.courses[-1].task.pictures] == [p.png for p in task().pictures]
+    with pytest.raises(ConceptError, match="<one> already"):
+        learning.begin_also(ME, "one", "ico")
+    for owner, name in ((ME, "none"), (OTHER, "one")):
+        with pytest.raises(NotFoundError, match="not kept here"):
+            learning.begin_also(owner, name, "ico")
+    learning.rename(ME, "one", "two")
+    assert {learning.library(ME).get("two", kind).name for kind in ("infusion", "ico")} == {"two"}
+
+
 def test_one_at_a_time_and_what_waits_can_be_stopped_and_discarded(engine, manager):
     engine.teacher.pause = 0.01
     first, second, third = (manager.learning.begin(ME, task(name)) for name in ("a", "b", "c"))
@@ -103,8 +126,9 @@ def test_a_turn_waits_for_one_step_at_most(engine, manager):
     engine.teacher.pause = 0.05
     lesson = manager.learning.begin(ME, task(steps=400))
     until(lambda: manager.learning.lesson(lesson.id, ME).step >= 2)
+    conversation, photo = manager.new(ME).id, photo_of(1)
     before = manager.learning.lesson(lesson.id, ME).step
-    list(manager.send(manager.new(ME).id, "hello", photo_of(1), Settings(steps=4), ME))
+    list(manager.send(conversation, "hello", photo, Settings(steps=4), ME))
     assert manager.learning.lesson(lesson.id, ME).step <= before + 2  # the one in work, and the one that was already over
     until(lambda: manager.learning.lesson(lesson.id, ME).step > before + 4)
     manager.learning.stop(lesson.id, ME)

@@ -146,7 +146,8 @@ def test_pictures_are_served_to_their_owner_only(client, manager):
     assert client.get(f"/masks/{kept.id}.png").status_code == 404  # no control drew it
     manager._store.update_turn(kept.id, metadata={**kept.metadata, "mask": base64.b64encode(bytes([255, 0, 0, 0])).decode()})
     over = np.asarray(Image.open(io.BytesIO(client.get(f"/masks/{kept.id}.png").content)).convert("RGB")).astype(int)
-    assert over.shape == (512, 512, 3) and over[:128, :128].mean() > 2 * over[384:, 384:].mean()
+    marked = over[..., 0].astype(float) - over[..., 1]  # as far as `png.MARK` goes
+    assert over.shape == (512, 512, 3) and marked[:128, :128].mean() > 2 * abs(marked[384:, 384:].mean())
     assert "masks/7.png" in presenters.reply_message(replace(kept, id=7, metadata={"mask": "AA=="}))["content"] and "masks/" not in presenters.reply_message(kept)["content"]
     assert client.get("/subjects/0.png").status_code == 200 and client.get("/subjects/8.png").status_code == 404
     client.cookies.clear()

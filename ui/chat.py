@@ -120,7 +120,7 @@ class Desk:
         A later action in the same window ends it. (Gradio's own `cancels` misses a watch that has just begun.)
         """
         self._only(request, pulse)
-        under = None
+        under, moved = None, {}
         try:
             owner = self.owner(request)
             events = self.manager.attach(conversation, owner) if conversation else None
@@ -132,6 +132,8 @@ class Desk:
                     if self._watching.get(request.session_hash) != pulse:
                         return
                     yield {self.parts.chat: [*before, live]}
+                answered = self.manager.turn(turns[-1].id, owner)
+                moved = {part: value for panel in self.panels for part, value in panel.answered(answered).items()}
         except AssistantError:
             pass  # the turn carries its sentence
         if self._watching.get(request.session_hash) != pulse:
@@ -140,7 +142,7 @@ class Desk:
             view = self._view(owner, conversation, pinned=_pinned(seed), under=under)
             for kept in (self.parts.pulse, self.parts.conversation, self.parts.stage, self.parts.notice):
                 view.pop(kept)
-            yield view
+            yield {**view, **moved}
         except AssistantError as error:
             yield {self.parts.notice: presenters.notice(error)}
 

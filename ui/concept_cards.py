@@ -1,10 +1,11 @@
-"""What the Concepts panel shows, as HTML: pictures chosen, a lesson with its curve and previews, the shelf. Pure functions."""
+"""What the Concepts panel shows, as HTML: pictures chosen, lessons, and what is learned with its curve and previews. Pure functions."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from assistant.messages import Advice, Photo
 from assistant.session.records import Lesson, StoredTurn
 from ui.presenters import picture_address, say
 
+KINDS = {"infusion": "several in one picture", "ico": "the likeness slider"}  # method -> what it is for
 TRIES = ("on the beach", "in the snow at night", "in space", "as a watercolour")
 THUMBNAIL = 128  # pixels
 
@@ -83,31 +85,32 @@ def _lesson(one: Lesson, before: int) -> str:
     said, acts = _state(one, before)
     share = 100 * one.step / max(1, one.steps)
     bar = f'<span class="bar"><span style="width:{share:.0f}%"></span></span>' if one.open else ""
-    views = "".join(f'<figure><img src="{picture_address(name)}" alt="After {at} steps"><figcaption>{at}</figcaption></figure>'
-                    for at, name in one.previews[-6:])
     fault = f'<div class="fault">{say(one.error)}</div>' if one.status == "failed" and one.error else ""
     return (f'<section class="lesson {one.status}" data-lesson="{one.id}"><h4><span class="named">&lt;{say(one.name)}&gt;</span>'
-            f'<span class="quiet">{say(one.noun)}</span></h4><p class="doing">{said}{bar}</p>{fault}'
-            f'{curve(one.losses, one.steps)}<div class="views">{views}</div><div class="acts">{acts}</div></section>')
+            f'<span class="quiet">{say(one.noun)}, for {KINDS.get(one.kind, one.kind)}</span></h4><p class="doing">{said}{bar}</p>{fault}'
+            f'{_course(one)}<div class="acts">{acts}</div></section>')
+
+
+def _course(one: Lesson) -> str:
+    """How it was learned: the loss, and what it drew on the way."""
+    views = "".join(f'<figure><img src="{picture_address(name)}" alt="After {at} steps"><figcaption>{at}</figcaption></figure>'
+                    for at, name in one.previews[-6:])
+    return f'{curve(one.losses, one.steps)}<div class="views">{views}</div>'
 
 
 def _state(one: Lesson, before: int) -> tuple[str, str]:
     """What a lesson does or did, and what can be done with it."""
     at = f"step {one.step} of {one.steps}"
-    on, away = act("resume", one.id, "Go on"), act("drop", one.id, "Discard")
+    on_or_away = act("resume", one.id, "Go on") + act("drop", one.id, "Discard")
     if one.status == "running":
         left = "" if one.left is None or one.step < 3 else f", about {_time(one.left)} left"
         return (f"Learning, {at}{left}" if one.steps else "Looking at the pictures"), act("stop", one.id, "Stop and keep")
     if one.status == "waiting":
         others = "1 lesson is" if before == 1 else f"{before} lessons are"
         return f"Waiting: {others} learned first." if before else "Starting", act("stop", one.id, "Stop")
-    if one.status == "done":
-        return f"Learned, {one.steps} steps.", act("use", one.name, "Use it") + act("drop", one.id, "Close")
-    if one.status == "stopped":
-        return f"Stopped at {at}; it can be used as it is.", on + act("drop", one.id, "Leave it so")
     if one.status == "failed":
-        return f"Broken off at {at}." if one.steps else "It could not begin.", on + away
-    return (f"The program ended at {at}; that is kept." if one.step else "It had not begun when the program ended."), on + away
+        return f"Broken off at {at}." if one.steps else "It could not begin.", on_or_away
+    return (f"The program ended at {at}; that is kept." if one.step else "It had not begun when the program ended."), on_or_away
 
 
 def _time(seconds: float) -> str:
@@ -134,39 +137,62 @@ def curve(losses: Sequence[float], steps: int, width: int = 300, height: int = 5
 # the shelf
 
 
-def shelf(entries: Sequence[Any], tried: str = "") -> str:
-    """Concepts by name, each with its picture, its strength and what can be done with it."""
+def shelf(entries: Sequence[Any], found: Sequence[Lesson] = (), offers: Mapping[str, float | None] = {}) -> str:
+    """What is learned, by name.
+
+    Args:
+        entries: of the library, by name. found: lessons, the newest first.
+        offers: methods that there are -> seconds that one takes, where that is known.
+    """
     if not entries:
-        return '<p class="quiet">Nothing learned yet. What you teach stays here, and in every message as <b>&lt;name&gt;</b>.</p>'
-    return "".join(_card(one, one.name == tried) for one in entries)
+        return "" if any(one.open for one in found) else '<p class="quiet">Nothing learned yet. What you teach stays here, and in every message as <b>&lt;name&gt;</b>.</p>'
+    return "".join(_card(list(same), [one for one in found if one.name.lower() == name], offers) for name, same in groupby(entries, lambda e: e.name.lower()))
 
 
-def concept_address(name: str, kind: str, version: int = 0) -> str:
-    return f"concepts/{quote(name, safe='')}.{kind}" + (f"?{version}" if version else "")
+def concept_address(name: str, kind: str, query: object = "") -> str:
+    return f"concepts/{quote(name, safe='')}.{kind}" + (f"?{query}" if query else "")
 
 
-def _card(one: Any, opened: bool) -> str:
-    name = say(one.name)
-    size = f"{(one.size - len(one.thumbnail)) / 1024:.1f} KB"
-    if one.problem:
-        return (f'<article class="concept"><div class="what"><b>&lt;{name}&gt;</b><p class="fault">{say(one.problem)}</p>'
+def _card(entries: Sequence[Any], found: Sequence[Lesson], offers: Mapping[str, float | None]) -> str:
+    one = entries[0]
+    name, newest = say(one.name), {lesson.kind: lesson for lesson in reversed(found)}
+    problem = next((e.problem for e in entries if e.problem), "")
+    if problem:
+        return (f'<article class="concept"><div class="what"><b>&lt;{name}&gt;</b><p class="fault">{say(problem)}</p>'
                 f'{act("delete", one.name, "Delete")}</div></article>')
     picture = (f'<img src="{concept_address(one.name, "png", one.steps)}" alt="">' if one.thumbnail else '<span class="blank"></span>')
     about = f'<p class="quiet">{say(one.description)}</p>' if one.description else ""
-    how = (f'<label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}">'
-           '<output>1.0</output></label>' if one.kind in ("", "infusion") else '<span class="quiet">Fine-tuned: see Likeness.</span>')
+    rows = "".join(_use(e, newest.get(e.kind)) for e in entries)
+    rows += "".join(offer(one.name, kind, offers[kind]) for kind in offers
+                    if found and kind not in {e.kind for e in entries} and not (kind in newest and newest[kind].status in ("waiting", "running", "interrupted", "failed")))
+    courses = "".join(f'<h4 class="quiet">{KINDS[e.kind].capitalize()}</h4>{_course(newest[e.kind])}' for e in entries if e.kind in newest)
+    exports = "".join(f'<a class="act" href="{concept_address(one.name, "safetensors", f"kind={e.kind}")}" download>Export{f" for {KINDS[e.kind]}" if len(entries) > 1 else ""}</a>'
+                      for e in entries)
     return f"""<article class="concept">{picture}<div class="what">
 <button type="button" class="named" data-insert="&lt;{name}&gt;" title="Put it into the message">&lt;{name}&gt;</button>
-<span class="quiet" title="With its picture the file has {one.size / 1024:.0f} KB">{say(one.noun)}, {one.steps} steps, {size}</span>{about}
-{how}</div><details{' open' if opened else ''}><summary>Try out, rename, export ...</summary>
+<span class="quiet">{say(one.noun)}</span>{about}</div><div class="uses">{rows}</div><details><summary>Curve, try out, rename, export ...</summary>{courses}
 <div data-form class="tries">{"".join(act("try", f"{one.name} {n}", say(text), "chip") for n, text in enumerate(TRIES))}
 <div class="own"><input data-field="words" aria-label="Your own words" placeholder="your own words" maxlength="200">
 {act("try", f"{one.name} own", "Try")}</div></div>
 <div data-form class="edit"><label>Name <input data-field="name" value="{name}" maxlength="40" spellcheck="false"></label>
 <label>What it is <textarea data-field="description" rows="2" maxlength="500">{escape(one.description)}</textarea></label>
 {act("save", one.name, "Save")}</div>
-<div class="acts">{act("duplicate", one.name, "Duplicate")}<a class="act" href="{concept_address(one.name, "safetensors")}" download>Export</a>
-{act("delete", one.name, "Delete")}</div></details></article>"""
+<div class="acts">{act("duplicate", one.name, "Duplicate")}{exports}{act("delete", one.name, "Delete")}</div></details></article>"""
+
+
+def _use(one: Any, lesson: Lesson | None) -> str:
+    """What a concept can do, how it was learned, and where that is set."""
+    name, size = say(one.name), f"{(one.size - len(one.thumbnail)) / 1024:.1f} KB"
+    how = (f'<label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}"><output>1.0</output></label>'
+           if one.kind == "infusion" else f'<button type="button" class="act" data-act="likeness.use" data-arg="{name}" data-panel="likeness">Open the slider</button>')
+    on = f' Stopped at step {lesson.step} of {lesson.steps}. {act("resume", lesson.id, "Go on")}' if lesson is not None and lesson.status == "stopped" else ""
+    return (f'<div class="use"><b>{KINDS[one.kind].capitalize()}</b> <span class="quiet" title="With its picture the file has {one.size / 1024:.0f} KB">'
+            f'{one.steps} steps, {size}.{on}</span>{how}</div>')
+
+
+def offer(name: str, kind: str, seconds: float | None, label: str = "") -> str:
+    """To learn what is learned by another method too, from its kept photos."""
+    return act("also", f"{name} {kind}", f"{label or f'Learn it for {KINDS[kind]} too'}{f', {_time(seconds)}' if seconds else ''}", "act opens")
 
 
 def tried(pictures: Sequence[tuple[str, bytes | None]], doing: str = "") -> str:

@@ -155,8 +155,6 @@ window.cafeConcepts = window.cafeConcepts || (() => {
     if (event.target.closest('[data-act="concepts.try"]')) {
       setTimeout(() => at('#concept-tries')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 500);
     }
-    const use = event.target.closest('[data-act="concepts.use"]');
-    if (use) insert(`<${use.dataset.arg}>`);
   });
   new MutationObserver(showStrengths).observe(document.documentElement, { childList: true, subtree: true });
   return { insert };

@@ -1,4 +1,4 @@
-"""The panel "Concepts": pictures in, a name, watch it being learned, then <name> in any message.
+"""The panel "Concepts": pictures in, a name, what it is for, watch it being learned, then <name> in any message or on the likeness slider.
 
 What is chosen but not yet learned is kept per owner, so that a reload loses nothing.
 """
@@ -28,9 +28,11 @@ from ui.owners import Owners
 from ui.panel import Panel, Place, Press, Updates, pressed
 from ui.pictures import enlarge, served
 
+USUAL = Task.kind
 MOST_WORDS = 200  # characters of what is tried out
 WATCH_EVERY = 0.8  # seconds
 _ORDER = ("running", "waiting")  # of lessons, then the others, the newest first
+STEPS = 300  # of a lesson, usually
 
 
 class Concepts(Panel):
@@ -48,7 +50,6 @@ class Concepts(Panel):
         self.drafts = Drafts(self.learning.advise)
         gr.HTML('<p class="quiet">Teach me one thing from a few pictures; then write its name in any message, as '
                 '<b>&lt;name&gt;</b>.</p>')
-        self.lessons = gr.HTML("", elem_id="concept-lessons")
         self.drop = gr.File(file_count="multiple", file_types=["image"], label="Drop, paste or choose 1 to 8 pictures of it",
                             elem_id="concept-drop", height=92)
         with gr.Accordion("From your pictures", open=False, elem_id="concept-sources") as sources:
@@ -58,13 +59,16 @@ class Concepts(Panel):
         with gr.Row(elem_id="concept-words"):
             self.noun = gr.Textbox(label="What kind of thing", placeholder="cat, mug, ...", max_length=60, elem_id="concept-noun")
             self.called = gr.Textbox(label="Its name", placeholder="tom", max_length=40, elem_id="concept-name")
+        self.kinds = gr.CheckboxGroup([(words.capitalize(), kind) for kind, words in cards.KINDS.items()], value=[USUAL], label="What it is for",
+                                      visible=place.manager.strips is not None, elem_id="concept-kinds")
         with gr.Accordion("More", open=False, elem_id="concept-more"):
-            self.steps = gr.Slider(20, 2000, 300, step=10, label="Steps", info="More is truer to the pictures. Usually 300.", buttons=[])
-            self.residuals = gr.Slider(1, 4, 1, step=1, label="Residuals", info="More is truer, and less varied. Usually 1.", buttons=[])
+            self.steps = gr.Slider(20, 2000, STEPS, step=10, label="Steps", info=f"More is truer to the pictures. Usually {STEPS}.", buttons=[])
+            self.residuals = gr.Slider(1, 4, 1, step=1, label="Residuals", info="For several in one picture: more is truer, and less varied. Usually 1.", buttons=[])
             self.flip = gr.Checkbox(False, label="Mirrored pictures too", info="Not for writing, or what differs left and right.")
         self.learn = gr.Button("Learn it", variant="primary", elem_id="concept-learn")
         self.notice = gr.HTML("", elem_id="concept-notice")
         gr.HTML("<h3>Learned</h3>", elem_classes="heading")
+        self.lessons = gr.HTML("", elem_id="concept-lessons")
         self.shelf = gr.HTML("", elem_id="concept-shelf")
         self.strip = gr.HTML("", elem_id="concept-tries")
         # no gr.UploadButton: it takes one file and no second
@@ -79,17 +83,18 @@ class Concepts(Panel):
         self.desk = desk
         # outside the tab, so that they are there before it is opened
         self.names = gr.HTML("", elem_id="concept-names")
-        self.seen = gr.Textbox("", visible="hidden")
+        self.seen = gr.Textbox("", visible="hidden")  # changes with the shelf
         self.timer = gr.Timer(WATCH_EVERY, active=False)
         around = [desk.parts.conversation]
-        form = [self.noun, self.called, self.steps, self.residuals, self.flip]
+        form = [self.noun, self.called, self.kinds, self.steps, self.residuals, self.flip]
         live = [self.lessons, self.shelf, self.names, self.seen, self.timer]
         picked = [self.chosen, self.noun, self.notice]
         common = dict(api_visibility="private", show_progress="hidden")
         desk.page.load(self._load, [self.noun], [*live, *picked], **common)
         self.timer.tick(self._tick, [self.seen], live, **common)
         self.drop.upload(self._add, [self.drop, self.noun], [self.drop, *picked], **common)
-        self.opened(self._sources, around, [self.sources], **common)
+        for fresh in (self.opened, desk.parts.gallery.change, desk.parts.conversation.change):
+            fresh(self._sources, around, [self.sources], **common)
         self.learn.click(self._learn, form, [*live, *picked, self.called], **common)
         self.take_in.upload(self._import, [self.take_in], [*live, self.notice, self.take_in], **common)
         courier.click(self._act, [*around, self.noun, self.seen], [*live, *picked, self.sources, self.strip],
@@ -135,7 +140,7 @@ class Concepts(Panel):
         except AssistantError as error:
             return {self.sources: cards.notice(str(error))}
 
-    def _learn(self, noun: str, name: str, steps: Any, residuals: Any, flip: Any, request: gr.Request) -> Updates:
+    def _learn(self, noun: str, name: str, kinds: Any, steps: Any, residuals: Any, flip: Any, request: gr.Request) -> Updates:
         try:
             owner = self.desk.owner(request)
             draft, noun, name = self.drafts.of(owner), (noun or "").strip(), (name or "").strip().strip("<>")
@@ -145,7 +150,9 @@ class Concepts(Panel):
                 raise MessageError("What kind of thing is it?", "Say it in a word, for instance: mug.")
             if not name:
                 raise MessageError("It has no name yet.", "Give it one; you will write it as <name>.")
-            self.learning.begin(owner, Task(name, noun, tuple(draft.photos), tuple(draft.masks), options=options(steps, residuals, flip)))
+            kind, *others = [one for one in cards.KINDS if one in (kinds or ())] or [USUAL]
+            task = Task(name, noun, tuple(draft.photos), tuple(draft.masks), kind, options(kind, steps, residuals, flip))
+            self.learning.begin(owner, task, *others)
         except AssistantError as error:
             return self._tell(error)
         self.drafts.forget(owner)
@@ -200,6 +207,10 @@ class Concepts(Panel):
     def _do_drop(self, owner: str, press: Press, _: str) -> None:
         self.learning.drop(_number(press), owner)
 
+    def _do_also(self, owner: str, press: Press, _: str) -> None:
+        name, _, kind = press.argument.partition(" ")
+        self.learning.begin_also(owner, name, kind)
+
     def _do_save(self, owner: str, press: Press, _: str) -> Iterator[Updates]:
         library, name = self.learning.library(owner), press.argument
         to = press.fields.get("name", "").strip().strip("<>")
@@ -241,19 +252,17 @@ class Concepts(Panel):
 
     def _live(self, owner: str, seen: str | None = None) -> Updates:
         """Lessons as they are; the shelf, if it is not the one in view already."""
-        library, found = self.learning.library(owner), self.learning.lessons(owner)
-        entries = library.entries()
-        there = {e.name.lower() for e in entries}
-        newest_done = next((one.id for one in found if one.status == "done"), None)
-        shown = [one for one in found if one.status in ("waiting", "running", "interrupted", "failed")
-                 or (one.name.lower() in there and (one.status == "stopped" or one.id == newest_done))]
+        found, entries = self.learning.lessons(owner), self.learning.library(owner).entries()
+        shown = [one for one in found if one.status in ("waiting", "running", "interrupted", "failed")]
         shown.sort(key=lambda one: (_ORDER.index(one.status) if one.open else len(_ORDER), one.id if one.open else -one.id))
-        version = str(hash(tuple((e.name, e.steps, e.size, e.description) for e in entries)))
+        version = str(hash((tuple((e.name, e.kind, e.steps, e.size, e.description) for e in entries), tuple((one.id, one.name, one.status) for one in found))))
         updates: Updates = {self.lessons: cards.lessons([(one, self.learning.waiting(one.id)) for one in shown]),
                             self.timer: gr.Timer(active=any(one.open for one in shown))}
         if version != seen:
-            usable = ",".join(e.name for e in entries if not e.problem)
-            updates |= {self.shelf: cards.shelf(entries), self.seen: version, self.names: f'<span data-names="{usable}"></span>'}
+            usable = ",".join(dict.fromkeys(e.name for e in entries if not e.problem))
+            kinds = tuple(cards.KINDS) if self.place.manager.strips is not None else ()
+            offers = {kind: self.learning.expected(owner, kind, STEPS) for kind in kinds}
+            updates |= {self.shelf: cards.shelf(entries, found, offers), self.seen: version, self.names: f'<span data-names="{usable}"></span>'}
         return updates
 
     def _tell(self, error: AssistantError) -> Updates:
@@ -266,7 +275,8 @@ class Concepts(Panel):
             return manager.learning.library(owners.visitor(request))
 
         return [served("/concepts/{name:str}.png", lambda request: enlarge(library(request).get(request.path_params["name"]).thumbnail)),
-                served("/concepts/{name:str}.safetensors", lambda request: library(request).file(request.path_params["name"]).read_bytes(), "no-store",
+                served("/concepts/{name:str}.safetensors",
+                       lambda request: library(request).file(request.path_params["name"], request.query_params.get("kind", "")).read_bytes(), "no-store",
                        "application/octet-stream", lambda request: f"{request.path_params['name']}.safetensors")]
 
 
@@ -290,9 +300,10 @@ def strengths(so_far: Settings, given: Any) -> Settings:
     return replace(so_far, strengths=kept) if kept else so_far
 
 
-def options(steps: Any, residuals: Any, flip: Any) -> dict[str, Any]:
+def options(kind: str, steps: Any, residuals: Any, flip: Any) -> dict[str, Any]:
     """How a concept is learned."""
-    return {"steps": _whole(steps, 20, 2000, 300), "residuals": _whole(residuals, 1, 4, 1), "flip": bool(flip)}
+    own = {"residuals": _whole(residuals, 1, 4, 1)} if kind == USUAL else {}
+    return {"steps": _whole(steps, 20, 2000, STEPS), "flip": bool(flip), **own}
 
 
 def _whole(value: Any, low: int, high: int, usual: int) -> int:

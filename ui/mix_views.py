@@ -11,7 +11,7 @@ from html import escape
 from assistant.board import GRID, MOST_SOURCES, MOST_SUBJECTS
 from assistant.errors import AssistantError
 from assistant.messages import EngineInfo
-from assistant.session.easel import Sitting
+from assistant.session.runner import Drawing
 from assistant.session.records import Board, Cell, Reference, StoredTurn
 from ui.presenters import notice as fault
 from ui.presenters import picture_address, say
@@ -122,7 +122,7 @@ def _shelf(info: EngineInfo, gallery: Sequence[StoredTurn], has_subject: bool) -
 # what came of it
 
 
-def result(board: Board | None, sitting: Sitting | None = None) -> str:
+def result(board: Board | None, sitting: Drawing | None = None) -> str:
     """The picture with its nearness, and the map under it."""
     if board is None:
         return ""
@@ -151,15 +151,15 @@ def result(board: Board | None, sitting: Sitting | None = None) -> str:
     return f'<div class="mix-result">{"".join(parts)}</div>'
 
 
-def sketch_address(sitting: Sitting, number: int) -> str:
-    return f"boards/{sitting.board_id}/sketch/{number}.png?v={id(sitting)}"
+def sketch_address(sitting: Drawing, number: int) -> str:
+    return f"boards/{sitting.key}/sketch/{number}.png?v={id(sitting)}"
 
 
 def _picture(address: str, alt: str) -> str:
     return f'<div class="mix-picture"><img src="{address}" alt="{alt}"></div>'
 
 
-def _doing(sitting: Sitting) -> str:
+def _doing(sitting: Drawing) -> str:
     what = {"": "Drawing", "strip": "Drawing the strip", "grid": "Drawing the grid", "film": "Drawing the path", "imagine": "Drawing your words"}[sitting.kind]
     share = 100 * sitting.step / sitting.steps if sitting.steps else 0
     left = f", about {sitting.left:.0f} s left" if sitting.left is not None and sitting.left >= 1 else ""
@@ -186,7 +186,7 @@ def _acts(board: Board, one: Cell) -> str:
             f'<a class="act" href="{picture_address(one.picture, show=False)}" download>Download</a></div>{more}')
 
 
-def _map(board: Board, drawing: Sitting | None) -> str:
+def _map(board: Board, drawing: Drawing | None) -> str:
     """A strip or a grid: every cell can be picked. While it is drawn, its sketches."""
     kind = drawing.kind if drawing else board.kind
     if drawing is not None:

@@ -77,7 +77,8 @@ def _wire(page: gr.Blocks, desk: Desk, parts: Parts, its: gr.HTML) -> None:
              parts.gallery, parts.seed]
     inputs = [one for panel in desk.panels for one in panel.inputs]
     common = dict(api_visibility="private", show_progress="hidden")
-    parts.pulse.change(desk.watch, [parts.conversation, parts.seed, parts.pulse], shown, trigger_mode="multiple",
+    moved = [one for panel in desk.panels for one in panel.moved]
+    parts.pulse.change(desk.watch, [parts.conversation, parts.seed, parts.pulse], [*shown, *moved], trigger_mode="multiple",
                        js="(...values) => { window.cafe.idle(); return values; }", **common)
     parts.conversation.change(None, inputs=[parts.conversation], js="(id) => { window.cafe.address(id); }", **common)
     parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, **common)

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from assistant.errors import NotFoundError
 from assistant.messages import Settings
 from assistant.session.manager import SessionManager
+from assistant.session.records import StoredTurn
 from ui.owners import Owners
 
 Updates = dict[Any, Any]  # component: its new value
@@ -62,6 +63,7 @@ class Panel:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.inputs: list[gr.components.Component] = []  # their values are given to `settings` with every message
+        self.moved: list[gr.components.Component] = []  # that `answered` may change
 
     @staticmethod
     def fits(manager: SessionManager) -> bool:
@@ -76,6 +78,10 @@ class Panel:
     def settings(self, so_far: Settings, *values: Any) -> Settings:
         """Add the panel's values, as a browser sent them, to what a message is drawn with. Raises AssistantError."""
         return so_far
+
+    def answered(self, turn: StoredTurn) -> Updates:
+        """What a turn that has just been answered changes in the panel."""
+        return {}
 
     def wire(self, desk: Any, courier: gr.HTML) -> None:
         """Connect the panel's own handlers.

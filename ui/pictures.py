@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import quote
 
+import numpy as np
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,10 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.errors import AssistantError
+from assistant.png import overlaid, write_png
 from assistant.session.manager import SessionManager
 from ui.owners import Owners
 
-WARM, DARK = (255, 196, 64), (16, 16, 28)  # of a mask: where it is bright, and where not
 SHOWN_SIDE = 512  # pixels; what is smaller is enlarged by a whole factor
 
 
@@ -37,14 +38,10 @@ def enlarge(png: bytes, side: int = SHOWN_SIDE) -> bytes:
 
 
 def over(png: bytes, mask: bytes) -> bytes:
-    """A picture, enlarged, dark but where a mask (side x side bytes) is bright; PNG. Raises ValueError: the mask is not square."""
+    """A picture, enlarged, coloured where a mask (side x side bytes) is bright; PNG. Raises ValueError: the mask is not square."""
     side = math.isqrt(len(mask))
-    picture = Image.open(io.BytesIO(enlarge(png)), formats=["PNG"]).convert("RGB")
-    light = Image.frombytes("L", (side, side), mask).resize(picture.size, Image.Resampling.BICUBIC)
-    bright, dark = Image.blend(picture, Image.new("RGB", picture.size, WARM), 0.2), Image.blend(picture, Image.new("RGB", picture.size, DARK), 0.75)
-    buffer = io.BytesIO()
-    Image.composite(bright, dark, light).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    picture = np.asarray(Image.open(io.BytesIO(enlarge(png)), formats=["PNG"]).convert("RGB"))
+    return write_png(overlaid(picture, np.frombuffer(mask, np.uint8).reshape(side, side) / 255, 0.45))
 
 
 def served(path: str, find: Callable[[Request], bytes | None], cache: str = "private, max-age=60", kind: str = "image/png",

@@ -18,7 +18,7 @@ from ..concepts.branches import WINDOW, branches
 from ..concepts.drawing import ready
 from ..concepts.file import Concept
 from ..concepts.ico import WITH_DCI
-from ..concepts.mask_pictures import at_scale, overlaid, scales
+from ..concepts.mask_pictures import at_scale, scales, stretched
 from ..concepts.tuned import Tuned
 from ..conditioning import EMPTY, TEXT
 from ..control.dci import Seen
@@ -27,6 +27,7 @@ from ..decoder.diffusion import Diffusion
 from ..decoder.rows import text_plan
 from ..messages import Pace, Reply, Request, Settings, Words
 from ..pipeline import Assistant, load
+from ..png import overlaid
 from .steps import Case, beside, switches
 from .timing import Step, Table, in_turns, peak, ratio
 
@@ -193,6 +194,6 @@ def _likeness(base: Diffusion, identity: str, steps: int) -> dict[str, Step]:
         both = branches(base, concept, "a <bench> on the beach", "dog" if window else None)
         picture = base.decode(both.draw([0], 1.0, window, steps=steps, seen=seen).latents)[0]
         if seen is not None:
-            overlaid(picture, at_scale(seen.auxiliary, list(scales(seen.auxiliary))[-1])[0], 0.6)
+            overlaid(picture, stretched(at_scale(seen.auxiliary, list(scales(seen.auxiliary))[-1])[0]).numpy(), 0.6)
 
     return {"tuned": Step(lambda: draw(0.0)), "dci": Step(lambda: draw(WINDOW)), "masks": Step(lambda: draw(WINDOW, Seen()))}

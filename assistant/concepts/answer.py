@@ -17,6 +17,7 @@ from torch import Tensor
 from assistant.background import events_of
 from assistant.concepts import strips
 from assistant.concepts.drawing import Ready, ready
+from assistant.concepts.file import Concept
 from assistant.concepts.library import Library
 from assistant.concepts.mask_pictures import coded
 from assistant.concepts.prompt import caption
@@ -63,7 +64,8 @@ def answer(base: Diffusion, meant: Meant, request: Request, settings: Settings, 
     nouns, started = library.nouns(), time.monotonic()
     prompt, here = caption(meant.prompt, nouns), {name.lower() for name in nouns}
     names = [name for name in named(prompt) if name.lower() in here]
-    tuned = next((one for name in names if isinstance(one := library.get(name), Tuned)), None)
+    several = len({name.lower() for name in names}) > 1  # only Infusion draws more than one: a name that has both stands for that then
+    tuned = next((one for name in names if isinstance(one := library.get(name, Concept.kind if several else Tuned.kind), Tuned)), None)
     way = _tuned(base, tuned, prompt, request, settings, stamp, known, unit) if tuned is not None else \
         _infused(base, prompt, nouns, request, settings, stamp, unit, "imagination" in meant.settings)
     yield Words(way.text)
@@ -82,7 +84,7 @@ def answer(base: Diffusion, meant: Meant, request: Request, settings: Settings, 
             done: Denoised = item
     picture = base.decode(done.latents)[0]
     seconds["picture"] = time.monotonic() - started - seconds["words"]
-    about = {**way.about(done), "reply": way.text, "wish": meant.prompt, "plan": meant.plan.as_json()}
+    about = {**way.about(done), **({"said": dict(meant.settings)} if meant.settings and tuned is not None else {}), "reply": way.text, "wish": meant.prompt, "plan": meant.plan.as_json()}
     near = likeness(picture, names[0]) if likeness is not None and not done.stopped else {}
     yield Reply(way.text, write_png(picture, about), settings.seed, settings, about, near, seconds, done.stopped, meant.plan)
 
@@ -91,7 +93,7 @@ def _infused(base: Diffusion, prompt: str, nouns: Mapping[str, str], request: Re
              slid: bool) -> Way:
     """Infusion's, of any number. `slid`: whether a lambda was asked for, which they do not have."""
     library: Library = request.library
-    made = ready(base, prompt, nouns, library.get, unit * settings.follow_words, settings.strengths)
+    made = ready(base, prompt, nouns, lambda name: library.get(name, Concept.kind), unit * settings.follow_words, settings.strengths)
     aside = " Lambda (λ) was left aside: only what was learned for likeness has one." if slid else ""
     photo = request.photo is not None or any(turn.photo for turn in request.history)
     return Way(
@@ -124,6 +126,6 @@ def _said(made: Ready, photo: bool) -> str:
 
 def _about(library: Library, name: str, strength: float) -> dict[str, Any]:
     """A concept in a picture's metadata: which one, as it was when it was used."""
-    concept = library.get(name)
+    concept = library.get(name, Concept.kind)
     return {"name": concept.name, "noun": concept.noun, "strength": strength, "steps": concept.steps,
-            "sha256": hashlib.sha256(library.file(name).read_bytes()).hexdigest()}
+            "sha256": hashlib.sha256(library.file(name, Concept.kind).read_bytes()).hexdigest()}

@@ -63,7 +63,7 @@ def ready(base: Diffusion, prompt: str, nouns: Mapping[str, str], get: Callable[
         if not 0.0 <= strong[name] <= STRONGEST:
             raise ConceptError(f"The strength of <{name}> is {strong[name]:g}; it can be 0 to {STRONGEST:g}.", "Choose a value in between.")
         if not isinstance(concept, Concept):
-            raise ConceptError(f"<{name}> was learned by fine-tuning and is not drawn this way.", "Draw it from the panel Likeness, or learn it here.")
+            raise ConceptError(f"<{name}> was learned for the slider alone and is not drawn this way.", "Learn it for several in one picture too, in Concepts.")
         count = next(iter(concept.residuals.values())).shape[0]
         for span in spans:
             own = token_positions(base.tokenizer, written.text, [span])

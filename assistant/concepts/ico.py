@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from assistant.concepts.learning import MOST_PICTURES, Shown, descend, lines
+from assistant.concepts.learning import Learned, Shown, check_pictures, descend, lines
 from assistant.concepts.tuned import Tuned
 from assistant.concepts.words import Scheme, embed, spell
 from assistant.conditioning import TEXT
@@ -53,7 +52,7 @@ class IcoRecipe:
         Scheme(self.scheme)
 
 
-class IcoLearner:
+class IcoLearner(Learned):
     """Learns one concept; the interface of Infusion's `Learner`.
 
     The loss is the prediction's, t uniform.
@@ -68,14 +67,11 @@ class IcoLearner:
         ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
     """
 
+    prefix = "p"
+
     def __init__(self, base: Diffusion, pictures: Tensor, noun: str, recipe: IcoRecipe = IcoRecipe(), masks: Tensor | None = None) -> None:
-        if not 1 <= len(pictures) <= MOST_PICTURES:
-            raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
-        if masks is not None and masks.shape != pictures.shape[:3]:
-            raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
-        if not noun.strip():
-            raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
-        self.base, self.noun, self.recipe, self.step_count, self.scheme = base, noun.strip(), recipe, 0, Scheme(recipe.scheme)
+        check_pictures(pictures, noun, masks)
+        self.base, self.noun, self.recipe, self.scheme = base, noun.strip(), recipe, Scheme(recipe.scheme)
         self.latents = base.encode_image(pictures)
         small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
         self.shown = Shown(base, self.latents, small)
@@ -149,30 +145,6 @@ class IcoLearner:
         descend(loss, self.optimizer)
         self.step_count += 1
         return float(loss.detach())
-
-    def state(self) -> dict[str, Tensor]:
-        """All that a later `restore` needs to go on as if nothing had happened."""
-        found = {"step": torch.tensor(self.step_count)}
-        for name, p in self.parameters.items():
-            kept = self.optimizer.state.get(p, {})
-            found |= {f"p.{name}": p.detach().clone(), **{f"{k}.{name}": v.clone() for k, v in kept.items()}}
-        return found
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take a `state` of the same recipe up again.
-
-        Raises:
-            ConceptError: it is of another model or recipe.
-        """
-        if any(f"p.{name}" not in state or state[f"p.{name}"].shape != p.shape for name, p in self.parameters.items()):
-            raise ConceptError("What was learned so far is of another model or recipe.", "Start again.")
-        with torch.no_grad():
-            for name, p in self.parameters.items():
-                p.copy_(state[f"p.{name}"])
-                kept = {k: state[f"{k}.{name}"].clone() for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in state}
-                if kept:
-                    self.optimizer.state[p] = kept
-        self.step_count = int(state["step"])
 
 
 def learned(learner: IcoLearner, name: str, identity: str, thumbnail: bytes = b"") -> Tuned:

@@ -62,7 +62,51 @@ def lines(noun: str) -> list[str]:
     return [template.format(a=article(noun), noun=noun) for template in TEMPLATES]
 
 
-class Learner:
+def check_pictures(pictures: Tensor, noun: str, masks: Tensor | None) -> None:
+    """Raises ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word."""
+    if not 1 <= len(pictures) <= MOST_PICTURES:
+        raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
+    if masks is not None and masks.shape != pictures.shape[:3]:
+        raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
+    if not noun.strip():
+        raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
+
+
+class Learned:
+    """What every learner keeps over a restart: its parameters by name, their optimizer's state, and how many steps are done."""
+
+    prefix: str  # of a parameter's name in the state
+    parameters: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    step_count = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a later `restore` needs to go on as if nothing had happened."""
+        found = {"step": torch.tensor(self.step_count)}
+        for name, p in self.parameters.items():
+            kept = self.optimizer.state.get(p, {})
+            found |= {f"{self.prefix}.{name}": p.detach().clone(), **{f"{k}.{name}": v.clone() for k, v in kept.items()}}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take a `state` of the same recipe up again.
+
+        Raises:
+            ConceptError: it is of another model or recipe.
+        """
+        at = {name: state.get(f"{self.prefix}.{name}") for name in self.parameters}
+        if any(at[name] is None or at[name].shape != p.shape for name, p in self.parameters.items()):
+            raise ConceptError("What was learned so far is of another model or recipe.", "Start again.")
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(at[name])
+                kept = {k: state[f"{k}.{name}"].clone() for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in state}
+                if kept:
+                    self.optimizer.state[p] = kept
+        self.step_count = int(state["step"])
+
+
+class Learner(Learned):
     """Learns one concept.
 
     Args:
@@ -75,12 +119,11 @@ class Learner:
         ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
     """
 
+    prefix = "value"
+
     def __init__(self, base: Diffusion, pictures: Tensor, noun: str, recipe: Recipe = Recipe(), masks: Tensor | None = None) -> None:
-        if not 1 <= len(pictures) <= MOST_PICTURES:
-            raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
-        if masks is not None and masks.shape != pictures.shape[:3]:
-            raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
-        self.base, self.noun, self.recipe, self.step_count = base, noun.strip(), recipe, 0
+        check_pictures(pictures, noun, masks)
+        self.base, self.noun, self.recipe = base, noun.strip(), recipe
         self.prompts = lines(self.noun)
         self.states = base.encode_text(self.prompts)
         self.where = torch.cat([self._where(p) for p in self.prompts])
@@ -90,14 +133,12 @@ class Learner:
         if masks is None:
             self.shown.masks = self._found()
         self.masks = self.shown.masks  # may be painted over until the first step
-        self.residuals = {name: torch.zeros(recipe.residuals, attn.inner_dim, device=self.latents.device, requires_grad=True)
+        self.residuals = self.parameters = {name: torch.zeros(recipe.residuals, attn.inner_dim, device=self.latents.device, requires_grad=True)
                           for name, attn in base.cross_layers().items()}
         self.optimizer = torch.optim.AdamW(list(self.residuals.values()), lr=recipe.lr, weight_decay=0.0)
 
     def _where(self, prompt: str) -> Tensor:
-        at = prompt.rindex(self.noun) if self.noun else 0
-        if not self.noun:
-            raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
+        at = prompt.rindex(self.noun)
         length = self.states.shape[1]
         own = token_positions(self.base.tokenizer, prompt, [(at, at + len(self.noun))])
         return placed(residual_positions(own, self.recipe.residuals, length), length)
@@ -141,32 +182,6 @@ class Learner:
             self._predict(noised, t, Seam(tokens, controls=(queries,), cache=False).begin((Row(FOUNDATION, TEXT),), len(noised)))
         seam = Seam(tokens, controls=(Infusion((use,), queries.kept),), cache=False).begin((Row(CUSTOMIZED, TEXT),), len(noised))
         return self._predict(noised, t, seam)
-
-    def state(self) -> dict[str, Tensor]:
-        """All that a later `restore` needs to go on as if nothing had happened."""
-        found = {"step": torch.tensor(self.step_count)}
-        for layer, p in self.residuals.items():
-            kept = self.optimizer.state.get(p, {})
-            found |= {f"value.{layer}": p.detach().clone(), **{f"{k}.{layer}": v.clone() for k, v in kept.items()}}
-        return found
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take a `state` of the same recipe up again.
-
-        Raises:
-            ConceptError: it is of another model or recipe.
-        """
-        try:
-            with torch.no_grad():
-                for layer, p in self.residuals.items():
-                    if state[f"value.{layer}"].shape != p.shape:
-                        raise KeyError(layer)
-                    p.copy_(state[f"value.{layer}"])
-                    self.optimizer.state[p] = {k: state[f"{k}.{layer}"].clone() for k in ("step", "exp_avg", "exp_avg_sq")
-                                               if f"{k}.{layer}" in state}
-        except KeyError as error:
-            raise ConceptError("What was learned so far is of another model or recipe.", "Start again.") from error
-        self.step_count = int(state["step"])
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:

@@ -9,7 +9,6 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +17,8 @@ from assistant.control.dci import Seen
 from assistant.errors import ConceptError
 
 WAYS = {"down": "down", "mid": "middle", "up": "up"}  # how a UNet's layers are named
-WARM = (255, 196, 64)  # where a mask is bright
+ROWS, COLUMNS = ("top", "", "bottom"), ("left", "", "right")
+FLAT = 0.02  # a mask whose values differ by less says nothing
 
 
 def scales(masks: Mapping[str, Sequence[Tensor]]) -> dict[str, list[str]]:
@@ -57,11 +57,23 @@ def stretched(mask: Tensor) -> Tensor:
     return (mask - low) / (high - low).clamp_min(1e-6)
 
 
-def overlaid(picture: np.ndarray, mask: Tensor, opacity: float) -> np.ndarray:
-    """uint8 (H, W, 3): the picture darkened and lit where the mask (h, w) is bright. `opacity` 0: the picture, 1: the mask alone."""
-    light = F.interpolate(stretched(mask)[None, None], picture.shape[:2], mode="bicubic").clamp(0, 1)[0, 0].numpy()[..., None]
-    shown = light * np.array(WARM, np.float32)
-    return ((1 - opacity) * picture + opacity * shown).round().clip(0, 255).astype(np.uint8)
+def region(mask: Tensor) -> str:
+    """Where a mask (h, w) is bright, in words, on a grid of three by three: "the middle", "the top and the left"."""
+    if float(mask.amax() - mask.amin()) < FLAT:
+        return "everywhere alike"
+    cells = F.adaptive_avg_pool2d(mask[None], 3)[0]
+    bright = cells > (cells.amin() + cells.amax()) / 2
+    if int(bright.sum()) >= 7 and bool(bright[1, 1]):
+        return "nearly everywhere"
+    if int(bright.sum()) >= 5 and not bright[1, 1]:
+        return "all around the middle"
+    parts, told = ["the middle"] if bright[1, 1] else [], torch.zeros(3, 3, dtype=torch.bool)
+    for name, row, column in (("top", 0, slice(None)), ("bottom", 2, slice(None)), ("left", slice(None), 0), ("right", slice(None), 2)):
+        if int(bright[row, column].sum()) >= 2:
+            parts.append(f"the {name}")
+            told[row, column] = True
+    parts += [f"the {' '.join(w for w in (ROWS[r], COLUMNS[c]) if w)}" for r in range(3) for c in range(3) if bright[r, c] and not told[r, c] and (r, c) != (1, 1)]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def coded(seen: Seen) -> str:

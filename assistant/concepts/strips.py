@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
+import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
 from assistant.background import events_of
 from assistant.concepts.auxiliary import check, propose
 from assistant.concepts.branches import Branches, branches
 from assistant.concepts.library import Library
-from assistant.concepts.mask_pictures import at_scale, overlaid, scales
+from assistant.concepts.mask_pictures import at_scale, region, scales, stretched
 from assistant.concepts.prompt import caption
 from assistant.concepts.tuned import Tuned
 from assistant.control.dci import Seen
@@ -23,26 +30,53 @@ from assistant.decoder.sampling import Denoised
 from assistant.errors import ConceptError
 from assistant.messages import Cancel, Progress, Settings
 from assistant.plan import named
-from assistant.png import write_png
+from assistant.png import KEY, overlaid, write_png
 from assistant.strip import MOST, StripEvent, StripReply, StripRequest, Struck
 
 DECODED = 4  # pictures decoded at a time
+PACKED = 1024  # width of the picture that masks are kept in
 
 
 class Masks:
-    """See `strip.Masks`."""
+    """See `strip.Masks`.
 
-    def __init__(self, seen: Seen, pictures: np.ndarray) -> None:
-        self._seen, self._pictures = seen, pictures  # (B, H, W, 3) uint8
-        self.scales = tuple(scales(seen.auxiliary))
-        kept = next(iter(seen.auxiliary.values()))  # one a step, (images, heads, Nq)
-        self.steps, self.heads = len(kept), kept[0].shape[1]
+    Args:
+        kept: layer -> one mask of the auxiliary branch a step, (images, heads, Nq). pictures: (images, H, W, 3) uint8.
+    """
+
+    def __init__(self, kept: Mapping[str, Sequence[Tensor]], pictures: np.ndarray) -> None:
+        self._kept, self._pictures, self.scales = kept, pictures, tuple(scales(kept))
+        first = next(iter(kept.values()))
+        self.steps, self.heads = len(first), first[0].shape[1]
 
     def over(self, number: int, scale: str, opacity: float, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> bytes:
+        mask = stretched(self._mask(number, scale, auxiliary, step, head)).numpy()
+        return write_png(overlaid(self._pictures[number], mask, min(1.0, max(0.0, opacity))))
+
+    def where(self, number: int, scale: str, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> str:
+        return region(self._mask(number, scale, auxiliary, step, head))
+
+    def packed(self) -> bytes:
+        shapes = {layer: [len(steps), *steps[0].shape] for layer, steps in self._kept.items()}
+        flat = torch.cat([torch.stack(list(steps)).flatten() for steps in self._kept.values()])
+        flat = F.pad(flat, (0, -len(flat) % PACKED)).clamp(0, 1).mul(65535).round().numpy().astype(np.uint16)
+        return write_png(flat.reshape(-1, PACKED), {"masks": shapes})
+
+    def _mask(self, number: int, scale: str, auxiliary: bool, step: int | None, head: int | None) -> Tensor:
         if not 0 <= number < len(self._pictures):
             raise ConceptError(f"There is no picture {number + 1} in this strip of {len(self._pictures)}.", "Choose one of them.")
-        mask = at_scale(self._seen.auxiliary, scale, step, head)[number]
-        return write_png(overlaid(self._pictures[number], mask if auxiliary else 1 - mask, min(1.0, max(0.0, opacity))))
+        mask = at_scale(self._kept, scale, step, head)[number]
+        return mask if auxiliary else 1 - mask
+
+
+def opened(packed: bytes, pictures: Sequence[bytes]) -> Masks:
+    """Masks as `Masks.packed` gave them."""
+    image = Image.open(io.BytesIO(packed), formats=["PNG"])
+    flat, at, kept = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535).flatten(), 0, {}
+    for layer, shape in json.loads(image.text[KEY])["masks"].items():
+        kept[layer] = list(flat[at:at + math.prod(shape)].view(shape))
+        at += math.prod(shape)
+    return Masks(kept, np.stack([np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")) for png in pictures]))
 
 
 def ready(base: Diffusion, concept: Tuned, prompt: str, settings: Settings, known: Sequence[str]) -> tuple[Branches, str]:
@@ -90,9 +124,10 @@ def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping
     for picture, strength in zip(drawn, request.strengths):
         told = about(library, concept, made, noun, dataclasses.replace(settings, imagination=strength), request.prompt, stamp, done)
         pictures.append(Struck(strength, write_png(picture, told), told))
-    masks = Masks(seen, drawn) if seen is not None and seen.auxiliary and not done.stopped else None
+    masks = Masks(seen.auxiliary, drawn) if seen is not None and seen.auxiliary and not done.stopped else None
+    changes = tuple(float(np.abs(a.astype(np.int16) - b).mean()) / 255 for a, b in zip(drawn, drawn[1:]))
     yield StripReply(tuple(pictures), other, made.concept.words, made.auxiliary.words if made.auxiliary else "", noun, concept.name, settings, masks,
-                     time.monotonic() - started, done.stopped)
+                     time.monotonic() - started, changes, done.stopped)
 
 
 def _concept(library: Library, prompt: str) -> Tuned:
@@ -101,11 +136,11 @@ def _concept(library: Library, prompt: str) -> Tuned:
     if not prompt.strip():
         raise ConceptError("There are no words to draw.", "Say something about a concept, for instance: <name> in the snow.")
     if len(names) != 1:
-        there = ", ".join(f"<{e.name}>" for e in library.entries() if e.kind == "ico") or "none yet"
+        there = ", ".join(f"<{e.name}>" for e in library.entries() if e.kind == Tuned.kind) or "none yet"
         raise ConceptError(f"These words name {'no concept' if not names else f'{len(names)} concepts'}; a strip is drawn of one.", f"There are: {there}.")
-    found = library.get(names[0])
+    found = library.get(names[0], Tuned.kind)
     if not isinstance(found, Tuned):
-        raise ConceptError(f"<{found.name}> was learned by another method, which has no likeness to slide.", "Learn it here, by the panel Likeness.")
+        raise ConceptError(f"<{found.name}> was learned for several in one picture, and has no likeness to slide.", "Learn it for the slider too, in Concepts.")
     return found
 
 
@@ -115,5 +150,5 @@ def about(library: Library, concept: Tuned, made: Branches, noun: str, settings:
     return {**stamp, "method": "ICO + DCI" if made.auxiliary else "ICO", **dataclasses.asdict(settings), "auxiliary": noun if made.auxiliary else "",
             "prompt": words, "read": made.concept.words, "auxiliary_read": made.auxiliary.words if made.auxiliary else "",
             "concepts": [{"name": concept.name, "noun": concept.noun, "kind": concept.kind, "scheme": concept.scheme, "steps": concept.steps,
-                          "sha256": hashlib.sha256(library.file(concept.name).read_bytes()).hexdigest()}],
+                          "sha256": hashlib.sha256(library.file(concept.name, concept.kind).read_bytes()).hexdigest()}],
             "steps_done": done.steps_done, "stopped": done.stopped}

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from ..concepts.auxiliary import propose
 from ..concepts.branches import LAMBDA, WINDOW, branches, together
 from ..concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
-from ..concepts.mask_pictures import at_scale, overlaid, overlap, scales
+from ..concepts.mask_pictures import at_scale, overlap, scales, stretched
 from ..concepts.learning import Shown
 from ..concepts.tuned import Tuned, load_tuned, save_tuned
 from ..config import AssistantConfig
@@ -34,6 +34,7 @@ from ..miniature.renderer import render
 from ..miniature.vocabulary import CONTEXT_SAID
 from ..miniature.world import sample_scene
 from ..mllm.vision import pixels
+from ..png import overlaid
 from . import report
 from .baselines import BASELINES, Baseline, DreamBoothLora
 from .cases import Witness
@@ -273,8 +274,8 @@ def masks(lab: Lab) -> dict:
                 for layer in layers if len(layers) > 1 else ():
                     found[name].setdefault(layer, []).extend(overlap(at_scale({layer: kept[layer]}, scale), where))
         if len(examples) < SHOWN:
-            examples.append([pictures[0], overlaid(pictures[0], where[0], 0.7),
-                             *(overlaid(pictures[0], at_scale(seen.concept, scale)[0], 0.7) for scale in scales(seen.concept))])
+            examples.append([pictures[0], overlaid(pictures[0], stretched(where[0]).numpy(), 0.7),
+                             *(overlaid(pictures[0], stretched(at_scale(seen.concept, scale)[0]).numpy(), 0.7) for scale in scales(seen.concept))])
         lab.say(f"subject {number + 1} of {lab.subjects}")
     return {"study": "masks", "base": lab.identity, "subjects": lab.subjects, "pictures": FRESH, "examples": examples, "scales": list(scales(seen.concept)),
             "rows": {name: {scale: mean(values) for scale, values in by.items()} for name, by in found.items()}}

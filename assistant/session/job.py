@@ -18,10 +18,12 @@ class Job:
     Args:
         changed: one condition for all jobs of a manager; notified whenever anything here or in the queue changes.
         position: this job's place in the queue, None once it has left; called with `changed` held.
+        work, fail: answer the turn, and keep why that failed.
     """
 
     def __init__(self, turn_id: int, conversation_id: str, owner: str, request: Request,
-                 changed: threading.Condition, position: Callable[[Job], int | None]) -> None:
+                 changed: threading.Condition, position: Callable[[Job], int | None],
+                 work: Callable[[Job], None], fail: Callable[[Job, AssistantError], None]) -> None:
         self.turn_id, self.conversation_id, self.owner, self.request = turn_id, conversation_id, owner, request
         self.cancel = threading.Event()
         self.text = ""
@@ -29,7 +31,14 @@ class Job:
         self.preview: bytes | None = None
         self.reply: Reply | None = None
         self.error: AssistantError | None = None
-        self._changed, self._position = changed, position
+        self._changed, self._position, self._work, self._fail = changed, position, work, fail
+
+    def run(self) -> None:
+        self._work(self)
+
+    def end(self, error: AssistantError | None) -> None:
+        if error is not None:
+            self._fail(self, error)
 
     def tell(self, event: Event | AssistantError) -> None:
         """Take in an event, and wake whoever watches."""

@@ -1,4 +1,4 @@
-"""Concepts being learned beside the chat: a queue, one thread, and the library of each owner. Whatever the method is.
+"""Concepts being learned beside the chat: one queue, and the library of each owner. Whatever the method is.
 
 The device is asked for one step at a time, so that a turn of the chat waits for one step at most. What is learned is
 durable every few seconds: a crash costs no more than that, and the next start offers to go on. Knows no torch (the teacher
@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,22 +20,30 @@ from assistant.messages import Advice, Cancel, Course, Engine, Photo, Reply, Req
 from assistant.session.device import Device
 from assistant.session.lessons import Lessons
 from assistant.session.records import Lesson
+from assistant.session.runner import Runner
 from assistant.session.store import Store
 
 SAVE_EVERY = 4.0  # seconds; a crash costs no more learning than that
 PREVIEWS = 6  # of a lesson, the one before the first step included
 MOST_PICTURES = 8
+MOST_LESSONS = 256  # that may wait
+PASSES = {"infusion": 4, "ico": 7}  # of the UNet in a step of each method; one backward is two
 
 _log = logging.getLogger(__name__)
 
 
 class _Course:
-    """`threading.Event` for Stop, and what is known of a lesson that runs but not yet on disk."""
+    """A `runner.Job`: what is known of a lesson that waits or runs, but not yet on disk."""
 
-    def __init__(self, lesson: Lesson) -> None:
-        self.cancel, self.lesson = threading.Event(), lesson
-        self.closing = False  # the program ends: not stopped but interrupted
-        self.losses, self.previews = list(lesson.losses), list(lesson.previews)
+    def __init__(self, lesson: Lesson, learn: Callable[[_Course], None], end: Callable[[_Course, AssistantError | None], None]) -> None:
+        self.cancel, self.lesson, self.owner, self._learn, self._end = threading.Event(), lesson, lesson.owner, learn, end
+        self.losses, self.previews, self.seconds = list(lesson.losses), list(lesson.previews), lesson.seconds
+
+    def run(self) -> None:
+        self._learn(self)
+
+    def end(self, error: AssistantError | None) -> None:
+        self._end(self, error)
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,9 @@ class Learning:
         self._engine, self._store, self._device, self._lessons = engine, store, device, Lessons(store)
         self._teacher: Teacher = engine.teacher
         self._libraries: dict[str, Any] = {}
-        self._changed = threading.Condition()
-        self._queue: list[tuple[int, str]] = []  # (lesson, owner)
-        self._running: _Course | None = None
-        self._closing = False
-        self._worker = threading.Thread(target=self._work, name="learning", daemon=True)
-        self._worker.start()
+        self._runner = Runner(device, MOST_LESSONS, holds=False)
+        self._changed = self._runner.changed
+        self._courses: dict[int, _Course] = {}  # by lesson: waiting or running
 
     # the library
 
@@ -104,7 +109,7 @@ class Learning:
 
     def examples(self, owner: str, name: str) -> tuple[Photo, ...]:
         """The photos that a concept was learned from; none where they are not kept, or it was learned elsewhere."""
-        found = next((one for one in self._lessons.of(owner) if one.name.lower() == name.lower()), None)
+        found = self.kept(owner, name)
         try:
             return tuple(map(self._lessons.picture, found.pictures)) if found is not None else ()
         except NotFoundError:  # a lost file must not end a turn
@@ -115,8 +120,11 @@ class Learning:
     def advise(self, pictures: Sequence[Photo]) -> Advice:
         return self._teacher.advise(pictures)
 
-    def begin(self, owner: str, task: Task) -> Lesson:
-        """Check, keep and queue.
+    def begin(self, owner: str, task: Task, *others: str) -> Lesson:
+        """Check, keep and queue; returns the first lesson.
+
+        Args:
+            others: methods by which the same is learned behind it.
 
         Raises:
             PhotoError: no pictures, or too many. BusyError: one of that name is being learned already.
@@ -126,9 +134,35 @@ class Learning:
             raise PhotoError(f"{len(task.pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.",
                              "Add one." if not task.pictures else "Take some away.")
         self.library(owner).check_free(task.name)
-        lesson = self._lessons.add(owner, task.kind, task.name, task.noun, task.pictures, task.masks, task.options)
+        begun = self._lessons.add(owner, [task, *(replace(task, kind=kind, options=_shared(task.options)) for kind in others)])
+        for lesson in begun:
+            self._put(lesson.id, owner)
+        return begun[0]
+
+    def begin_also(self, owner: str, name: str, kind: str) -> Lesson:
+        """Learn what is learned already by another method too, from its kept photos.
+
+        Raises:
+            NotFoundError: no photos of it are kept. ConceptError, BusyError: it is learned so already, or being learned.
+        """
+        found = self.kept(owner, name)
+        if found is None:
+            raise NotFoundError(f"The photos of <{name}> are not kept here.", "Add them above, and learn it under another name.")
+        self.library(owner).check_free(name, kind)
+        task = replace(self._task(found), kind=kind, options=_shared(found.options))
+        lesson = self._lessons.add(owner, [task], again=True)[0]
         self._put(lesson.id, owner)
         return lesson
+
+    def kept(self, owner: str, name: str) -> Lesson | None:
+        """The newest lesson of a name; its photos are kept."""
+        return next((one for one in self._lessons.of(owner) if one.name.lower() == name.lower()), None)
+
+    def expected(self, owner: str, kind: str, steps: int) -> float | None:
+        """Seconds that many steps take by a method, told from the newest lessons, of another method if need be; None: not known yet."""
+        paces = {one.kind: one.seconds / one.step for one in reversed(self._lessons.of(owner)) if one.step and one.seconds}
+        other = kind if kind in paces else next(iter(paces), None)
+        return paces[other] * PASSES[kind] / PASSES[other] * steps if other in PASSES else None
 
     def resume(self, number: int, owner: str) -> None:
         """Go on with one that was stopped or interrupted, or failed."""
@@ -137,96 +171,57 @@ class Learning:
 
     def stop(self, number: int, owner: str) -> None:
         """What is learned so far is kept, and can be gone on with."""
-        lesson = self._lessons.get(number, owner)
-        with self._changed:
-            if self._running is not None and self._running.lesson.id == number:
-                self._running.cancel.set()
-            elif (number, owner) in self._queue:
-                self._queue.remove((number, owner))
-                self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
-        self._device.wake()
+        lesson, course = self._lessons.get(number, owner), self._courses.get(number)
+        if course is not None and self._runner.cancel(course):
+            self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
+            self._courses.pop(number, None)
 
     def drop(self, number: int, owner: str) -> None:
-        """Forget a lesson; of those that are done, the older ones too. The concepts they have put into the library stay."""
+        """Forget a lesson, its photos too; what it has put into the library stays."""
         self.stop(number, owner)
-        done = [one.id for one in self._lessons.of(owner) if one.status == "done"]
-        if number in done:
-            for one in done[done.index(number) + 1:]:
-                self._lessons.mark(one, "dropped")
         with self._changed:
-            running = self._running is not None and self._running.lesson.id == number
-            if running:
-                self._changed.wait_for(lambda: self._running is None or self._running.lesson.id != number, 30)
+            self._changed.wait_for(lambda: number not in self._courses, 30)
         self._lessons.mark(number, "dropped")
 
     def lessons(self, owner: str) -> list[Lesson]:
         """This owner's, the newest first, as they are this moment."""
-        with self._changed:
-            live = self._running.lesson if self._running is not None else None
-        return [live if live is not None and one.id == live.id else one for one in self._lessons.of(owner)]
+        live = {number: course.lesson for number, course in list(self._courses.items()) if course.lesson.status == "running"}
+        return [live.get(one.id, one) for one in self._lessons.of(owner)]
 
     def lesson(self, number: int, owner: str) -> Lesson:
         return next((one for one in self.lessons(owner) if one.id == number), None) or self._lessons.get(number, owner)
 
     def waiting(self, number: int) -> int:
         """How many lessons are before this one."""
-        with self._changed:
-            ahead = next((n for n, (one, _) in enumerate(self._queue) if one == number), 0)
-            return ahead + (self._running is not None)
+        course = self._courses.get(number)
+        return self._runner.position(course) or 0 if course is not None else 0
 
     def close(self, seconds: float = 5.0) -> None:
         """Save what is learned and end. What runs or waits is offered to be gone on with at the next start."""
-        with self._changed:
-            self._closing = True
-            if self._running is not None:
-                self._running.closing = True
-                self._running.cancel.set()
-            self._changed.notify_all()
-        self._device.wake()
-        self._worker.join(seconds)
+        self._runner.close(seconds)
 
     # inside
 
     def _put(self, number: int, owner: str) -> None:
         with self._changed:
-            self._queue.append((number, owner))
-            self._changed.notify_all()
+            course = self._courses[number] = _Course(self._lessons.get(number, owner), self._learn, self._over)
+            self._runner.put(course)
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._queue)
-                if self._closing:
-                    return
-                number, owner = self._queue.pop(0)
-                try:
-                    run = self._running = _Course(replace(self._lessons.get(number, owner), status="running"))
-                except NotFoundError:
-                    continue
-            try:
-                if self._lessons.claim(number):
-                    self._learn(run)
-            except AssistantError as error:
-                self._fail(number, str(error))
-            except Exception as error:
-                _log.exception("lesson %d failed", number)
-                self._fail(number, f"A fault in the program ended this lesson ({type(error).__name__}). Go on with it; if it "
-                                   "happens again, the server's log says more.")
-            finally:
-                with self._changed:
-                    self._running = None
-                    self._changed.notify_all()
-
-    def _fail(self, number: int, sentence: str) -> None:
+    def _over(self, run: _Course, error: AssistantError | None) -> None:
         try:
-            self._lessons.mark(number, "failed", sentence)
+            if error is not None:
+                self._lessons.mark(run.lesson.id, "failed", str(error))
         except AssistantError:
-            _log.exception("lesson %d: its error could not be kept", number)
+            _log.exception("lesson %d: its error could not be kept", run.lesson.id)
+        with self._changed:
+            self._courses.pop(run.lesson.id, None)
+            self._changed.notify_all()
 
     def _learn(self, run: _Course) -> None:
         lesson = run.lesson
-        task = Task(lesson.name, lesson.noun, tuple(map(self._lessons.picture, lesson.pictures)),
-                    tuple(mask and self._lessons.picture(mask) for mask in lesson.masks), lesson.kind, lesson.options)
+        if not self._lessons.claim(lesson.id):
+            return
+        run.lesson, task = replace(lesson, status="running"), self._task(lesson)
         with self._device.step(run.cancel) as mine:
             if not mine:
                 self._lessons.mark(lesson.id, "interrupted")
@@ -241,13 +236,19 @@ class Learning:
                 self._preview(run, course)
             with self._device.step(run.cancel) as mine:
                 if mine:
+                    at = time.monotonic()
                     run.losses.append(course.advance())
+                    run.seconds += time.monotonic() - at
             pace = (time.monotonic() - began) / max(1, course.step - first)
             self._show(run, course, pace * (course.steps - course.step))
             if time.monotonic() - saved > SAVE_EVERY:
                 self._save(run, course)
                 saved = time.monotonic()
         self._end(run, course)
+
+    def _task(self, lesson: Lesson) -> Task:
+        return Task(lesson.name, lesson.noun, tuple(map(self._lessons.picture, lesson.pictures)),
+                    tuple(mask and self._lessons.picture(mask) for mask in lesson.masks), lesson.kind, lesson.options)
 
     def _preview(self, run: _Course, course: Course, last: bool = False) -> None:
         """Draw one; a turn that comes meanwhile goes first, and it is tried again after the next step."""
@@ -264,7 +265,7 @@ class Learning:
     def _end(self, run: _Course, course: Course) -> None:
         """Stopped, closing, or learned: first the state, then the concept, then the word."""
         self._save(run, course)
-        if run.closing or not course.step:
+        if self._runner.closing or not course.step:
             self._lessons.mark(run.lesson.id, "interrupted")
             return
         if not run.previews or run.previews[-1][0] != course.step:
@@ -274,12 +275,17 @@ class Learning:
         self._lessons.mark(run.lesson.id, "done" if course.step >= course.steps else "stopped")
 
     def _save(self, run: _Course, course: Course) -> None:
-        self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews)
+        self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews, run.seconds)
 
     def _show(self, run: _Course, course: Course, left: float | None) -> None:
         with self._changed:
             run.lesson = replace(run.lesson, step=course.step, steps=course.steps, losses=tuple(run.losses),
-                                 previews=tuple(run.previews), left=left)
+                                 previews=tuple(run.previews), seconds=run.seconds, left=left)
+
+
+def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a lesson's options every method has."""
+    return {name: options[name] for name in ("steps", "flip") if name in options}
 
 
 def _padded(losses: Sequence[float], steps: int) -> list[float]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from assistant.errors import BusyError, NotFoundError, StorageError
 from assistant.files import png_size, write_whole
-from assistant.messages import Photo
+from assistant.messages import Photo, Task
 from assistant.session.records import Lesson, lesson_of
 from assistant.session.store import Store
 
@@ -35,26 +34,30 @@ class Lessons:
             if file.name not in known:
                 file.unlink(missing_ok=True)
 
-    def add(self, owner: str, kind: str, name: str, noun: str, pictures: Sequence[Photo], masks: Sequence[Photo | None],
-            options: Mapping[str, Any]) -> Lesson:
-        """Keep what is to be learned, pictures included, before anything is."""
-        names = [self._store.files.keep(photo.png) for photo in pictures]
-        painted = [self._store.files.keep(mask.png) if mask else None for mask in masks]
-        now = time.time()
+    def add(self, owner: str, tasks: Sequence[Task], again: bool = False) -> list[Lesson]:
+        """Keep what is to be learned of one name, pictures included, before anything is; all of it or nothing.
+
+        Args:
+            again: the name may be begun already, by another method.
+        """
+        now, numbers, one = time.time(), [], tasks[0]
+        names = [self._store.files.keep(photo.png) for photo in one.pictures]
+        painted = [self._store.files.keep(mask.png) if mask else None for mask in one.masks]
         with self._store.transaction() as db:
-            begun = db.execute("SELECT status FROM lessons WHERE owner = ? AND name = ? AND status IN "
-                               "('waiting', 'running', 'interrupted', 'failed')", (owner, name)).fetchone()
+            begun = db.execute("SELECT status FROM lessons WHERE owner = ? AND name = ? AND (kind = ? OR NOT ?) AND status IN "
+                               "('waiting', 'running', 'interrupted', 'failed')", (owner, one.name, one.kind, again)).fetchone()
             if begun and begun[0] in ("waiting", "running"):
-                raise BusyError(f"<{name}> is being learned already.", "Wait for it, or choose another name.")
+                raise BusyError(f"<{one.name}> is being learned already.", "Wait for it, or choose another name.")
             if begun:
-                raise BusyError(f"Learning <{name}> was begun before and is not finished.",
+                raise BusyError(f"Learning <{one.name}> was begun before and is not finished.",
                                 "Go on with it or discard it, or choose another name.")
-            number = db.execute(
-                "INSERT INTO lessons (owner, created, updated, kind, name, noun, pictures, masks, options) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (owner, now, now, kind, name, noun, json.dumps(names), json.dumps(painted),
-                 json.dumps(dict(options)))).lastrowid
-        return self.get(number, owner)
+            for task in tasks:
+                numbers.append(db.execute(
+                    "INSERT INTO lessons (owner, created, updated, kind, name, noun, pictures, masks, options) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (owner, now, now, task.kind, task.name, task.noun, json.dumps(names), json.dumps(painted),
+                     json.dumps(dict(task.options)))).lastrowid)
+        return [self.get(number, owner) for number in numbers]
 
     def get(self, number: int, owner: str) -> Lesson:
         rows = self._store.rows("SELECT * FROM lessons WHERE id = ? AND owner = ? AND status <> 'dropped'",
@@ -82,7 +85,7 @@ class Lessons:
                 raise NotFoundError("This is not waiting to be gone on with.", "Reload the page.")
 
     def save(self, number: int, state: bytes, step: int, steps: int, losses: Sequence[float],
-             previews: Sequence[tuple[int, str]]) -> None:
+             previews: Sequence[tuple[int, str]], seconds: float) -> None:
         """Make what is learned so far durable."""
         try:
             write_whole(self._state(number), state)
@@ -90,8 +93,8 @@ class Lessons:
             raise StorageError(f"What is learned could not be saved in {self._folder} ({error.strerror or error}).",
                                "Free some space or check the folder's permissions.") from error
         with self._store.transaction() as db:
-            db.execute("UPDATE lessons SET step = ?, steps = ?, losses = ?, previews = ?, updated = ? WHERE id = ?",
-                       (step, steps, json.dumps(thinned(losses)), json.dumps(previews), time.time(), number))
+            db.execute("UPDATE lessons SET step = ?, steps = ?, losses = ?, previews = ?, seconds = ?, updated = ? WHERE id = ?",
+                       (step, steps, json.dumps(thinned(losses)), json.dumps(previews), seconds, time.time(), number))
 
     def state(self, number: int) -> bytes | None:
         """What `save` kept; None: nothing yet."""

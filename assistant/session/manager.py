@@ -7,7 +7,6 @@ Knows no torch (the engine comes in as an object) and no page.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 
 from assistant.board import Mix, Source, check
 from assistant.errors import AssistantError, BusyError, NotFoundError
+from assistant.files import png_size
 from assistant.messages import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
 from assistant.plan import Plan, parts_of, plan_in
 from assistant.session import roles
@@ -25,8 +25,8 @@ from assistant.session.easel import Easel
 from assistant.session.intake import read_photo, read_text
 from assistant.session.job import Job
 from assistant.session.learning import Learning
-from assistant.session.queue import FairQueue
 from assistant.session.records import Conversation, StoredTurn
+from assistant.session.runner import Runner
 from assistant.session.store import Store
 from assistant.session.strips import Strips
 
@@ -44,23 +44,19 @@ class SessionManager:
         engine: answers one request at a time; one with a `teacher` learns concepts too: see `learning`, one that mixes draws
             boards: see `easel`, one with both draws strips over lambda: see `strips`.
         store: keeps everything.
-        queue_size: turns that may wait, beside the one being answered.
+        queue_size: turns, boards and strips that may wait, beside the one in work.
     """
 
     def __init__(self, engine: Engine, store: Store, queue_size: int = 16) -> None:
-        self._engine, self._store, self._queue_size = engine, store, queue_size
-        self._changed = threading.Condition()
-        self._queue: FairQueue[Job] = FairQueue()
+        self._engine, self._store, device = engine, store, Device()
+        self._runner = Runner(device, queue_size)
+        self._changed = self._runner.changed
         self._jobs: dict[str, Job] = {}  # by conversation: waiting or running
-        self._closing = False
-        self._device = Device()
-        self.learning = Learning(engine, store, self._device) if getattr(engine, "teacher", None) is not None else None
-        self.easel = Easel(engine, store, self._device.turn, queue_size) if hasattr(engine, "mix") else None
+        self.learning = Learning(engine, store, device) if getattr(engine, "teacher", None) is not None else None
+        self.easel = Easel(engine, store, self._runner) if hasattr(engine, "mix") else None
         self.strips = None
         if self.learning is not None and hasattr(engine, "strip"):
-            self.strips = Strips(engine, self.learning.library, self._device.turn)
-        self._worker = threading.Thread(target=self._work, name="device", daemon=True)
-        self._worker.start()
+            self.strips = Strips(engine, self.learning.library, store, self._runner)
 
     def info(self) -> EngineInfo:
         return self._engine.info()
@@ -170,8 +166,7 @@ class SessionManager:
             job = self._jobs.get(conversation_id)
             if job is None:
                 return False
-            job.cancel.set()
-            waiting = self._queue.remove(job)
+            waiting = self._runner.cancel(job)
         if waiting:  # the worker will never see it
             asked = job.request.settings
             self._keep_reply(job, Reply("", None, asked.seed or 0, asked, {}, stopped=True))
@@ -186,16 +181,9 @@ class SessionManager:
 
     def close(self, seconds: float = 5.0) -> None:
         """Stop what runs and end the worker. What waits is marked as interrupted at the next start."""
-        with self._changed:
-            self._closing = True
-            for job in self._jobs.values():
-                job.cancel.set()
-            self._changed.notify_all()
-        self._worker.join(seconds)
+        self._runner.close(seconds)
         if self.learning is not None:
             self.learning.close(seconds)
-        if self.easel is not None:
-            self.easel.close(seconds)
 
     # inside
 
@@ -223,16 +211,13 @@ class SessionManager:
         with self._changed:
             if conversation_id in self._jobs:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
-            if len(self._queue) >= self._queue_size:
-                raise BusyError(f"{len(self._queue)} others are waiting already, which is as many as fit.",
-                                "Try again in a minute.")
+            self._runner.check_room()
             turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board)
             if request.plan is not None:  # for another try, if this one does not end well
                 self._store.update_turn(turn.id, metadata={"plan": request.plan.as_json(), "given": True})
-            job = Job(turn.id, conversation_id, owner, request, self._changed, self._queue.position)
+            job = Job(turn.id, conversation_id, owner, request, self._changed, self._runner.position, self._answer, self._keep_error)
             self._jobs[conversation_id] = job
-            self._queue.put(owner, job)
-            self._changed.notify_all()
+            self._runner.put(job)
         return job.watch()
 
     def _history(self, turns: list[StoredTurn], before: int | None) -> tuple[Turn, ...]:
@@ -256,27 +241,7 @@ class SessionManager:
 
     def _photo(self, name: str) -> Photo:
         png = self._store.read_picture(name)
-        width, height = (int.from_bytes(png[at:at + 4], "big") for at in (16, 20))  # PNG's first chunk
-        return Photo(png, width, height, name)
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing or len(self._queue))
-                if self._closing:
-                    return
-                job = self._queue.take()
-                self._changed.notify_all()  # the others moved up
-            try:
-                with self._device.turn():
-                    self._answer(job)
-            except AssistantError as error:
-                self._keep_error(job, error)
-            except Exception as error:
-                _log.exception("turn %d failed", job.turn_id)
-                self._keep_error(job, AssistantError(
-                    f"A fault in the program ended this answer ({type(error).__name__}).",
-                    "Send it again; if it happens again, the server's log says more."))
+        return Photo(png, *png_size(png), name)
 
     def _answer(self, job: Job) -> None:
         self._store.update_turn(job.turn_id, status="running")

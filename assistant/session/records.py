@@ -77,6 +77,7 @@ class Lesson:
     losses: tuple[float, ...] = ()  # of every step, or thinned evenly
     previews: tuple[tuple[int, str], ...] = ()  # (step, picture), oldest first
     error: str | None = None
+    seconds: float = 0.0  # that its steps have taken
     left: float | None = None  # seconds, while it runs, as far as known
 
     @property
@@ -99,9 +100,37 @@ def turn_of(row: sqlite3.Row) -> StoredTurn:
     for name in ("metadata", "likeness", "seconds"):
         values[name] = json.loads(values[name])
     values["others"] = tuple(json.loads(values["others"]))
-    known = {f.name for f in fields(Settings)}  # a later version may have had more
-    values["settings"] = Settings(**{k: v for k, v in json.loads(values["settings"]).items() if k in known})
+    values["settings"] = settings_of(json.loads(values["settings"]))
     return StoredTurn(**values)
+
+
+def settings_of(said: Mapping[str, Any]) -> Settings:
+    """Settings as they were kept; a later version may have had more."""
+    known = {f.name for f in fields(Settings)}
+    return Settings(**{k: v for k, v in said.items() if k in known})
+
+
+@dataclass(frozen=True)
+class KeptStrip:
+    """An owner's newest strip over lambda. Pictures are names of files."""
+
+    pictures: tuple[str, ...]
+    strengths: tuple[float, ...]
+    prompt: str  # as it was typed
+    other: str | None  # what the auxiliary branch saw; None: the window was closed
+    read: str
+    auxiliary: str
+    noun: str
+    concept: str
+    settings: Settings
+    seconds: float
+    changes: tuple[float, ...]  # see `strip.StripReply`
+    masks: str | None
+
+
+def kept_strip_of(content: str) -> KeptStrip:
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(content).items()}
+    return KeptStrip(**{**values, "settings": settings_of(values["settings"])})
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ _NAMED = " UNION ALL ".join(
      f"ON c.id = t.conversation_id{more}" for value, more in (("t.photo", ""), ("t.picture", ""), ("e.value", " JOIN json_each(t.others) e"))]
     + [f"SELECT l.owner, {value} AS name, l.status <> 'dropped' AS shown FROM lessons l, json_each(l.{column}) e"
        for column, value in (("pictures", "e.value"), ("masks", "e.value"), ("previews", "json_extract(e.value, '$[1]')"))]
-    + ["SELECT b.owner, e.value AS name, b.deleted IS NULL AS shown FROM boards b, json_each(b.pictures) e"])
+    + ["SELECT b.owner, e.value AS name, b.deleted IS NULL AS shown FROM boards b, json_each(b.pictures) e",
+       "SELECT s.owner, e.value AS name, 1 AS shown FROM strips s, json_each(s.pictures) e"])
 
 
 class Store:
@@ -169,7 +170,7 @@ class Store:
         return self.files.read(name)
 
     def picture_for(self, owner: str, name: str) -> bytes:
-        """The bytes of a picture that appears in one of this owner's conversations, lessons or boards."""
+        """The bytes of a picture that appears in one of this owner's conversations, lessons, boards or strips."""
         rows = self.rows(f"SELECT 1 FROM ({_NAMED}) WHERE owner = ? AND name = ? AND shown LIMIT 1", (owner, name))
         if not rows:
             raise NotFoundError("This picture is not here.", "Reload the page.")

@@ -1,65 +1,87 @@
-"""Strips over lambda, drawn beside the chat: the newest of each owner is held, with its masks. Knows no torch and no page."""
+"""Strips over lambda: drawn as jobs, the newest of each owner kept with its masks; a drawing's key is its owner, over a restart too. Knows no torch and no page."""
 
 from __future__ import annotations
 
-import threading
+import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 
-from assistant.errors import BusyError, NotFoundError
-from assistant.messages import Progress, Settings
-from assistant.strip import STRENGTHS, Striker, StripReply, StripRequest
+from assistant.errors import AssistantError, NotFoundError
+from assistant.messages import Settings
+from assistant.session.records import KeptStrip, kept_strip_of, settings_of
+from assistant.session.runner import Drawing, Drawings, Runner
+from assistant.session.store import Store
+from assistant.strip import STRENGTHS, Masks, Striker, StripReply, StripRequest
 
-HELD = 32  # owners whose newest strip is held in memory
+HELD = 32  # strips whose masks are held in memory
 
 
-class Strips:
+class Strips(Drawings):
     """Thread-safe; what an owner drew is its own.
 
     Args:
-        library: an owner's concepts. device: a context in which the device is this drawing's.
+        library: an owner's concepts.
     """
 
-    def __init__(self, engine: Striker, library: Callable[[str], object], device: Callable[[], AbstractContextManager]) -> None:
-        self._engine, self._library, self._device = engine, library, device
-        self._lock = threading.Lock()
-        self._newest: OrderedDict[str, StripReply] = OrderedDict()
-        self._running: dict[str, threading.Event] = {}
+    def __init__(self, engine: Striker, library: Callable[[str], object], store: Store, runner: Runner) -> None:
+        super().__init__(runner)
+        self._engine, self._library, self._store = engine, library, store
+        self._masks: OrderedDict[str, Masks] = OrderedDict()
 
-    def draw(self, owner: str, prompt: str, settings: Settings, strengths: tuple[float, ...] = STRENGTHS) -> Iterator[Progress | StripReply]:
-        """Draw a strip; its newest is then `newest`. One of an owner at a time.
+    def draw(self, owner: str, prompt: str, settings: Settings, strengths: tuple[float, ...] = STRENGTHS) -> Drawing:
+        """Queue a strip; one that is being drawn is given up. Until it is there the one before is `newest`; what fails is in `Drawing.error`.
 
         Raises:
-            BusyError: one is being drawn. Others as of the engine; the strip before is still there then.
+            BusyError: too many wait.
         """
-        cancel = threading.Event()
-        with self._lock:
-            if owner in self._running:
-                raise BusyError("A strip is being drawn already.", "Wait for it, or stop it.")
-            self._running[owner] = cancel
-        try:
-            with self._device():
-                for event in self._engine.strip(StripRequest(prompt, self._library(owner), strengths, settings), cancel):
+        def work(drawing: Drawing) -> None:
+            request = StripRequest(prompt, self._library(owner), strengths, settings)
+            try:
+                for event in self._follow(drawing, self._engine.strip(request, drawing.cancel)):
                     if isinstance(event, StripReply) and not event.stopped:
-                        self._keep(owner, event)
-                    yield event
-        finally:
-            with self._lock:
-                self._running.pop(owner, None)
+                        self._keep(owner, prompt, event)
+            except AssistantError:
+                self._ask(owner, "")
+                raise
 
-    def stop(self, owner: str) -> None:
-        with self._lock:
-            if owner in self._running:
-                self._running[owner].set()
+        self._runner.check_room()
+        self._ask(owner, json.dumps({"prompt": prompt, "settings": asdict(settings), "strengths": strengths}))
+        return self.put(Drawing(owner, owner, "strip", work))
 
-    def newest(self, owner: str) -> StripReply:
-        """Raises NotFoundError: nothing has been drawn since the program began."""
-        with self._lock:
-            if owner not in self._newest:
-                raise NotFoundError("There is no strip yet.", "Draw one.")
-            return self._newest[owner]
+    def stop(self, key: str, owner: str = "") -> None:
+        super().stop(key, owner)
+        self._ask(key, "")
+
+    def interrupted(self, owner: str) -> str | None:
+        """The prompt of a strip that was asked for when the program ended; None: there is none."""
+        asked = self._asked(owner)
+        return asked["prompt"] if asked and self.now(owner) is None else None
+
+    def again(self, owner: str) -> Drawing:
+        """Draw what was interrupted. Raises NotFoundError: nothing was."""
+        asked = self._asked(owner)
+        if not asked:
+            raise NotFoundError("No strip was interrupted.", "Draw one.")
+        return self.draw(owner, asked["prompt"], settings_of(asked["settings"]), tuple(asked["strengths"]))
+
+    def newest(self, owner: str) -> KeptStrip:
+        """Raises NotFoundError: none has been drawn."""
+        rows = self._store.rows("SELECT content FROM strips WHERE owner = ? AND content <> ''", (owner,))
+        if not rows:
+            raise NotFoundError("There is no strip yet.", "Draw one.")
+        return kept_strip_of(rows[0]["content"])
+
+    def masks(self, owner: str) -> Masks | None:
+        """Of the newest strip; None: its window was closed."""
+        one = self.newest(owner)
+        if one.masks is None:
+            return None
+        if one.masks not in self._masks:
+            self._masks[one.masks] = self._engine.masks(self._store.read_picture(one.masks), [self._store.read_picture(name) for name in one.pictures])
+            while len(self._masks) > HELD:
+                self._masks.popitem(last=False)
+        return self._masks[one.masks]
 
     def settings_of(self, owner: str, number: int) -> Settings:
         """What a picture of the newest strip is drawn again with, in the chat.
@@ -67,14 +89,26 @@ class Strips:
         Raises:
             NotFoundError: there is no such picture.
         """
-        reply = self.newest(owner)
-        if not 0 <= number < len(reply.pictures):
-            raise NotFoundError(f"There is no picture {number + 1} in this strip of {len(reply.pictures)}.", "Choose one of them.")
-        return replace(reply.settings, imagination=reply.pictures[number].strength, auxiliary=reply.noun)
+        one = self.newest(owner)
+        if not 0 <= number < len(one.pictures):
+            raise NotFoundError(f"There is no picture {number + 1} in this strip of {len(one.pictures)}.", "Choose one of them.")
+        return replace(one.settings, imagination=one.strengths[number], auxiliary=one.noun)
 
-    def _keep(self, owner: str, reply: StripReply) -> None:
-        with self._lock:
-            self._newest[owner] = reply
-            self._newest.move_to_end(owner)
-            while len(self._newest) > HELD:
-                self._newest.popitem(last=False)
+    # inside
+
+    def _asked(self, owner: str) -> dict | None:
+        rows = self._store.rows("SELECT asked FROM strips WHERE owner = ? AND asked <> ''", (owner,))
+        return json.loads(rows[0]["asked"]) if rows else None
+
+    def _ask(self, owner: str, asked: str) -> None:
+        with self._store.transaction() as db:
+            db.execute("INSERT INTO strips (owner, asked) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET asked = excluded.asked", (owner, asked))
+
+    def _keep(self, owner: str, prompt: str, reply: StripReply) -> None:
+        keep = self._store.files.keep
+        one = KeptStrip(tuple(keep(p.png) for p in reply.pictures), tuple(p.strength for p in reply.pictures), prompt,
+                        keep(reply.auxiliary_png) if reply.auxiliary_png else None, reply.read, reply.auxiliary, reply.noun, reply.concept, reply.settings,
+                        reply.seconds, reply.changes, keep(reply.masks.packed()) if reply.masks is not None else None)
+        names = [name for name in (*one.pictures, one.other, one.masks) if name]
+        with self._store.transaction() as db:
+            db.execute("UPDATE strips SET asked = '', content = ?, pictures = ? WHERE owner = ?", (json.dumps(asdict(one)), json.dumps(names), owner))

@@ -33,14 +33,14 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
     expect(lesson.locator(".views img").nth(1)).to_be_visible()
     assert page.locator(".picked figure").count() == 0 and page.locator("#concept-name textarea").input_value() == ""
     page.get_by_role("button", name="Stop and keep").click()
-    expect(lesson.locator(".doing")).to_contain_text("it can be used as it is")
-    stopped = int(re.search(r"step (\d+)", lesson.inner_text())[1])
-    expect(page.locator(".concept")).to_contain_text(f"cat, {stopped} steps")
+    expect(page.locator(".concept")).to_contain_text("Stopped at step")
+    stopped = int(re.search(r"step (\d+)", page.locator(".concept").inner_text())[1])
+    expect(page.locator(".concept")).to_contain_text(f"{stopped} steps")
+    expect(lesson).to_have_count(0)
     page.reload()
     open_concepts(page)
     page.get_by_role("button", name="Go on").click()
-    expect(lesson.locator(".doing")).to_contain_text("Learned, 150 steps", timeout=60 * SECOND)
-    expect(page.locator(".concept")).to_contain_text("cat, 150 steps")
+    expect(page.locator(".concept")).to_contain_text("150 steps", timeout=60 * SECOND)
     wait_for_images(page, ".views img, .concept > img")
     assert page.locator(".views img, .concept > img").count() > 5
 
@@ -91,6 +91,32 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
     kept.write_bytes(b"\x80\x04K\x01.")
     page.locator("#panel-concepts input[accept*=safetensors]").set_input_files(kept)
     expect(page.locator("#concept-notice .fault")).to_contain_text("is no concept")
+
+
+def test_what_was_learned_for_one_use_is_learned_for_the_other_and_slid(page, tmp_path):
+    say(page, "lambda -2")  # moves the slider, whose tab has not been opened yet
+    expect(page.locator("#chat .acts")).to_have_count(1)
+    page.locator("#concept-more .label-wrap").click()
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("40")
+    teach(page, pictures(tmp_path, first=8), "rex")
+    card = page.locator(".concept", has=page.get_by_role("button", name="<rex>"))
+    card.get_by_role("button", name="Learn it for the likeness slider too").click()
+    expect(card.locator(".use")).to_have_count(2, timeout=60 * SECOND)
+    card.get_by_role("button", name="Open the slider").click()
+    expect(page.locator("#likeness-prompt textarea")).to_have_value("<rex> ")
+    expect(page.locator("#likeness-lambda input[type=number]")).to_have_value("-2")
+    page.locator("#likeness-prompt textarea").press_sequentially("on the beach")
+    page.locator("#likeness-draw").click()
+    expect(page.locator(".likeness-doing")).to_contain_text("Drawing")
+    page.reload()  # the strip goes on
+    page.get_by_role("tab", name="Likeness").click()
+    expect(page.locator(".likeness-cell")).to_have_count(7)
+    expect(page.locator("#likeness-result")).to_contain_text("Most changes between λ = 0 and 2; -2 to 0 look alike.")
+    expect(page.locator(".likeness-over figcaption")).to_contain_text("The top: there imagination (“a dog”) was heard more.")
+    page.get_by_role("button", name="Let imagination be heard longer").click()
+    expect(page.locator("#likeness-doing")).to_be_hidden()
+    page.locator("#likeness-more .label-wrap").click()
+    expect(page.locator("#likeness-window input[type=number]")).to_have_value("0.8")
 
 
 def test_nothing_is_lost_and_what_is_wrong_is_said_in_place(page, tmp_path):

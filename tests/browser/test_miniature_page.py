@@ -88,7 +88,7 @@ def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(browser, se
     expect(page.locator(".lesson .doing")).to_contain_text(re.compile(r"The program ended at step [1-9]"))
     expect(page.locator("#conversations .entry")).to_have_count(conversations)
     page.get_by_role("button", name="Go on").click()
-    expect(page.locator(".lesson .doing")).to_contain_text("Learned, 30 steps", timeout=LONG)
+    expect(page.locator(".concept")).to_contain_text("30 steps", timeout=LONG)
     say(page, "draw <tom> on the beach")
     expect(replies(page)).to_contain_text("Drawn from words, with <tom>: “a cat on the beach”.", timeout=LONG)
     expect(page.locator("#chat .acts")).to_have_count(1, timeout=LONG)
@@ -99,6 +99,7 @@ def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(browser, se
 
 def test_likeness_learn_slide_look_and_send(page, files):
     page.get_by_role("tab", name="Likeness").click()
+    expect(page.locator("#likeness-shelf")).to_contain_text("Nothing is learned for this yet.", timeout=120 * SECOND)  # models are loaded first
     fault = page.locator("#likeness-notice .fault")
     # what cannot be drawn is a sentence, and the words stay
     page.locator("#likeness-draw").click()
@@ -108,25 +109,28 @@ def test_likeness_learn_slide_look_and_send(page, files):
     expect(fault).to_contain_text("name no concept")
     expect(page.locator("#likeness-prompt textarea")).to_have_value("a cat in the snow")
 
-    # learn
-    page.get_by_text("Learn something for this").click()
-    page.locator("#likeness-drop input[type=file]").set_input_files(files)
-    page.locator("#likeness-noun textarea, #likeness-noun input").first.fill("cat")
-    page.locator("#likeness-name textarea, #likeness-name input").first.fill("rex")
-    page.locator("#likeness-steps input[type=number]").fill("20")
-    page.locator("#likeness-steps input[type=number]").press("Tab")
-    page.locator("#likeness-begin").click()
-    expect(page.locator(".likeness-lesson").first).to_contain_text("Learning <rex>")
+    # learn, in the one place for that
+    page.get_by_text("Learn something in Concepts").click()
+    page.locator("#concept-drop input[type=file]").set_input_files(files)
+    page.locator("#concept-noun textarea").fill("cat")
+    page.locator("#concept-name textarea").fill("rex")
+    page.get_by_label("Several in one picture").uncheck()
+    page.get_by_label("The likeness slider").check()
+    page.locator("#concept-more .label-wrap").click()
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("20")
+    page.locator("#concept-learn").click()
+    expect(page.locator(".lesson")).to_contain_text("cat, for the likeness slider")
     shot(page, "likeness-learning")
+    page.get_by_role("tab", name="Likeness").click()
     chip = page.locator(".likeness-chips .chip", has_text="<rex>")
-    expect(chip).to_be_visible(timeout=240 * SECOND)
+    expect(chip).to_be_visible(timeout=400 * SECOND)
 
     # the auxiliary noun may not be the concept's own
     page.locator("#likeness-prompt textarea").fill("")
     chip.click()
     expect(page.locator("#likeness-prompt textarea")).to_have_value("<rex> ")
     page.locator("#likeness-prompt textarea").fill("a <rex> in the snow at night, watercolour")
-    page.get_by_text("More", exact=True).last.click()
+    page.locator("#likeness-more .label-wrap").click()
     other = page.locator("#likeness-noun-other textarea, #likeness-noun-other input").first
     other.fill("cat")
     page.locator("#likeness-draw").click()
@@ -137,7 +141,7 @@ def test_likeness_learn_slide_look_and_send(page, files):
     # the strip
     page.locator("#likeness-draw").click()
     cells = page.locator(".likeness-cell")
-    expect(cells).to_have_count(7, timeout=120 * SECOND)
+    expect(cells).to_have_count(7, timeout=240 * SECOND)
     wait_for_images(page, ".likeness-cell img")
     expect(page.locator(".likeness-pair figcaption").first).to_have_text("a <rex> in the snow at night, watercolour")
     expect(page.locator(".likeness-pair figcaption").nth(1)).not_to_contain_text("cat")
@@ -154,8 +158,7 @@ def test_likeness_learn_slide_look_and_send(page, files):
     expect(page.locator(".likeness-over img")).to_have_attribute("src", re.compile("scale=8.down"))
     wait_for_images(page, ".likeness-over img")
     seen.add(png(page, ".likeness-over img"))
-    page.locator("#likeness-branch input").click()
-    page.get_by_role("option", name="Likeness (concept branch)").click()
+    page.get_by_role("radio", name="Likeness", exact=True).check()
     expect(page.locator(".likeness-over img")).to_have_attribute("src", re.compile("branch=concept"))
     seen.add(png(page, ".likeness-over img"))
     expect(page.locator(".likeness-over figcaption")).to_contain_text("what was learned")
@@ -176,6 +179,10 @@ def test_likeness_learn_slide_look_and_send(page, files):
     both = [np.asarray(Image.open(io.BytesIO(data)), np.int16) for data in (sent, picked)]
     assert np.abs(both[0] - both[1]).max() <= 2  # one of a batch rounds otherwise than one alone
     shot(page, "likeness-sent")
+    page.locator("#box textarea").fill("lambda -2")  # said in the talk, it moves the slider
+    page.locator("#box textarea").press("Enter")
+    expect(page.locator("#likeness-lambda input[type=number]")).to_have_value("-2", timeout=120 * SECOND)
+    expect(page.locator("#chat")).to_contain_text("λ = -2")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
     if SHOTS:

@@ -1,0 +1,7 @@
+CREATE TABLE strips (
+    owner TEXT PRIMARY KEY,
+    asked TEXT NOT NULL DEFAULT '',
+    content TEXT NOT NULL DEFAULT '',
+    pictures TEXT NOT NULL DEFAULT '[]'
+);
+ALTER TABLE lessons ADD COLUMN seconds REAL NOT NULL DEFAULT 0;
