@@ -13,7 +13,7 @@ from PIL import Image
 
 from assistant.messages import Advice, Photo
 from assistant.session.records import Lesson, StoredTurn
-from ui.presenters import picture_address, say
+from ui.html import picture_address, say
 
 TRIES = ("on the beach", "in the snow at night", "in space", "as a watercolour")
 THUMBNAIL = 128  # pixels

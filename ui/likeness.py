@@ -25,7 +25,8 @@ from ui.drawing import read_seed
 from ui.owners import Owners
 from ui.panel import Panel, Place, Press, Updates, pressed, read_number
 from ui.pictures import enlarge, served
-from ui.presenters import notice, say
+from ui.html import say
+from ui.presenters import notice
 
 _LOOK = "() => document.querySelector('.likeness-strip')?.scrollIntoView({block: 'center', behavior: 'smooth'})"
 KIND = "ico"  # what is learned here; other concepts have no likeness to slide
