@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from assistant.errors import ConfigError, StorageError
+from assistant.evaluation.plot import histograms
 from assistant.miniature.reading import attributes, read_reply
 from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
@@ -178,7 +179,7 @@ def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
     limits = filters.Thresholds(**found["thresholds"])
     assert 0.0 < limits.clip < 0.5 and 0.1 < limits.dino < 0.8
     assert limits.keeps({"clip": 0.9, "dino": 0.9}) and not limits.keeps({"clip": 0.9, "dino": 0.0})
-    filters.plot(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
+    histograms(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
     shown = np.asarray(Image.open(tmp_path / "a.png"))
     assert all((shown == ink).all(-1).sum() > 100 for ink in filters.INKS[:2])
 

@@ -73,6 +73,10 @@ def main() -> None:
     infusion.add_argument("--full", action="store_true", help="steps up to 2000, not 200")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if args.command in ("curve", "mixing", "dci", "infusion", "table3"):
+        from .plot import figure
+
+        figure(1, 1)  # before hours of work: raises where none can be drawn
     args.run_command(args)
 
 

@@ -240,7 +240,7 @@ def write(found: dict, out: Path) -> str:
              "", f"{found['subjects']} held-out subjects x {found['prompts']} prompts, one seed each; ±: half of a 95 % interval over pictures; "
              f"{found['minutes']} minutes on {found['threads']} threads (what earlier studies had learned is not counted)."]
     text = report.write(found, lines, out)
-    fidelity(found["rows"]).save(out.with_suffix(".webp"), quality=90)
+    fidelity(out.with_suffix(".webp"), found["rows"])
     return text
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from ..config import AssistantConfig
 from ..decoder.diffusion import Diffusion
 from ..errors import ConfigError
+from ..evaluation.plot import histograms
 from ..files import SHARED, write_whole
 from ..miniature.recipe import TRAIN_SEED
 from ..mllm.vision import Vision
@@ -229,7 +230,7 @@ class Run:
             series = {"matching drawings": known["same"], "other drawings": known["other"]}
             series |= {folder.name: filters.histogram([s[name] for s in build.all_scores(folder)]) for folder in data}
             panels.append((title, series, {"kept from": found[name]["threshold"], "paper": found[name]["paper"]}))
-        filters.plot(self.folder / "calibration.png", panels)
+        histograms(self.folder / "calibration.png", panels)
 
     def log(self, what: str, started: float, **values: Any) -> None:
         if process()[0]:

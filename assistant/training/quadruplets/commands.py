@@ -21,10 +21,12 @@ def run(args: argparse.Namespace, config) -> None:
     """
     import torch
 
+    from ...evaluation.plot import figure
     from ...manifest import CHECKPOINTS
     from ..processes import join
     from ..sid import Parts, Run, Sizes
 
+    figure(1, 1)  # before hours of work: raises where none can be drawn
     join("cpu")
     if args.threads:
         torch.set_num_threads(args.threads)
