@@ -11,10 +11,11 @@ from assistant.concepts.learning import Learner, Recipe, Shown
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines
 from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion
-from assistant.evaluation.concept_cases import LINES, draw_plain, said, subject
+from assistant.evaluation.concept_cases import LINES, draw_plain, said
 from assistant.evaluation.infusion import divergence, others
 from assistant.evaluation.infusion_report import curves
 from assistant.evaluation.metrics import frechet, wasserstein
+from assistant.evaluation.subjects import subject
 from tests.tiny_unet import drawn
 
 

@@ -23,9 +23,9 @@ ALLOWED: dict[str, set[str]] = {
                  "mixing", "board", "background", "png", "strip"},
     "loading": {"pipeline", "drawers", "decoder", "presets", "weights", "manifest", "deferred", "published", "messages", "config", "parts", "places", "memory",
                 "residence", "sparing"},
-    "manifest": set(), "deferred": {"config", "manifest", "messages", "parts"}, "looking": {"mllm", "plan"},
+    "manifest": {"files"}, "deferred": {"config", "manifest", "messages", "parts"}, "looking": {"mllm", "plan"},
     "memory": {"blueprint", "config"}, "residence": {"memory"}, "sparing": {"memory", "messages"},
-    "weights": {"mllm", "control", "decoder", "conditioning", "config"},
+    "weights": {"mllm", "control", "decoder", "conditioning", "config", "files"},
     "published": {"weights", "drawers", "mllm", "control", "config"},
     "blueprint": {"weights", "drawers", "mllm", "control", "config"}, "places": set(),
     "parts": {"config", "manifest", "places"}, "hub": {"config", "manifest", "parts"},
@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets", "residence"},
 }
 _MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "manifest", "deferred", "pipeline", "messages", "board", "mixing"}
-ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files"},
+ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint", "bench.timing"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files"},
             "miniature": _MODEL | {"training"}}
 
 

@@ -3,7 +3,6 @@ busy machine is busy for both, and of the ratios of the turns the median counts.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
@@ -60,6 +59,8 @@ def peak(device: torch.device) -> float:
     """GiB that this process has needed at most: of the GPU's memory, or of the machine's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource  # which Windows has not
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 

@@ -132,12 +132,10 @@ class Likeness(nn.Module):
 
 
 def save_judge(judge: Judge, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "judge.safetensors", judge.state_dict(), {"kind": "attribute judge of the drawn world"})
 
 
 def save_likeness(likeness: Likeness, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "likeness.safetensors", likeness.state_dict(), {"kind": "embeddings for CLIP-T, CLIP-I, DINO-I"})
 
 

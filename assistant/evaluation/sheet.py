@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import textwrap
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ WISHES = ("I want something creative for this one, can you help?", "surprise me"
 
 INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
 CAPTION_LINES = 4
+LETTER = 4.8  # pixels, on average
 PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 
@@ -65,7 +67,7 @@ def draw_captions(base: Diffusion, lines: Sequence[str], out: Path, columns: int
         for k, picture in zip(part, (drawn.movedim(1, -1) * 255).round().byte().numpy()):
             x, y = OUTER + k % columns * (size + OUTER), OUTER + k // columns * (height + OUTER)
             sheet.paste(Image.fromarray(picture), (x, y))
-            for i, line in enumerate(wrapped(lines[k], font, size, CAPTION_LINES)):
+            for i, line in enumerate(wrapped(lines[k], size, CAPTION_LINES)):
                 pen.text((x, y + size + INNER + i * LEADING), line, PALE, font)
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, quality=QUALITY, method=6)
@@ -104,26 +106,14 @@ def _cell(photo: bytes, wish: str, reply: Reply, size: int, width: int, height: 
     if reply.png:
         cell.paste(Image.open(io.BytesIO(reply.png)), (size + INNER, 0))
     pen, font = ImageDraw.Draw(cell), ImageFont.load_default(FONT)
-    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, font, width, LINES - 1))]):
+    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, width, LINES - 1))]):
         pen.text((0, size + INNER + k * LEADING), line, ink, font)
     return cell
 
 
-def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
-    """`text` in at most so many lines of `width` pixels; what is left over ends in an ellipsis."""
-    out, line = [], ""
-    for word in text.split():
-        longer = f"{line} {word}".strip()
-        if font.getlength(longer) <= width:
-            line = longer
-            continue
-        if len(out) == lines - 1:
-            while line and font.getlength(f"{line}…") > width:
-                line = line.rpartition(" ")[0]
-            return [*out, f"{line}…"]
-        out.append(line)
-        line = word
-    return [*out, line] if line else out
+def wrapped(text: str, width: int, lines: int) -> list[str]:
+    """`text` in at most so many lines of about `width` pixels; what is left over ends in an ellipsis."""
+    return textwrap.wrap(text, int(width / LETTER), max_lines=lines, placeholder="…")
 
 
 def _plain(values: dict) -> dict:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..files import SHARED, write_whole
@@ -67,8 +67,7 @@ def ask(assistant: Assistant, count: int, place: Path) -> Asked:
                 pass
             drew.append(spoken.hidden is not None)
             states.append(vision.at_norm(language.semantics(spoken.hidden).float()) if drew[-1] else nothing)
-        save_file({"semantics": torch.cat(states), "drew": torch.tensor(drew)}, place.with_suffix(".new"))
-        place.with_suffix(".new").replace(place)
+        write_whole(place, save({"semantics": torch.cat(states), "drew": torch.tensor(drew)}), SHARED)
     found = load_file(place)
     at = found["drew"].nonzero()[:, 0]
     return Asked([wishes[k] for k in at.tolist()], patches[at], found["semantics"][at])

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import ConfigError, WeightsError
+from ..files import SHARED, write_whole
 from .processes import Team
 
 
@@ -85,6 +86,4 @@ def forget_after(log: Path, step: int) -> None:
         lines = log.read_text().splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         if kept != lines:
-            fresh = log.with_suffix(".new")
-            fresh.write_text("".join(f"{line}\n" for line in kept))
-            os.replace(fresh, log)
+            write_whole(log, "".join(f"{line}\n" for line in kept).encode(), SHARED)
