@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "doctor": {"decoder", "presets", "manifest", "loading", "memory", "parts", "config"},
     "bench": {"concepts", "conditioning", "control", "decoder", "messages", "pipeline", "board", "blueprint", "config", "loading", "mllm", "presets", "residence"},
 }
-_MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "manifest", "deferred", "pipeline", "messages", "board", "mixing"}
+_MODEL = {"plan", "mllm", "control", "concepts", "decoder", "conditioning", "config", "presets", "weights", "manifest", "deferred", "pipeline", "messages", "board", "mixing", "png"}
 ALLOWED |= {"training": _MODEL | {"miniature", "evaluation", "files", "parts", "blueprint", "bench.timing"}, "evaluation": _MODEL | {"miniature", "training", "drawers", "files"},
             "miniature": _MODEL | {"training"}}
 

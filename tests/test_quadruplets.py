@@ -22,7 +22,7 @@ from assistant.evaluation.plot import histograms
 from assistant.miniature.reading import attributes, read_reply
 from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.training.quadruplets import build, filters, methods, wishes
+from assistant.training.quadruplets import build, filters, methods, shards, wishes
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
 from assistant.training.quadruplets.methods import Store, drawn_pool
 from assistant.training.tokens import caption_tokenizer
@@ -66,7 +66,7 @@ def test_a_set_holds_what_the_filter_kept_once_and_the_scores_of_all(tmp_path: P
     one = samples[0]
     assert one.about["y"] == f"y {one.about['seed']}" and one.about["told"] == {"seed": one.about["seed"]}
     assert one.about["sha256"]["photo"] == hashlib.sha256(one.photo).hexdigest()
-    Reader(tmp_path).verify()
+    shards.verify([tmp_path])
 
 
 _BUILDER = """
@@ -122,7 +122,7 @@ def test_other_settings_and_damaged_shards_are_refused(tmp_path: Path) -> None:
     data = shard.read_bytes()
     shard.write_bytes(data[:600] + b"x" + data[601:])
     with pytest.raises(StorageError, match="damaged"):
-        Reader(tmp_path).verify()
+        shards.verify([tmp_path])
     shard.write_bytes(data[:700])
     with pytest.raises(StorageError, match="not the one in the manifest"):
         Reader(tmp_path)

@@ -135,6 +135,7 @@ def _conversation(args: argparse.Namespace) -> None:
 
 
 def _curve(args: argparse.Namespace) -> None:
+    from ..files import add_line
     from ..presets import MINIATURE
     from ..manifest import CHECKPOINTS
     from . import curve
@@ -142,7 +143,7 @@ def _curve(args: argparse.Namespace) -> None:
 
     witness = load_witness(MINIATURE, CHECKPOINTS / MINIATURE.folder)
     one = curve.snapshot(MINIATURE, args.run / args.stage, args.run / "model", args.before)
-    curve.add(line := curve.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps), args.log)
+    add_line(args.log, line := curve.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps))
     curve.draw(args.log, args.log.with_suffix(".svg"))
     print(line)
 

@@ -93,12 +93,6 @@ def judge(config: AssistantConfig, one: Snapshot, witness: Witness, count: int, 
             "two heroes": plain(two, tuple(two)), "cafe": plain(cafe, WRITTEN)}
 
 
-def add(line: dict, log: Path) -> None:
-    """Append a line to the log."""
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
 def draw(log: Path, place: Path) -> None:
     """The log's shares over samples as an SVG: a panel each for captions, two heroes and CAFE."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

@@ -21,6 +21,7 @@ from ..miniature.reading import attributes, read_reply
 from ..miniature.renderer import render
 from ..miniature.world import Scene, sample_individual, sample_scene
 from ..pipeline import Assistant
+from ..png import write_png
 from .cases import BATCH, text_to_image
 
 WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
@@ -35,9 +36,7 @@ PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 def photo_of(scene: Scene, size: int) -> Photo:
     """A scene drawn, as a user would hand it over."""
-    buffer = io.BytesIO()
-    render(scene, size).image.save(buffer, "PNG")
-    png = buffer.getvalue()
+    png = write_png(render(scene, size).image)
     return Photo(png, size, size, hashlib.sha256(png).hexdigest())
 
 

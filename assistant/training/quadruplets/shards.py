@@ -181,10 +181,6 @@ class Reader:
         """Samples of all processes together."""
         return sum(len(keys) for _, keys in self.shards)
 
-    def verify(self) -> None:
-        """Check every shard's sha256. Raises StorageError as above."""
-        verify({path.parent for path, _ in self.shards})
-
     def epoch(self, seed: int, epoch: int) -> Iterator[Quadruplet]:
         """This process's samples in an order that follows from (seed, epoch) alone."""
         lots = random.Random(f"{seed}/{epoch}")
