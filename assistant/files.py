@@ -1,7 +1,5 @@
 """Files that are there whole or not at all, and the size that a PNG's header states."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

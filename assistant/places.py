@@ -1,7 +1,5 @@
 """Where this program keeps what is the user's: one folder, by platform. Knows nothing of what lies there."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pictures as PNG bytes that say how they were made, and what such a file says. Knows no models."""
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any

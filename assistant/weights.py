@@ -3,8 +3,6 @@
 Knows the shape of a checkpoint folder; knows no training and no requests. Pickled weights are never opened.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import json

@@ -1,7 +1,5 @@
 """HTML from the templates in `templates/`. What is put into one is escaped, whoever wrote it: it is shown as it was typed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from html import escape

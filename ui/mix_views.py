@@ -1,7 +1,5 @@
 """The mixing board as HTML, by the template mix.html."""
 
-from __future__ import annotations
-
 from assistant.board import GRID, MOST_SOURCES, MOST_SUBJECTS
 from ui.html import macro
 

@@ -3,8 +3,6 @@
 Addresses of pictures are relative, so that the page also works below a path.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """What `python -m assistant bench` does with its options."""
 
-from __future__ import annotations
-
 import io
 import statistics
 import threading

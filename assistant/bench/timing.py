@@ -1,8 +1,6 @@
 """Seconds in turns, memory and the machine's own speed. A speed is a ratio to a peer in the same run: both are timed in turns, so that a
 busy machine is busy for both, and of the ratios of the turns the median counts."""
 
-from __future__ import annotations
-
 import statistics
 import sys
 import time

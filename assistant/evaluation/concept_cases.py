@@ -1,7 +1,5 @@
 """What a learned concept is asked in an evaluation, and how the base model and Infusion draw it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

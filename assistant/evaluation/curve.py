@@ -3,8 +3,6 @@
 `python -m assistant.evaluation curve --run runs/miniature` reads the joint training's state, while it goes on or after it.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

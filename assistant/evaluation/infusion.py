@@ -4,8 +4,6 @@ Every method sees the same pictures and the same steps. What was measured is kep
 individual, so that a command that was stopped goes on; the tables are made of those files alone.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

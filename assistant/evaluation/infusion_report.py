@@ -1,7 +1,5 @@
 """Infusion's comparison for people: JSON, a Markdown table, curves, a sheet of results. Makes nothing up: all is of cells and studies."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

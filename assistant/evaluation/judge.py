@@ -3,8 +3,6 @@
 It shares no weights and no training pictures with what it judges.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

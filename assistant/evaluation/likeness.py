@@ -4,8 +4,6 @@ A study is a list of rows. Each row is drawn for every subject and every prompt,
 what was judged lies in the run's folder, so that studies share it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

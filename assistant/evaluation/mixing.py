@@ -5,8 +5,6 @@ from one of the two. Every pair is drawn at every alpha in one batch and from on
 once with the subject kept as the page keeps it, and once with E nearly silent, where F has to carry the subject too.
 """
 
-from __future__ import annotations
-
 import io
 import random
 import threading

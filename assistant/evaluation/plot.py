@@ -3,8 +3,6 @@
 Where there are intervals, they are of 95 %.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """Sheets of what is drawn, seeds in order, none chosen: answers to vague requests on held-out individuals (photo, result, request and
 reply), and captions with what the base model draws of them."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

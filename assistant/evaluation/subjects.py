@@ -3,8 +3,6 @@
 Validation individuals (constants are chosen on them) are others than the test's. Everything follows from a number.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ photo's subject for, and, where there is a judge, what it sees in the target. Me
 with instructions that M reads (H(s)), by any `Eyes`; only the decoder differs between rows, E, F and M are the same.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import threading

@@ -1,7 +1,5 @@
 """`python -m assistant.training STAGE`: arguments -> task -> loop. Every stage resumes where it stopped."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

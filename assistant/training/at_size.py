@@ -1,8 +1,6 @@
 """`python -m assistant.training quadruplets|sid`, and `encode|bridge|cafe|targets` on such sets, at any preset's size: arguments -> a run's folder,
 encoders, or a task."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Trains the base text-to-image model: a UNet2DConditionModel and its CLIPTextModel together, on latents and captions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

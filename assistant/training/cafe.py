@@ -4,8 +4,6 @@ x and target are two pictures of one individual. E and F are dropped independent
 beforehand by one interface (examples.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Nothing here allocates a full-size model but the measurements. Knows no prices and no tables.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

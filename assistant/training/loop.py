@@ -5,8 +5,6 @@ number of parts, each with a random state of its own that follows from (seed, st
 process after another part or another process beside it, the step is the same.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Safetensors and JSON, written to a folder of its own that then takes the old one
 processes there were.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Where training finds the shipped tokenizers."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

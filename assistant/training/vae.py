@@ -7,8 +7,6 @@ learns to forgive what a sampler leaves. In a quarter of the steps the latents a
 they are.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from pathlib import Path

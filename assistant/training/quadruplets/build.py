@@ -4,8 +4,6 @@ A shard is a fixed run of wishes and follows from the settings alone, so that an
 there is never built again. What was not kept leaves its scores, so that the distributions can be drawn. Knows no torch.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

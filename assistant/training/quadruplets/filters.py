@@ -5,8 +5,6 @@ encoders have other scales, so that here each threshold lies where matching pair
 (the best balanced accuracy).
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

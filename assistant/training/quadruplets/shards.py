@@ -4,8 +4,6 @@ A shard holds KEY.photo.png, KEY.target.png and KEY.json of each sample. It is w
 a shard that is there is whole: whoever builds a set again after a kill keeps it. Knows no model, and no torch.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
