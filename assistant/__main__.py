@@ -1,7 +1,5 @@
 """`python -m assistant doctor | bench | download`: what this machine has, how fast the assistant is on it, and what is fetched for it."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What this machine has: versions, devices, memory, attention kernels, and which presets can run here and why not."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

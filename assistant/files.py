@@ -1,10 +1,12 @@
 """Files that are there whole or not at all, and the size that a PNG's header states."""
 
-from __future__ import annotations
-
+import json
 import os
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SHARED = 0o644  # mode of a file that others may read
 FRESH = ".new-"  # how the names of files that are still being written begin
@@ -36,6 +38,18 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def add_line(log: Path, line: Mapping[str, Any]) -> None:
+    """Append a line of JSON to a log."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def wait_for(path: Path) -> None:
+    """Until another process has made a file or a folder."""
+    while not path.exists():
+        time.sleep(0.2)
 
 
 def png_size(png: bytes) -> tuple[int, int]:

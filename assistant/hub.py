@@ -1,7 +1,5 @@
 """Where parts come from: the Hugging Face hub, or another folder. Network is touched here only. Knows no presets and no models."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Preset name -> a running engine: picks device and dtype, reads the weights, offers the ready subjects."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

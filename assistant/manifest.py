@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import WeightsError
+from .files import SHARED, write_whole
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 HASHED = 64 * 2**20  # bytes; a larger file is compared by its size at each start, and by its checksum when it is downloaded
@@ -23,9 +24,7 @@ def write_manifest(folder: Path) -> None:
 
 def write_listing(folder: Path, listing: Mapping[str, Mapping[str, Any]]) -> None:
     """Write a manifest whose checksums are known already; the old one stays until the new one is whole."""
-    new = folder / "manifest.new"
-    new.write_text(json.dumps(dict(sorted(listing.items())), indent=1) + "\n")
-    new.replace(folder / "manifest.json")
+    write_whole(folder / "manifest.json", (json.dumps(dict(sorted(listing.items())), indent=1) + "\n").encode(), SHARED)
 
 
 def sha256(path: Path) -> str:

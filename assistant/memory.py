@@ -4,8 +4,6 @@ All of it is computed: weights from parameter counts, what lives beside them fro
 (tests/test_memory.py traces it again). A GPU's allocator and libraries take more, for which there is an allowance.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from .blueprint import build, count

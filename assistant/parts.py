@@ -3,8 +3,6 @@
 Knows no network (whoever offers files is a `Client`, see hub.py) and no models.
 """
 
-from __future__ import annotations
-
 import errno
 import fnmatch
 import json

@@ -1,23 +1,14 @@
 """Where this program keeps what is the user's: one folder, by platform. Knows nothing of what lies there."""
 
-from __future__ import annotations
-
 import os
-import sys
 from pathlib import Path
+
+from platformdirs import user_data_path
 
 
 def default_data_dir() -> Path:
     """CAFE_DATA_DIR, else the platform's folder for a user's data. Never the working directory."""
-    if os.environ.get("CAFE_DATA_DIR"):
-        return Path(os.environ["CAFE_DATA_DIR"])
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "cafe-assistant"
+    return Path(os.environ.get("CAFE_DATA_DIR") or user_data_path("cafe-assistant", appauthor=False))
 
 
 def weights_dir(preset: str) -> Path:

@@ -1,7 +1,5 @@
 """Pictures as PNG bytes that say how they were made, and what such a file says. Knows no models."""
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any
@@ -13,13 +11,13 @@ KEY = "assistant"  # of the text chunk
 MARK = (214, 0, 110)  # where a mask is bright; no colour of nature, so that it reads on any picture
 
 
-def write_png(picture: np.ndarray, metadata: dict[str, Any] | None = None) -> bytes:
-    """PNG bytes of (H, W, 3) uint8, or of (H, W) uint8 or uint16, with `metadata` as one JSON text chunk."""
+def write_png(picture: np.ndarray | Image.Image, metadata: dict[str, Any] | None = None) -> bytes:
+    """PNG bytes of a picture, of (H, W, 3) uint8, or of (H, W) uint8 or uint16, with `metadata` as one JSON text chunk."""
     info = PngImagePlugin.PngInfo()
     if metadata:
         info.add_itxt(KEY, json.dumps(metadata, ensure_ascii=False))
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", pnginfo=info)
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(out, "PNG", pnginfo=info)
     return out.getvalue()
 
 

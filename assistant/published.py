@@ -4,8 +4,6 @@ FOLDER/base is a Stable Diffusion, FOLDER/image_encoder and FOLDER/llm are trans
 Like weights.py it opens safetensors only, and nothing of the network.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

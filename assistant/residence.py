@@ -4,8 +4,6 @@ A module that waits keeps its weights in the computer's memory and is only lent 
 copied back. Hooks on the modules do it, so that whoever calls them need not know.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

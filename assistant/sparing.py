@@ -4,8 +4,6 @@ It stands between a session and an engine, and is an engine itself. A turn is an
 words that were told already are not told twice.
 """
 
-from __future__ import annotations
-
 import gc
 import secrets
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 Knows the shape of a checkpoint folder; knows no training and no requests. Pickled weights are never opened.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import json
@@ -17,13 +15,14 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .config import AssistantConfig
 from .control.cafe import SemanticValues
 from .decoder.diffusion import Diffusion
 from .errors import WeightsError
+from .files import SHARED, write_whole
 from .mllm.language import Bridge, LanguageModel
 from .mllm.ood import OutOfDistribution
 from .mllm.prompt import PromptBuilder
@@ -87,18 +86,15 @@ def save_preview(folder: Path, matrix: Tensor, bias: Tensor) -> None:
 
 def save_ood(model: OutOfDistribution, folder: Path) -> None:
     """Write out-of-distribution detection to `folder`/ood."""
-    (folder / "ood").mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "ood/ood.safetensors", model.state_dict(), {"kind": "out-of-distribution detection on E and F"})
 
 
 def save_bridge(bridge: Bridge, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "bridge.safetensors", bridge.state_dict(), {"kind": "CAFE: V, H and the learnable token"})
 
 
 def save_cafe(unet: nn.Module | None, values: SemanticValues, folder: Path) -> None:
     """`unet`: None where it is the base model's."""
-    folder.mkdir(parents=True, exist_ok=True)
     if unet is not None:
         save_module(unet, folder)
     save_tensors(folder / "semantic_values.safetensors", values.state_dict(), {"kind": "CAFE: V_H of every cross-attention"})
@@ -107,9 +103,8 @@ def save_cafe(unet: nn.Module | None, values: SemanticValues, folder: Path) -> N
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
     """Write tensors in half precision with self-describing metadata; the old file stays until the new one is whole."""
     halves = {k: (t.half() if t.is_floating_point() else t).detach().cpu().contiguous() for k, t in tensors.items()}
-    new = path.with_suffix(".new")
-    save_file(halves, new, metadata={"format": "pt", **about})
-    new.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(halves, {"format": "pt", **about}), SHARED)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_the_session_and_the_page_get_along_with_it(engine, store) -> None:
             assert last.error is None
         kept = manager.easel.boards.get(board_.id, one)
         assert kept.result.sources[0] is None and 0 <= kept.result.sources[1] <= 1 and len(kept.cells) == 25
-        assert "Reference 2" in mix_views._nearness(kept, kept.result) and "Reference 1" not in mix_views._nearness(kept, kept.result)
+        assert "Reference 2" in mix_views.nearness(kept, kept.result) and "Reference 1" not in mix_views.nearness(kept, kept.result)
     finally:
         manager.close()
 

@@ -18,10 +18,11 @@ import torch
 from PIL import Image
 
 from assistant.errors import ConfigError, StorageError
+from assistant.evaluation.plot import histograms
 from assistant.miniature.reading import attributes, read_reply
 from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.training.quadruplets import build, filters, methods, wishes
+from assistant.training.quadruplets import build, filters, methods, shards, wishes
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
 from assistant.training.quadruplets.methods import Store, drawn_pool
 from assistant.training.tokens import caption_tokenizer
@@ -65,7 +66,7 @@ def test_a_set_holds_what_the_filter_kept_once_and_the_scores_of_all(tmp_path: P
     one = samples[0]
     assert one.about["y"] == f"y {one.about['seed']}" and one.about["told"] == {"seed": one.about["seed"]}
     assert one.about["sha256"]["photo"] == hashlib.sha256(one.photo).hexdigest()
-    Reader(tmp_path).verify()
+    shards.verify([tmp_path])
 
 
 _BUILDER = """
@@ -121,7 +122,7 @@ def test_other_settings_and_damaged_shards_are_refused(tmp_path: Path) -> None:
     data = shard.read_bytes()
     shard.write_bytes(data[:600] + b"x" + data[601:])
     with pytest.raises(StorageError, match="damaged"):
-        Reader(tmp_path).verify()
+        shards.verify([tmp_path])
     shard.write_bytes(data[:700])
     with pytest.raises(StorageError, match="not the one in the manifest"):
         Reader(tmp_path)
@@ -178,9 +179,9 @@ def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
     limits = filters.Thresholds(**found["thresholds"])
     assert 0.0 < limits.clip < 0.5 and 0.1 < limits.dino < 0.8
     assert limits.keeps({"clip": 0.9, "dino": 0.9}) and not limits.keeps({"clip": 0.9, "dino": 0.0})
-    filters.plot(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
-    shown = np.asarray(Image.open(tmp_path / "a.png"))
-    assert all((shown == ink).all(-1).sum() > 100 for ink in filters.INKS[:2])
+    histograms(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
+    shown = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    assert all((shown == ink).all(-1).sum() > 100 for ink in ((31, 119, 180), (255, 127, 14)))  # matplotlib's first two
 
 
 # --- methods ----------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from assistant.training.examples import EncodedPairs, EncodedTalks
 from assistant.training.loop import Options, Trainer
 from assistant.training.numbers import BRIDGE, CAFE
 from assistant.training.quadruplets import filters
+from assistant.training.quadruplets import shards
 from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, write_manifest, write_shard
 from assistant.training.quadruplets.wishes import drawn_wish
 from assistant.manifest import CHECKPOINTS, verify
@@ -202,7 +203,7 @@ def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, m
     about = json.loads((encoded / "manifest.json").read_text())
     assert about["samples"] == 10 and [s["samples"] for s in about["shards"]] == [5, 5] and set(about["settings"]["encoders"]) == {"E", "F", "latents"}
     found = Encoded(MINIATURE, encoded)
-    found.verify()
+    shards.verify([encoded])
     assert len(found) == 10 and abs(about["bytes"] / 10 / Shapes.of(MINIATURE).bytes - 1) < 0.05
     rows = found.rows([7, 2], "latents", "patches", "semantics")
     vision, vae = load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_vae(CHECKPOINTS / "miniature/base/vae")
@@ -246,7 +247,7 @@ def test_sets_that_do_not_fit_are_refused(pictures: Path, encoded: Path, tmp_pat
     data[-1] ^= 1
     shard.write_bytes(data)
     with pytest.raises(StorageError, match="damaged"):
-        Encoded(MINIATURE, other).verify()
+        shards.verify([other])
 
 
 def test_an_exchange_is_learned_as_it_is_asked_in_use(encoded: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from assistant.bench import grown
 from assistant.bench.run import Options
 from assistant.bench.steps import Case, cafe_step, ip_adapter_step, stock_step
-from assistant.bench.timing import Step, Table, flops, in_turns, ratio
+from assistant.timing import Step, Table, flops, in_turns, ratio
 from assistant.control.cafe import Cafe, Kept, SemanticValues
 from assistant.decoder import compiled, kernels
 from assistant.decoder.attention import Seam, install

@@ -14,7 +14,7 @@ from PIL import Image
 
 from assistant.messages import Advice, Photo
 from assistant.session.records import Lesson, StoredTurn
-from ui.presenters import picture_address, say
+from ui.html import picture_address, say
 
 KINDS = {"infusion": "several in one picture", "ico": "the likeness slider"}  # method -> what it is for
 TRIES = ("on the beach", "in the snow at night", "in space", "as a watercolour")

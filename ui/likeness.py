@@ -27,7 +27,8 @@ from ui.drawing import read_seed
 from ui.owners import Owners
 from ui.panel import Panel, Place, Press, Updates, fresh_pulse, pressed, read_number
 from ui.pictures import served
-from ui.presenters import notice, picture_address, say
+from ui.html import picture_address, say
+from ui.presenters import notice
 
 _LOOK = "() => document.querySelector('.likeness-strip')?.scrollIntoView({block: 'start', behavior: 'smooth'})"
 KIND = "ico"  # the method whose concepts have a likeness to slide

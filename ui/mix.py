@@ -3,8 +3,6 @@
 What the browser sends is words, uploads and names of things; each is checked against the owner by the session.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections.abc import Iterator

@@ -32,7 +32,7 @@ from ..mllm.language import cache_of, sampled
 from ..presets import preset
 from ..residence import free
 from .steps import Case, beside, switches
-from .timing import NOT_MEASURED, Step, Table, in_turns, peak, ratio, timed
+from ..timing import NOT_MEASURED, Step, Table, in_turns, peak, ratio, timed
 
 if TYPE_CHECKING:
     from .run import Options

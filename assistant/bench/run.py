@@ -1,7 +1,5 @@
 """What `python -m assistant bench` does with its options."""
 
-from __future__ import annotations
-
 import io
 import statistics
 import threading
@@ -29,7 +27,7 @@ from ..messages import Pace, Reply, Request, Settings, Words
 from ..pipeline import Assistant, load
 from ..png import overlaid
 from .steps import Case, beside, switches
-from .timing import Step, Table, in_turns, peak, ratio
+from ..timing import Step, Table, in_turns, peak, ratio
 
 
 @dataclass(frozen=True)

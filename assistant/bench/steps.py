@@ -1,8 +1,6 @@
 """One guided step of CAFE beside one of stock diffusers: the same UNet object, its weights, dtype, latents and two rows. The peers are
 text-to-image by diffusers' own processors, and IP-Adapter by its own, with random weights."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from ..decoder import compiled, kernels, sampling
 from ..decoder.attention import Seam, SeamProcessor, cross_layers, layers
 from ..decoder.compiled import Tuning, Warmed
 from ..decoder.rows import Row, cafe_plan
-from .timing import NOT_MEASURED, Step, Table, flops, in_turns, matmul_speed, ratio
+from ..timing import NOT_MEASURED, Step, Table, flops, in_turns, matmul_speed, ratio
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """CAFE's way: E(x) and F(x), M's reply with H(s) after it, and G over both (eq. 1). Knows no requests and no files."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence

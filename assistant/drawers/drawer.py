@@ -1,7 +1,5 @@
 """What the engine asks of whatever draws: to see, to speak, to make a picture ready, to remember it and to compare. No request, no page."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ How strongly: `follow_words` is guidance away from the negative prompt and from 
 Knows no requests and no files.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -73,6 +73,10 @@ def main() -> None:
     infusion.add_argument("--full", action="store_true", help="steps up to 2000, not 200")
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if args.command in ("curve", "mixing", "dci", "infusion", "table3"):
+        from .plot import figure
+
+        figure(1, 1)  # before hours of work: raises where none can be drawn
     args.run_command(args)
 
 
@@ -131,6 +135,7 @@ def _conversation(args: argparse.Namespace) -> None:
 
 
 def _curve(args: argparse.Namespace) -> None:
+    from ..files import add_line
     from ..presets import MINIATURE
     from ..manifest import CHECKPOINTS
     from . import curve
@@ -138,7 +143,7 @@ def _curve(args: argparse.Namespace) -> None:
 
     witness = load_witness(MINIATURE, CHECKPOINTS / MINIATURE.folder)
     one = curve.snapshot(MINIATURE, args.run / args.stage, args.run / "model", args.before)
-    curve.add(line := curve.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps), args.log)
+    add_line(args.log, line := curve.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps))
     curve.draw(args.log, args.log.with_suffix(".svg"))
     print(line)
 

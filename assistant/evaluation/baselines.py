@@ -4,8 +4,6 @@ A baseline says which parameters of a copy of the base model learn. Where a meth
 pictures of the class noun that the base model drew itself (Ruiz et al., 2023).
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 All is of held-out individuals, in any combination of kind, place and style; seeds run from 0, none is chosen.
 """
 
-from __future__ import annotations
-
 import random
 import threading
 from collections.abc import Callable, Iterator

@@ -1,15 +1,7 @@
-"""What a learned concept is asked in an evaluation, and how each method draws it: individuals, prompts, learned things as callables.
+"""What a learned concept is asked in an evaluation, and how the base model and Infusion draw it."""
 
-Individuals are held out, in any combination of kind, place and style; seeds run from 0, none is chosen.
-"""
-
-from __future__ import annotations
-
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,44 +12,14 @@ from ..control.infusion import Infusion, Use, placed
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import infusion_plan, text_plan
-from ..miniature.renderer import render
-from ..miniature.world import Individual, Scene, sample_individual, sample_scene
 from ..presets import MINIATURE
 
-PICTURES, GUIDANCE, STEPS = 4, MINIATURE.decoder.guidance, MINIATURE.decoder.steps
+GUIDANCE, STEPS = MINIATURE.decoder.guidance, MINIATURE.decoder.steps
 PROMPTS = {"place": ("{} on the beach", "{} in the forest", "{} in space"),
            "style": ("a pencil sketch of {}", "{} in pixel art", "a watercolour of {}"),
            "worn": ("{} wearing a red hat", "{} with a blue balloon", "{} wearing green sunglasses"),
            "moment": ("{} at night", "{} jumping in the snow", "{} resting at sunset")}
 LINES = tuple(line for lines in PROMPTS.values() for line in lines)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A held-out individual and the scenes it is learned from."""
-
-    number: int
-    one: Individual
-    scenes: tuple[Scene, ...]
-
-    @property
-    def noun(self) -> str:
-        return self.one.kind
-
-    def pictures(self, size: int) -> Tensor:
-        """uint8 (PICTURES, size, size, 3)."""
-        return torch.from_numpy(np.stack([np.asarray(render(scene, size).image) for scene in self.scenes]))
-
-    def truth(self) -> dict[str, str]:
-        """What the judge should find, in the form of `reading.attributes`."""
-        found = {"kind": self.one.kind, "colour": self.one.colour, "pattern": self.one.pattern}
-        return found | ({"second": self.one.second} if self.one.pattern != "plain" else {})
-
-
-def subject(number: int) -> Subject:
-    rng = random.Random(f"evaluation/concept/{number}")
-    one = sample_individual(rng, held_out=True)
-    return Subject(number, one, tuple(sample_scene(rng, one, None) for _ in range(PICTURES)))
 
 
 def said(line: str, phrase: str) -> str:

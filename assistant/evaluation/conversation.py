@@ -4,8 +4,6 @@ Each is given with the act and the plan that is right (`sets/`): a photo, what w
 reply's plan is compared with the right one, and what its words claim with its own plan.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re

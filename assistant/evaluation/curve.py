@@ -3,8 +3,6 @@
 `python -m assistant.evaluation curve --run runs/miniature` reads the joint training's state, while it goes on or after it.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from ..mllm.vision import Vision, pixels
 from ..training import state
 from ..training.tokens import caption_tokenizer
 from ..weights import load_vae, load_vision
+from . import plot
 from .cases import BATCH, Tally, Witness, measure, pictures, scenes, text_to_image
 from .miniature import base_model
 
@@ -92,27 +91,9 @@ def judge(config: AssistantConfig, one: Snapshot, witness: Witness, count: int, 
             "two heroes": plain(two, tuple(two)), "cafe": plain(cafe, WRITTEN)}
 
 
-def add(line: dict, log: Path) -> None:
-    """Append a line to the log."""
-    with open(log, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
 def draw(log: Path, place: Path) -> None:
     """The log's shares over samples as an SVG: a panel each for captions, two heroes and CAFE."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    width, height, inks = 300, 200, ("#2c5f66", "#b06028", "#78285a", "#56a0a8", "#d89a4a", "#5a6e28")
-    most = max(line["samples"] for line in lines) / 1000
-    panels = []
-    for k, panel in enumerate(("caption", "two heroes", "cafe")):
-        left, parts = 40 + k * (width + 60), []
-        for row, name in enumerate(dict.fromkeys(n for line in lines for n in line[panel])):
-            at = [(left + line["samples"] / 1000 / most * width, 30 + height * (1 - line[panel][name])) for line in lines if name in line[panel]]
-            parts.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in at)}" fill="none" stroke="{inks[row]}" stroke-width="2"/>'
-                         f'<text x="{left + 4}" y="{height + 72 + 14 * row}" fill="{inks[row]}">{name} {lines[-1][panel].get(name, "")}</text>')
-        grid = "".join(f'<line x1="{left}" y1="{30 + height * (1 - s)}" x2="{left + width}" y2="{30 + height * (1 - s)}" stroke="#dddddd"/>'
-                       f'<text x="{left - 26}" y="{34 + height * (1 - s)}">{s}</text>' for s in (0, 0.25, 0.5, 0.75, 1))
-        panels.append(f'{grid}<text x="{left}" y="18">{panel}</text><text x="{left}" y="{height + 46}">0 to {most:.0f} thousand samples</text>{"".join(parts)}')
-    total = 3 * (width + 60) + 20
-    place.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{height + 160}" font-family="sans-serif" font-size="11">'
-                     f'<rect width="100%" height="100%" fill="white"/>{"".join(panels)}</svg>\n', encoding="utf-8")
+    plot.lines(place, {panel: {name: [(line["samples"] / 1000, line[panel][name]) for line in lines if name in line[panel]]
+                               for name in dict.fromkeys(n for line in lines for n in line[panel])}
+                       for panel in ("caption", "two heroes", "cafe")}, "thousand samples", 3)

@@ -4,8 +4,6 @@ Every method sees the same pictures and the same steps. What was measured is kep
 individual, so that a command that was stopped goes on; the tables are made of those files alone.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time
@@ -25,13 +23,15 @@ from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import CONDITIONAL, Row
 from ..decoder.sampling import make_scheduler
+from ..files import SHARED, write_whole
 from ..miniature.reading import read
 from ..miniature.renderer import render
 from ..mllm.vision import pixels
 from .baselines import BASELINES
 from .cases import STAGE, Witness, caption_of, halves, pictures, scenes
-from .concept_cases import LINES, Subject, draw_concepts, draw_plain, said, subject
+from .concept_cases import LINES, draw_concepts, draw_plain, said
 from .metrics import fisher, mean, share, wasserstein
+from .subjects import Subject, subject
 
 ROW = (Row(CONDITIONAL, TEXT),)
 INFUSION, BASE = "Infusion", "base model"
@@ -113,8 +113,7 @@ class Protocol:
         one = subject(number)
         made = {**about, "method": method, "individual": number, "truth": one.truth(), **self._measure(method, one, about["at"], elsewhere)}
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.with_suffix(".new").write_text(json.dumps(made))
-        place.with_suffix(".new").replace(place)
+        write_whole(place, json.dumps(made).encode(), SHARED)
         self.say(f"{method}, individual {number}")
         return made
 

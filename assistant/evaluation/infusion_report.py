@@ -1,7 +1,5 @@
 """Infusion's comparison for people: JSON, a Markdown table, curves, a sheet of results. Makes nothing up: all is of cells and studies."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +10,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..miniature.renderer import render
-from . import report
-from .concept_cases import LINES, draw_concepts, draw_plain, said, subject
+from . import plot, report
+from .concept_cases import LINES, draw_concepts, draw_plain, said
 from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol, learned
 from .metrics import mean, share
+from .subjects import subject
 
 COSINES = ("CLIP-T", "CLIP-I", "DINO-I")
-INKS = ((214, 52, 50), (52, 100, 208), (74, 160, 70), (136, 76, 184), (240, 136, 36))
-WIDTH, HEIGHT, MARGIN = 420, 220, 44  # of a panel of curves
 CELL, GAP, QUALITY = 128, 4, 44
 
 
@@ -86,31 +83,10 @@ def _studies(studies: dict[str, dict]) -> list[str]:
 
 def curves(rows: dict[str, Any], place: Path) -> None:
     """W2, the Fisher divergence, and the judge's subject and prompt over training steps, a panel each."""
-    panels = (("2-Wasserstein distance of latents", "w2"), ("latent Fisher divergence", "fisher"), ("kind and colour right", "kind and colour"),
-              ("what the prompt asks for right", "asked"))
-    whole = Image.new("RGB", (2 * (WIDTH + 2 * MARGIN), 2 * (HEIGHT + 2 * MARGIN)), "white")
-    pen = ImageDraw.Draw(whole)
-    steps = sorted({int(s) for m in METHODS for s in rows.get(m, {}) if s.isdigit()})
-    low, high = np.log(min(steps)), np.log(max(steps)) if len(steps) > 1 else np.log(min(steps)) + 1
-    for number, (title, name) in enumerate(panels):
-        left, top = MARGIN + number % 2 * (WIDTH + 2 * MARGIN), MARGIN + number // 2 * (HEIGHT + 2 * MARGIN)
-        series = {m: [(int(s), rows[m][s][name]["value"]) for s in rows[m] if s.isdigit() and name in rows[m][s]]
-                  for m in METHODS if m in rows}
-        most = max([v for points in series.values() for _, v in points], default=1.0) or 1.0
-        pen.text((left, top - 18), title, fill="black")
-        pen.line((left, top, left, top + HEIGHT, left + WIDTH, top + HEIGHT), fill="black")
-        pen.text((left - 36, top - 4), f"{most:.3g}", fill="black")
-        for s in steps:
-            pen.text((left + (np.log(s) - low) / (high - low) * WIDTH - 8, top + HEIGHT + 4), str(s), fill="black")
-        for k, (method, points) in enumerate(series.items()):
-            at = [(left + (np.log(s) - low) / (high - low) * WIDTH, top + HEIGHT * (1 - v / most)) for s, v in sorted(points)]
-            if len(at) > 1:
-                pen.line(at, fill=INKS[k], width=2)
-            for x, y in at:
-                pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=INKS[k])
-            if number == 0:
-                pen.text((left + 8, top + HEIGHT - 16 * (len(series) - k)), method, fill=INKS[k])
-    whole.save(place)
+    panels = {"2-Wasserstein distance of latents": "w2", "latent Fisher divergence": "fisher", "kind and colour right": "kind and colour",
+              "what the prompt asks for right": "asked"}
+    plot.lines(place, {title: {m: [(int(s), found[name]["value"]) for s, found in rows[m].items() if s.isdigit() and name in found]
+                               for m in METHODS if m in rows} for title, name in panels.items()}, "steps", 2, logarithmic=True)
 
 
 def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int] = tuple(range(len(LINES)))) -> None:

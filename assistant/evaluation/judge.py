@@ -3,8 +3,6 @@
 It shares no weights and no training pictures with what it judges.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,12 +130,10 @@ class Likeness(nn.Module):
 
 
 def save_judge(judge: Judge, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "judge.safetensors", judge.state_dict(), {"kind": "attribute judge of the drawn world"})
 
 
 def save_likeness(likeness: Likeness, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "likeness.safetensors", likeness.state_dict(), {"kind": "embeddings for CLIP-T, CLIP-I, DINO-I"})
 
 

@@ -4,22 +4,18 @@ A study is a list of rows. Each row is drawn for every subject and every prompt,
 what was judged lies in the run's folder, so that studies share it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ImageDraw, ImageFont
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ..concepts.auxiliary import propose
 from ..concepts.branches import LAMBDA, WINDOW, branches, together
@@ -30,6 +26,7 @@ from ..concepts.tuned import Tuned, load_tuned, save_tuned
 from ..config import AssistantConfig
 from ..control.dci import Seen, Sharpening
 from ..decoder.diffusion import Diffusion
+from ..files import SHARED, write_whole
 from ..miniature.renderer import render
 from ..miniature.vocabulary import CONTEXT_SAID
 from ..miniature.world import sample_scene
@@ -42,7 +39,7 @@ from .concept_cases import GUIDANCE, STEPS as DRAWN, draw_plain
 from .metrics import mean
 from .plot import fidelity
 from .report import spread, table
-from .subjects import PROMPTS, Subject, scores, subject
+from .subjects import PROMPTS, Subject, bare_subject, scores
 
 MEASURES = ("subject", "prompt", "DINO-I", "CLIP-I", "CLIP-T")
 LAMBDAS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
@@ -95,11 +92,11 @@ class Lab:
     group: str = "test"
     _last: tuple[tuple[int, str], Baseline] | None = None
 
-    @lru_cache(maxsize=None)  # noqa: B019 - a lab lives as long as its program
     def who(self, number: int) -> Subject:
-        return subject(number, self.config.decoder.image_size, self.group)
+        return bare_subject(number, self.group)
 
-    __hash__ = object.__hash__
+    def photos(self, number: int) -> torch.Tensor:
+        return self.who(number).pictures(self.config.decoder.image_size)
 
     def concept(self, number: int, wanted: Learned) -> Tuned:
         """Subject `number`, learned so: from its file, or on from the nearest earlier state."""
@@ -108,22 +105,20 @@ class Lab:
         stem = self.folder / "concepts" / f"{self.group}-{number}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
         place, state = stem.with_name(f"{stem.name}-{wanted.steps}.safetensors"), stem.with_suffix(".state")
         if not place.exists():
-            learner = IcoLearner(self.base, who.photos, who.one.kind, recipe)
+            learner = IcoLearner(self.base, self.photos(number), who.one.kind, recipe)
             if state.exists() and int((kept := load_file(state))["step"]) <= wanted.steps:
                 learner.restore(kept)
             while learner.step_count < wanted.steps:
                 learner.step()
             save_tuned(place, learned(learner, "one", self.identity))
-            fresh = state.with_suffix(f".{os.getpid()}")
-            save_file({k: t.contiguous() for k, t in learner.state().items()}, fresh)
-            os.replace(fresh, state)
+            write_whole(state, save({k: t.contiguous() for k, t in learner.state().items()}), SHARED)
         return load_tuned(place, self.identity)
 
     def baseline(self, number: int, name: str, steps: int) -> Baseline:
         """Subject `number`, learned by another method; the last one goes on where it stands."""
         if self._last is None or self._last[0] != (number, name) or self._last[1].step_count > steps:
             who, kind = self.who(number), {b.name: b for b in BASELINES}[name]
-            self._last = (number, name), kind(self.base, Shown(self.base, self.base.encode_image(who.photos)), who.one.kind)
+            self._last = (number, name), kind(self.base, Shown(self.base, self.base.encode_image(self.photos(number))), who.one.kind)
         method = self._last[1]
         while method.step_count < steps:
             method.step()
@@ -241,7 +236,7 @@ def write(found: dict, out: Path) -> str:
              "", f"{found['subjects']} held-out subjects x {found['prompts']} prompts, one seed each; ±: half of a 95 % interval over pictures; "
              f"{found['minutes']} minutes on {found['threads']} threads (what earlier studies had learned is not counted)."]
     text = report.write(found, lines, out)
-    fidelity(found["rows"]).save(out.with_suffix(".webp"), quality=90)
+    fidelity(out.with_suffix(".webp"), found["rows"])
     return text
 
 

@@ -1,7 +1,5 @@
 """Shares with their intervals, and distances between sets of pictures. Knows no model."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """How good the miniature is, by the judge and on what was never trained on: every part by itself, then answers as a user gets them."""
 
-from __future__ import annotations
-
 import io
 import random
 from collections.abc import Callable, Iterator, Sequence

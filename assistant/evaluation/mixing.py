@@ -5,8 +5,6 @@ from one of the two. Every pair is drawn at every alpha in one batch and from on
 once with the subject kept as the page keeps it, and once with E nearly silent, where F has to carry the subject too.
 """
 
-from __future__ import annotations
-
 import io
 import random
 import threading
@@ -26,7 +24,7 @@ from ..pipeline import Assistant
 from . import report
 from .cases import Witness
 from .metrics import mean, share
-from .plot import curves
+from .plot import over_strips
 from .report import spread, table
 from .sheet import photo_of
 
@@ -126,5 +124,5 @@ def write(found: dict, out: Path) -> str:
     shown = next(iter(found["curves"].values()))
     series = {name: [(row["alpha"], row[name]["value"], row[name]["low"], row[name]["high"]) for row in shown["rows"]]
               for name in (*OF_W, *OF_X, "both", "DINO to x")}
-    curves(series, strips, shown["best alpha"], "alpha").save(out.with_suffix(".webp"), quality=72, method=6)
+    over_strips(out.with_suffix(".webp"), series, strips, shown["best alpha"], "alpha")
     return text

@@ -1,7 +1,5 @@
 """What every command of the evaluation writes: JSON, a Markdown table with intervals, sheets of pictures."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,12 +1,11 @@
 """Sheets of what is drawn, seeds in order, none chosen: answers to vague requests on held-out individuals (photo, result, request and
 reply), and captions with what the base model draws of them."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
 import random
+import textwrap
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..miniature.reading import attributes, read_reply
 from ..miniature.renderer import render
 from ..miniature.world import Scene, sample_individual, sample_scene
 from ..pipeline import Assistant
+from ..png import write_png
 from .cases import BATCH, text_to_image
 
 WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
@@ -28,14 +28,13 @@ WISHES = ("I want something creative for this one, can you help?", "surprise me"
 
 INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
 CAPTION_LINES = 4
+LETTER = 4.8  # pixels, on average
 PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 
 def photo_of(scene: Scene, size: int) -> Photo:
     """A scene drawn, as a user would hand it over."""
-    buffer = io.BytesIO()
-    render(scene, size).image.save(buffer, "PNG")
-    png = buffer.getvalue()
+    png = write_png(render(scene, size).image)
     return Photo(png, size, size, hashlib.sha256(png).hexdigest())
 
 
@@ -65,7 +64,7 @@ def draw_captions(base: Diffusion, lines: Sequence[str], out: Path, columns: int
         for k, picture in zip(part, (drawn.movedim(1, -1) * 255).round().byte().numpy()):
             x, y = OUTER + k % columns * (size + OUTER), OUTER + k // columns * (height + OUTER)
             sheet.paste(Image.fromarray(picture), (x, y))
-            for i, line in enumerate(wrapped(lines[k], font, size, CAPTION_LINES)):
+            for i, line in enumerate(wrapped(lines[k], size, CAPTION_LINES)):
                 pen.text((x, y + size + INNER + i * LEADING), line, PALE, font)
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, quality=QUALITY, method=6)
@@ -104,26 +103,14 @@ def _cell(photo: bytes, wish: str, reply: Reply, size: int, width: int, height: 
     if reply.png:
         cell.paste(Image.open(io.BytesIO(reply.png)), (size + INNER, 0))
     pen, font = ImageDraw.Draw(cell), ImageFont.load_default(FONT)
-    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, font, width, LINES - 1))]):
+    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, width, LINES - 1))]):
         pen.text((0, size + INNER + k * LEADING), line, ink, font)
     return cell
 
 
-def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
-    """`text` in at most so many lines of `width` pixels; what is left over ends in an ellipsis."""
-    out, line = [], ""
-    for word in text.split():
-        longer = f"{line} {word}".strip()
-        if font.getlength(longer) <= width:
-            line = longer
-            continue
-        if len(out) == lines - 1:
-            while line and font.getlength(f"{line}…") > width:
-                line = line.rpartition(" ")[0]
-            return [*out, f"{line}…"]
-        out.append(line)
-        line = word
-    return [*out, line] if line else out
+def wrapped(text: str, width: int, lines: int) -> list[str]:
+    """`text` in at most so many lines of about `width` pixels; what is left over ends in an ellipsis."""
+    return textwrap.wrap(text, int(width / LETTER), max_lines=lines, placeholder="…")
 
 
 def _plain(values: dict) -> dict:

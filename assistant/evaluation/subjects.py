@@ -3,8 +3,6 @@
 Validation individuals (constants are chosen on them) are others than the test's. Everything follows from a number.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, replace
 
@@ -15,7 +13,6 @@ from torch import Tensor
 from ..miniature.reading import read
 from ..miniature.renderer import render
 from ..miniature.world import POSES, Individual, Scene, sample_individual, sample_scene
-from ..mllm.vision import pixels
 from .cases import SUBJECT, Witness
 
 PROMPTS = (
@@ -31,45 +28,58 @@ PROMPTS = (
 PHOTOS = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Subject:
-    """One individual and its photos: uint8 (P, H, W, 3), and in 0..1, (P, 3, H, W)."""
+    """A held-out individual and the scenes it is learned from."""
 
     number: int
     one: Individual
     scenes: tuple[Scene, ...]
-    photos: Tensor
-    shown: Tensor
+
+    @property
+    def noun(self) -> str:
+        return self.one.kind
+
+    def pictures(self, size: int) -> Tensor:
+        """uint8 (PHOTOS, size, size, 3)."""
+        return torch.from_numpy(np.stack([np.asarray(render(scene, size).image) for scene in self.scenes]))
+
+    def truth(self) -> dict[str, str]:
+        """What the judge should find, in the form of `reading.attributes`."""
+        return {k: getattr(self.one, k) for k in SUBJECT if k != "second" or self.one.pattern != "plain"}
 
 
-def subject(number: int, size: int, group: str = "test") -> Subject:
+def subject(number: int) -> Subject:
+    """Individual `number` of Infusion's comparison, in any combination of kind, place and style."""
+    rng = random.Random(f"evaluation/concept/{number}")
+    one = sample_individual(rng, held_out=True)
+    return Subject(number, one, tuple(sample_scene(rng, one, None) for _ in range(PHOTOS)))
+
+
+def bare_subject(number: int, group: str = "test") -> Subject:
     """Individual `number` of a group, with nothing worn, in PHOTOS scenes; in the group "narrow" all of them in one place, light and
     style, as people's photos of a thing at home are: only the pose differs."""
     rng = random.Random(f"{group}/{number}")
     one = sample_individual(rng, held_out=True)
     scenes = tuple(replace(sample_scene(rng, one, None), accessories=()) for _ in range(PHOTOS))
-    if group == "narrow":
-        scenes = tuple(replace(scenes[0], pose=pose) for pose in POSES)
-    images = [render(s, size).image for s in scenes]
-    return Subject(number, one, scenes, torch.from_numpy(np.stack([np.asarray(i) for i in images])), pixels(images))
+    return Subject(number, one, tuple(replace(scenes[0], pose=pose) for pose in POSES) if group == "narrow" else scenes)
 
 
 def scores(witness: Witness, who: Subject, prompts: list[str], pictures: np.ndarray) -> list[dict[str, float]]:
     """Of each picture (B, H, W, 3) of a prompt: how much of the subject is there, how much of the prompt, by the judge (shares of what
     was to be seen), and DINO-I, CLIP-I to the photos, CLIP-T to the prompt without V* (cosines)."""
     x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-    features, own = witness.features(x), witness.features(who.shown)
+    features, own = witness.features(x), witness.features(who.pictures(x.shape[-1]).permute(0, 3, 1, 2).float() / 255)
     like = witness.likeness
     dino = (like.individual(features) @ like.individual(own).T).mean(1)
     clip = (like.picture(features) @ like.picture(own).T).mean(1)
     text = (like.picture(features) * witness.caption([p.replace("<one>", who.one.kind) for p in prompts])).sum(1)
-    wanted = {k: getattr(who.one, k) for k in SUBJECT if k != "second" or who.one.pattern != "plain"}
     out = []
     for k, (said, prompt) in enumerate(zip(witness.names(x), prompts)):
         asked = read(prompt.replace("<one>", "thing"))
         worn = dict(said["accessories"])
         hits = [said[name] == value for name, value in asked.items() if name != "accessories"]
         hits += [name in worn for name, _ in asked.get("accessories", ())]
-        out.append({"subject": float(np.mean([said[n] == v for n, v in wanted.items()])), "prompt": float(np.mean(hits)),
+        out.append({"subject": float(np.mean([said[n] == v for n, v in who.truth().items()])), "prompt": float(np.mean(hits)),
                     "DINO-I": float(dino[k]), "CLIP-I": float(clip[k]), "CLIP-T": float(text[k])})
     return out

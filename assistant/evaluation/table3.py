@@ -5,8 +5,6 @@ photo's subject for, and, where there is a judge, what it sees in the target. Me
 with instructions that M reads (H(s)), by any `Eyes`; only the decoder differs between rows, E, F and M are the same.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import threading
@@ -18,7 +16,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..files import SHARED, write_whole
@@ -67,8 +65,7 @@ def ask(assistant: Assistant, count: int, place: Path) -> Asked:
                 pass
             drew.append(spoken.hidden is not None)
             states.append(vision.at_norm(language.semantics(spoken.hidden).float()) if drew[-1] else nothing)
-        save_file({"semantics": torch.cat(states), "drew": torch.tensor(drew)}, place.with_suffix(".new"))
-        place.with_suffix(".new").replace(place)
+        write_whole(place, save({"semantics": torch.cat(states), "drew": torch.tensor(drew)}), SHARED)
     found = load_file(place)
     at = found["drew"].nonzero()[:, 0]
     return Asked([wishes[k] for k in at.tolist()], patches[at], found["semantics"][at])

@@ -4,8 +4,6 @@ Every variant of a table goes on from the weights that ship, sees as many sample
 trained is kept in the table's folder, so that a command that was stopped goes on.
 """
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable

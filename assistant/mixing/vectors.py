@@ -7,8 +7,6 @@ was only ever given vectors of F's own length; a shorter one speaks more quietly
 of the lengths that went in, each by how much it counts: where one source counts alone it is exactly that source's vector.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

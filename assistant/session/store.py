@@ -20,6 +20,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from assistant.errors import NotFoundError, StorageError
 from assistant.files import FRESH, fsync_folder, write_whole
 from assistant.messages import Photo, Settings
@@ -69,9 +71,7 @@ class Store:
     def close(self) -> None:
         with self._lock:
             self._db.close()
-            if self._guard is not None:
-                os.close(self._guard)
-                self._guard = None
+            self._guard.release()
 
     # conversations
 
@@ -227,20 +227,15 @@ class Store:
                 raise NotFoundError("This conversation is not here any more.", "Start a new one.")
 
 
-def _claim(folder: Path) -> int | None:
+def _claim(folder: Path) -> FileLock:
     """Hold the folder for this process: two would mark each other's running turns as interrupted."""
+    lock = FileLock(folder / "lock", mode=0o600, thread_local=False, fallback_to_soft=False)
     try:
-        import fcntl
-    except ImportError:  # Windows has no flock; there the user is trusted
-        return None
-    handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
+        lock.acquire(blocking=False)
+    except Timeout as error:
         raise StorageError(f"Another assistant already uses the data folder {folder}.",
                            "Stop it, or give this one its own with --data-dir.") from error
-    return handle
+    return lock
 
 
 class PictureFiles:

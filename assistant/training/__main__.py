@@ -1,7 +1,5 @@
 """`python -m assistant.training STAGE`: arguments -> task -> loop. Every stage resumes where it stopped."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil
@@ -13,7 +11,6 @@ from ..errors import AssistantError, ConfigError
 from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
 from . import at_size, cost, running
-from .quadruplets import commands
 
 DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge"}  # what each stage is the first to need
 
@@ -104,7 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--photos", type=Path, help="ood: a folder of real photos")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw, talks: processes (default: %(default)s)")
     p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
-    commands.add_arguments(p)
     return p
 
 
@@ -194,7 +190,7 @@ def main() -> None:
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
     elif args.stage in ("quadruplets", "sid"):
-        commands.run(args, config)
+        at_size.run_sid(args, config)
     else:
         total = args.minutes if args.minutes is not None else 240.0
         if args.go_on:

@@ -1,6 +1,5 @@
-"""`python -m assistant.training encode|bridge|cafe|targets` on sets of quadruplets, at any preset's size: arguments -> encoders, or a task."""
-
-from __future__ import annotations
+"""`python -m assistant.training quadruplets|sid`, and `encode|bridge|cafe|targets` on such sets, at any preset's size: arguments -> a run's folder,
+encoders, or a task."""
 
 import argparse
 from pathlib import Path
@@ -12,6 +11,10 @@ STAGES = ("encode", "bridge", "cafe", "targets")
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--attempts", type=int, default=1024, help="quadruplets, sid, targets: targets made for each set (default: %(default)s)")
+    p.add_argument("--rounds", type=int, default=1, help="sid: rounds after the first (default: %(default)s)")
+    p.add_argument("--alpha", type=float, nargs=2, default=(0.7, 1.0), metavar=("LOW", "HIGH"), help="sid, targets: eq. 4's alpha (default: 0.7 1.0)")
+    p.add_argument("--reference", choices=("store", "base"), default="base", help="sid: w is retrieved, or drawn from the instruction (default: %(default)s)")
     p.add_argument("--data", type=Path, nargs="+", metavar="FOLDER", help="encode, targets: sets of quadruplets; bridge, cafe: sets encoded "
                    "beforehand, in place of the drawn world")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="encode, targets: where to put the set that is made")
@@ -23,6 +26,36 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--checkpointing", action="store_true", help="bridge, cafe: compute activations twice instead of keeping them")
     p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model "
                    "(default: bfloat16 on cuda)")
+
+
+def run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
+    """The first round's data, or all rounds, by one process or many as `accelerate launch` and `torchrun` start them: shards in turns.
+
+    Raises:
+        ConfigError: the folder was begun with other sizes or weights.
+    """
+    import torch
+
+    from ..evaluation.plot import figure
+    from ..manifest import CHECKPOINTS
+    from .processes import join
+    from .sid import Parts, Run, Sizes
+
+    figure(1, 1)  # before hours of work: raises where none can be drawn
+    join("cpu")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    batch = args.batch or Sizes.batch
+    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch,
+                  parts=args.parts or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference,
+                  steps=args.drawing_steps or config.decoder.steps, seed=args.seed)
+    one = Run(args.run / "sid", Parts.load(config, CHECKPOINTS / config.folder), sizes, lambda what: print(what, flush=True))
+    if args.stage == "sid":
+        print(f"decoder: {one.rounds()}")
+    else:
+        data = one.first_data()
+        one.plot([data])
+        print(f"{data}: {(data / 'manifest.json').stat().st_size} bytes of manifest; thresholds {one.thresholds()}")
 
 
 def run(args: argparse.Namespace, config: AssistantConfig) -> None:

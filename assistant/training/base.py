@@ -1,7 +1,5 @@
 """Trains the base text-to-image model: a UNet2DConditionModel and its CLIPTextModel together, on latents and captions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +8,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
+from torchvision.utils import save_image
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..config import AssistantConfig
@@ -20,7 +19,6 @@ from ..weights import load_vae, save_module
 from .data import CAPTIONS, World
 from .diffusion import LAYOUT, Layout, VLoss, encode_latents, inner_matrices, training_kernel
 from .examples import Heroes
-from .sheets import grid
 from .tokens import caption_tokenizer
 
 PROMPTS = ("a red cat on the beach", "a blue dog with white stripes in space, pixel art", "a green bear wearing a yellow hat in the snow",
@@ -102,4 +100,4 @@ class BaseTask:
         states = decoder.encode_text(prompts)
         seam = Seam({TEXT: states, EMPTY: decoder.encode_text([""])})
         drawn = decoder.sample(text_plan(3.0), seam, range(len(prompts)), 20, "dpm++")
-        grid(path, decoder.decode(drawn.latents), 16)
+        save_image(torch.from_numpy(decoder.decode(drawn.latents)).movedim(-1, 1) / 255, path, nrow=16, pad_value=1)

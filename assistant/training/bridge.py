@@ -4,8 +4,6 @@ It knows the drawn world and sets encoded beforehand by one interface (examples.
 `objective="cosine"`; there both go without the fit of H that least squares would decide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ x and target are two pictures of one individual. E and F are dropped independent
 beforehand by one interface (examples.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+from torchvision.utils import save_image
 
 from ..conditioning import PATCHES, SEMANTICS
 from ..config import AssistantConfig
@@ -25,7 +24,6 @@ from ..weights import load_tensors, load_vae, save_cafe
 from .diffusion import LAYOUT, Layout, VLoss, inner_matrices, training_kernel
 from .examples import PairSource
 from .numbers import CafeNumbers
-from .sheets import grid
 
 
 def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) -> tuple[UNet2DConditionModel, SemanticValues]:
@@ -110,4 +108,4 @@ class CafeTask:
         columns = [decoder.decode(x) for x in (shown.latents, drawn)]
         if (photos := self.source.photos(batch)) is not None:
             columns.insert(0, photos)
-        grid(path, np.stack(columns, 1).reshape(-1, *columns[0].shape[1:]), 4 * len(columns))
+        save_image(torch.from_numpy(np.stack(columns, 1)).flatten(0, 1).movedim(-1, 1) / 255, path, nrow=4 * len(columns), pad_value=1)

@@ -3,10 +3,7 @@
 Nothing here allocates a full-size model but the measurements. Knows no prices and no tables.
 """
 
-from __future__ import annotations
-
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
+from ..timing import Step, flops, in_turns
 from ..blueprint import build, count
 from ..config import AssistantConfig
 from ..control.cafe import SemanticValues, training_seam
@@ -28,12 +25,6 @@ from .examples import EncodedPairs, EncodedTalks
 from .loop import Options, Task, Trainer
 
 WORDS = 160  # tokens of y and the reply, about
-
-
-def _flops(run: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return float(counter.get_total_flops())
 
 
 def decoder_modules(config: AssistantConfig) -> tuple[nn.Module, SemanticValues]:
@@ -88,15 +79,15 @@ def counted(config: AssistantConfig) -> Counts:
         return torch.empty(1, 3, side, side, device="meta")
 
     with torch.no_grad():
-        encode = sum(map(_flops, (lambda: parts["dino"](pixel_values=pixels(side)), lambda: parts["clip"].encode_image(pixels(clip_side)),
+        encode = sum(map(flops, (lambda: parts["dino"](pixel_values=pixels(side)), lambda: parts["clip"].encode_image(pixels(clip_side)),
                                   lambda: parts["vae"].encode(pixels(d.image_size)))))
         with torch.device("meta"):
             unet, values = decoder_modules(config)
             bridge = Bridge(config.language, config.vision.patch_width)
-        row = _flops(lambda: _decoded(config, unet, values, 1, "meta"))
-        answer = _flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta"))
-    decoder = _flops(lambda: _decoded(config, unet, values, 1, "meta").backward())
-    learned = _flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta").backward())
+        row = flops(lambda: _decoded(config, unet, values, 1, "meta"))
+        answer = flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta"))
+    decoder = flops(lambda: _decoded(config, unet, values, 1, "meta").backward())
+    learned = flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta").backward())
     numbers = {name: count(module) for name, module in parts.items()}
     return Counts(encode, learned, answer, decoder, row, row, numbers)
 
@@ -178,14 +169,7 @@ class Timing:
 
 def _clock(device: torch.device, run: Callable[[], object], repeats: int) -> float:
     """The fastest of `repeats` runs after one that warms up."""
-    found = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        found.append(time.perf_counter() - started)
-    return min(found[1:])
+    return min(in_turns({"": Step(run)}, repeats, device, warm=1)[""])
 
 
 def _timed(task: Task, device: str, repeats: int) -> Timing:

@@ -4,8 +4,6 @@ Group g holds three pictures of one individual; in the last of them a second her
 from (seed, g), so a set that is lost is drawn again, byte for byte.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable

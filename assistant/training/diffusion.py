@@ -1,7 +1,5 @@
 """What the two decoder tasks share: cached latents, the v-prediction loss at zero terminal SNR, a sheet of samples."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

@@ -6,8 +6,6 @@ the class token alone. The heads are thrown away. Most of the training sees VISI
 two to three times as fast; the last part sees them all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from ..config import AssistantConfig
 from ..errors import ConfigError, StorageError
-from ..files import SHARED, write_whole
+from ..files import SHARED, add_line, write_whole
 from ..mllm.vision import Vision, pad_square, pixels, resize
-from .quadruplets.shards import Quadruplet, Reader, begin, digest, listed, process, read_shard, verify
+from .quadruplets.shards import Quadruplet, Reader, begin, digest, listed, process, read_shard
 
 LATENTS, PATCHES, SEMANTICS = "latents", "patches", "semantics"
 OPEN = 64  # files kept open at once
@@ -145,10 +145,6 @@ class Encoded:
         """(y, reply) of each."""
         return [(_said(path)[i]["y"], _said(path)[i]["reply"]) for path, i in self._places(at)]
 
-    def verify(self) -> None:
-        """Check every shard's sha256. Raises StorageError."""
-        verify({path.parent for path, _ in self.shards})
-
 
 AHEAD = 8  # batches whose pictures are opened ahead of time
 
@@ -228,8 +224,7 @@ def encode(out: Path, sets: list[Path], preset: str, encoder: Encoder, batch: in
             said = [{"key": s.key, "y": s.about["y"], "reply": s.about["reply"]} for s in samples]
             write_encoded(out, k, {name: torch.cat([p[name] for p in parts]) for name in parts[0]}, said)
             seconds = time.monotonic() - started
-            with open(out / "log.jsonl", "a") as log:
-                log.write(json.dumps({"shard": k, "samples": len(samples), "seconds": round(seconds, 2), "rank": rank}) + "\n")
+            add_line(out / "log.jsonl", {"shard": k, "samples": len(samples), "seconds": round(seconds, 2), "rank": rank})
             say(f"encoded shard {k + 1} of {len(shards)}: {len(samples)} samples, {len(samples) / seconds:.1f} a second")
     if not (out / "manifest.json").exists():
         write_encoded_manifest(out, len(shards))

@@ -3,8 +3,6 @@
 A source draws indices or rows on the CPU, ahead of time, and turns them into what a task reads, on its device. Knows no loss.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol

@@ -6,8 +6,6 @@ there than it need be, and takes the gain away. This one is written with whole-t
 and one shift for each channel (Wu and He, 2018, arXiv 1803.08494, eq. 1 to 3, and their derivative).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

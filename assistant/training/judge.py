@@ -4,8 +4,6 @@ Every cell that shows the subject is asked for the subject's names too, and ever
 far sooner than the whole picture's answer. Some pictures are blurred and noisy, so that softness is not taken for a name. The extra heads are thrown away.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import replace

@@ -5,9 +5,6 @@ number of parts, each with a random state of its own that follows from (seed, st
 process after another part or another process beside it, the step is the same.
 """
 
-from __future__ import annotations
-
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -20,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..files import add_line
 from . import state
 from .muon import Muon
 from .processes import Team
@@ -255,6 +253,5 @@ class Trainer:
     def _log(self, **values: Tensor | float) -> None:
         line = {"step": self.step, "minutes": round(self.elapsed / 60, 3), "done": round(self.progress(), 4),
                 **{k: float(f"{float(v):.7g}") for k, v in values.items() if not math.isnan(v)}}
-        with open(self.folder / "log.jsonl", "a") as log:
-            log.write(json.dumps(line) + "\n")
+        add_line(self.folder / "log.jsonl", line)
         print(f"{self.task.name:>9} " + "  ".join(f"{k} {v:g}" for k, v in line.items()), flush=True)

@@ -4,8 +4,6 @@ Torch's own takes no convolution kernels; here they are flattened to (out, in * 
 size (Liu et al., 2025), so that both share one learning rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

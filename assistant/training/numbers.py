@@ -1,7 +1,5 @@
 """How the decoder and the bridge are trained at each size, as data: the miniature's ways, and the paper's (CAFE, section 4.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -4,8 +4,6 @@ random pictures with their statistics: noise with a power law, and dead leaves (
 Few photos are enough, since 416 numbers are fitted; the threshold lets one in fifty drawings that were not fitted be taken for a photo.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 `accelerate launch` and `torchrun` start them, on one machine or several, and say in the environment who is who.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Whether a trained model may replace the one that ships: both answer the same held-out requests, and the judge decides."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Arguments that every training takes, and one task run by them: alone, or as one of several processes. Knows no task by name."""
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 from collections.abc import Callable

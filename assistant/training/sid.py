@@ -28,7 +28,8 @@ from torch import Tensor
 from ..config import AssistantConfig
 from ..decoder.diffusion import Diffusion
 from ..errors import ConfigError
-from ..files import SHARED, write_whole
+from ..evaluation.plot import histograms
+from ..files import SHARED, add_line, wait_for, write_whole
 from ..miniature.recipe import TRAIN_SEED
 from ..mllm.vision import Vision
 from ..manifest import verify
@@ -159,8 +160,7 @@ class Run:
         build.build(folder, plan, lambda n: drawn_wish(seed, n, self.side), method,
                     lambda photos, made, lines: filters.scores(self.parts.eyes, photos, made, lines), limits.keeps,
                     {**about, "seed": seed, "thresholds": asdict(limits), "weights": self.parts.weights}, say=self.say)
-        while not (folder / "manifest.json").exists():  # other processes are still at their shards
-            time.sleep(1.0)
+        wait_for(folder / "manifest.json")  # other processes are still at their shards
         self.log(name, started, **build.cost(folder))
         return folder
 
@@ -173,8 +173,7 @@ class Run:
             if not (place / "manifest.json").exists():
                 encoder = Encoder(self.parts.config, self.parts.vision, self.parts.base.vae, "cpu")
                 encode(place, [folder], self.parts.config.name, encoder, say=self.say)
-            while not (place / "manifest.json").exists():  # other processes are still at their shards
-                time.sleep(1.0)
+            wait_for(place / "manifest.json")
         return Pairs(Encoded(self.parts.config, *places), only)
 
     def captions(self) -> World:
@@ -182,8 +181,7 @@ class Run:
         if process()[0] == 0:
             draw(folder, self.parts.config, self.sizes.captions, TRAIN_SEED + self.sizes.seed, 1)
             (folder / "ready").touch()
-        while not (folder / "ready").exists():
-            time.sleep(1.0)
+        wait_for(folder / "ready")
         return World(folder, self.parts.config)
 
     def train(self, name: str, pairs: Pairs, weights: Path, seed: int, samples: int, sources: tuple[str, ...] = SOURCES) -> Path:
@@ -204,8 +202,7 @@ class Run:
         if process()[0] == 0:
             shutil.copytree(weights / "base/vae", self.folder / f".{name}-vae", dirs_exist_ok=True)
             (self.folder / f".{name}-vae").replace(out / "base/vae")  # last: a folder that has it is whole
-        while not (out / "base/vae").exists():
-            time.sleep(0.2)
+        wait_for(out / "base/vae")
         self.log(name, started, pairs=len(pairs), samples=samples, seed=seed)
         return out
 
@@ -229,14 +226,13 @@ class Run:
             series = {"matching drawings": known["same"], "other drawings": known["other"]}
             series |= {folder.name: filters.histogram([s[name] for s in build.all_scores(folder)]) for folder in data}
             panels.append((title, series, {"kept from": found[name]["threshold"], "paper": found[name]["paper"]}))
-        filters.plot(self.folder / "calibration.png", panels)
+        histograms(self.folder / "calibration.png", panels)
 
     def log(self, what: str, started: float, **values: Any) -> None:
         if process()[0]:
             return
         line = {"what": what, "minutes": round((time.monotonic() - started) / 60, 3), **values}
-        with open(self.folder / "log.jsonl", "a") as log:
-            log.write(json.dumps(line) + "\n")
+        add_line(self.folder / "log.jsonl", line)
         self.say(" ".join(f"{k} {v}" for k, v in line.items()))
 
 

@@ -4,8 +4,6 @@ Safetensors and JSON, written to a folder of its own that then takes the old one
 processes there were.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -17,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import ConfigError, WeightsError
+from ..files import SHARED, write_whole
 from .processes import Team
 
 
@@ -85,6 +84,4 @@ def forget_after(log: Path, step: int) -> None:
         lines = log.read_text().splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         if kept != lines:
-            fresh = log.with_suffix(".new")
-            fresh.write_text("".join(f"{line}\n" for line in kept))
-            os.replace(fresh, log)
+            write_whole(log, "".join(f"{line}\n" for line in kept).encode(), SHARED)

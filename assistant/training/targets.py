@@ -4,8 +4,6 @@ Where no world is drawn, the filter's thresholds come from the set itself: a tar
 same with another sample's.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Callable, Sequence

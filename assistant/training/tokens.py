@@ -1,30 +1,22 @@
 """Where training finds the shipped tokenizers."""
 
-from __future__ import annotations
-
 from functools import cache
-from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer, CLIPTokenizer
 
 from ..config import AssistantConfig
-
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
-
-
-def caption_tokenizer(config: AssistantConfig):
-    return _clip(str(CHECKPOINTS / config.folder / "base" / "tokenizer"))
+from ..manifest import CHECKPOINTS
 
 
-def dialogue_tokenizer(config: AssistantConfig):
-    return _llama(str(CHECKPOINTS / config.folder / "llama"))
+def caption_tokenizer(config: AssistantConfig) -> Any:
+    return _read(CLIPTokenizer, f"{config.folder}/base/tokenizer")
 
 
-@cache
-def _clip(folder: str):
-    return CLIPTokenizer.from_pretrained(folder)
+def dialogue_tokenizer(config: AssistantConfig) -> Any:
+    return _read(AutoTokenizer, f"{config.folder}/llama")
 
 
 @cache
-def _llama(folder: str):
-    return AutoTokenizer.from_pretrained(folder)
+def _read(kind: Any, place: str) -> Any:
+    return kind.from_pretrained(CHECKPOINTS / place)

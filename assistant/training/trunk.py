@@ -4,8 +4,6 @@ F(target) (cafe.py).
 Text states and E(x) have one width, so both pass the same keys and values; V_H alone is CAFE's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

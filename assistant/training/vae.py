@@ -7,8 +7,6 @@ learns to forgive what a sampler leaves. In a quarter of the steps the latents a
 they are.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
+from torchvision.utils import save_image
 
 from ..config import AssistantConfig
 from ..weights import load_vae, save_module, save_preview
 from .data import World
 from .diffusion import inner_matrices, loss_weight
 from .group_norm import use_channels_last
-from .sheets import grid
 
 CROP = 64  # pixels, each way
 NOISE = 0.5  # the strongest noise on the latents, in units of their spread
@@ -111,6 +109,6 @@ class VaeTask:
     def sheet(self, path: Path) -> None:
         """Pairs of picture and reconstruction."""
         x = torch.from_numpy(self.world["images"][np.sort(self.world.pictures(np.random.default_rng(5), 32))]).to(self.device)
-        y = self.vae.decode(self.vae.encode(x.permute(0, 3, 1, 2).float() / 127.5 - 1).latent_dist.mean).sample
-        y = ((y.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
-        grid(path, torch.stack([x, y], 1).flatten(0, 1).cpu().numpy(), 8)
+        x = x.movedim(-1, 1) / 255
+        y = self.vae.decode(self.vae.encode(2 * x - 1).latent_dist.mean).sample / 2 + 0.5
+        save_image(torch.stack([x, y], 1).flatten(0, 1).clamp(0, 1), path, nrow=8, pad_value=1)

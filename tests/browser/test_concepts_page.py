@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visitor import SECOND, expect, open_concepts, replies, teach, wait_for_images
+from tests.browser.visitor import SECOND, expect, open_concepts, replies, say, teach, wait_for_images
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser

@@ -4,9 +4,6 @@ A shard is a fixed run of wishes and follows from the settings alone, so that an
 there is never built again. What was not kept leaves its scores, so that the distributions can be drawn. Knows no torch.
 """
 
-from __future__ import annotations
-
-import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +13,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from ...files import SHARED, write_whole
+from ...files import SHARED, add_line, write_whole
+from ...png import write_png
 from .shards import Quadruplet, begin, digest, process, shard_name, write_manifest, write_shard
 from .wishes import Wanted
 
@@ -80,9 +78,7 @@ def build(folder: Path, plan: Plan, wish: Callable[[int], Wanted], method: Metho
                 seen.append(found)
                 kept += [sample] if sample else []
         write_whole(folder / f"scores-{number:05}.json", (json.dumps(seen) + "\n").encode(), SHARED)
-        line = {"shard": number, "attempts": len(wishes), "kept": len(kept), "seconds": round(time.monotonic() - started, 2), "rank": rank}
-        with open(folder / "log.jsonl", "a") as log:
-            log.write(json.dumps(line) + "\n")
+        add_line(folder / "log.jsonl", {"shard": number, "attempts": len(wishes), "kept": len(kept), "seconds": round(time.monotonic() - started, 2), "rank": rank})
         write_shard(folder, number, kept)  # last: a shard that is there is done
         say(f"{plan.name} shard {number + 1} of {plan.shards}: {len(kept)} of {len(wishes)} kept")
     if not (folder / "manifest.json").exists():
@@ -100,7 +96,7 @@ def _some(name: str, numbers: Sequence[int], wish: Callable[[int], Wanted], meth
         key, good = f"{name}-{n:07}", keeps(scored)
         sample = None
         if good:
-            photo, target = _png(w.photo), _png(m.picture)
+            photo, target = write_png(w.photo), write_png(m.picture)
             about = {"y": w.y, "reply": w.reply, "words": w.words, "line": w.line, "seed": w.seed, "method": method.name, "told": dict(m.told),
                      "scores": scored, "photo": w.who, "asked": w.asked, "sha256": {"photo": digest(photo), "target": digest(target)}}
             sample = Quadruplet(key, photo, target, about)
@@ -117,9 +113,3 @@ def cost(folder: Path) -> dict[str, float | int]:
     lines = {line["shard"]: line for line in map(json.loads, (folder / "log.jsonl").read_text().splitlines())}
     return {"attempts": sum(line["attempts"] for line in lines.values()), "kept": sum(line["kept"] for line in lines.values()),
             "seconds": round(sum(line["seconds"] for line in lines.values()), 1)}
-
-
-def _png(picture: Image.Image) -> bytes:
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()

@@ -8,12 +8,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ...conditioning import EMPTY, PATCHES, SEMANTICS, TEXT
@@ -21,6 +22,7 @@ from ...control.cafe import Cafe
 from ...decoder.attention import Seam
 from ...decoder.diffusion import Diffusion
 from ...decoder.rows import cafe_plan, text_plan
+from ...files import SHARED, write_whole
 from ...miniature.renderer import render
 from ...miniature.world import COLOURS, KINDS, PATTERNS, can_pair, sample_individual, sample_scene
 from ...mllm.vision import Vision, pixels
@@ -164,18 +166,10 @@ class Store:
     def of(cls, place: Path, pool: Iterable[Image.Image], vision: Vision, eyes: Eyes) -> Store:
         """Read from the file `place`, or made from `pool` and written there."""
         if not place.exists():
-            found, waiting = [], []
-            for picture in pool:
-                waiting.append(picture)
-                if len(waiting) == BATCH:
-                    found.append(vision.semantics(pixels(waiting)).float())
-                    waiting = []
-            if waiting:
-                found.append(vision.semantics(pixels(waiting)).float())
+            pictures = iter(pool)
+            found = [vision.semantics(pixels(some)).float() for some in iter(lambda: list(islice(pictures, BATCH)), [])]
             place.parent.mkdir(parents=True, exist_ok=True)
-            fresh = place.with_suffix(".new")
-            save_file({"semantics": torch.cat(found)}, fresh)
-            fresh.replace(place)
+            write_whole(place, save({"semantics": torch.cat(found)}), SHARED)
         return cls(load_file(place)["semantics"], eyes)
 
     def nearest(self, lines: Sequence[str], seeds: Sequence[int] = ()) -> Tensor:

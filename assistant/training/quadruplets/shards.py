@@ -4,8 +4,6 @@ A shard holds KEY.photo.png, KEY.target.png and KEY.json of each sample. It is w
 a shard that is there is whole: whoever builds a set again after a kill keeps it. Knows no model, and no torch.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -180,10 +178,6 @@ class Reader:
     def __len__(self) -> int:
         """Samples of all processes together."""
         return sum(len(keys) for _, keys in self.shards)
-
-    def verify(self) -> None:
-        """Check every shard's sha256. Raises StorageError as above."""
-        verify({path.parent for path, _ in self.shards})
 
     def epoch(self, seed: int, epoch: int) -> Iterator[Quadruplet]:
         """This process's samples in an order that follows from (seed, epoch) alone."""

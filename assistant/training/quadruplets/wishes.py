@@ -4,8 +4,6 @@ At full size the photos are a collection of pictures, the instructions a list, a
 form of `Wanted` will do.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from typing import Any

@@ -1,9 +1,6 @@
 """Seconds in turns, memory and the machine's own speed. A speed is a ratio to a peer in the same run: both are timed in turns, so that a
 busy machine is busy for both, and of the ratios of the turns the median counts."""
 
-from __future__ import annotations
-
-import resource
 import statistics
 import sys
 import time
@@ -60,6 +57,8 @@ def peak(device: torch.device) -> float:
     """GiB that this process has needed at most: of the GPU's memory, or of the machine's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource  # which Windows has not
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
