@@ -65,7 +65,7 @@ def region(mask: Tensor) -> str:
     bright = cells > (cells.amin() + cells.amax()) / 2
     if int(bright.sum()) >= 7 and bool(bright[1, 1]):
         return "nearly everywhere"
-    if int(bright.sum()) >= 5 and not bright[1, 1]:
+    if int(bright.sum()) >= 6 and not bright[1, 1]:
         return "all around the middle"
     parts, told = ["the middle"] if bright[1, 1] else [], torch.zeros(3, 3, dtype=torch.bool)
     for name, row, column in (("top", 0, slice(None)), ("bottom", 2, slice(None)), ("left", slice(None), 0), ("right", slice(None), 2)):
