@@ -21,7 +21,7 @@ from .manifest import verify
 from .messages import Advice, Cancel, Course, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, Task
 from .parts import place_of
 
-CANDIDATES = (1, 1, 2)  # of a quick, a usual and a fine picture, where what was drawn is looked at
+CANDIDATES = (1, 2, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at
 
 
 def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequence[ReadySubject]) -> EngineInfo:

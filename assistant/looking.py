@@ -1,7 +1,8 @@
 """Looks at a drawn picture: what of its plan it shows, by CLIP zero-shot (Radford et al., 2021, arXiv 2103.00020), so that a picture that
 lacks something can be drawn again and what is still missing is said.
 
-Each part of a plan makes two texts, one with it and one without; a picture that is nearer to the second by more than `margin` lacks it.
+Each part of a plan makes two texts, one with it and one without; a picture that is nearer to the second is worth another try, and lacks the
+part if it is nearer by more than `margin`: a try costs seconds, a wrong word about the picture costs trust.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ SUBJECT = 6.0  # a subject that is not there counts as much as this many logits
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture shows of its plan. `missing`: in words, in the plan's order; `score`: the higher, the more of it is seen."""
+    """What a picture shows of its plan. `missing`: in words, in the plan's order; `doubtful`: another one may show more; `score`: the
+    higher, the more of it is seen."""
 
     missing: tuple[str, ...]
+    doubtful: bool
     score: float
-
-    def better_than(self, other: Look) -> bool:
-        return (-len(self.missing), self.score) > (-len(other.missing), other.score)
 
 
 def can_look(vision: object) -> bool:
@@ -48,7 +48,7 @@ def look(vision: Vision, semantics: Tensor, plan: Plan, subject_there: bool, mar
     margins = [a - b for a, b in zip(logits[::2], logits[1::2])]
     missing = [_named(part.name, part.words) for part, found in zip(parts, margins) if found < -margin]
     score = sum(min(found, CAP) for found in margins) - (0.0 if subject_there else SUBJECT)
-    return Look((*(() if subject_there else (f"the {subject}",)), *missing), score)
+    return Look((*(() if subject_there else (f"the {subject}",)), *missing), not subject_there or any(found < 0 for found in margins), score)
 
 
 def _with(subject: str, name: str, words: str) -> str:

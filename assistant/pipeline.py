@@ -138,7 +138,7 @@ class Assistant:
             yield Reply(said.text, None, seed, settings, _planned(said.plan), {}, seconds, stopped=stopped, plan=said.plan)
             return
 
-        # 5. the picture; while it lacks something of its plan, another from the next seed, and the best is kept
+        # 5. the picture; while something of its plan is hard to see in it, another from the next seed, and the best is kept
         best: _Candidate | None = None
         for tried in range(1, settings.candidates + 1):
             at = (seed + tried - 1) % 2**63
@@ -147,8 +147,8 @@ class Assistant:
                     yield dataclasses.replace(item, step=item.step + (tried - 1) * settings.steps, steps=tried * settings.steps)
                 elif best is None or not item.stopped:
                     one = self._look(item, at, seen, said)
-                    best = one if best is None or one.look.better_than(best.look) else best
-            if best.look is None or not best.look.missing or cancel.is_set():
+                    best = one if best is None or one.look.score > best.look.score else best
+            if best.look is None or not best.look.doubtful or cancel.is_set():
                 break
         seconds["picture"] = time.monotonic() - started - seconds["words"]
 

@@ -45,7 +45,8 @@ def test_what_a_text_without_it_fits_better_is_missing() -> None:
     assert look(Stub({}), None, PLAN, False, 1.5).missing == ("the red fox",)
     assert not_seen(()) == ""
     assert not can_look(object()) and can_look(Stub({}))
-    assert Look((), -9.0).better_than(Look(("the hat",), 9.0)) and Look((), 2.0).better_than(Look((), 1.0))
+    assert seen.doubtful and look(Stub({"night": -1.0}), None, PLAN, True, 1.5) == Look((), True, -1.0)  # another may show more, but nothing is said
+    assert not look(Stub({"garden": 0.5}), None, PLAN, True, 1.5).doubtful and look(Stub({}), None, PLAN, False, 1.5).doubtful
 
 
 def test_drawings_show_their_own_plan_and_not_another(assistant) -> None:
@@ -77,10 +78,10 @@ def asked(assistant, monkeypatch: pytest.MonkeyPatch, looks: list[Look | None], 
 
 
 @pytest.mark.parametrize("looks, candidates, seeds, kept", [
-    ([Look((), 0.0)], 4, [7], 7),  # nothing is missing: one is enough
-    ([Look(("the hat",), 0.0), Look((), 0.0)], 4, [7, 8], 8),
-    ([Look(("the hat",), 1.0), Look(("the hat",), 0.0)], 2, [7, 8], 7),  # the better of two that both lack it
-    ([Look(("the hat",), 0.0)], 1, [7], 7),
+    ([Look((), False, 0.0)], 4, [7], 7),  # all is seen: one is enough
+    ([Look(("the hat",), True, 0.0), Look((), False, 1.0)], 4, [7, 8], 8),
+    ([Look(("the hat",), True, 1.0), Look(("the hat",), True, 0.0)], 2, [7, 8], 7),  # the better of two that both lack it
+    ([Look(("the hat",), True, 0.0)], 1, [7], 7),
     ([None], 4, [7], 7),  # nobody can look
 ])
 def test_another_is_drawn_while_something_is_missing(assistant, monkeypatch, looks, candidates, seeds, kept) -> None:

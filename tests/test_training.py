@@ -36,10 +36,11 @@ from assistant.training.language import LanguageTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
 from assistant.training.talks import Talks, write
+from assistant.training.robust import RobustTask, redraw
 from assistant.training.trunk import TrunkTask
 from assistant.training.vae import VaeTask
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_cafe, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
+from assistant.weights import load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
 from tests.line_task import Line
 
 
@@ -341,3 +342,25 @@ def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(worl
     again = load_likeness(MINIATURE, tmp_path / "judge")
     a, b = again.individual(alike.features[batch["a"]].float()), again.individual(alike.features[batch["b"]].float())
     assert (a * b).sum(1).mean() > (a * b.roll(1, 0)).sum(1).mean() + 0.1
+
+
+def test_f_learns_to_read_what_the_decoder_draws(world: World, tmp_path: Path) -> None:
+    """Near what it gave of the originals, which it still gives of those."""
+    shipped = CHECKPOINTS / MINIATURE.folder
+    redraw(world, load_base(MINIATURE, shipped), tmp_path / "redrawn", 6, seed=1)
+    task = RobustTask(MINIATURE, world, tmp_path / "redrawn", "cpu", shipped / "clip", batch_size=8)
+    task.lr = 2e-4
+    images = task.redrawn["images"]
+    assert images.shape == (6, 128, 128, 3) and np.abs(images.astype(float) - world["images"][task.redrawn["at"]]).mean() > 5  # drawn anew
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    batch = task.batch(rng)
+    before = task.loss(batch, generator)[1]
+    optimizer = torch.optim.Adam([p for p in task.clip.parameters() if p.requires_grad], 2e-4)
+    for _ in range(8):
+        optimizer.zero_grad()
+        task.loss(batch, generator)[0].backward()
+        optimizer.step()
+    after = task.loss(batch, generator)[1]
+    assert before["clean"] < 1e-6 and after["redrawn"] < 0.8 * before["redrawn"] and after["clean"] < 0.1
+    task.export(tmp_path / "clip")
+    assert torch.equal(load_clip(MINIATURE, tmp_path / "clip").visual.conv1.weight.half(), task.clip.visual.conv1.weight.half())

@@ -18,16 +18,18 @@ from assistant.decoder.rows import AUXILIARY, CONCEPT
 from assistant.errors import ConfigError
 
 LOWEST, HIGHEST = -2.0, 2.0  # of lambda
+FINE = 64 * 64
 
 
 @dataclass(frozen=True)
 class Sharpening:
     """Eq. 4 taken literally does nothing: a softmax over N queries gives numbers near 1/N, and two such numbers softmaxed are 1/2
-    each, whatever lambda. These are the constants of the authors' code; `gain` belongs to layers of 64 x 64 queries."""
+    each, whatever lambda. These are the constants of the authors' code, whose gain belongs to layers of 64 x 64 queries: a smaller layer
+    takes proportionally less, so that what lambda weighs has one mean at every scale, gain / 4096."""
 
     tokens: float = 10.0  # an attention map is softmaxed again over the prompt's real tokens, times this
     space: float = 10.0  # the sums over token sets are softmaxed over space, times this
-    gain: float = 500.0  # and multiplied by this
+    gain: float = 500.0  # and multiplied by this, in a layer of FINE queries
 
     def __post_init__(self) -> None:
         if not (self.tokens > 0 and self.space > 0 and self.gain > 0):
@@ -80,7 +82,7 @@ def weighed(concept: Tensor, auxiliary: Tensor, strength: Tensor | float, sharpe
 
     The softmax of (a, b) is the logistic function of b - a for b. `strength`: lambda, a number or (images,).
     """
-    a, b = (sharpening.gain * (sharpening.space * m).softmax(-1) for m in (concept, auxiliary))
+    a, b = (sharpening.gain * m.shape[-1] / FINE * (sharpening.space * m).softmax(-1) for m in (concept, auxiliary))
     scale = strength.to(b).view(-1, 1, 1) if isinstance(strength, Tensor) else strength
     return torch.sigmoid(scale * b - a)
 

@@ -22,8 +22,10 @@ STAGES = (
     Stage("judge", "judge", "judge", 0.06, 64),
     Stage("likeness", "likeness", "judge", 0.01, 256),
     Stage("bridge", "bridge", "bridge", 0.03, 32),
-    Stage("trunk", "trunk", ".", 0.60, 64),  # the base model and CAFE's decoder, which are one UNet
+    Stage("trunk", "trunk", ".", 0.57, 64),  # the base model and CAFE's decoder, which are one UNet
+    Stage("robust", "robust", "clip", 0.03, 64),  # F reads what that draws
 )
+REDRAWN = 4_096  # pictures that the decoder draws again for F
 GROUPS = 20_480  # of three pictures each
 TALKS = 300_000  # dialogues about them
 JUDGE_GROUPS = 16_384

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
-from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, STAGES, TALKS, TRAIN_SEED, Stage
+from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
 from . import at_size, cost, running
 
-DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge"}  # what each stage is the first to need
+DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "robust": "redraw"}  # what each stage is the first to need
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
@@ -36,6 +36,9 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
     if stage.task == "language":
         from .language import LanguageTask
         return LanguageTask(config, world, _talks(args), device, model, batch, warm)
+    if stage.task == "robust":
+        from .robust import RobustTask
+        return RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device, args.init or model / stage.writes, batch)
     if stage.task == "judge":
         from .judge import JudgeTask
         return JudgeTask(config, world, device, batch, warm)
@@ -55,10 +58,13 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
 def _talks(args: argparse.Namespace):
     from .talks import Talks
 
-    folder = args.run / "talks"
-    if not (folder / "about.json").exists():
-        raise ConfigError(f"There is no dialogue in {folder} yet.", f"Run: python -m assistant.training talks --run {args.run}")
-    return Talks(folder)
+    return Talks(_needed(args.run / "talks", "about.json", "talks"))
+
+
+def _needed(folder: Path, file: str, stage: str) -> Path:
+    if not (folder / file).exists():
+        raise ConfigError(f"There is nothing in {folder} yet.", f"Run: python -m assistant.training {stage} --run {folder.parent}")
+    return folder
 
 
 def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
@@ -160,6 +166,11 @@ def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
         from .data import World
         from .talks import write
         write(args.run / "talks", config, World(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
+    elif what == "redraw":
+        from ..weights import load_base
+        from .data import World
+        from .robust import redraw
+        redraw(World(args.run / "data", config), load_base(config, args.run / "model"), args.run / "redrawn", REDRAWN, TRAIN_SEED)
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, JUDGE_SEED, args.workers)
     else:
@@ -177,6 +188,8 @@ def main() -> None:
     elif args.stage == "tokenizers":
         _tokenizers(config)
     elif args.stage in DRAWN.values():
+        if args.go_on:
+            _begin(args, config)
         _draw(args, config, args.stage)
     elif args.stage == "ood":
         if args.photos is None:

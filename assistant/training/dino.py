@@ -195,6 +195,11 @@ class DinoTask:
 CLIP_WEIGHTS = (6, 2, 1, 6, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
 
 
+def inner_clip_matrices(clip: nn.Module) -> set[str]:
+    """Names of the kernels and matrices inside both towers, for Muon."""
+    return {f"clip.{n}" for n, p in clip.named_parameters() if p.ndim == 4 and n.startswith("visual.layer") or p.ndim == 2 and ".resblocks." in n}
+
+
 class ClipTask:
     name, lr = "clip", 1.5e-3
 
@@ -202,8 +207,7 @@ class ClipTask:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.clip = load_clip(config, warm).requires_grad_(True) if warm else build_clip(config.vision.clip)
         self.clip.to(device).train()
-        self.matrices = {f"clip.{n}" for n, p in self.clip.named_parameters()
-                         if p.ndim == 4 and n.startswith("visual.layer") or p.ndim == 2 and ".resblocks." in n}
+        self.matrices = inner_clip_matrices(self.clip)
         self.names = nn.Linear(config.language.semantic_width, sum(CLASSES)).to(device)
         self.local = nn.Linear(16 * config.vision.clip["vision_cfg"]["width"], sum(CLASSES)).to(device)
         self.stage: Tensor | None = None
