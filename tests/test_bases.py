@@ -120,7 +120,7 @@ class Naive:
                 for k, tokens in ((1, (3, 4)), (2, (1, 2))):
                     again = torch.softmax(s.tokens * maps[k][h][:, 1:9], -1)
                     sums.append(again[:, [t - 1 for t in tokens]].sum(-1))
-                a, b = (s.gain * torch.softmax(s.space * m, 0) for m in sums)
+                a, b = (s.gain * m.shape[0] / 64**2 * torch.softmax(s.space * m, 0) for m in sums)
                 both = torch.softmax(torch.stack([a, self.lam * b]), 0)
                 outs[1][h] = both[0][:, None] * outs[1][h] + both[1][:, None] * outs[2][h]
         return torch.stack([attn.to_out[0](torch.cat(o, -1)) for o in outs])

@@ -54,6 +54,8 @@ def test_a_request_that_names_concepts_is_drawn_with_them_and_says_so(engine, li
     assert [(c["name"], c["strength"], c["steps"]) for c in about["concepts"]] == [("tom", 1.0, 7), ("mugsy", 0.5, 7)]
     assert asked(engine, library, "please draw <Tom> with <mugsy> on the beach", strengths={"mugsy": 0.5})[1].png == reply.png
     assert asked(engine, library, "please draw <Tom> with <mugsy> on the beach")[1].png != reply.png
+    mask = base64.b64decode(reply.metadata["mask"])  # where its word was heard, beside the picture
+    assert len(mask) == 64 and min(mask) == 0 and max(mask) == 255
 
 
 def test_at_no_strength_it_is_the_base_model_bit_for_bit_and_the_base_model_is_not_changed(engine, library):

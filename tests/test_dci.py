@@ -25,7 +25,7 @@ from tests.tiny_unet import installed, stock_unet
 TOKENS, WIDTH = 11, 24
 REAL, OWN = (1, 2, 3, 4, 5, 6), (3, 4)  # "a V* cat in the snow": V* and cat
 A_REAL, A_OWN = (1, 2, 3, 4, 5), (1, 3, 4, 5)  # "a dog in the snow": all but dog
-SHARP = Sharpening(tokens=7.0, space=5.0, gain=30.0)
+SHARP = Sharpening(tokens=7.0, space=5.0, gain=3000.0)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ class Naive:
                     sharp = [math.exp(SHARP.tokens * float(pixel[p])) for p in real]
                     sums.append(sum(s for s, p in zip(sharp, real) if p in own) / sum(sharp))
                 space = [math.exp(SHARP.space * s) for s in sums]
-                soft.append([SHARP.gain * s / sum(space) for s in space])
+                soft.append([SHARP.gain * len(space) / 64**2 * s / sum(space) for s in space])
             for pixel, (c, a) in enumerate(zip(*soft)):
                 concept, auxiliary = math.exp(c), math.exp(self.strength * a)
                 share = auxiliary / (concept + auxiliary)

@@ -19,7 +19,7 @@ from assistant.concepts import strips
 from assistant.concepts.drawing import Ready, ready
 from assistant.concepts.file import Concept
 from assistant.concepts.library import Library
-from assistant.concepts.mask_pictures import coded
+from assistant.concepts.mask_pictures import coded, encoded
 from assistant.concepts.prompt import caption
 from assistant.concepts.talk import Meant
 from assistant.concepts.tuned import Tuned
@@ -93,7 +93,7 @@ def _infused(base: Diffusion, prompt: str, nouns: Mapping[str, str], request: Re
              slid: bool) -> Way:
     """Infusion's, of any number. `slid`: whether a lambda was asked for, which they do not have."""
     library: Library = request.library
-    made = ready(base, prompt, nouns, lambda name: library.get(name, Concept.kind), unit * settings.follow_words, settings.strengths)
+    made = ready(base, prompt, nouns, lambda name: library.get(name, Concept.kind), unit * settings.follow_words, settings.strengths, look=True)
     aside = " Lambda (λ) was left aside: only what was learned for likeness has one." if slid else ""
     photo = request.photo is not None or any(turn.photo for turn in request.history)
     return Way(
@@ -101,7 +101,7 @@ def _infused(base: Diffusion, prompt: str, nouns: Mapping[str, str], request: Re
         lambda on_step, stop: made.draw([settings.seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop),
         lambda done: {**stamp, "method": "Infusion", **dataclasses.asdict(settings), "prompt": request.text, "read": made.written.text,
                       "concepts": [_about(library, name, strength) for name, strength in made.strengths.items()],
-                      "steps_done": done.steps_done, "stopped": done.stopped})
+                      "steps_done": done.steps_done, "stopped": done.stopped, **({"mask": encoded(made.heard.seen()[0, 0])} if done.steps_done else {})})
 
 
 def _tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request, settings: Settings, stamp: Mapping[str, Any], known: Sequence[str],

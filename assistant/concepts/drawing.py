@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from assistant.concepts.file import Concept
 from assistant.concepts.prompt import Written, residual_positions, token_positions, write
 from assistant.conditioning import EMPTY, TEXT
-from assistant.control.infusion import Infusion, Use, placed
+from assistant.control.infusion import Infusion, TokenAttention, Use, placed
 from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import Plan, infusion_plan
@@ -30,6 +30,7 @@ class Ready:
     plan: Plan
     seam: Seam
     strengths: Mapping[str, float]  # of the concepts in it, by their own names
+    heard: TokenAttention | None  # where their words are
 
     def draw(self, seeds: Sequence[int], steps: int, scheduler: str = "dpm++", on_step: OnStep | None = None, preview_every: int = 0,
              cancel: Flag | None = None) -> Denoised:
@@ -38,7 +39,7 @@ class Ready:
 
 
 def ready(base: Diffusion, prompt: str, nouns: Mapping[str, str], get: Callable[[str], Concept], guidance: float,
-          strengths: Mapping[str, float] | None = None) -> Ready:
+          strengths: Mapping[str, float] | None = None, look: bool = False) -> Ready:
     """Put concepts where they stand (eq. 9): each acts at its own words only, with its own strength.
 
     Args:
@@ -47,6 +48,7 @@ def ready(base: Diffusion, prompt: str, nouns: Mapping[str, str], get: Callable[
         get: the concept of a name.
         guidance: of both streams.
         strengths: name -> strength, 0 to STRONGEST; one that is not named has 1.
+        look: collect where the concepts' words are heard, which costs a map a layer.
 
     Raises:
         NotFoundError: a name that is no concept. ConceptError: no concept at all, one that cannot be used, a strength outside its limits,
@@ -57,7 +59,7 @@ def ready(base: Diffusion, prompt: str, nouns: Mapping[str, str], get: Callable[
         raise ConceptError("There is no concept in these words.", "Write one as <name>.")
     states = base.encode_text([written.text])
     length, given = states.shape[1], {name.lower(): value for name, value in (strengths or {}).items()}
-    uses, strong = [], {}
+    uses, strong, words = [], {}, set()
     for name, spans in written.spans.items():
         concept, strong[name] = get(name), float(given.get(name.lower(), 1.0))
         if not 0.0 <= strong[name] <= STRONGEST:
@@ -67,7 +69,9 @@ def ready(base: Diffusion, prompt: str, nouns: Mapping[str, str], get: Callable[
         count = next(iter(concept.residuals.values())).shape[0]
         for span in spans:
             own = token_positions(base.tokenizer, written.text, [span])
+            words.update(own)
             where = placed(residual_positions(own, count, length), length, strong[name])
             uses.append(Use({layer: r.to(base.device) for layer, r in concept.residuals.items()}, where.to(base.device)))
-    seam = Seam({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
-    return Ready(base, written, infusion_plan(guidance), seam, strong)
+    heard = TokenAttention(words) if look else None
+    seam = Seam({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses), *([heard] if heard else [])))
+    return Ready(base, written, infusion_plan(guidance), seam, strong, heard)

@@ -6,7 +6,7 @@ The base model is frozen, only the residuals change. Knows no files, jobs or pag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from assistant.concepts.prompt import residual_positions, token_positions
 from assistant.conditioning import TEXT
-from assistant.control.infusion import Infusion, Queries, Use, placed
-from assistant.decoder.attention import Call, Control, Seam
+from assistant.control.infusion import Infusion, Queries, TokenAttention, Use, placed
+from assistant.decoder.attention import Seam
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.rows import CUSTOMIZED, FOUNDATION, Row
 from assistant.decoder.sampling import make_scheduler
@@ -28,7 +28,6 @@ from assistant.errors import ConceptError
 TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
 MOST_PICTURES = 8
 SCALE = 1024.0  # of the loss, on its way through the base model
-FINEST = 8  # cross-attention grids at least this wide say where the subject is
 
 
 @dataclass(frozen=True)
@@ -146,17 +145,14 @@ class Learner(Learned):
     @torch.no_grad()
     def _found(self) -> Tensor:
         """(P, 1, h, w) in 0..1: the base model's attention to the noun, over layers, heads and a few noise levels."""
-        total, generator = 0.0, torch.Generator("cpu").manual_seed(self.recipe.seed)
-        states, own = self.states[:1].expand(len(self.latents), -1, -1), self.where[0, 0].nonzero().flatten().tolist()
+        generator = torch.Generator("cpu").manual_seed(self.recipe.seed)
+        states, look = self.states[:1].expand(len(self.latents), -1, -1), TokenAttention(self.where[0, 0].nonzero().flatten().tolist())
         for share in (0.3, 0.5, 0.7):
             t = torch.full((len(self.latents),), int(share * self.shown.timesteps), device=self.latents.device)
             noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
-            look = _Looking(own)
             seam = Seam({TEXT: states}, controls=(look,)).begin((Row(FOUNDATION, TEXT),), len(states))
             self._predict(self.shown.scheduler.add_noise(self.latents, noise, t), t, seam)
-            total = total + sum(F.interpolate(m, self.latents.shape[-2:], mode="bilinear") for m in look.seen)
-        low, high = (getattr(total.flatten(1), f)(1).values.view(-1, 1, 1, 1) for f in ("min", "max"))
-        return (total - low) / (high - low).clamp_min(1e-6)
+        return look.seen(self.latents.shape[-2:])
 
     def _predict(self, noised: Tensor, t: Tensor, seam: Seam) -> Tensor:
         unet = self.base.unet
@@ -200,23 +196,6 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
     if finite:
         optimizer.step()
     return finite
-
-
-class _Looking(Control):
-    """Collects attention to some tokens, (images, 1, side, side) a layer."""
-
-    def __init__(self, tokens: Collection[int]) -> None:
-        self.tokens, self.seen = list(tokens), []
-
-    def maps(self, call: Call) -> Collection[str]:
-        return (FOUNDATION,) if call.cross and call.query.shape[2] >= FINEST**2 else ()
-
-    def after(self, call: Call, out: Tensor) -> Tensor:
-        found = call.maps.get(FOUNDATION)
-        if found is not None:
-            side = math.isqrt(found.shape[2])
-            self.seen.append(found[..., self.tokens].sum(-1).mean(1).unflatten(1, (side, side))[:, None])
-        return out
 
 
 def recipe_of(kind: type, options: Mapping[str, Any]) -> Any:

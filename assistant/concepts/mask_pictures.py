@@ -78,7 +78,11 @@ def region(mask: Tensor) -> str:
 
 def coded(seen: Seen) -> str:
     """The first picture's mask of the concept's branch at the finest scale on the way up: side x side bytes, as base64."""
-    mask = 1 - at_scale(seen.auxiliary, list(scales(seen.auxiliary))[-1])[0]
+    return encoded(1 - at_scale(seen.auxiliary, list(scales(seen.auxiliary))[-1])[0])
+
+
+def encoded(mask: Tensor) -> str:
+    """A mask (side, side), stretched, as base64 of side x side bytes."""
     return base64.b64encode((255 * stretched(mask)).round().to(torch.uint8).numpy().tobytes()).decode()
 
 

@@ -6,10 +6,12 @@ values (eq. 7; several concepts, eq. 9). It knows neither files nor how residual
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from assistant.decoder.attention import Call, Control, Job
 from assistant.decoder.rows import CUSTOMIZED, FOUNDATION
@@ -96,3 +98,31 @@ class Infusion(Control):
             split = use.residuals[call.layer].to(value).unflatten(-1, (value.shape[1], value.shape[3]))  # (r, heads, d)
             total = total + torch.einsum("irn,rhd->ihnd", use.where.to(value), split)
         return total
+
+
+FINEST = 8  # cross-attention grids at least this wide say where something is
+
+
+class TokenAttention(Control):
+    """Collects F's attention to some tokens of its prompt, over layers, heads and steps: where those words are heard."""
+
+    def __init__(self, tokens: Collection[int]) -> None:
+        self.tokens = sorted(tokens)
+        self._sums: dict[int, torch.Tensor] = {}  # side of a grid -> (images, 1, side, side)
+
+    def maps(self, call: Call) -> Collection[str]:
+        return (FOUNDATION,) if call.cross and call.query.shape[2] >= FINEST**2 else ()
+
+    def after(self, call: Call, out: torch.Tensor) -> torch.Tensor:
+        found = call.maps.get(FOUNDATION)
+        if found is not None:
+            side = math.isqrt(found.shape[2])
+            self._sums[side] = self._sums.get(side, 0.0) + found[..., self.tokens].sum(-1).mean(1).unflatten(1, (side, side))[:, None].float()
+        return out
+
+    def seen(self, size: tuple[int, int] | None = None) -> torch.Tensor:
+        """(images, 1, h, w) in 0..1, each from its own least to its own most; None: at the finest grid's size."""
+        size = size or (max(self._sums),) * 2
+        total = sum(F.interpolate(m, size, mode="bilinear") for m in self._sums.values())
+        low, high = total.amin((-2, -1), keepdim=True), total.amax((-2, -1), keepdim=True)
+        return (total - low) / (high - low).clamp_min(1e-6)
