@@ -31,6 +31,7 @@ MINIATURE = AssistantConfig(
         llama=dict(vocab_size=1878, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
                    num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
         semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", plan_marks=("<plan>", "</plan>"),
+        worn_apart=(("hat", "crown", "flower"), ("scarf", "bow tie"), ("balloon", "umbrella")), worn_most=2,
         lowercase_user=True, max_new_tokens=144, context=960, picture_side=4),
     decoder=DecoderConfig(
         # 7.1 M; cross-attention and self-attention at 8 and 4
