@@ -39,7 +39,7 @@ _NEXT = ((requests.order, 48), (revisions.tweak, 10), (revisions.redo, 9), (requ
          (revisions.refuse, 5))
 _IN_WORDS = 0.32  # share of turns that are answered without a picture
 _DECLINED = 0.09  # share of turns whose wish can't be drawn
-_BACK = 0.1  # share of turns, once there is something to go back to, that do
+_BACK = 0.14  # share of turns, once there is something to go back to, that do
 _FREE = 0.75  # share of turns in free wordings
 _GIVEN = 0.04  # share of pictures whose plan was given, and came from no words
 

@@ -26,10 +26,10 @@ from .tokens import dialogue_tokenizer
 
 TURNS = (30, 22, 18, 14, 8, 5, 3)  # weights of the numbers of exchanges of a dialogue
 LINE = 384  # tokens of a dialogue without its picture, at most
-SHARD = 4096  # dialogues a shard
+SHARD = 2048  # dialogues a shard
 ALONE = 0.06  # share of dialogues without a photo
 LOOKS = 0.1  # share of rows that end with what the photo shows
-PLANS = 0.4  # share of rows that end with the operations of their last picture, before its words
+PLANS = 0.6  # share of rows that end with the operations of their last picture, before its words
 WEIGHTS = {"plan": 4, "seen": 2, "words": 1}  # how much a token of each counts: of the words, most could be others as well
 
 
