@@ -149,9 +149,10 @@ def _noun(piece: str) -> str:
 
 
 def _piece(command: str, value: str, before: Plan, now: Standing) -> str:
-    """What "wear red hat", "wear hat as scarf" and "again hat" put on; empty: it cannot be told."""
-    if command == "again":
-        return next((w for p in reversed(now.shown) for w in p.worn if _noun(w) == value), "")
+    """What "wear red hat", "wear hat as scarf" and "again hat" put on; "wear hat" puts on one that was worn, if any was. Empty: it cannot be told."""
+    earlier = next((w for p in reversed(now.shown) for w in p.worn if _noun(w) == value), "")
+    if command == "again" or earlier:
+        return earlier
     noun, _, like = value.partition(" as ")
     heroes = (part for hero in (before.subject, before.other) for part in hero.split(" with "))
     return next((f"{w.split(' ')[0]} {noun}" for w in (*before.worn, *heroes) if like in (_noun(w), w)), "") if like else noun

@@ -17,8 +17,11 @@ from assistant.drawers.drawer import Said, Seen
 from assistant.messages import Turn
 from assistant.miniature import captions
 from assistant.miniature.dialogues import dialogue
+from assistant.mllm.prompt import PromptBuilder
 from assistant.plan import Plan, of_json, parts_of
-from assistant.presets import preset
+from assistant.presets import MINIATURE
+from assistant.training.talks import WEIGHTS, row_of
+from assistant.training.tokens import dialogue_tokenizer
 
 BEACH, HAT, NIGHT = (Plan("draw", "red fox", "beach", light, worn=worn) for light, worn in (("day", ()), ("day", ("red hat",)), ("night", ("red hat",))))
 TALK = tuple(Turn(words, "Here it is.", drew=True, plan=plan) for words, plan in (("beach please", BEACH), ("a red hat", HAT), ("at night", NIGHT)))
@@ -78,7 +81,7 @@ def test_operations_that_go_back() -> None:
 
 def test_every_dialogues_operations_lead_to_its_plans() -> None:
     """What the simulator writes, the engine reads: from what stands to exactly what is drawn."""
-    config, kinds = preset("miniature").language, set()
+    config, kinds = MINIATURE.language, set()
     for seed in range(160):
         talk = dialogue(random.Random(f"operations/{seed}"), turns=5)
         history: list[Turn] = []
@@ -152,3 +155,29 @@ def test_an_undo_among_photos_passes_over_what_was_learned() -> None:
     talk = (*TALK[:2], Turn("tom at night", "Drawn.", drew=True, plan=Plan("draw", "<tom>", light="at night")), TALK[2])
     language, said = speak("", talk, "undo that")
     assert said.plan == HAT and "<tom>" not in str(language.built)
+
+
+def test_a_dialogue_is_learned_as_it_is_read_in_use() -> None:
+    """Token for token, up to where M begins to write: its operations are what it says first, and what they lead to is given to it."""
+    builder, long = PromptBuilder(MINIATURE.language, dialogue_tokenizer(MINIATURE)), 0
+    drawer = CafeDrawer(None, SimpleNamespace(builder=builder, config=MINIATURE.language), None, MINIATURE.picture_tokens)
+    for seed in range(40):
+        talk = dialogue(random.Random(f"rows/{seed}"), turns=1 + seed % 6, quiet=True)
+        if talk.photo is None:
+            continue
+        *before, last = talk.exchanges
+        photo = captions.plan_of(talk.photo)
+        history = [Turn(e.user, e.reply, drew=e.target is not None, plan=e.plan) for e in before]
+        row = row_of(talk, builder)
+        prompt = drawer._prompt(history, last.user, photo, True, None)
+        assert tuple(row.ids[:len(prompt.ids)]) == prompt.ids
+        lines = lines_of(last.plan, stood(history, photo)[-1])
+        said = builder.plan(lines[0])
+        rest = row.ids[len(prompt.ids):]
+        assert rest[:len(said)] == said and set(row.counts[len(prompt.ids):][:len(said)]) <= {WEIGHTS["plan"]}
+        assert rest[len(said):] == [*builder.plan(*lines[1:]), *builder.reply(last.reply, last.target is not None)]
+        assert (row.token_at == len(row.ids) - 1 and row.counts[-1] == 0) if last.target is not None else row.token_at == -1
+        head = len(builder.looking().ids)
+        assert (row.counts[head] == WEIGHTS["seen"]) == (len(talk.exchanges) <= MINIATURE.language.plan_turns)  # else what stood is given
+        long += len(talk.exchanges) > MINIATURE.language.plan_turns
+    assert long

@@ -76,14 +76,14 @@ def right(plan: Plan | None, wanted: Mapping[str, Any]) -> bool:
         return False
     if not plan.draws:
         return True
-    worn = dict(reversed(thing.split(" ", 1)) for thing in plan.worn)
+    worn = {noun or colour: colour for colour, _, noun in (thing.partition(" ") for thing in plan.worn)}
     wears = wanted["worn"] == FREE or (worn.keys() == wanted["worn"].keys() and all(c in (FREE, worn[n]) for n, c in wanted["worn"].items()))
     return wears and wanted["other"] in (FREE, plan.other) and all(wanted[name] in (FREE, getattr(plan, name)) for name in FIELDS)
 
 
 def claims(text: str, plan: Plan) -> bool:
     """Whether all that a reply with a picture says of it is in its plan, and what it says to have taken off is not."""
-    wears = {thing.split(" ", 1)[1] for thing in plan.worn}
+    wears = {thing.partition(" ")[2] or thing for thing in plan.worn}
     if any(name in wears for gone in _GONE.findall(text.lower()) for name in ACCESSORIES if re.search(rf"\b{name}\b", gone)):
         return False
     said = read_reply(text)
