@@ -25,6 +25,8 @@ class VisionConfig:
     semantic_norm: float | None  # F(w) and H(s) are scaled to this norm; None: as the encoder gives them
     dino_side: int | None = None  # pixels that E reads; None: those its positions were learned at
     ood: bool = False  # whether it is told from E and F that a picture is of no kind they know
+    worn_things: tuple[str, ...] = ()  # what is read from F that a subject wears; none: nothing is
+    worn_colours: tuple[str, ...] = ()
     margin: float = 4.0  # CLIP logits by which a text without a thing must fit a picture better for the thing to be missing in it
 
     def __post_init__(self) -> None:

@@ -25,7 +25,8 @@ MINIATURE = AssistantConfig(
                   vision_cfg=dict(image_size=64, layers=(1, 1, 1, 1), width=24, head_width=64),
                   text_cfg=dict(context_length=48, vocab_size=1024, width=96, heads=3, layers=2,
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
-        semantic_norm=11.3125, ood=True),
+        semantic_norm=11.3125, ood=True, worn_things=("hat", "crown", "scarf", "sunglasses", "bow tie", "flower", "balloon", "umbrella"),
+        worn_colours=("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "white", "grey", "black")),
     language=LanguageConfig(
         # M: 2.1 M
         llama=dict(vocab_size=1878, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,

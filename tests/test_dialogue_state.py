@@ -125,7 +125,7 @@ class Language:
 
 
 def speak(line: str, history: Sequence[Turn], text: str) -> tuple[Language, Said]:
-    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, at_norm=lambda x: x)
+    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, worn=None, at_norm=lambda x: x)
     drawer, said = CafeDrawer(vision, Language(line), None, 17), Said()
     list(drawer.speak(history, text, Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
     return drawer.language, said

@@ -54,7 +54,7 @@ class CafeDrawer:
             return _unfamiliar(now) if unfamiliar and now.act != "chat" and now.about != "app" else None
 
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
-        photo = read_line(language.scene(seen.patches, cancel)) if seen is not None else None
+        photo = self._shown(seen, cancel) if seen is not None else None
         now = standing(heard, photo)
         spoken = Spoken(plan=plan if plan is not None else undone(text, now))
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
@@ -65,6 +65,11 @@ class CafeDrawer:
         said.text, said.plan, said.stopped = spoken.text, _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
             said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
+
+    def _shown(self, seen: Seen, cancel: Cancel) -> Plan | None:
+        """What a photo shows: in M's words, but for the things worn, where they are read from F; None: it does not say."""
+        plan, worn = read_line(self.language.scene(seen.patches, cancel)), self.vision.worn
+        return plan if plan is None or worn is None else dataclasses.replace(plan, worn=worn.to(seen.semantics.device).read(seen.semantics))
 
     def _prompt(self, heard: Sequence[Turn], text: str, photo: Plan | None, picture: bool, plan: Plan | None) -> Prompt:
         """What M reads. Where it plans, of earlier turns that drew it reads the plans and not its words, and of turns before the last few

@@ -21,6 +21,7 @@ from ..drawers.drawer import Drawer, Said, Seen
 from ..messages import Turn
 from ..miniature.captions import plan_of
 from ..miniature.choices import Choice
+from ..miniature.dialogues import operations
 from ..miniature.reading import read_reply
 from ..miniature.replies import reply
 from ..miniature.requests import Wish
@@ -66,7 +67,9 @@ def history_of(scenes: Sequence[Scene], number: int) -> list[Turn]:
     for k, (before, after) in enumerate(zip(scenes, scenes[1:])):
         rng = random.Random(f"conversation/{number}/{k}")
         text = told(plan_of(before), plan_of(after)).split(". The rest")[0].removeprefix("I ")
-        turns.append(Turn(text, reply(rng, Wish(text), Choice(after, frozenset()), k == 0), drew=True, plan=plan_of(after)))
+        wish = Wish(text, remove=tuple({a.name for a in before.accessories} - {a.name for a in after.accessories}))
+        plan = replace(plan_of(after), change=operations(before, wish, after))
+        turns.append(Turn(text, reply(rng, wish, Choice(after, frozenset()), k == 0), drew=True, plan=plan))
     return turns
 
 
