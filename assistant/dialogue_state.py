@@ -63,7 +63,7 @@ def standing(history: Sequence[Turn], photo: Plan | None = None) -> Standing:
     now = Standing((photo,), (photo,), True) if photo is not None else Standing()
     for turn in history:
         if turn.drew and turn.plan is not None and turn.plan.draws:
-            now = now.after(turn.plan, backs(turn.plan.change) or steps_back(turn.user) if now.stack else 0)
+            now = now.after(turn.plan, steps_back(turn.user) or backs(turn.plan.change) if now.stack else 0)
     return now
 
 

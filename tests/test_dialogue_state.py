@@ -147,7 +147,7 @@ def test_a_model_reads_the_last_turns_and_what_stood_before_them() -> None:
 
 def test_an_undo_is_planned_without_the_model() -> None:
     language, said = speak("", TALK, "undo that")
-    assert said.plan == HAT and language.plans == [HAT] and language.built[0][4] == ("", HAT.written())
+    assert said.plan == HAT and language.plans == [HAT] and language.built[0][4] == ("draw; back", HAT.written())
 
 
 def test_an_undo_among_photos_passes_over_what_was_learned() -> None:

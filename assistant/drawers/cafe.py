@@ -56,7 +56,9 @@ class CafeDrawer:
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
         photo = self._shown(seen, cancel) if seen is not None else None
         now = standing(heard, photo)
-        spoken = Spoken(plan=plan if plan is not None else undone(text, now))
+        if plan is None and (plan := undone(text, now)) is not None:
+            plan = dataclasses.replace(plan, change="draw; back")
+        spoken = Spoken(plan=plan)
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         for delta in language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
                                      settled=lambda line: self._settled(line, now)):
