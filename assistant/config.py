@@ -25,6 +25,8 @@ class VisionConfig:
     semantic_norm: float | None  # F(w) and H(s) are scaled to this norm; None: as the encoder gives them
     dino_side: int | None = None  # pixels that E reads; None: those its positions were learned at
     ood: bool = False  # whether it is told from E and F that a picture is of no kind they know
+    worn_things: tuple[str, ...] = ()  # what is read from F that a subject wears; none: nothing is
+    worn_colours: tuple[str, ...] = ()
     margin: float = 2.0  # CLIP logits by which a text without a thing must fit a picture better for the thing to be missing in it
 
     def __post_init__(self) -> None:
@@ -57,7 +59,10 @@ class LanguageConfig:
     user_prefix: str = "[INST] "  # around each user message; Llama-2's chat template
     user_suffix: str = " [/INST] "
     draw_token: str | None = None  # a reply that ends with it comes with a picture; None: every reply to a picture does
-    plan_marks: tuple[str, ...] = ()  # tokens before and behind the plan's line, which a reply begins with; none: it writes no plan
+    plan_marks: tuple[str, ...] = ()  # tokens before and behind a plan's line, which a reply begins with; none: it writes no plan
+    plan_turns: int = 4  # turns, the present one too, that a model which plans reads; what stood before them is said in a line
+    worn_apart: tuple[tuple[str, ...], ...] = ()  # things of which a subject wears one at a time
+    worn_most: int = 8  # things that it wears at once
     lowercase_user: bool = False  # read the user's words in lower case
     max_new_tokens: int = 256
     context: int = 2048  # tokens kept of a conversation, the picture's included

@@ -1,16 +1,23 @@
-"""What stands in a conversation, told from the plans of its turns: what an undo goes back to, and whether words agree with their plan.
+"""What stands in a conversation, told from the plans of its turns, and what a turn's operations make of it.
 
-A language model may misread a wish; what its own words say of the plan beside them shows it. Knows no models and no pages.
+A language model writes only what changes (dialogue state tracking by operations, as SOM-DST: Kim et al., 2020), in one line:
+
+    draw; place castle; light night; style pencil; pose jumping     the field's new value
+    wear red hat; wear scarf as hat; again hat                      in a colour; in that of another thing; as it was last worn
+    off hat; off all; with blue dog; alone                          what goes; another subject beside it, or none
+    back; back two; back first; back photo; back castle             steps back; to picture number one; to the photo; to the last that says so
+
+What is not mentioned stays. Knows no models and no pages.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from .messages import Turn
-from .plan import Plan
+from .plan import ACTS, MOST, Plan
 
 _AS_IT_WAS = r"(?:as|how|like|what|the way) (?:it|that|things) (?:was|were|looked)(?: (?:before|earlier|at first))?(?: that)?"
 _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you|could you|let's|i want to)[\s,]+)*(?:"
@@ -20,12 +27,8 @@ _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you
                    rf"|(?:(?:put|make|set|change|turn|have|leave) (?:it|that) )?(?:back )?(?:to )?(?:be )?{_AS_IT_WAS}"
                    rf"|(?:go )?back to the (?:previous|last|earlier|one) (?:one|picture|version|before)"
                    rf")(?P<often> (?:twice|two times|two steps|three times))?(?:[\s,]+(?:please|pls|plz|again|then|thanks|thank you))*[\s.!]*", re.IGNORECASE)
+FIELDS = ("place", "light", "style", "pose")  # what one word sets
 _OFTEN = {"twice": 2, "two times": 2, "two steps": 2, "three times": 3}
-_GONE = re.compile(r"\b(?:took off|take off|took away|removed?|in place of|without|no more|no longer|is gone|are gone)\b"
-                   r"(?P<what>(?:(?!\b(?:it|i|so|but|now|with|wearing|wears|for|gave|put|added)\b)[^.,;:])*)", re.IGNORECASE)
-_FREE = frozenset("the a an its his her their your any that this of and".split())
-
-
 def steps_back(text: str) -> int:
     """How many pictures a message goes back, and asks nothing else; 0: it is no undo."""
     found = _UNDO.fullmatch(" ".join(text.split()))
@@ -36,38 +39,120 @@ def steps_back(text: str) -> int:
     return _OFTEN.get((found["often"] or "").strip().lower(), 1)
 
 
-def undone(text: str, history: Sequence[Turn]) -> Plan | None:
-    """The plan that an undo goes back to; None: the message is no undo, or there is no earlier picture with a plan.
+@dataclass(frozen=True)
+class Standing:
+    """Plans of what was seen, the photo's first where it is known."""
+
+    shown: tuple[Plan, ...] = ()  # in the order of the conversation
+    stack: tuple[Plan, ...] = ()  # those that an undo goes back through, what stands now last
+    photo: bool = False  # whether the first is the photo's
+
+    @property
+    def now(self) -> Plan | None:
+        """What stands."""
+        return self.stack[-1] if self.stack else None
+
+    def after(self, plan: Plan, back: int = 0) -> Standing:
+        """With one more picture, which went back by `back` pictures: what it undid is gone, so that two in a row go back two."""
+        stack = self.stack[:max(1, len(self.stack) - back)] if back else self.stack
+        return Standing((*self.shown, plan), stack if back and plan == stack[-1] else (*stack, plan), self.photo)
+
+
+def standing(history: Sequence[Turn], photo: Plan | None = None) -> Standing:
+    """What stands after these turns, oldest first. `photo`: what the photo shows, if that is known."""
+    now = Standing((photo,), (photo,), True) if photo is not None else Standing()
+    for turn in history:
+        if turn.drew and turn.plan is not None and turn.plan.draws:
+            now = now.after(turn.plan, steps_back(turn.user) or backs(turn.plan.change) if now.stack else 0)
+    return now
+
+
+def lines_of(plan: Plan | None, stood: Plan | None) -> tuple[str, ...]:
+    """What a language model reads of a turn's plan: the operations, if it came from any, and what they made of what stood before it."""
+    if plan is None:
+        return ()
+    return (plan.change, plan.written(stood)) if plan.draws else (plan.written(),)
+
+
+def stood(history: Sequence[Turn], photo: Plan | None = None) -> list[Plan | None]:
+    """What was seen last before each turn, and after all of them."""
+    found = [photo]
+    for turn in history:
+        found.append(turn.plan if turn.drew and turn.plan is not None and turn.plan.draws else found[-1])
+    return found
+
+
+def undone(text: str, now: Standing) -> Plan | None:
+    """The plan that an undo goes back to; None: the message is no undo, or there is no earlier picture."""
+    count = steps_back(text)
+    return now.stack[max(0, len(now.stack) - 1 - count)] if count and len(now.stack) > 1 else None
+
+
+_STEPS = {"": 1, "two": 2, "three": 3}
+_NUMBERS = ("photo", "first", "second", "third", "fourth", "fifth")
+
+
+def backs(line: str) -> int:
+    """How many steps back a line of operations goes."""
+    return next((_STEPS.get(item[4:].strip(), 0) for item in _items(line) if item.split()[0] == "back"), 0)
+
+
+def _items(line: str) -> list[str]:
+    return [item for item in (part.strip() for part in line.split(";")[1:]) if item]
+
+
+def applied(line: str, now: Standing, apart: Sequence[Sequence[str]] = (), most: int = MOST) -> Plan | None:
+    """The plan that a line of operations leads to from what stands; None: the line is none. An operation that says nothing is passed over.
 
     Args:
-        history: oldest first. An undo among them took away what it undid, so that two in a row go back two pictures.
+        apart: groups of things of which one is worn at a time: a crown takes the hat's place.
+        most: how many things are worn at once; the oldest goes.
     """
-    count = steps_back(text)
-    if not count:
+    act, _, about = (part.strip() for part in line.partition(";"))
+    if act not in ACTS:
         return None
-    stack: list[Plan] = []
-    for turn in history:
-        if not turn.drew or turn.plan is None or not turn.plan.draws:
-            continue
-        before = steps_back(turn.user)
-        if before and len(stack) > 1:
-            del stack[max(1, len(stack) - before):]
-        else:
-            stack.append(turn.plan)
-    if len(stack) < 2:
+    if act != "draw":
+        return Plan(act, about=about)
+    plan = before = now.now or Plan("draw")
+    for item in _items(line):
+        command, _, value = item.partition(" ")
+        if command == "back":
+            plan = _back(value.strip(), now) or plan
+        elif command in FIELDS and value:
+            plan = replace(plan, **{command: value})
+        elif command in ("wear", "again") and (piece := _piece(command, value, before, now)):
+            group = next((g for g in apart if _noun(piece) in g), (_noun(piece),))
+            plan = replace(plan, worn=(*(w for w in plan.worn if _noun(w) not in group), piece)[-most:])
+        elif command == "off" and value:
+            plan = replace(plan, worn=() if value == "all" else tuple(w for w in plan.worn if value not in (w, _noun(w))))
+        elif command in ("with", "alone"):
+            plan = replace(plan, other=value if command == "with" else "")
+    return replace(plan, change=line)
+
+
+def _back(to: str, now: Standing) -> Plan | None:
+    """The earlier picture that words name."""
+    if not now.stack:
         return None
-    return stack[max(0, len(stack) - 1 - count)]
+    if to in _STEPS:
+        return now.stack[max(0, len(now.stack) - 1 - _STEPS[to])]
+    if to in _NUMBERS:
+        number = _NUMBERS.index(to) - (not now.photo)
+        return now.shown[max(0, number)] if number < len(now.shown) else None
+    earlier = (p for p in reversed(now.shown[:-1]) if any(to in (getattr(p, name), *map(_noun, p.worn)) for name in FIELDS))
+    return next((p for p in earlier if p != now.now), None)
 
 
-def repaired(words: str, plan: Plan) -> Plan | None:
-    """The plan without what its own words say to be gone; None: they agree. A hat that takes the place of one of another colour is not gone."""
-    gone = " ".join(found["what"] for found in _GONE.finditer(words)).lower()
+def _noun(piece: str) -> str:
+    """"red bow tie" -> "bow tie"."""
+    return piece.partition(" ")[2] or piece
 
-    def is_gone(thing: str) -> bool:
-        colour, _, noun = thing.rpartition(" ")
-        before = (gone[:at.start()].split() for at in re.finditer(rf"\b{re.escape(noun)}\b", gone))
-        return any(not said or said[-1] in _FREE | {colour} for said in before)
 
-    worn = tuple(thing for thing in plan.worn if not is_gone(thing))
-    other = "" if plan.other and is_gone(plan.other.split(" with ")[0]) else plan.other
-    return dataclasses.replace(plan, worn=worn, other=other) if (worn, other) != (plan.worn, plan.other) else None
+def _piece(command: str, value: str, before: Plan, now: Standing) -> str:
+    """What "wear red hat", "wear hat as scarf" and "again hat" put on; "wear hat" puts on one that was worn, if any was. Empty: it cannot be told."""
+    earlier = next((w for p in reversed(now.shown) for w in p.worn if _noun(w) == value), "")
+    if command == "again" or earlier:
+        return earlier
+    noun, _, like = value.partition(" as ")
+    heroes = (part for hero in (before.subject, before.other) for part in hero.split(" with "))
+    return next((f"{w.split(' ')[0]} {noun}" for w in (*before.worn, *heroes) if like in (_noun(w), w)), "") if like else noun

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InputError
@@ -45,6 +45,7 @@ class Plan:
     worn: tuple[str, ...] = ()  # "red hat", "blue balloon"
     other: str = ""  # another subject beside it: "blue dog"
     about: str = ""
+    change: str = field(default="", compare=False)  # the operations that it came from (`dialogue_state.applied`), if it was planned by any
 
     @property
     def draws(self) -> bool:
@@ -55,11 +56,14 @@ class Plan:
         """The learned concepts that it names: such a picture is drawn with them."""
         return named(f"{self.subject} {self.other}")
 
-    def written(self) -> str:
-        """As one line: `draw; red fox; garden; night; flat; standing; red hat, blue balloon`, or `answer; changes`."""
+    def written(self, before: Plan | None = None) -> str:
+        """As one line: `draw; red fox; garden; night; flat; standing; red hat, blue balloon`, or `answer; changes`. What a picture before it
+        showed and it does not, is said behind: `...; red hat; ; off blue balloon`."""
         if not self.draws:
             return f"{self.act}; {self.about}".rstrip("; ")
-        return "; ".join((self.act, *(", ".join(v) if isinstance(v := getattr(self, name), tuple) else v for name in SEEN))).rstrip("; ")
+        gone = ", ".join(change.before for change in changes(before, self) if not change.after) if before is not None else ""
+        said = (", ".join(v) if isinstance(v := getattr(self, name), tuple) else v for name in SEEN)
+        return "; ".join((self.act, *said, f"off {gone}" if gone else "")).rstrip("; ")
 
     def described(self) -> str:
         """A prompt for an image generator: what is to be seen, separated by commas."""
@@ -113,7 +117,7 @@ def of_json(said: Mapping[str, Any]) -> Plan:
     if act not in ACTS:
         raise InputError(f"The act is {act!r}.", f"Write one of {', '.join(ACTS)}.")
     values: dict[str, Any] = {}
-    for name in (*SEEN, "about"):
+    for name in (*SEEN, "about", "change"):
         value = said.get(name) or ""
         many = value.split(",") if name in LISTS and isinstance(value, str) else value if name in LISTS else [value]
         if not isinstance(many, (list, tuple)) or len(many) > MOST or not all(isinstance(v, str) and len(v) <= LONGEST for v in many):
@@ -151,10 +155,12 @@ def parts_of(plan: Plan) -> list[Part]:
     where nothing is said, the base model chooses."""
     if not plan.draws:
         return []
+    plan = dataclasses.replace(plan, change="")  # without a part it is another plan, which came from no words
     found = [Part(name, thing(value), dataclasses.replace(plan, **{name: ""}) if plan.learned else None)
              for name in ("place", "light", "style", "pose") if (value := getattr(plan, name))]
     found += [Part("worn", thing(one), dataclasses.replace(plan, worn=tuple(w for w in plan.worn if w != one))) for one in plan.worn]
     return found + ([Part("other", thing(plan.other), dataclasses.replace(plan, other=""))] if plan.other else [])
+
 
 
 @dataclass(frozen=True)

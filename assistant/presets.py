@@ -25,12 +25,14 @@ MINIATURE = AssistantConfig(
                   vision_cfg=dict(image_size=64, layers=(1, 1, 1, 1), width=24, head_width=64),
                   text_cfg=dict(context_length=48, vocab_size=1024, width=96, heads=3, layers=2,
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
-        semantic_norm=11.3125, ood=True),
+        semantic_norm=11.3125, ood=True, worn_things=("hat", "crown", "scarf", "sunglasses", "bow tie", "flower", "balloon", "umbrella"),
+        worn_colours=("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "white", "grey", "black")),
     language=LanguageConfig(
         # M: 2.1 M
         llama=dict(vocab_size=1878, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
                    num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
         semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", plan_marks=("<plan>", "</plan>"),
+        worn_apart=(("hat", "crown", "flower"), ("scarf", "bow tie"), ("balloon", "umbrella")), worn_most=2,
         lowercase_user=True, max_new_tokens=144, context=960, picture_side=4),
     decoder=DecoderConfig(
         # 7.1 M; cross-attention and self-attention at 8 and 4

@@ -27,6 +27,7 @@ from .mllm.language import Bridge, LanguageModel
 from .mllm.ood import OutOfDistribution
 from .mllm.prompt import PromptBuilder
 from .mllm.vision import Vision
+from .mllm.worn import WornReader
 
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
 LARGE = 2**28  # bytes; a module of more is cut into fewer files: no Space would hold it
@@ -87,6 +88,12 @@ def save_preview(folder: Path, matrix: Tensor, bias: Tensor) -> None:
 def save_ood(model: OutOfDistribution, folder: Path) -> None:
     """Write out-of-distribution detection to `folder`/ood."""
     save_tensors(folder / "ood/ood.safetensors", model.state_dict(), {"kind": "out-of-distribution detection on E and F"})
+
+
+def save_worn(model: WornReader, folder: Path) -> None:
+    """Write what reads the things worn to `folder`/worn."""
+    (folder / "worn").mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / "worn/worn.safetensors", model.state_dict(), {"kind": "things worn, read from F"})
 
 
 def save_bridge(bridge: Bridge, folder: Path) -> None:
@@ -164,6 +171,10 @@ def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torc
         vision.ood = OutOfDistribution(config.vision.patch_width, config.language.semantic_width)
         load_tensors(folder / "ood/ood.safetensors", vision.ood)
         vision.ood.eval().requires_grad_(False)
+    if config.vision.worn_things and (folder / "worn").exists():
+        vision.worn = WornReader(config.language.semantic_width, config.vision.worn_things, config.vision.worn_colours)
+        load_tensors(folder / "worn/worn.safetensors", vision.worn)
+        vision.worn.eval().requires_grad_(False)
     return vision
 
 

@@ -1,19 +1,27 @@
-"""What stands in a conversation: undo as a matter of plans, and words that must agree with theirs."""
+"""What stands in a conversation: operations on plans, and undo as a matter of plans."""
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from assistant.dialogue_state import repaired, steps_back, undone
+from assistant.dialogue_state import applied, lines_of, standing, steps_back, stood, undone
 from assistant.drawers.cafe import CafeDrawer
 from assistant.drawers.drawer import Said, Seen
 from assistant.messages import Turn
-from assistant.plan import Plan
+from assistant.miniature import captions
+from assistant.miniature.dialogues import dialogue
+from assistant.mllm.prompt import PromptBuilder
+from assistant.plan import Plan, of_json, parts_of
+from assistant.presets import MINIATURE
+from assistant.training.talks import WEIGHTS, row_of
+from assistant.training.tokens import dialogue_tokenizer
 
 BEACH, HAT, NIGHT = (Plan("draw", "red fox", "beach", light, worn=worn) for light, worn in (("day", ()), ("day", ("red hat",)), ("night", ("red hat",))))
 TALK = tuple(Turn(words, "Here it is.", drew=True, plan=plan) for words, plan in (("beach please", BEACH), ("a red hat", HAT), ("at night", NIGHT)))
@@ -28,74 +36,148 @@ def test_what_is_an_undo(text: str, count: int) -> None:
 
 
 def test_an_undo_goes_back_by_one_and_two_by_two() -> None:
-    assert undone("undo that", TALK) == HAT
+    assert undone("undo that", standing(TALK)) == HAT
     again = (*TALK, Turn("undo that", "As it was.", drew=True, plan=HAT))
-    assert undone("go back", again) == BEACH  # not forward to the night again
-    assert undone("undo it twice", TALK) == undone("undo everything", TALK) == BEACH
+    assert undone("go back", standing(again)) == BEACH  # not forward to the night again
+    assert undone("undo it twice", standing(TALK)) == undone("undo everything", standing(TALK)) == BEACH
     later = (*again, Turn("at sunset", "Here.", drew=True, plan=NIGHT), Turn("thanks!", "You're welcome.", plan=Plan("chat")))
-    assert undone("undo", later) == HAT
-    assert undone("undo that", TALK[:1]) is None and undone("at night", TALK) is None and undone("undo", ()) is None
+    assert undone("undo", standing(later)) == HAT
+    assert undone("undo that", standing(TALK[:1])) is None and undone("at night", standing(TALK)) is None and undone("undo", standing(())) is None
+    assert undone("undo that", standing(TALK[:1], PHOTO)) == PHOTO  # what the photo shows can be gone back to, where it is known
 
 
-PLAN = Plan("draw", "red fox", worn=("red hat", "blue scarf"), other="green owl")
+PHOTO = Plan("draw", "red fox with white spots", "garden", "day", "flat", "standing", ("green scarf",))
+APART = (("hat", "crown"), ("scarf", "bow tie"))
 
 
-@pytest.mark.parametrize("words, worn, other", [
-    ("I took off the hat. It has a blue scarf.", ("blue scarf",), "green owl"),
-    ("Here it is without the owl.", ("red hat", "blue scarf"), ""),
-    ("In place of the hat it wears the scarf.", ("blue scarf",), "green owl"),
-    ("I took off the hat and the scarf.", (), "green owl")])
-def test_a_plan_loses_what_its_words_say_is_gone(words: str, worn: tuple[str, ...], other: str) -> None:
-    found = repaired(words, PLAN)
-    assert found.worn == worn and found.other == other
+@pytest.mark.parametrize("line, differs", [
+    ("draw", {}),
+    ("draw; place moon; light night; style pencil; pose jumping", {"place": "moon", "light": "night", "style": "pencil", "pose": "jumping"}),
+    ("draw; wear blue hat", {"worn": ("green scarf", "blue hat")}),
+    ("draw; wear blue scarf", {"worn": ("blue scarf",)}),  # another colour of the same thing
+    ("draw; wear blue bow tie", {"worn": ("blue bow tie",)}),  # it takes the scarf's place
+    ("draw; wear blue hat; wear pink balloon", {"worn": ("blue hat", "pink balloon")}),  # two at most: the oldest goes
+    ("draw; wear hat as scarf", {"worn": ("green scarf", "green hat")}),
+    ("draw; off scarf; wear bow tie as scarf", {"worn": ("green bow tie",)}),  # the colour of what was there when it was said
+    ("draw; wear hat as spots", {"worn": ("green scarf", "white hat")}), ("draw; wear hat as fox", {"worn": ("green scarf", "red hat")}),
+    ("draw; off scarf", {"worn": ()}), ("draw; off all", {"worn": ()}), ("draw; off hat", {}),
+    ("draw; with blue dog", {"other": "blue dog"}), ("draw; alone", {}),
+    ("draw; wear hat as crown; sing; place", {})])  # what cannot be told or is no operation is passed over
+def test_operations_change_what_they_say_and_nothing_else(line: str, differs: dict) -> None:
+    plan = applied(line, standing((), PHOTO), APART, 2)
+    assert plan == replace(PHOTO, **differs) and plan.change == line
 
 
-@pytest.mark.parametrize("words", ["The red hat goes in place of the blue hat.", "I took off the blue hat and gave it a red hat.", "No problem, with the hat.",
-                                   "I took off the crown.", "It stands without a care."])
-def test_words_that_agree_change_nothing(words: str) -> None:
-    assert repaired(words, PLAN) is None
+def test_operations_that_go_back() -> None:
+    talk = standing(TALK, PHOTO)
+    found = {to: applied(f"draw; {to}", talk) for to in ("back", "back two", "back photo", "back first", "back second", "back garden", "back fifth", "again scarf")}
+    assert found == {"back": HAT, "back two": BEACH, "back photo": PHOTO, "back first": BEACH, "back second": HAT, "back garden": PHOTO, "back fifth": NIGHT,
+                     "again scarf": replace(NIGHT, worn=("red hat", "green scarf"))}
+    assert applied("draw; back; light sunset", talk) == replace(HAT, light="sunset")
+    again = (*TALK, Turn("no, the one before", "", drew=True, plan=applied("draw; back", talk)))
+    assert applied("draw; back", standing(again, PHOTO)) == BEACH
+    assert applied("answer; picture", talk) == Plan("answer", about="picture") and applied("sing; a song", talk) is None
+
+
+def test_every_dialogues_operations_lead_to_its_plans() -> None:
+    """What the simulator writes, the engine reads: from what stands to exactly what is drawn."""
+    config, kinds = MINIATURE.language, set()
+    for seed in range(160):
+        talk = dialogue(random.Random(f"operations/{seed}"), turns=5)
+        history: list[Turn] = []
+        for e in talk.exchanges:
+            if e.plan.change:
+                found = applied(e.plan.change, standing(history, captions.plan_of(talk.photo)), config.worn_apart, config.worn_most)
+                assert found == e.plan, (e.user, e.plan.change)
+                kinds |= {item.split()[0] for item in e.plan.change.split("; ")[1:]}
+            history.append(Turn(e.user, e.reply, drew=e.target is not None, plan=e.plan))
+    assert kinds == {"place", "light", "style", "pose", "wear", "again", "off", "with", "alone", "back"}
+
+
+def test_what_a_model_reads_of_a_plan() -> None:
+    plan = replace(PHOTO, worn=(), change="draw; off scarf")
+    assert lines_of(plan, PHOTO) == ("draw; off scarf", "draw; red fox with white spots; garden; day; flat; standing; ; ; off green scarf")
+    assert lines_of(Plan("chat", about="thanks"), PHOTO) == ("chat; thanks",) and lines_of(None, PHOTO) == ()
+    assert stood((*TALK, Turn("thanks", "", plan=Plan("chat"))), PHOTO) == [PHOTO, BEACH, HAT, NIGHT, NIGHT]
+    assert of_json(plan.as_json()).change == plan.change and parts_of(replace(PHOTO, change="draw"))[-1].without.change == ""
 
 
 class Language:
-    """Says first what its plan does not hold; what it is told to plan it follows."""
+    """A model that sees a fox in a garden and writes one line of operations."""
 
-    def __init__(self) -> None:
-        self.plans: list[Plan | None] = []
-        self.builder = SimpleNamespace(build=lambda turns, text, picture, tokens, plan: plan)
+    def __init__(self, line: str) -> None:
+        self.line, self.plans, self.built, self.config = line, [], [], SimpleNamespace(plan_turns=3, worn_apart=APART, worn_most=2)
+        self.builder = SimpleNamespace(plan_ids=(1, 2), build=lambda *args: self.built.append(args))
 
-    def stream(self, prompt, patches, spoken, temperature, generator, cancel, known=None) -> Iterator[str]:
+    def scene(self, patches, cancel) -> str:
+        return PHOTO.written()
+
+    def stream(self, prompt, patches, spoken, temperature, generator, cancel, known, settled) -> Iterator[str]:
         self.plans.append(spoken.plan)
-        words = ["I took off ", "the hat. ", "It is night."] if spoken.plan is None else ["The hat is off. ", "It is night."]
-        spoken.plan = spoken.plan or NIGHT
-        for piece in words:
-            spoken.text += piece
-            yield piece
+        if spoken.plan is None:
+            spoken.plan, self.read = settled(self.line)
+        spoken.text = "Done."
         spoken.draw, spoken.hidden = True, torch.zeros(1, 4)
+        yield spoken.text
 
     def semantics(self, hidden):
         return hidden
 
 
-def test_words_that_contradict_their_plan_are_not_told() -> None:
-    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, at_norm=lambda x: x)
-    drawer, said = CafeDrawer(vision, Language(), None, 17), Said()
-    told = list(drawer.speak((), "lose the hat", Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
-    assert "".join(told) == said.text == "The hat is off. It is night."
-    assert said.plan == Plan("draw", "red fox", "beach", "night") and said.wish is not None
-    assert drawer.language.plans == [None, said.plan]
+def speak(line: str, history: Sequence[Turn], text: str) -> tuple[Language, Said]:
+    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, worn=None, at_norm=lambda x: x)
+    drawer, said = CafeDrawer(vision, Language(line), None, 17), Said()
+    list(drawer.speak(history, text, Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
+    return drawer.language, said
+
+
+def test_a_first_wish_changes_what_the_photo_shows() -> None:
+    language, said = speak("draw; light night; wear bow tie as scarf", (), "at night, the scarf a bow tie of that colour")
+    assert said.plan == replace(PHOTO, light="night", worn=("green bow tie",)) and said.wish is not None
+    assert language.read == "draw; red fox with white spots; garden; night; flat; standing; green bow tie; ; off green scarf"
+    assert language.built == [([], "at night, the scarf a bow tie of that colour", True, 17, (), PHOTO.written())]
+
+
+def test_a_model_reads_the_last_turns_and_what_stood_before_them() -> None:
+    language, said = speak("draw; off hat", TALK, "lose the hat")
+    assert said.plan == replace(NIGHT, worn=())
+    (turns, _, _, _, plan, seen), = language.built
+    assert [t[0] for t in turns] == ["a red hat", "at night"] and turns[0][1] == "" and seen == BEACH.written() and plan == ()
 
 
 def test_an_undo_is_planned_without_the_model() -> None:
-    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, at_norm=lambda x: x)
-    drawer, said = CafeDrawer(vision, Language(), None, 17), Said()
-    list(drawer.speak(TALK, "undo that", Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
-    assert said.plan == HAT and drawer.language.plans == [HAT]
+    language, said = speak("", TALK, "undo that")
+    assert said.plan == HAT and language.plans == [HAT] and language.built[0][4] == ("draw; back", HAT.written())
 
 
 def test_an_undo_among_photos_passes_over_what_was_learned() -> None:
     """M is never given a plan with a <name>, of which it knows nothing."""
-    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, at_norm=lambda x: x)
-    drawer, said = CafeDrawer(vision, Language(), None, 17), Said()
     talk = (*TALK[:2], Turn("tom at night", "Drawn.", drew=True, plan=Plan("draw", "<tom>", light="at night")), TALK[2])
-    list(drawer.speak(talk, "undo that", Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
-    assert said.plan == HAT
+    language, said = speak("", talk, "undo that")
+    assert said.plan == HAT and "<tom>" not in str(language.built)
+
+
+def test_a_dialogue_is_learned_as_it_is_read_in_use() -> None:
+    """Token for token, up to where M begins to write: its operations are what it says first, and what they lead to is given to it."""
+    builder, long = PromptBuilder(MINIATURE.language, dialogue_tokenizer(MINIATURE)), 0
+    drawer = CafeDrawer(None, SimpleNamespace(builder=builder, config=MINIATURE.language), None, MINIATURE.picture_tokens)
+    for seed in range(40):
+        talk = dialogue(random.Random(f"rows/{seed}"), turns=1 + seed % 6, quiet=True)
+        if talk.photo is None:
+            continue
+        *before, last = talk.exchanges
+        photo = captions.plan_of(talk.photo)
+        history = [Turn(e.user, e.reply, drew=e.target is not None, plan=e.plan) for e in before]
+        row = row_of(talk, builder)
+        prompt = drawer._prompt(history, last.user, photo, True, None)
+        assert tuple(row.ids[:len(prompt.ids)]) == prompt.ids
+        lines = lines_of(last.plan, stood(history, photo)[-1])
+        said = builder.plan(lines[0])
+        rest = row.ids[len(prompt.ids):]
+        assert rest[:len(said)] == said and set(row.counts[len(prompt.ids):][:len(said)]) <= {WEIGHTS["plan"]}
+        assert rest[len(said):] == [*builder.plan(*lines[1:]), *builder.reply(last.reply, last.target is not None)]
+        assert (row.token_at == len(row.ids) - 1 and row.counts[-1] == 0) if last.target is not None else row.token_at == -1
+        head = len(builder.looking().ids)
+        assert (row.counts[head] == WEIGHTS["seen"]) == (len(talk.exchanges) <= MINIATURE.language.plan_turns)  # else what stood is given
+        long += len(talk.exchanges) > MINIATURE.language.plan_turns
+    assert long

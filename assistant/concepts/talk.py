@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from assistant.concepts.clauses import LIGHTS, NOUNS, PLACES, STYLES, WEATHER, WORN, Clause, clauses, heads, indefinite
 from assistant.concepts.library import Library
 from assistant.concepts.prompt import caption, plain
-from assistant.dialogue_state import steps_back, undone
+from assistant.dialogue_state import standing, steps_back, undone
 from assistant.messages import Request, Turn
 from assistant.plan import MOST, NAMED, Plan, named, plan_in, thing, told
 
@@ -175,7 +175,7 @@ class _Reader:
     def answered(self, text: str, now: Plan | None, drawn: Sequence[Plan | None], history: Sequence[Turn]) -> Meant | None:
         """A question, thanks, or going back; None: it is a wish."""
         if now is not None and steps_back(text):
-            last = undone(text, history)
+            last = undone(text, standing(history))
             if last is None or not last.learned:
                 return _says(now, "undo", "There is no picture with it before this one. Say what should change, and I draw that.")
             return Meant(last, prompt_of(last))

@@ -1,7 +1,6 @@
 """CAFE's way: E(x) and F(x), M's reply with H(s) after it, and G over both (eq. 1). Knows no requests and no files."""
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,16 +12,14 @@ from ..control.cafe import Cafe
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
-from ..dialogue_state import repaired, undone
+from ..dialogue_state import Standing, applied, lines_of, standing, stood, undone
 from ..messages import Cancel, Settings, Turn
 from ..mixing.vectors import blend, subject_tokens
 from ..mllm.language import LanguageModel, Spoken
+from ..mllm.prompt import Prompt
 from ..mllm.vision import Vision
-from ..plan import Plan, told
+from ..plan import Plan, read_line, told
 from .drawer import Prepared, Said, Seen, decoded, encoded
-
-
-_SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
 class CafeDrawer:
@@ -43,40 +40,51 @@ class CafeDrawer:
 
     def speak(self, history: Sequence[Turn], text: str, seen: Seen | None, said: Said, temperature: float, chance: torch.Generator,
               cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
-        drawn = [t.plan for t in history if t.drew][-2:]
-
+        drawn = [t.plan for t in history if t.drew]
         unfamiliar = seen is not None and self.vision.unfamiliar(seen.patches, seen.semantics)
 
         def known(now: Plan) -> str | None:
-            """What changed between two drawn pictures is read from their plans, not asked of M, and so is what is drawn of a photo that it
-            cannot read; what a photo shows is in no plan."""
-            if (now.act, now.about) == ("answer", "changes") and drawn and all(p is not None and p.draws for p in drawn):
-                return told(drawn[0] if len(drawn) == 2 else None, drawn[-1])
+            """What changed between two pictures is read from their plans, not asked of M, and so is what is drawn of a photo that it cannot
+            read."""
+            before, last = (None, None, *drawn)[-2:] if len(drawn) != 1 else (None if unfamiliar else photo, drawn[0])
+            if (now.act, now.about) == ("answer", "changes") and last is not None and last.draws and (before is not None or len(drawn) == 1):
+                return told(before, last)
             return _unfamiliar(now) if unfamiliar and now.act != "chat" and now.about != "app" else None
 
-        heard = [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
-        turns = [(t.user, t.reply, t.drew, t.plan.written() if t.plan is not None else "") for t in heard]
-        plan = plan if plan is not None else undone(text, heard)
-        while True:
-            prompt = self.language.builder.build(turns, text, seen is not None, self.picture_tokens, plan.written() if plan is not None else "")
-            spoken, held = Spoken(plan=plan), plan is None  # the first sentence of a plan of M's own, until it is known to agree with it
-            for delta in self.language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known):
-                said.text, said.plan = spoken.text, _nameless(spoken.plan, unfamiliar)
-                if held and spoken.plan is not None and spoken.plan.draws:
-                    if not _SENTENCE.search(spoken.text):
-                        continue
-                    if (plan := repaired(spoken.text, spoken.plan)) is not None:
-                        break
-                    delta = spoken.text
-                held = False
-                yield delta
-            if plan is None or plan == spoken.plan:
-                break
-        if held and spoken.text:
-            yield spoken.text
+        language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
+        photo = self._shown(seen, cancel) if seen is not None else None
+        now = standing(heard, photo)
+        if plan is None and (plan := undone(text, now)) is not None:
+            plan = dataclasses.replace(plan, change="draw; back")
+        spoken = Spoken(plan=plan)
+        prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
+        for delta in language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
+                                     settled=lambda line: self._settled(line, now)):
+            said.text, said.plan = spoken.text, _nameless(spoken.plan, unfamiliar)
+            yield delta
         said.text, said.plan, said.stopped = spoken.text, _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
             said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
+
+    def _shown(self, seen: Seen, cancel: Cancel) -> Plan | None:
+        """What a photo shows: in M's words, but for the things worn, where they are read from F; None: it does not say."""
+        plan, worn = read_line(self.language.scene(seen.patches, cancel)), self.vision.worn
+        return plan if plan is None or worn is None else dataclasses.replace(plan, worn=worn.to(seen.semantics.device).read(seen.semantics))
+
+    def _prompt(self, heard: Sequence[Turn], text: str, photo: Plan | None, picture: bool, plan: Plan | None) -> Prompt:
+        """What M reads. Where it plans, of earlier turns that drew it reads the plans and not its words, and of turns before the last few
+        what stood after them."""
+        builder, before = self.language.builder, stood(heard, photo)
+        if not builder.plan_ids:
+            return builder.build([(t.user, t.reply, t.drew, ()) for t in heard], text, picture, self.picture_tokens)
+        first = max(0, len(heard) + 1 - self.language.config.plan_turns)
+        turns = [(t.user, "" if t.drew and t.plan is not None else t.reply, t.drew, lines_of(t.plan, was)) for t, was in zip(heard, before)][first:]
+        return builder.build(turns, text, picture, self.picture_tokens, lines_of(plan, before[-1]), before[first].written() if before[first] else "")
+
+    def _settled(self, line: str, now: Standing) -> tuple[Plan | None, str]:
+        """The plan that a line of operations leads to, and the line that M reads behind it: all that will be seen."""
+        plan = applied(line, now, self.language.config.worn_apart, self.language.config.worn_most)
+        return plan, plan.written(now.shown[-1] if now.shown else None) if plan is not None and plan.draws else ""
 
     def like(self, seen: Seen, text: str) -> Tensor:
         return seen.semantics

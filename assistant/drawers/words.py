@@ -21,7 +21,7 @@ from ..config import AdaptersConfig, ClipVisionConfig
 from ..control.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
-from ..dialogue_state import undone
+from ..dialogue_state import standing, undone
 from ..decoder.rows import text_plan
 from ..messages import Cancel, Settings, Turn
 from ..mixing.vectors import blend
@@ -84,7 +84,7 @@ class WordsDrawer:
         def again(fault: str) -> list[int]:
             return self.language.prompt_ids(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None)
 
-        plan = plan if plan is not None else undone(text, heard)
+        plan = plan if plan is not None else undone(text, standing(heard))
         asked = text if plan is None else f"{text} (The JSON object is decided: {json.dumps(plan.as_json(), ensure_ascii=False)})"
         told, ids = Told(), self.language.prompt_ids(turns, asked, seen is not None)
         # A model that does not keep to the form is not trusted to have meant a picture where there is none to start from.

@@ -19,13 +19,15 @@ from ..control.cafe import Cafe
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan, text_plan
+from ..drawers.cafe import CafeDrawer
+from ..drawers.drawer import Said, Seen
 from ..miniature.captions import caption
 from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
 from ..miniature.scenery import GROUND
 from ..miniature.world import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, Scene, sample_individual, sample_scene, with_companion
-from ..mllm.language import LanguageModel, Spoken
+from ..mllm.language import LanguageModel
 from ..mllm.vision import Vision, pixels
 from ..weights import load_tokenizer
 from .judge import HEADS, Judge, Likeness, load_judge, load_likeness
@@ -255,16 +257,17 @@ class Asked:
 def ask(vision: Vision, language: LanguageModel, picture_tokens: int, count: int, size: int, temperature: float = 0.4) -> Asked:
     """M's answers to the first `count` held-out requests, seeds 0 to `count` less one."""
     kept, states = [], []
-    every = cases(count)
+    every, drawer = cases(count), CafeDrawer(vision, language, None, picture_tokens)
     photos = pixels([render(c.photo, size).image for c in every])
-    patches = torch.cat([vision.patches(part).float() for part in photos.split(BATCH)])
+    seen = [drawer.look(part) for part in photos.split(BATCH)]
+    patches, semantics = torch.cat([s.patches for s in seen]), torch.cat([s.semantics for s in seen])
     for k, case in enumerate(every):
-        prompt, spoken = language.builder.build([], case.words, True, picture_tokens), Spoken()
-        for _ in language.stream(prompt, patches[k:k + 1], spoken, temperature, torch.Generator("cpu").manual_seed(k), NEVER):
+        said = Said()
+        for _ in drawer.speak((), case.words, Seen(patches[k:k + 1], semantics[k:k + 1]), said, temperature, torch.Generator("cpu").manual_seed(k), NEVER):
             pass
-        if spoken.hidden is not None:
-            kept.append((k, spoken.text))
-            states.append(vision.at_norm(language.semantics(spoken.hidden).float()))
+        if said.wish is not None:
+            kept.append((k, said.text))
+            states.append(said.wish)
     at = [k for k, _ in kept]
     return Asked(tuple(every[k] for k in at), tuple(at), tuple(text for _, text in kept), photos[at], patches[at], torch.cat(states))
 

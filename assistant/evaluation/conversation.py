@@ -19,6 +19,7 @@ from ..drawers.drawer import Drawer, Said, Seen
 from ..messages import Turn
 from ..miniature.captions import plan_of
 from ..miniature.choices import Choice
+from ..miniature.dialogues import operations
 from ..miniature.reading import read_reply
 from ..miniature.replies import reply
 from ..miniature.requests import Wish
@@ -64,7 +65,9 @@ def history_of(scenes: Sequence[Scene], number: int) -> list[Turn]:
     for k, (before, after) in enumerate(zip(scenes, scenes[1:])):
         rng = random.Random(f"conversation/{number}/{k}")
         text = told(plan_of(before), plan_of(after)).split(". The rest")[0].removeprefix("I ")
-        turns.append(Turn(text, reply(rng, Wish(text), Choice(after, frozenset()), k == 0), drew=True, plan=plan_of(after)))
+        wish = Wish(text, remove=tuple({a.name for a in before.accessories} - {a.name for a in after.accessories}))
+        plan = replace(plan_of(after), change=operations(before, wish, after))
+        turns.append(Turn(text, reply(rng, wish, Choice(after, frozenset()), k == 0), drew=True, plan=plan))
     return turns
 
 
@@ -74,14 +77,14 @@ def right(plan: Plan | None, wanted: Mapping[str, Any]) -> bool:
         return False
     if not plan.draws:
         return True
-    worn = dict(reversed(thing.split(" ", 1)) for thing in plan.worn)
+    worn = {noun or colour: colour for colour, _, noun in (thing.partition(" ") for thing in plan.worn)}
     wears = wanted["worn"] == FREE or (worn.keys() == wanted["worn"].keys() and all(c in (FREE, worn[n]) for n, c in wanted["worn"].items()))
     return wears and wanted["other"] in (FREE, plan.other) and all(wanted[name] in (FREE, getattr(plan, name)) for name in FIELDS)
 
 
 def claims(text: str, plan: Plan) -> bool:
     """Whether all that a reply with a picture says of it is in its plan, and what it says to have taken off is not."""
-    wears = {thing.split(" ", 1)[1] for thing in plan.worn}
+    wears = {thing.partition(" ")[2] or thing for thing in plan.worn}
     if any(name in wears for gone in _GONE.findall(text.lower()) for name in ACCESSORIES if re.search(rf"\b{name}\b", gone)):
         return False
     said = read_reply(text)

@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..decoder.diffusion import Diffusion
+from ..dialogue_state import lines_of
+from ..miniature.captions import plan_of
 from ..miniature.dialogues import dialogue
 from ..miniature.reading import attributes, read
 from ..miniature.renderer import render
@@ -137,15 +139,17 @@ def _claimed(said: dict, missing: Sequence[str]) -> dict:
 
 @torch.no_grad()
 def perplexity(assistant: Assistant, count: int, size: int) -> dict:
-    """Of held-out replies to a photo and a request, with V's reading of the photo before them."""
+    """Of held-out replies to a photo and a request, with V's reading of the photo, and of pictures the plan, before them."""
     language, losses = assistant.language, []
     for seed in range(count):
         talk = dialogue(random.Random(f"evaluation/talk/{seed}"), held_out=True, turns=1)
         if talk.photo is None:
             continue
         exchange, builder = talk.exchanges[0], language.builder
-        prompt = builder.build([], exchange.user, True, assistant.config.picture_tokens)
-        said = builder.reply(exchange.reply, exchange.target is not None, exchange.plan.written())
+        photo, plan = plan_of(talk.photo), exchange.plan
+        lines = lines_of(plan, photo)
+        prompt = builder.build([], exchange.user, True, assistant.config.picture_tokens, lines if plan.draws else (), photo.written())
+        said = builder.reply(exchange.reply, exchange.target is not None, () if plan.draws else lines)
         patches = assistant.vision.patches(pixels([render(talk.photo, size).image]))
         table = language.llama.get_input_embeddings()
         embeds = torch.cat([language.embed(prompt, patches), table(torch.tensor([said]))], 1)

@@ -19,9 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ..drawers.drawer import Seen
 from ..files import SHARED, write_whole
 from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
-from ..mllm.language import Spoken
 from ..mllm.vision import pixels
 from ..pipeline import Assistant
 from ..training.quadruplets import build, filters, methods
@@ -53,18 +53,16 @@ class Asked:
 def ask(assistant: Assistant, count: int, place: Path) -> Asked:
     """`count` instructions about held-out individuals, read by M; H(s) is kept in the file `place`. What M answers in words only
     is left out."""
-    side, vision, language = assistant.config.decoder.image_size, assistant.vision, assistant.language
+    side, drawer = assistant.config.decoder.image_size, assistant.drawer
     wishes = [drawn_wish(HELD_OUT, n, side, held_out=True) for n in range(count)]
-    patches = torch.cat([vision.patches(pixels([w.photo for w in wishes[k:k + BATCH]])).float() for k in range(0, count, BATCH)])
+    looks = [drawer.look(pixels([w.photo for w in wishes[k:k + BATCH]])) for k in range(0, count, BATCH)]
+    patches, semantics = torch.cat([s.patches for s in looks]), torch.cat([s.semantics for s in looks])
     if not place.exists():
         states, drew, nothing = [], [], patches.new_zeros(1, assistant.config.language.semantic_width)
-        for wish, seen in zip(wishes, patches):
-            spoken = Spoken()
-            prompt = language.builder.build([], f"draw it {wish.words}", True, assistant.config.picture_tokens)
-            for _ in language.stream(prompt, seen[None], spoken, 0.0, torch.Generator().manual_seed(wish.seed), threading.Event()):
-                pass
-            drew.append(spoken.hidden is not None)
-            states.append(vision.at_norm(language.semantics(spoken.hidden).float()) if drew[-1] else nothing)
+        for k, wish in enumerate(wishes):
+            found = drawer.hear(f"draw it {wish.words}", Seen(patches[k:k + 1], semantics[k:k + 1]), threading.Event())
+            drew.append(found is not None)
+            states.append(found if drew[-1] else nothing)
         write_whole(place, save({"semantics": torch.cat(states), "drew": torch.tensor(drew)}), SHARED)
     found = load_file(place)
     at = found["drew"].nonzero()[:, 0]

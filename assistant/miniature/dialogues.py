@@ -37,29 +37,47 @@ class Dialogue:
 _FIRST = ((requests.order, 50), (requests.vague, 21), (revisions.beyond, 6), (revisions.tweak, 3), (revisions.repaint, 2))
 _NEXT = ((requests.order, 48), (revisions.tweak, 10), (revisions.redo, 9), (requests.vague, 7), (revisions.beyond, 5), (revisions.repaint, 5),
          (revisions.refuse, 5))
-_IN_WORDS = 0.27  # share of turns that are answered without a picture
+_IN_WORDS = 0.32  # share of turns that are answered without a picture
 _DECLINED = 0.09  # share of turns whose wish can't be drawn
-_BACK = 0.1  # share of turns, once there is something to go back to, that do
-_FREE = 0.6  # share of turns in free wordings
+_BACK = 0.14  # share of turns, once there is something to go back to, that do
+_FREE = 0.75  # share of turns in free wordings
+_GIVEN = 0.04  # share of pictures whose plan was given, and came from no words
 
 
-def drawn(rng: random.Random, base: Scene, wish: Wish, first: bool, held_out: bool) -> Exchange | None:
-    """Answer a wish with a picture; None if the choice is one that training must not see."""
+def operations(base: Scene, wish: Wish, target: Scene) -> str:
+    """What leads from what stands to the picture of a wish, as `dialogue_state.applied` reads it."""
+    before, after, asked = plan_of(base), plan_of(target), {name for name, _ in wish.wear}
+    items = [wish.back] if wish.back else []
+    items += [f"{name} {getattr(after, name)}" for name, said in (("place", wish.context), ("light", wish.light), ("style", wish.style), ("pose", wish.pose))
+              if said is not None or getattr(before, name) != getattr(after, name)]
+    gone = [a.name for a in base.accessories if a.name in wish.remove and a.name not in {b.name for b in target.accessories}]
+    items += ["off all"] if len(gone) == len(base.accessories) > 1 or gone and wish.plea == "off" else [f"off {name}" for name in gone]
+    items += [dict(wish.how).get(a.name, f"wear {a.colour} {a.name}") for a in target.accessories if a not in base.accessories or a.name in asked]
+    if after.other != before.other or wish.leave:
+        items.append(f"with {after.other}" if after.other else "alone")
+    return "; ".join(("draw", *items))
+
+
+def drawn(rng: random.Random, talk: Talk, base: Scene, wish: Wish, held_out: bool) -> Exchange | None:
+    """Answer a wish with a picture that goes on from `base`; None if the choice is one that training must not see."""
+    first = talk.last is None
     choice = choose(rng, base, wish, first)
     if not first and rng.random() < 0.14:
         wish = replace(wish, text=smalltalk.aside(rng, wish.text))
     if not held_out and combination_held_out(choice.target):
         return None
-    return Exchange(wish.text, reply(rng, wish, choice, first), choice.target, plan_of(choice.target))
+    change = "" if rng.random() < _GIVEN else operations(base, wish, choice.target)
+    return Exchange(wish.text, "" if talk.quiet else reply(rng, wish, choice, first), choice.target, replace(plan_of(choice.target), change=change))
 
 
-def dialogue(rng: random.Random, held_out: bool = False, turns: int | None = None, photo: Scene | None = None) -> Dialogue:
+def dialogue(rng: random.Random, held_out: bool = False, turns: int | None = None, photo: Scene | None = None, quiet: bool = False) -> Dialogue:
     """Sample an individual, a photo of it (or none) and a conversation.
 
     Args:
         held_out: individuals kept for evaluation, any combination; else training individuals and combinations only.
         turns: number of exchanges; None draws one to four.
         photo: the photo, if it is given.
+        quiet: of the replies that come with pictures, the last alone has words.
     """
     count = turns or rng.choices((1, 2, 3, 4), (32, 28, 22, 18))[0]
     if photo is None:
@@ -67,14 +85,14 @@ def dialogue(rng: random.Random, held_out: bool = False, turns: int | None = Non
         if rng.random() < 0.12:
             return Dialogue(None, tuple(Exchange(text, answer, None, Plan("ask", about="picture")) for text, answer in (
                 smalltalk.without_picture(rng, photo, i) for i in range(count))))
-    talk = Talk(photo)
+    talk = Talk.about(photo)
     exchanges: list[Exchange] = []
     while len(exchanges) < count:
-        exchange, offer = _turn(rng, talk, held_out)
+        exchange, offer = _turn(rng, replace(talk, quiet=quiet and len(exchanges) + 1 < count), held_out)
         if exchange is None:
             continue
         exchanges.append(exchange)
-        talk = replace(talk, offer=offer, turns=talk.turns + 1, drawn=talk.drawn + ((exchange.target,) if exchange.target is not None else ()))
+        talk = replace(talk if exchange.target is None else talk.after(exchange.target, exchange.plan.change), offer=offer, turns=talk.turns + 1)
     return Dialogue(photo, tuple(exchanges))
 
 
@@ -82,7 +100,7 @@ def _turn(rng: random.Random, talk: Talk, held_out: bool) -> tuple[Exchange | No
     """One exchange (None: draw again) and what its reply offered to draw."""
     first, base = talk.last is None, talk.seen
     if talk.offer is not None and rng.random() < 0.6:
-        return drawn(rng, base, replace(talk.offer, text=smalltalk.yes(rng)), first, held_out), None
+        return drawn(rng, talk, base, replace(talk.offer, text=smalltalk.yes(rng)), held_out), None
     roll, freely = rng.random(), rng.random() < _FREE
     if roll < _IN_WORDS:
         said = (free if freely else smalltalk).in_words(rng, talk)
@@ -92,15 +110,15 @@ def _turn(rng: random.Random, talk: Talk, held_out: bool) -> tuple[Exchange | No
             return _offered(rng, talk, *free.beyond(rng, base, first), None)
         return _decline(rng, talk)
     if not first and roll < _IN_WORDS + _DECLINED + _BACK:
-        back, wish = (free if freely else revisions).back(rng, talk.states)
-        return drawn(rng, back, wish, False, held_out), None
+        back, wish = free.back(rng, talk)
+        return drawn(rng, talk, back, wish, held_out), None
     if freely:
-        return drawn(rng, base, free.wish(rng, base, first), first, held_out), None
+        return drawn(rng, talk, base, free.wish(rng, talk), held_out), None
     makers, weights = zip(*(_FIRST if first else _NEXT), strict=True)
     wish = rng.choices(makers, weights)[0](rng, base, first)
     if wish.missing and wish.creative:  # no part of it can be drawn
         return _offered(rng, talk, wish.text, wish.missing, wish.missing_is == "doing", "thing", wish)
-    return drawn(rng, base, wish, first, held_out), None
+    return drawn(rng, talk, base, wish, held_out), None
 
 
 def _decline(rng: random.Random, talk: Talk) -> tuple[Exchange, Wish | None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import plan
+from ..dialogue_state import Standing, backs
 from . import moods as m
 from . import vocabulary as v
 from .captions import describe, plan_of
@@ -21,8 +22,24 @@ class Talk:
 
     photo: Scene
     drawn: tuple[Scene, ...] = ()  # newest last
+    stack: tuple[Scene, ...] = ()  # what an undo goes back through: the photo first, what stands last
+    now: Standing = Standing()  # the plans of these
     offer: Wish | None = None  # what the previous reply offered to draw
     turns: int = 0
+    quiet: bool = False  # whether pictures come without words
+
+    @classmethod
+    def about(cls, photo: Scene) -> Talk:
+        """A conversation that begins."""
+        plan = plan_of(photo)
+        return cls(photo, stack=(photo,), now=Standing((plan,), (plan,), True))
+
+    def after(self, target: Scene, line: str) -> Talk:
+        """With a picture that a line of operations led to."""
+        back = backs(line)
+        stack = self.stack[:max(1, len(self.stack) - back)] if back else self.stack
+        now = self.now.after(plan_of(target), back)
+        return replace(self, drawn=(*self.drawn, target), stack=stack if len(now.stack) == len(stack) else (*stack, target), now=now)
 
     @property
     def states(self) -> tuple[Scene, ...]:

@@ -86,17 +86,16 @@ def _scene(rng: random.Random, scene: Scene, said: frozenset[str], whole: bool) 
     return f"{where}{when}, {subject} {does}{wears}, {rng.choice(('done ', 'all '))}{style}."
 
 
-def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = "", given: Accessory | None = None
-            ) -> list[str]:
-    """Why the choice suits: clauses (first letter small, no full stop), those about what changed."""
+def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = "", given: Accessory | None = None,
+            chose: bool = False) -> list[str]:
+    """Why the choice suits: clauses (first letter small, no full stop), those about what changed. `chose`: nobody asked for the place."""
     found: list[str] = []
     place, style = v.CONTEXT_THE[scene.context], v.STYLE_THE[scene.style]
     if "context" in said:
         virtue = rng.choice(m.CONTEXT_IS[scene.context])
         many = scene.context in v.CONTEXT_MANY
-        found += [f"{place} {'are' if many else 'is'} {virtue}",
-                  f"I chose {place}, {'which are' if many else 'which is'} {virtue}",
-                  f"{place} {'feel' if many else 'feels'} {virtue}"]
+        found += [f"{place} {'are' if many else 'is'} {virtue}", f"{place} {'feel' if many else 'feels'} {virtue}"]
+        found += [f"I chose {place}, {'which are' if many else 'which is'} {virtue}"] * chose
         if mood:
             found += [f"{place} {'are' if many else 'is'} {virtue}, {rng.choice(SAY['reply_right']).format(a=v.an(mood))}"] * 2
     if "style" in said:
@@ -152,6 +151,8 @@ def _opening(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str
         return rng.choice(SAY["reply_again"])
     if wish.plea == "undo":
         return rng.choice(SAY["reply_undone"])
+    if wish.plea == "earlier":
+        return rng.choice(SAY["reply_earlier"])
     if wish.plea == "sorry":
         return rng.choice(SAY["reply_sorry"])
     if wish.plea == "other":
@@ -176,7 +177,7 @@ def reply(rng: random.Random, wish: Wish, choice: Choice, first: bool) -> str:
     for attempt in range(40):
         opening = _opening(rng, wish, choice, first)
         found = reasons(rng, target, choice.said if attempt < 20 else frozenset(), wish.mood.name if wish.mood else "",
-                        choice.given)
+                        choice.given, wish.context is None)
         why = rng.choice(found) if found else ""
         joined = opening[-1:] not in (".", "!", "?", "")
         roll = rng.random()

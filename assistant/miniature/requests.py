@@ -31,6 +31,8 @@ class Wish:
     missing_is: str = ""  # "thing", "place", "style" or "doing"
     occasion: str = ""  # what it is for, in the user's words
     plea: str = ""  # "again", "recolour", "undo", "other place", "off": said in the reply's first words
+    how: tuple[tuple[str, str], ...] = ()  # (accessory, the operation that puts it on), where its colour is not said by name
+    back: str = ""  # the operation that goes back to something seen before
 
 
 def named(rng: random.Random, base: Scene, first: bool) -> str:

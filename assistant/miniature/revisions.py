@@ -109,35 +109,6 @@ def refuse(rng: random.Random, base: Scene, first: bool) -> Wish:
     return Wish(typed(rng, text)[0], **change)
 
 
-def back(rng: random.Random, states: tuple[Scene, ...]) -> tuple[Scene, Wish]:
-    """Back to something seen before: (the scene to go on from, the wish). `states`: all that was seen, the photo first; two at least."""
-    last, before, roll = states[-1], states[-2], rng.random()
-    lost: list[tuple[tuple[str, ...], dict]] = []
-    for old in states[:-1]:
-        lost += [((f"i liked the {a.name} more", f"put the {a.name} back", f"the {a.name} was nicer", f"bring back the {a.name}", f"where is the {a.name}? i want it back",
-                   f"no, not like that. i liked the {a.name} more", f"the {a.name} again please", f"can it have its {a.name} back?"), {"wear": ((a.name, a.colour),)})
-                 for a in old.accessories if a not in last.accessories]
-        if old.context != last.context:
-            place = v.CONTEXT_THE[old.context]
-            lost.append(((f"i liked {place} more", f"back to {place}", f"{place} was better", f"go back to {place}", f"put it back {v.CONTEXT_SAID[old.context][0]}",
-                          f"no, {place} was nicer"), {"context": old.context}))
-        if old.style != last.style:
-            style = v.STYLE_TERSE[old.style][0]
-            lost.append(((f"the {style} one was nicer", f"i liked the {style} version more", f"back to {style}", f"{style} again please"), {"style": old.style}))
-        if old.light != last.light:
-            lost.append(((f"back to {old.light}", f"i liked it more {v.LIGHT_SAID[old.light][0]}", f"{old.light} was better"), {"light": old.light}))
-    if lost and roll < 0.4:
-        texts, change = rng.choice(lost)
-        return last, Wish(typed(rng, rng.choice(texts))[0], **change)
-    if len(states) > 2 and roll < 0.6:
-        number = rng.randrange(1, len(states))
-        names = {1: ("first", "1st"), 2: ("second", "2nd"), 3: ("third", "3rd"), 4: ("fourth", "4th")}[number]
-        text = rng.choice(SAY["wish_nth"]).format(n=rng.choice(names))
-        return states[number], Wish(typed(rng, text)[0], plea="undo")
-    text = rng.choice(SAY["wish_undo"])
-    return before, Wish(typed(rng, text)[0], plea="undo")
-
-
 def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
     """(text, noun phrase): a wish for a subject that is not in the picture."""
     kinds = [k for k in KINDS if k != base.individual.kind]

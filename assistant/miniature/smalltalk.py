@@ -73,7 +73,8 @@ def nearest_offer(rng: random.Random, scene: Scene, wish: Wish) -> tuple[str, Wi
     return offered(rng, scene)
 
 
-def _nonsense(rng: random.Random) -> str:
+def nonsense(rng: random.Random) -> str:
+    """What means nothing: letters, signs, numbers."""
     roll = rng.random()
     if roll < 0.25:
         return "".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(3, 14)))
@@ -123,7 +124,7 @@ def _chat(rng: random.Random) -> tuple[str, str, str, str]:
         topic = rng.choice(TOPICS)
         return topic, rng.choice(SAY["topic_passed"]), "chat", "topic"
     if roll < 0.66:
-        return _nonsense(rng), rng.choice(SAY["unclear"]), "ask", "unclear"
+        return nonsense(rng), rng.choice(SAY["unclear"]), "ask", "unclear"
     if roll < 0.8:
         language = rng.choice(tuple(SAY["other_languages"]))
         return rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language"

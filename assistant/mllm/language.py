@@ -78,6 +78,7 @@ def pooled(patches: Tensor, side: int | None) -> Tensor:
     return torch.cat([patches[:, :1], F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)], 1)
 
 
+SCENE = 64  # tokens of what a picture shows, at most
 UNSAID = "I lost the thread. Could you say it in other words?"
 
 
@@ -140,43 +141,64 @@ class LanguageModel(nn.Module):
         return torch.cat([words[:, :prompt.picture], seen, words[:, prompt.picture:]], dim=1)
 
     @torch.no_grad()
+    def scene(self, patches: Tensor, cancel: Cancel) -> str:
+        """What the picture of E(x), (1, 257, d_E), shows, as a plan's line, without chance; empty where no plan is written."""
+        if not self.builder.plan_ids:
+            return ""
+        embedded = self.embed(self.builder.looking(), patches)
+        cache = cache_of(self.llama, embedded.shape[1] + SCENE, self.static_cache)
+        ids = self._line(sampled(self.llama, embedded, cache, SCENE, 0.0, torch.Generator(), cancel))
+        return self.builder.tokenizer.decode(ids or [], skip_special_tokens=True).strip()
+
+    def _line(self, tokens: Iterator[int]) -> list[int] | None:
+        """The ids up to the mark behind a plan's line; None: it never came to an end."""
+        ids: list[int] = []
+        for token in tokens:
+            if token == self.builder.plan_ids[1]:
+                return ids
+            if token != self.builder.plan_ids[0]:
+                ids.append(token)
+        return None
+
+    @torch.no_grad()
     def stream(self, prompt: Prompt, patches: Tensor | None, spoken: Spoken, temperature: float, generator: torch.Generator,
-               cancel: Cancel, top_p: float = TOP_P, known: Callable[[Plan], str | None] | None = None) -> Iterator[str]:
-        """Yield the reply piece by piece and fill `spoken`; s is taken at the learnable token appended after it. The plan is written
-        without chance, and is not yielded.
+               cancel: Cancel, top_p: float = TOP_P, known: Callable[[Plan], str | None] | None = None,
+               settled: Callable[[str], tuple[Plan | None, str]] = lambda line: (read_line(line), "")) -> Iterator[str]:
+        """Yield the reply piece by piece and fill `spoken`; s is taken at the learnable token appended after it. The line of its plan is
+        written without chance, and is not yielded.
 
         Args:
             patches: E(x), (1, 257, d_E), or None.
             generator: a CPU generator; the only source of chance.
             known: told the plan once it is written, or at once if it is given; what it returns, if anything, is the reply then, and M's own
                 words are not heard.
+            settled: a written line -> the plan, and the line that M reads behind its own, if any.
         """
         tokenizer, embedded = self.builder.tokenizer, self.embed(prompt, patches)
-        ids: list[int] = []
-        opens, closes = self.builder.plan_ids or (None, None)
-        planning = opens is not None and spoken.plan is None
+        most = self.config.max_new_tokens
+        cache = cache_of(self.llama, embedded.shape[1] + 2 * most + 2, self.static_cache)  # a plan, words, and the two that `_state` reads
+        if self.builder.plan_ids and spoken.plan is None:
+            ids = self._line(sampled(self.llama, embedded, cache, most, 0.0, generator, cancel))
+            spoken.plan, line = settled(tokenizer.decode(ids, skip_special_tokens=True).strip()) if ids is not None else (None, "")
+            if spoken.plan is None:  # it never came to an end, or is none
+                spoken.stopped = cancel.is_set()
+                spoken.text = "" if spoken.stopped else UNSAID
+                yield spoken.text
+                return
+            embedded = self.llama.get_input_embeddings()(torch.tensor([[self.builder.plan_ids[1], *self.builder.plan(line)]], device=self.where))
         words = known(spoken.plan) if known is not None and spoken.plan is not None else None  # in place of M's own
         if words is not None:
             spoken.text = words
             yield words
-        cache = cache_of(self.llama, embedded.shape[1] + self.config.max_new_tokens + 2, self.static_cache)  # and the two that `_state` reads
-        for token in sampled(self.llama, embedded, cache, self.config.max_new_tokens, lambda: 0.0 if planning else temperature, generator, cancel, top_p):
+            if not spoken.plan.draws:
+                return
+        ids = []
+        for token in sampled(self.llama, embedded, cache, most, temperature, generator, cancel, top_p):
             if token in (tokenizer.eos_token_id, self.builder.draw_id):
                 spoken.draw = token == self.builder.draw_id
                 break
-            if planning and token == closes:
-                planning, spoken.plan, ids = False, read_line(tokenizer.decode(ids, skip_special_tokens=True)), []
-                words = known(spoken.plan) if known is not None and spoken.plan is not None else None
-                if words is not None:
-                    spoken.text = words
-                    yield words
-                    if not spoken.plan.draws:
-                        return
-                continue
-            if planning and token == opens:
-                continue
             ids.append(token)
-            if planning or words is not None:
+            if words is not None:
                 continue
             text = tokenizer.decode(ids, skip_special_tokens=True)
             if not text.endswith("\ufffd") and len(text) > len(spoken.text):  # a character may need several tokens
@@ -184,9 +206,6 @@ class LanguageModel(nn.Module):
                 yield delta
         else:
             spoken.stopped = cancel.is_set()
-        if planning and not spoken.stopped:  # the plan never came to an end
-            spoken.text, spoken.draw = UNSAID, False
-            yield UNSAID
         if self.builder.draw_id is None and not spoken.stopped:  # however the reply ended, by itself or by its limit
             spoken.draw = patches is not None
         if spoken.draw:

@@ -37,6 +37,8 @@ class PromptBuilder:
         self.plan_ids = tuple(tokenizer.convert_tokens_to_ids(mark) for mark in config.plan_marks)
         if None in self.plan_ids:
             raise WeightsError(f"The tokenizer lacks the plan's marks {' and '.join(config.plan_marks)}.", "Get the tokenizer that belongs to these weights.")
+        self._head = [tokenizer.bos_token_id, *self._encode(config.user_prefix)]
+        self._tail = self._encode(config.user_suffix)
         marks = {t for t in tokenizer.all_special_tokens} | {config.user_prefix.strip(), config.user_suffix.strip()}
         self._marks = re.compile("|".join(re.escape(m) for m in sorted(marks, key=len, reverse=True) if m))
 
@@ -48,36 +50,42 @@ class PromptBuilder:
         text = " ".join(self._marks.sub(" ", text).split())
         return self._encode(text.lower() if self.config.lowercase_user else text)
 
-    def plan(self, line: str) -> list[int]:
-        """A plan's line between its marks; nothing where the model writes none."""
-        return [self.plan_ids[0], *self._encode(" ".join(self._marks.sub(" ", line).split())), self.plan_ids[1]] if self.plan_ids and line else []
+    def plan(self, *lines: str) -> list[int]:
+        """Lines of a plan, each between its marks; nothing where the model writes none, or of an empty line."""
+        return [i for line in lines if self.plan_ids and line
+                for i in (self.plan_ids[0], *self._encode(" ".join(self._marks.sub(" ", line).split())), self.plan_ids[1])]
 
-    def reply(self, text: str, drew: bool, plan: str = "") -> list[int]:
-        """A reply behind its plan's line, closed with the draw token if it came with a picture, then the end of the turn."""
+    def reply(self, text: str, drew: bool, plan: Sequence[str] = ()) -> list[int]:
+        """A reply behind its plan's lines, closed with the draw token if it came with a picture, then the end of the turn."""
         closing = [self.draw_id] if drew and self.draw_id is not None else []
-        return [*self.plan(plan), *self._encode(text), *closing, self.tokenizer.eos_token_id]
+        return [*self.plan(*plan), *self._encode(text), *closing, self.tokenizer.eos_token_id]
 
-    def opening(self, text: str, picture: bool, room: int | None = None) -> Prompt:
-        """One user message up to where the reply begins, cut to `room` tokens of words at the end."""
-        head = [self.tokenizer.bos_token_id, *self._encode(self.config.user_prefix)]
-        words = self.user(text)[:room]
-        return Prompt((*head, *words, *self._encode(self.config.user_suffix)), len(head) if picture else None)
+    def opening(self, text: str, picture: bool, room: int | None = None, seen: str = "") -> Prompt:
+        """One user message up to where the reply begins, cut to `room` tokens of words at the end. `seen`: what stands before it, a plan's
+        line that follows the picture."""
+        return Prompt((*self._head, *self.plan(seen), *self.user(text)[:room], *self._tail), len(self._head) if picture else None)
 
-    def build(self, history: Sequence[tuple[str, str, bool, str]], text: str, picture: bool, picture_tokens: int, plan: str = "") -> Prompt:
-        """A whole conversation whose picture belongs to its first turn, up to the reply, or to the end of the plan's line if it is given.
+    def looking(self) -> Prompt:
+        """Up to where a model says what a picture shows: the line that `opening` takes as `seen`."""
+        return Prompt((*self._head, *self.plan_ids[:1]), len(self._head))
+
+    def build(self, history: Sequence[tuple[str, str, bool, Sequence[str]]], text: str, picture: bool, picture_tokens: int, plan: Sequence[str] = (),
+              seen: str = "") -> Prompt:
+        """A whole conversation whose picture belongs to its first turn, up to the reply, or to the end of the plan's lines if they are given.
 
         Oldest turns but the first (which holds the picture) are dropped until all fits into the context.
 
         Args:
-            history: (user, reply, drew, the plan's line) of earlier turns since the picture came, oldest first.
+            history: (user, reply, drew, the plan's lines) of earlier turns since the picture came, oldest first.
             picture_tokens: how many the picture takes.
+            seen: what stands before the first of them, as a plan's line.
         """
         room = self.config.context - self.config.max_new_tokens - 4 - (picture_tokens if picture else 0)
         turns = [(u, [*self.reply(r, d, p)]) for u, r, d, p in history]
         while True:
             texts = [*(u for u, _ in turns), text]
-            opened = [self.opening(t, picture and i == 0, room=max(16, room // 2)) for i, t in enumerate(texts)]
-            ids = [i for k, o in enumerate(opened) for i in (*o.ids, *(turns[k][1] if k < len(turns) else self.plan(plan)))]
+            opened = [self.opening(t, picture and i == 0, max(16, room // 2), "" if i else seen) for i, t in enumerate(texts)]
+            ids = [i for k, o in enumerate(opened) for i in (*o.ids, *(turns[k][1] if k < len(turns) else self.plan(*plan)))]
             if len(ids) <= room or not turns:
                 return Prompt(tuple(ids), opened[0].picture)
             turns.pop(1 if len(turns) > 1 else 0)

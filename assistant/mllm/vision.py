@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..config import VisionConfig
 from ..plan import article
 from .ood import OutOfDistribution
+from .worn import WornReader
 
 
 def pixels(pictures: Sequence[Image.Image]) -> Tensor:
@@ -57,6 +58,7 @@ class Vision(nn.Module):
         super().__init__()
         self.config, self.dino, self.clip, self.texts = config, dino, clip, texts
         self.ood: OutOfDistribution | None = None
+        self.worn: WornReader | None = None
         self.nouns = noun_embeddings(texts, nouns) if texts is not None and nouns else None
         self.clip_mean, self.clip_std = (tuple(clip.visual.image_mean or (0.5,) * 3), tuple(clip.visual.image_std or (0.25,) * 3))
         size = clip.visual.image_size

@@ -88,10 +88,10 @@ def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minu
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "worn", "miniature", "install", "promote"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'promote' to do so only if the judge finds it better than what is there; "
-                        "or 'ood' to fit what tells drawings from photos; or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
+                        "or 'ood' to fit what tells drawings from photos, 'worn' what reads the things worn; or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
                         "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
@@ -202,6 +202,12 @@ def main() -> None:
         _install(config, args.run / "model")
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
+    elif args.stage == "worn":
+        from .data import World
+        from .worn import fit
+        if args.go_on:
+            _begin(args, config)
+        fit(config, World(args.run / "data", config), args.run / "model")
     elif args.stage in ("quadruplets", "sid"):
         at_size.run_sid(args, config)
     else:

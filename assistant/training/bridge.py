@@ -105,10 +105,16 @@ class BridgeTask:
         hidden = torch.cat([hidden[:, :head], hidden[:, head + seen.shape[1]:]], 1)
         return hidden[marked, batch["token_at"][marked]].float(), self.source.truths(batch), hidden
 
+    def spoken(self, hidden: Tensor, lines: Tensor, counts: Tensor) -> Tensor:
+        """L_LM: the mean over what M says, (B, L), each token as much as it counts."""
+        counts = counts[:, 1:].float()
+        keep = counts > 0
+        losses = F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), lines[:, 1:][keep], reduction="none")
+        return (losses * counts[keep]).sum() / counts.sum()
+
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         state, truth, hidden = self._forward(batch)
-        keep = batch["spoken"][:, 1:]
-        lm = self.share["words"] * F.cross_entropy(self.llama.lm_head(hidden[:, :-1][keep]).float(), batch["lines"][:, 1:][keep])
+        lm = self.share["words"] * self.spoken(hidden, batch["lines"], batch["spoken"])
         found, share = self.bridge.H(state), self.share["targets"] / max(1, len(state))  # of each target; a part may have none
         cosine = share * F.cosine_similarity(found, truth, dim=-1).sum()
         mse = share * (found - truth).square().mean(1).sum()

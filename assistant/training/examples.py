@@ -129,8 +129,8 @@ class EncodedPairs:
 class TalkSource(Protocol):
     """Dialogues about a photo, up to the end of a reply that may come with a picture.
 
-    Their batches hold `lines` (B, L) token ids without the picture, `spoken` (B, L) which of them M says, and `token_at` (B,), where
-    the learnable token stands in place of an id, -1 for none.
+    Their batches hold `lines` (B, L) token ids without the picture, `spoken` (B, L) how much each counts that M says (0: it does not
+    say it), and `token_at` (B,), where the learnable token stands in place of an id, -1 for none.
     """
 
     def __len__(self) -> int: ...
@@ -161,22 +161,12 @@ class DrawnTalks:
         return len(self.talks.seen)
 
     def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
-        """Each dialogue up to one of its exchanges, at random; of SORTED times as many, some that are about as long."""
+        """Rows of SORTED times as many that are about as long."""
         t, rows = self.talks, rng.choice(self.talks.seen, SORTED * count)
-        present = t["ends"][rows] >= 0
-        which = (rng.random(present.shape) * present).argmax(1)
-        if rng.random() < first:
-            which[:] = 0
         start = rng.integers(0, SORTED) * count
-        alike = np.argsort(t["ends"][rows, which], kind="stable")[start:start + count]
-        rows, which = rows[alike], which[alike]
-        ends, targets = t["ends"][rows, which].astype(np.int64), t["targets"][rows, which]
-        longest = min(int(ends.max()) + 2, t["lines"].shape[1])
-        lines, spoken = t["lines"][rows, :longest].astype(np.int64), t["spoken"][rows, :longest].copy()
-        behind = np.arange(longest) > ends[:, None]
-        lines[behind], spoken[behind] = 0, False
-        return {"lines": torch.from_numpy(lines), "spoken": torch.from_numpy(spoken), "targets": torch.from_numpy(targets),
-                "token_at": torch.from_numpy(np.where(targets[:, 0] >= 0, ends + 1, -1)), "photo": torch.from_numpy(t["photos"][rows].astype(np.int64))}
+        rows = rows[np.argsort(t["lengths"][rows], kind="stable")[start:start + count]]
+        return {**t.padded(rows), "photo": torch.from_numpy(t["photos"][rows].astype(np.int64)), "targets": torch.from_numpy(t["targets"][rows]),
+                "token_at": torch.from_numpy(t["token_at"][rows].astype(np.int64))}
 
     def seen(self, batch: dict[str, Tensor]) -> Tensor:
         return self.patches[batch["photo"]]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -25,7 +24,7 @@ from .numbers import BridgeNumbers
 from .talks import Talks
 from .tokens import dialogue_tokenizer
 
-ALONE = 0.125  # share of a batch that are dialogues without a photo
+ALONE = 0.0625  # share of a batch that are dialogues without a photo
 NUMBERS = BridgeNumbers(lr=3e-3, first=0.0, fitted=False)
 
 
@@ -54,19 +53,14 @@ class LanguageTask(BridgeTask):
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         found = self.source.batch(rng, self.batch_size - self.alone, self.numbers.first)
         if self.alone:
-            rows = rng.choice(self.talks.alone, self.alone)
-            spoken = self.talks["spoken"][rows]
-            longest = spoken.shape[1] - int(np.argmax(spoken.any(0)[::-1]))  # the last word is the assistant's
-            found["alone_lines"] = torch.from_numpy(self.talks["lines"][rows, :longest].astype(np.int64))
-            found["alone_spoken"] = torch.from_numpy(spoken[:, :longest])
+            found |= {f"alone_{name}": t for name, t in self.talks.padded(rng.choice(self.talks.alone, self.alone)).items()}
         return found
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         loss, said = super().loss(batch, generator)
         if self.alone:
-            keep, lines = batch["alone_spoken"][:, 1:], batch["alone_lines"]
-            logits = self.llama(input_ids=lines).logits[:, :-1][keep].float()
-            loss = loss + ALONE * F.cross_entropy(logits, lines[:, 1:][keep])
+            hidden = self.llama.model(input_ids=batch["alone_lines"], use_cache=False).last_hidden_state
+            loss = loss + ALONE * self.spoken(hidden, batch["alone_lines"], batch["alone_spoken"])
         return loss, {**said, "perplexity": said["lm"].exp()}
 
     def export(self, folder: Path) -> None:

@@ -1,0 +1,57 @@
+"""What a photo's subject wears: read from F, and taken for what stands when the talk begins."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from assistant.drawers.cafe import CafeDrawer
+from assistant.drawers.drawer import Seen
+from assistant.manifest import CHECKPOINTS
+from assistant.miniature.captions import plan_of
+from assistant.miniature.renderer import render
+from assistant.mllm.vision import pixels
+from assistant.mllm.worn import WornReader
+from assistant.presets import MINIATURE
+from assistant.training import worn
+from assistant.training.data import LABELS, group
+from assistant.weights import load_vision
+
+
+@pytest.fixture(scope="module")
+def vision():
+    return load_vision(MINIATURE, CHECKPOINTS / MINIATURE.folder)
+
+
+def test_things_worn_by_individuals_that_were_never_trained_on(vision) -> None:
+    scenes = [s for g in range(20) for s in group(500_001, g, True)[:2]]
+    found = [vision.worn.read(vision.semantics(pixels([render(s).image]))) for s in scenes]
+    truth = [set(plan_of(s).worn) for s in scenes]
+    bare = [f == () for f, t in zip(found, truth) if not t]
+    assert sum(bare) >= 0.9 * len(bare) and len(bare) >= 8  # nothing is seen where nothing is
+    assert sum(set(f) == t for f, t in zip(found, truth)) >= 0.65 * len(scenes)
+
+
+def test_a_photos_plan_has_what_is_read_in_place_of_what_m_says(vision) -> None:
+    scene = next(s for g in range(9) for s in group(1, g)[:2] if s.accessories)
+    x = pixels([render(scene).image])
+    language = SimpleNamespace(scene=lambda patches, cancel: "draw; red fox; garden; day; flat; standing; pink boots")
+    shown = CafeDrawer(vision, language, None, 17)._shown(Seen(vision.patches(x), vision.semantics(x)), None)
+    assert shown.subject == "red fox" and shown.worn == vision.worn.read(vision.semantics(x)) and "pink boots" not in shown.worn
+
+
+def test_it_is_learned_from_labels(tmp_path, monkeypatch, capsys) -> None:
+    """On an F that says plainly what is worn, all that was left out is read."""
+    rng, things = np.random.default_rng(0), len(MINIATURE.vision.worn_things)
+    labels = np.zeros((600, len(LABELS)), np.int8)
+    first = LABELS.index(MINIATURE.vision.worn_things[0])
+    labels[np.arange(600), first + rng.integers(0, things, 600)] = rng.integers(0, 13, 600)
+    spelled = torch.nn.functional.one_hot(torch.from_numpy(labels[:, first:first + things].astype(np.int64)), 13).flatten(1).float()
+    monkeypatch.setattr(worn, "load_vision", lambda config, folder: None)
+    monkeypatch.setattr(worn, "encode_semantics", lambda world, device, vision: spelled)
+    reader = worn.fit(MINIATURE, {"labels": labels}, tmp_path, steps=150)
+    assert "Of 150 drawings left out, 1.000 are read whole" in capsys.readouterr().out
+    assert isinstance(reader, WornReader) and (tmp_path / "worn/worn.safetensors").exists()
