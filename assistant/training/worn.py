@@ -14,7 +14,7 @@ from ..weights import load_vision, save_worn
 from .data import LABELS, World
 from .diffusion import encode_semantics
 
-BATCH, STEPS, LEFT_OUT = 128, 4000, 1024
+BATCH, STEPS, LEFT_OUT = 128, 1500, 1024
 
 
 def fit(config: AssistantConfig, world: World, model: Path, steps: int = STEPS, seed: int = 0) -> WornReader:
