@@ -36,7 +36,7 @@ class Settings:
     temperature: float = 0.4  # of the reply's words; 0: greedy
     candidates: int = 1  # pictures drawn at most, 1 to 8, until one shows all of its plan; the best is kept
     imagination: float = 1.0  # DCI's lambda, -2 (near the pictures a concept was learned from) to 2 (near the words)
-    window: float = 0.15  # share of the steps in which DCI's auxiliary branch acts; 0: not at all
+    window: float | None = None  # share of the steps in which DCI's auxiliary branch acts; 0: not at all; None: as usual for the engine
     auxiliary: str = ""  # DCI's auxiliary noun; empty: one is proposed
 
 
@@ -146,6 +146,8 @@ class EngineInfo:
     paces: tuple[Pace, ...] = ()  # from the quickest on
     looks: bool = False  # whether it compares what it drew with its plan
     candidates: int = Settings.candidates  # usually
+    window: float = 0.15  # of DCI, usually
+    lesson_steps: Mapping[str, int] = field(default_factory=lambda: {"infusion": 300, "ico": 300})  # way of learning a concept -> its usual steps
 
 
 class Cancel(Protocol):

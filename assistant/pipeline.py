@@ -28,6 +28,7 @@ from .concepts.strips import opened, strip
 from .concepts.talk import understand
 from .concepts.teaching import Teacher
 from .config import AssistantConfig
+from .control.dci import Sharpening
 from .decoder.diffusion import Diffusion
 from .decoder.sampling import Denoised
 from .deferred import info_of
@@ -100,7 +101,7 @@ class Assistant:
         # 1. settings and the seed that is shown to the user
         settings = check(request.settings)
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
-        settings = dataclasses.replace(settings, seed=seed)
+        settings = dataclasses.replace(settings, seed=seed, window=self._window(settings))
         started, seconds = time.monotonic(), {}
         if request.mix is not None:
             yield from self._respond_mixed(request, settings, cancel)
@@ -111,7 +112,7 @@ class Assistant:
         if meant is not None:
             settings = check(dataclasses.replace(settings, **meant.settings))
             yield from answer(self.teacher.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
-                              lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()))
+                              lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening)
             return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
@@ -172,8 +173,15 @@ class Assistant:
         for strength in request.strengths:
             check(dataclasses.replace(settings, imagination=strength))
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
-        request = dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed))
-        yield from strip(self.teacher.base, request, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit)
+        request = dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed, window=self._window(settings)))
+        yield from strip(self.teacher.base, request, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit, self._sharpening)
+
+    @property
+    def _sharpening(self) -> Sharpening:
+        return Sharpening(gain=self.config.decoder.dci_gain)
+
+    def _window(self, settings: Settings) -> float:
+        return settings.window if settings.window is not None else self.config.decoder.dci_window
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return opened(packed, pictures)
@@ -300,7 +308,7 @@ def check(settings: Settings) -> Settings:
     """
     for name, (low, high) in _LIMITS.items():
         value = getattr(settings, name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise InputError(f"{_CALLED.get(name, name.replace('_', ' '))} is {value:g}; it can be {low:g} to {high:g}.", "Choose a value in between.")
     if settings.scheduler not in SCHEDULERS:
         raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")

@@ -73,7 +73,8 @@ def test_values_of_a_browser_are_brought_into_range():
     assert strengths(Settings(), '{"tom": 0.5, "a": 1, "b": 9, "c": "x", "d": null}').strengths == {"tom": 0.5, "b": 2.0}
     for rubbish in ("", "{", "[1]", "7", None, 5, '{"a": NaN}'):
         assert strengths(Settings(), rubbish) == Settings()
-    assert options("infusion", 1e9, "x", 1) == {"steps": 2000, "residuals": 1, "flip": True}
+    assert options("infusion", 300, 1e9, "x", 1) == {"steps": 2000, "residuals": 1, "flip": True}
+    assert options("ico", 100, 0, 1, False) == {"steps": 100, "flip": False} and options("ico", 100, 5, 1, False)["steps"] == 20
 
 
 def test_concepts_are_served_to_their_owner_only_and_no_file_of_this_computer_is_read(served):

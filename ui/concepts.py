@@ -9,7 +9,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ USUAL = Task.kind
 MOST_WORDS = 200  # characters of what is tried out
 WATCH_EVERY = 0.8  # seconds
 _ORDER = ("running", "waiting")  # of lessons, then the others, the newest first
-STEPS = 300  # of a lesson, usually
 
 
 class Concepts(Panel):
@@ -62,7 +61,8 @@ class Concepts(Panel):
         self.kinds = gr.CheckboxGroup([(words.capitalize(), kind) for kind, words in cards.KINDS.items()], value=[USUAL], label="What it is for",
                                       visible=place.manager.strips is not None, elem_id="concept-kinds")
         with gr.Accordion("More", open=False, elem_id="concept-more"):
-            self.steps = gr.Slider(20, 2000, STEPS, step=10, label="Steps", info=f"More is truer to the pictures. Usually {STEPS}.", buttons=[])
+            self.steps = gr.Slider(0, 2000, 0, step=10, label="Steps", buttons=[],
+                                   info=f"More is truer to the pictures, and holds on to their places. 0: as usual ({_usual(place.manager.info().lesson_steps)}).")
             self.residuals = gr.Slider(1, 4, 1, step=1, label="Residuals", info="For several in one picture: more is truer, and less varied. Usually 1.", buttons=[])
             self.flip = gr.Checkbox(False, label="Mirrored pictures too", info="Not for writing, or what differs left and right.")
         self.learn = gr.Button("Learn it", variant="primary", elem_id="concept-learn")
@@ -151,7 +151,7 @@ class Concepts(Panel):
             if not name:
                 raise MessageError("It has no name yet.", "Give it one; you will write it as <name>.")
             kind, *others = [one for one in cards.KINDS if one in (kinds or ())] or [USUAL]
-            task = Task(name, noun, tuple(draft.photos), tuple(draft.masks), kind, options(kind, steps, residuals, flip))
+            task = Task(name, noun, tuple(draft.photos), tuple(draft.masks), kind, options(kind, self.place.manager.info().lesson_steps[kind], steps, residuals, flip))
             self.learning.begin(owner, task, *others)
         except AssistantError as error:
             return self._tell(error)
@@ -261,7 +261,7 @@ class Concepts(Panel):
         if version != seen:
             usable = ",".join(dict.fromkeys(e.name for e in entries if not e.problem))
             kinds = tuple(cards.KINDS) if self.place.manager.strips is not None else ()
-            offers = {kind: self.learning.expected(owner, kind, STEPS) for kind in kinds}
+            offers = {kind: self.learning.expected(owner, kind, self.place.manager.info().lesson_steps[kind]) for kind in kinds}
             updates |= {self.shelf: cards.shelf(entries, found, offers), self.seen: version, self.names: f'<span data-names="{usable}"></span>'}
         return updates
 
@@ -300,10 +300,14 @@ def strengths(so_far: Settings, given: Any) -> Settings:
     return replace(so_far, strengths=kept) if kept else so_far
 
 
-def options(kind: str, steps: Any, residuals: Any, flip: Any) -> dict[str, Any]:
+def _usual(steps: Mapping[str, int]) -> str:
+    return ", ".join(f"{steps[kind]} for {words}" for kind, words in cards.KINDS.items())
+
+
+def options(kind: str, usual: int, steps: Any, residuals: Any, flip: Any) -> dict[str, Any]:
     """How a concept is learned."""
     own = {"residuals": _whole(residuals, 1, 4, 1)} if kind == USUAL else {}
-    return {"steps": _whole(steps, 20, 2000, STEPS), "flip": bool(flip), **own}
+    return {"steps": _whole(steps, 20, 2000, usual) if steps else usual, "flip": bool(flip), **own}
 
 
 def _whole(value: Any, low: int, high: int, usual: int) -> int:

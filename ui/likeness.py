@@ -22,7 +22,6 @@ from assistant.session.records import KeptStrip, StoredTurn
 from assistant.session.runner import Drawing
 from assistant.strip import STRENGTHS
 from ui.concept_cards import offer
-from ui.concepts import STEPS
 from ui.drawing import read_seed
 from ui.owners import Owners
 from ui.panel import Panel, Place, Press, Updates, fresh_pulse, pressed, read_number
@@ -51,15 +50,15 @@ class Likeness(Panel):
         super().__init__(place)
         self.strips, self.learning = place.manager.strips, place.manager.learning
         self._picked: dict[str, int] = {}
-        usual = Settings()
+        usual, window = Settings(), place.manager.info().window
         gr.HTML('<p class="quiet">Looks like it but ignores your words? Follows your words but is not it any more? Draw a strip and pick.</p>')
         self.shelf = gr.HTML("", elem_id="likeness-shelf")
         self.prompt = gr.Textbox(label="What to draw", placeholder="<rex> in the snow at night", max_length=400, lines=2, elem_id="likeness-prompt")
         self.strength = gr.Slider(-2, 2, usual.imagination, step=0.1, buttons=[], elem_id="likeness-lambda", label="Likeness ↔ imagination",
                                   info=f"Left: nearer to your pictures. Right: nearer to your words. Usually {usual.imagination:g} (λ). Holds in the chat too.")
         with gr.Accordion("More", open=False, elem_id="likeness-more"):
-            self.window = gr.Slider(0, 1, usual.window, step=0.05, buttons=[], label="Window", elem_id="likeness-window",
-                                    info=f"Share of the drawing in which imagination is heard. Usually {usual.window:g}; 0: never.")
+            self.window = gr.Slider(0, 1, window, step=0.05, buttons=[], label="Window", elem_id="likeness-window",
+                                    info=f"Share of the drawing in which imagination is heard. Usually {window:g}; 0: never.")
             self.auxiliary = gr.Textbox(label="Imagine instead of it", placeholder="proposed for each prompt", max_length=40, elem_id="likeness-noun-other",
                                         info="Any common noun but its own. Empty: one that is likely there.")
             self.seed = gr.Textbox(label="Seed", placeholder="new each time", max_length=20, elem_id="likeness-seed")
@@ -81,7 +80,7 @@ class Likeness(Panel):
 
     def settings(self, so_far: Settings, strength: Any = None, window: Any = None, auxiliary: Any = "") -> Settings:
         usual = Settings()
-        return replace(so_far, imagination=read_number(strength, usual.imagination), window=read_number(window, usual.window),
+        return replace(so_far, imagination=read_number(strength, usual.imagination), window=read_number(window, self.place.manager.info().window),
                        auxiliary=str(auxiliary or "").strip()[:40])
 
     def answered(self, turn: StoredTurn) -> Updates:
@@ -125,7 +124,7 @@ class Likeness(Panel):
             slides = {e.name.lower() for e in entries if e.kind == KIND} | {one.name.lower() for one in found if one.kind == KIND and one.open}
             kept = {one.name.lower() for one in found}
             others = [e.name for e in entries if e.name.lower() in kept - slides and not e.problem]
-            return {self.shelf: shelf([e for e in entries if e.kind == KIND], others, self.learning.expected(owner, KIND, STEPS))}
+            return {self.shelf: shelf([e for e in entries if e.kind == KIND], others, self.learning.expected(owner, KIND, self.place.manager.info().lesson_steps[KIND]))}
         except AssistantError:
             return {self.shelf: gr.skip()}
 

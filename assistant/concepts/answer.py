@@ -23,7 +23,7 @@ from assistant.concepts.mask_pictures import coded, encoded
 from assistant.concepts.prompt import caption
 from assistant.concepts.talk import Meant
 from assistant.concepts.tuned import Tuned
-from assistant.control.dci import Seen
+from assistant.control.dci import Seen, Sharpening
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.sampling import Denoised, OnStep
 from assistant.messages import Cancel, Event, Progress, Reply, Request, Settings, Words
@@ -43,15 +43,16 @@ class Way:
 
 
 def answer(base: Diffusion, meant: Meant, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
-           known: Sequence[str] = (), unit: float = 1.0, likeness: Likeness | None = None) -> Iterator[Event]:
+           known: Sequence[str] = (), unit: float = 1.0, likeness: Likeness | None = None,
+           sharpening: Sharpening = Sharpening()) -> Iterator[Event]:
     """Yield Words, then Progress if something is drawn, then one Reply.
 
     Args:
         meant: of `talk.understand`; its prompt names concepts of `request.library`, or there is none.
-        settings: checked, with a seed. `follow_words` guides both streams, each of it worth `unit` of the base model's guidance.
+        settings: checked, with a seed and a window. `follow_words` guides both streams, each of it worth `unit` of the base model's guidance.
         stamp: of the picture's metadata, what says which engine drew it.
         known: nouns that the base model knows, for DCI's auxiliary one.
-        likeness: None: it cannot be told.
+        likeness: None: it cannot be told. sharpening: eq. 4's constants.
 
     Raises:
         NotFoundError, ConceptError: of `ready`; nothing has been drawn then.
@@ -66,7 +67,7 @@ def answer(base: Diffusion, meant: Meant, request: Request, settings: Settings, 
     names = [name for name in named(prompt) if name.lower() in here]
     several = len({name.lower() for name in names}) > 1  # only Infusion draws more than one: a name that has both stands for that then
     tuned = next((one for name in names if isinstance(one := library.get(name, Concept.kind if several else Tuned.kind), Tuned)), None)
-    way = _tuned(base, tuned, prompt, request, settings, stamp, known, unit) if tuned is not None else \
+    way = _tuned(base, tuned, prompt, request, settings, stamp, known, unit, sharpening) if tuned is not None else \
         _infused(base, prompt, nouns, request, settings, stamp, unit, "imagination" in meant.settings)
     yield Words(way.text)
     seconds = {"first_word": time.monotonic() - started, "words": time.monotonic() - started}
@@ -105,14 +106,14 @@ def _infused(base: Diffusion, prompt: str, nouns: Mapping[str, str], request: Re
 
 
 def _tuned(base: Diffusion, concept: Tuned, prompt: str, request: Request, settings: Settings, stamp: Mapping[str, Any], known: Sequence[str],
-           unit: float) -> Way:
+           unit: float, sharpening: Sharpening) -> Way:
     """ICO's, which stands alone: drawn by two branches."""
     (made, noun), seen = strips.ready(base, concept, prompt, settings, known), Seen()
     beside = f" Beside it I drew “{made.auxiliary.words}”, and let it be heard at λ = {settings.imagination:g}." if made.auxiliary else ""
     return Way(
         f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{beside}",
         lambda on_step, stop: made.draw([settings.seed], settings.imagination, settings.window, unit * settings.follow_words, settings.steps,
-                                        settings.scheduler, on_step, settings.preview_every, stop, seen),
+                                        settings.scheduler, on_step, settings.preview_every, stop, seen, sharpening=sharpening),
         lambda done: {**strips.about(request.library, concept, made, noun, settings, request.text, stamp, done), **({"mask": coded(seen)} if seen.auxiliary else {})})
 
 

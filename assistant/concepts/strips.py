@@ -24,7 +24,7 @@ from assistant.concepts.library import Library
 from assistant.concepts.mask_pictures import at_scale, region, scales, stretched
 from assistant.concepts.prompt import caption
 from assistant.concepts.tuned import Tuned
-from assistant.control.dci import Seen
+from assistant.control.dci import Seen, Sharpening
 from assistant.decoder.diffusion import Diffusion
 from assistant.decoder.sampling import Denoised
 from assistant.errors import ConceptError
@@ -91,12 +91,12 @@ def ready(base: Diffusion, concept: Tuned, prompt: str, settings: Settings, know
 
 
 def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping[str, Any], known: Sequence[str] = (),
-          unit: float = 1.0) -> Iterator[StripEvent]:
+          unit: float = 1.0, sharpening: Sharpening = Sharpening()) -> Iterator[StripEvent]:
     """Yield Progress, then one StripReply.
 
     Args:
-        request: its settings are checked, and have a seed. stamp: of metadata, what says which engine drew. known: the base model's nouns.
-        unit: of the base model's guidance, for each of `follow_words`.
+        request: its settings are checked, and have a seed and a window. stamp: of metadata, what says which engine drew. known: the base model's nouns.
+        unit: of the base model's guidance, for each of `follow_words`. sharpening: eq. 4's constants.
 
     Raises:
         ConceptError: too many pictures, no words, none or several concepts, one of another kind, or a noun that cannot be.
@@ -111,7 +111,7 @@ def strip(base: Diffusion, request: StripRequest, cancel: Cancel, stamp: Mapping
 
     def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
         return made.draw([settings.seed] * count, request.strengths, settings.window, unit * settings.follow_words, settings.steps, settings.scheduler,
-                         lambda step, steps, _: emit(Progress(step, steps)), 0, stop, seen)
+                         lambda step, steps, _: emit(Progress(step, steps)), 0, stop, seen, sharpening=sharpening)
 
     for item in events_of(work, cancel):
         if isinstance(item, Progress):

@@ -18,7 +18,7 @@ from PIL import ImageDraw, ImageFont
 from safetensors.torch import load_file, save
 
 from ..concepts.auxiliary import propose
-from ..concepts.branches import LAMBDA, WINDOW, branches, together
+from ..concepts.branches import LAMBDA, branches, together
 from ..concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
 from ..concepts.mask_pictures import at_scale, overlap, scales, stretched
 from ..concepts.learning import Shown
@@ -28,6 +28,7 @@ from ..control.dci import Seen, Sharpening
 from ..decoder.diffusion import Diffusion
 from ..files import SHARED, write_whole
 from ..miniature.renderer import render
+from ..presets import MINIATURE
 from ..miniature.vocabulary import CONTEXT_SAID
 from ..miniature.world import sample_scene
 from ..mllm.vision import pixels
@@ -44,7 +45,7 @@ from .subjects import PROMPTS, Subject, bare_subject, scores
 MEASURES = ("subject", "prompt", "DINO-I", "CLIP-I", "CLIP-T")
 LAMBDAS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
 SNAPSHOTS = (25, 50, 100, 200, 300)
-STEPS = 300  # of fine-tuning, where a study does not go along them
+STEPS = MINIATURE.decoder.recipes["ico"]["steps"]  # of fine-tuning, where a study does not go along them
 Say = Callable[[str], None]
 
 
@@ -64,12 +65,12 @@ class Row:
     label: str
     learned: Learned = Learned()
     strength: float | None = LAMBDA
-    window: float = WINDOW
+    window: float = MINIATURE.decoder.dci_window
     noun: str = ""  # auxiliary; "": as it is proposed
     masks: bool = True
     bare: bool = False
     last: bool = False  # only the last cross-attention layer is merged
-    sharpening: Sharpening = Sharpening()  # eq. 4's constants
+    sharpening: Sharpening = Sharpening(gain=MINIATURE.decoder.dci_gain)  # eq. 4's constants
     baseline: str = ""  # by name: another method, learned for as many steps, in place of ICO
 
 
@@ -206,7 +207,7 @@ def schemes() -> list[Row]:
 def ablations() -> list[Row]:
     """Figure 10: without masks, without entire prompts, last layer only; and other gains in eq. 4."""
     return [raw(), Row("DCI"), Row("without masks: half of each branch", masks=False), Row("without entire prompts", bare=True),
-            Row("last layer only", last=True), *(Row(f"gain {g:g}", sharpening=Sharpening(gain=g)) for g in (30.0, 100.0, 2000.0))]
+            Row("last layer only", last=True), *(Row(f"gain {g:g}", sharpening=Sharpening(gain=g)) for g in (500.0, 1500.0, 12_000.0))]
 
 
 def nouns() -> list[Row]:
@@ -216,7 +217,7 @@ def nouns() -> list[Row]:
 
 def windows() -> list[Row]:
     """How long the auxiliary branch lives."""
-    return [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.05, 0.15, 0.3, 0.6, 1.0))]
+    return [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.15, 0.3, 0.5, 0.8, 1.0))]
 
 
 STUDIES: dict[str, Callable[[], list[Row]]] = {"sweep": sweep, "narrow": narrow, "overfit": overfit, "curves": curves, "schemes": schemes, "ablations": ablations, "nouns": nouns, "windows": windows}

@@ -175,7 +175,7 @@ def test_likeness_learn_slide_look_and_send(page, files):
     link = page.locator("#chat a", has_text="Download").last.get_attribute("href")
     sent = page.request.get(page.evaluate("s => new URL(s, location.href).href", link)).body()
     about = json.loads(Image.open(io.BytesIO(sent)).text["assistant"])
-    assert (about["method"], about["imagination"], about["seed"], about["window"]) == ("ICO + DCI", 1.5, 5, 0.15) and about["auxiliary"] != "cat"
+    assert (about["method"], about["imagination"], about["seed"], about["window"]) == ("ICO + DCI", 1.5, 5, 0.5) and about["auxiliary"] != "cat"
     both = [np.asarray(Image.open(io.BytesIO(data)), np.int16) for data in (sent, picked)]
     assert np.abs(both[0] - both[1]).max() <= 2  # one of a batch rounds otherwise than one alone
     shot(page, "likeness-sent")
