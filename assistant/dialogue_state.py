@@ -27,6 +27,7 @@ _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you
                    rf"|(?:(?:put|make|set|change|turn|have|leave) (?:it|that) )?(?:back )?(?:to )?(?:be )?{_AS_IT_WAS}"
                    rf"|(?:go )?back to the (?:previous|last|earlier|one) (?:one|picture|version|before)"
                    rf")(?P<often> (?:twice|two times|two steps|three times))?(?:[\s,]+(?:please|pls|plz|again|then|thanks|thank you))*[\s.!]*", re.IGNORECASE)
+_GONE = re.compile(r"\b(?:took off|take off|without|in place of)\b([^.,;:]*)")
 FIELDS = ("place", "light", "style", "pose")  # what one word sets
 _OFTEN = {"twice": 2, "two times": 2, "two steps": 2, "three times": 3}
 def steps_back(text: str) -> int:
@@ -128,6 +129,33 @@ def applied(line: str, now: Standing, apart: Sequence[Sequence[str]] = (), most:
         elif command in ("with", "alone"):
             plan = replace(plan, other=value if command == "with" else "")
     return replace(plan, change=line)
+
+
+def agrees(words: str, plan: Plan, now: Standing, things: Sequence[str] = (), colours: Sequence[str] = ()) -> bool:
+    """Whether words hold nothing against the plan that they come with: a thing that it lacks or has in another colour, one in place of
+    itself or gone that is there, a place, light, style or pose that was seen before.
+
+    Args:
+        now: what stood before the plan.
+        things, colours: names of what can be worn.
+    """
+    text = words.lower()
+    worn = {_noun(piece): piece.partition(" ")[0] for piece in plan.worn}
+    before = {_noun(piece): piece for piece in (now.shown[-1].worn if now.shown else ())}
+    gone = _GONE.findall(text)
+    if any(re.search(rf"\b{re.escape(noun)}\b", said) for noun in worn for said in gone):
+        return False
+    kept = _GONE.sub(" ", text)
+    for thing in {*things, *before} - worn.keys():
+        if re.search(rf"\b{re.escape(thing)}\b", kept) or thing not in before and any(re.search(rf"\b{re.escape(thing)}\b", said) for said in gone):
+            return False
+    if any(colour != worn[noun] for noun in worn for colour in re.findall(rf"\b({'|'.join(map(re.escape, colours)) or '(?!)'}) {re.escape(noun)}\b", kept)):
+        return False
+    other = plan.other.split(" with ")[0]
+    if "beside it" in text and not (other and other in text.split("beside it")[1]):
+        return False
+    earlier = ((name, getattr(p, name)) for p in now.shown for name in FIELDS)
+    return not any(value and value != getattr(plan, name) and re.search(rf"\b{re.escape(value)}\b", text) for name, value in earlier)
 
 
 def _back(to: str, now: Standing) -> Plan | None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from assistant.dialogue_state import applied, lines_of, standing, steps_back, stood, undone
+from assistant.dialogue_state import agrees, applied, lines_of, standing, steps_back, stood, undone
 from assistant.drawers.cafe import CafeDrawer
 from assistant.drawers.drawer import Said, Seen
 from assistant.messages import Turn
@@ -105,6 +105,8 @@ def test_what_a_model_reads_of_a_plan() -> None:
 class Language:
     """A model that sees a fox in a garden and writes one line of operations."""
 
+    words: Sequence[str] = ("Done.",)
+
     def __init__(self, line: str) -> None:
         self.line, self.plans, self.built, self.config = line, [], [], SimpleNamespace(plan_turns=3, worn_apart=APART, worn_most=2)
         self.builder = SimpleNamespace(plan_ids=(1, 2), build=lambda *args: self.built.append(args))
@@ -116,19 +118,37 @@ class Language:
         self.plans.append(spoken.plan)
         if spoken.plan is None:
             spoken.plan, self.read = settled(self.line)
-        spoken.text = "Done."
+        for piece in self.words:
+            spoken.text += piece
+            yield piece
         spoken.draw, spoken.hidden = True, torch.zeros(1, 4)
-        yield spoken.text
 
     def semantics(self, hidden):
         return hidden
 
 
-def speak(line: str, history: Sequence[Turn], text: str) -> tuple[Language, Said]:
-    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, worn=None, at_norm=lambda x: x)
+def speak(line: str, history: Sequence[Turn], text: str, words: Sequence[str] = ("Done.",)) -> tuple[Language, Said]:
+    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, worn=None, config=MINIATURE.vision, at_norm=lambda x: x)
     drawer, said = CafeDrawer(vision, Language(line), None, 17), Said()
-    list(drawer.speak(history, text, Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event()))
+    drawer.language.words = words
+    assert "".join(drawer.speak(history, text, Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event())) == said.text
     return drawer.language, said
+
+
+@pytest.mark.parametrize("words, agree", [
+    ("The red hat goes on in place of the scarf.", True), ("I took off the scarf.", True), ("No problem, with a red hat.", True), ("At the beach, by night.", True),
+    ("I took off the hat.", False), ("The hat goes on in place of the hat.", False), ("The blue hat adds style.", False), ("It wears a crown.", False),
+    ("Still in the garden.", False), ("Beside it is a blue dog.", True), ("Beside it is a green dog.", False), ("Without the balloon now.", False),
+    ("It still wears the green scarf.", False)])
+def test_words_agree_with_their_plan_or_not(words: str, agree: bool) -> None:
+    plan = replace(PHOTO, place="beach", light="night", worn=("red hat",), other="blue dog with pink stars")
+    assert agrees(words, plan, standing((), PHOTO), MINIATURE.vision.worn_things, MINIATURE.vision.worn_colours) == agree
+
+
+def test_in_place_of_words_that_do_not_agree_what_changed_is_told() -> None:
+    _, said = speak("draw; wear red hat", (), "a red hat", ("Gladly. A bl", "ue hat suits", " it. It is a", " crown."))
+    assert said.text == "Gladly. I added a red hat. The rest stayed as it was." and said.wish is not None
+    assert speak("draw; wear red hat", (), "a red hat", ("Gladly. A red", " hat. Fine"))[1].text == "Gladly. A red hat. Fine"
 
 
 def test_a_first_wish_changes_what_the_photo_shows() -> None:

@@ -1,7 +1,9 @@
 """CAFE's way: E(x) and F(x), M's reply with H(s) after it, and G over both (eq. 1). Knows no requests and no files."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from ..control.cafe import Cafe
 from ..decoder.attention import Seam
 from ..decoder.diffusion import Diffusion
 from ..decoder.rows import cafe_plan
-from ..dialogue_state import Standing, applied, lines_of, standing, stood, undone
+from ..dialogue_state import Standing, agrees, applied, lines_of, standing, stood, undone
 from ..messages import Cancel, Settings, Turn
 from ..mixing.vectors import blend, subject_tokens
 from ..mllm.language import LanguageModel, Spoken
@@ -20,6 +22,8 @@ from ..mllm.prompt import Prompt
 from ..mllm.vision import Vision
 from ..plan import Plan, read_line, told
 from .drawer import Prepared, Said, Seen, decoded, encoded
+
+_SENTENCE = re.compile(r"[.!?](?=\s)")
 
 
 class CafeDrawer:
@@ -58,13 +62,32 @@ class CafeDrawer:
             plan = dataclasses.replace(plan, change="draw; back")
         spoken = Spoken(plan=plan)
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
-        for delta in language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
-                                     settled=lambda line: self._settled(line, now)):
-            said.text, said.plan = spoken.text, _nameless(spoken.plan, unfamiliar)
-            yield delta
-        said.text, said.plan, said.stopped = spoken.text, _nameless(spoken.plan, unfamiliar), spoken.stopped
+        stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
+                                 settled=lambda line: self._settled(line, now))
+        yield from self._true(stream, spoken, said, now, unfamiliar)
+        said.plan, said.stopped = _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
             said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
+
+    def _true(self, stream: Iterator[str], spoken: Spoken, said: Said, now: Standing, unfamiliar: bool) -> Iterator[str]:
+        """Words of M, those of a picture sentence by sentence: in place of the first that does not agree with its plan, and of all behind it,
+        is said what changed."""
+        heard, false, vision = 0, False, self.vision.config
+        for delta in chain(stream, (None,)):
+            said.plan = _nameless(spoken.plan, unfamiliar)
+            if unfamiliar or spoken.plan is None or not spoken.plan.draws:
+                said.text = spoken.text
+                if delta:
+                    yield delta
+                continue
+            end = max((m.end() for m in _SENTENCE.finditer(spoken.text)), default=0) if delta is not None else len(spoken.text)
+            if false or end <= heard:
+                continue
+            part, heard = spoken.text[heard:end], end
+            if not agrees(part, spoken.plan, now, vision.worn_things, vision.worn_colours):
+                part, false = f"{' ' * bool(said.text)}{told(now.shown[-1] if now.shown else None, spoken.plan)}", True
+            said.text += part
+            yield part
 
     def _shown(self, seen: Seen, cancel: Cancel) -> Plan | None:
         """What a photo shows: in M's words, but for the things worn, where they are read from F; None: it does not say."""
