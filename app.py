@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         pass
     from assistant.errors import AssistantError
     try:
-        from assistant.deferred import Deferred, can_defer
-        from assistant.places import default_data_dir
+        from assistant.deferred_engine import DeferredEngine, can_defer
+        from assistant.paths import default_data_dir
         from assistant.presets import preset
         from assistant.session.manager import SessionManager
         from assistant.session.store import Store
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         store = Store(options.data_dir or default_data_dir())
         plain = (options.dtype, options.attention, options.memory, options.speed, options.llm) == ("auto", "auto", "auto", [], None)
         deferred = plain and "spaces" not in sys.modules and can_defer(preset(options.preset), options.device)
-        engine = Deferred(preset(options.preset), options.weights, lambda: load(options)) if deferred else load(options)
+        engine = DeferredEngine(preset(options.preset), options.weights, lambda: load(options)) if deferred else load(options)
         manager = SessionManager(engine, store, options.queue_size)
         page, url = start(manager, address, store.folder)
         info = engine.info()
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def load(options: argparse.Namespace):
     """The engine of the arguments. Raises AssistantError."""
-    from assistant import pipeline
+    from assistant import engine as pipeline
 
     return pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
                          options.memory)

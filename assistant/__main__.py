@@ -35,7 +35,7 @@ def main() -> None:
 
         print(report())
     else:
-        from .bench.run import Options, run
+        from .benchmark.run import Options, run
 
         run(Options(args.preset, args.device, args.steps, args.repeat, args.markdown, args.random, args.without_llm, args.side, args.compile))
 
@@ -43,9 +43,9 @@ def main() -> None:
 def _download(args: argparse.Namespace) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from .errors import ConfigError
-    from .hub import FolderClient, HubClient
-    from .parts import download, look, told
-    from .places import weights_dir
+    from .hub.client import FolderClient, HubClient
+    from .hub.download import download, look, told
+    from .paths import weights_dir
     from .presets import preset, with_llm
 
     config = preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .messages import Turn
+from .requests import Turn
 from .plan import ACTS, MOST, Plan
 
 _AS_IT_WAS = r"(?:as|how|like|what|the way) (?:it|that|things) (?:was|were|looked)(?: (?:before|earlier|at first))?(?: that)?"

@@ -10,11 +10,11 @@ import psutil
 import torch
 
 from .config import AssistantConfig
-from .decoder import kernels
+from .diffusion import attention_backends
 from .errors import AssistantError
 from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier
-from .memory import GIB, TIERS, Budget
-from .parts import missing, place_of
+from .memory.budget import GIB, TIERS, Budget
+from .hub.download import missing, place_of
 from .presets import PRESETS
 from .manifest import CHECKPOINTS
 
@@ -47,9 +47,9 @@ def _devices() -> list[str]:
 
 def _kernels() -> list[str]:
     lines, sample = [], torch.zeros(1, device="cuda" if torch.cuda.is_available() else "cpu")
-    for name in kernels.KERNELS:
+    for name in attention_backends.KERNELS:
         try:
-            chosen = kernels.choose(name, sample)
+            chosen = attention_backends.choose(name, sample)
             lines.append(f"  {name:<16} {'yes' if chosen == name else f'yes, takes {chosen}'}")
         except AssistantError as error:
             lines.append(f"  {name:<16} no: {error.sentence}")

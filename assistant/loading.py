@@ -10,22 +10,22 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from . import manifest, published, weights
+from . import manifest, pretrained_loading, checkpoints
 from .config import AssistantConfig, VisionConfig
-from .decoder.diffusion import Diffusion
-from .decoder.compiled import Tuning, tune
-from .deferred import ready_subjects
-from .drawers.cafe import CafeDrawer
-from .drawers.drawer import Drawer
+from .diffusion.latent_diffusion import LatentDiffusion
+from .diffusion.acceleration import Acceleration, tune
+from .deferred_engine import ready_subjects
+from .generation.cafe import CafeGenerator
+from .generation.base import ImageGenerator
 from .errors import DeviceError
-from .memory import Budget, Tier, tier
-from .parts import place_of, require
-from .pipeline import Assistant
-from .places import default_data_dir
+from .memory.budget import Budget, Tier, tier
+from .hub.download import place_of, require
+from .engine import Assistant
+from .paths import default_data_dir
 from .presets import preset as find_preset
 from .presets import with_llm
-from .residence import Group, Residence
-from .sparing import Sparing
+from .memory.offloading import Group, OffloadManager
+from .memory.oom_retry import OomRetryEngine
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -79,7 +79,7 @@ def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: t
         if wanted == "auto" and config.sources:
             Budget(config, kind.itemsize).check_host(free_memory(where))
         return tier("whole")
-    return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), weights.can_quantise())
+    return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), checkpoints.can_quantise())
 
 
 def free_memory(where: torch.device) -> int:
@@ -87,22 +87,22 @@ def free_memory(where: torch.device) -> int:
     return torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else psutil.virtual_memory().available
 
 
-def groups_of(drawer: Drawer, base: Diffusion) -> dict[str, Group]:
+def groups_of(image_generator: ImageGenerator, base: LatentDiffusion) -> dict[str, Group]:
     """What moves in a memory tier, by the names that the budget counts it under."""
     found = {"base": Group([base.unet])}
-    if drawer.decoder is not base:
-        found["cafe"] = Group([drawer.decoder.unet])
-    if drawer.language is not None:
-        speaks = drawer.language.model
+    if image_generator.decoder is not base:
+        found["cafe"] = Group([image_generator.decoder.unet])
+    if image_generator.language is not None:
+        speaks = image_generator.language.model
         found["words"] = Group([speaks], [speaks, speaks.base_model, speaks.get_input_embeddings()])
-    if drawer.vision is not None:
-        found["eyes"] = Group(drawer.vision.encoders, drawer.vision.doors)
+    if image_generator.vision is not None:
+        found["eyes"] = Group(image_generator.vision.encoders, image_generator.vision.doors)
     return found
 
 
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
-          speed: Sequence[str] = (), memory: str = "auto") -> Assistant | Sparing:
-    """See `pipeline.load`."""
+          speed: Sequence[str] = (), memory: str = "auto") -> Assistant | OomRetryEngine:
+    """See `engine.load`."""
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -110,41 +110,41 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     kind = pick_dtype(dtype, where)
     short = identified(config, folder)
     chosen = pick_tier(config, memory, where, kind)
-    drawer, base = hands(config, folder, attention, kind, where, **(weights.in_4_bits(where, kind) if chosen.quantised else {}))
-    residence = Residence(where, groups_of(drawer, base), (base.vae,), chosen, lambda: plain(drawer.decoder, base))
-    tuning = Tuning.usual(where, attention).changed(speed)
-    quicken(config, drawer, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
-    engine = Assistant(config, drawer, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
-    return Sparing(engine, residence) if where.type == "cuda" else engine
+    image_generator, base = hands(config, folder, attention, kind, where, **(checkpoints.in_4_bits(where, kind) if chosen.quantised else {}))
+    residence = OffloadManager(where, groups_of(image_generator, base), (base.vae,), chosen, lambda: plain(image_generator.decoder, base))
+    tuning = Acceleration.usual(where, attention).changed(speed)
+    quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
+    engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
+    return OomRetryEngine(engine, residence) if where.type == "cuda" else engine
 
 
-def quicken(config: AssistantConfig, drawer: Drawer, base: Diffusion, tuning: Tuning) -> None:
+def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: LatentDiffusion, tuning: Acceleration) -> None:
     """Set all that draws and speaks up for speed, where weights do not move."""
     words, memory = config.decoder.text["max_position_embeddings"], default_data_dir() / "attention.json"
     tune(base, tuning, config.vision.patch_tokens if base.semantic_values is not None else words, memory)
-    if base is not drawer.decoder:
-        tune(drawer.decoder, tuning, config.vision.patch_tokens, memory)
-    if drawer.language is not None:
-        drawer.language.static_cache = tuning.static_cache
+    if base is not image_generator.decoder:
+        tune(image_generator.decoder, tuning, config.vision.patch_tokens, memory)
+    if image_generator.language is not None:
+        image_generator.language.static_cache = tuning.static_cache
 
 
-def plain(*decoders: Diffusion) -> None:
+def plain(*decoders: LatentDiffusion) -> None:
     """Take back compiled steps: they were recorded with weights that stay where they are."""
     for decoder in decoders:
         decoder.step = decoder.unet
 
 
-def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, **extra: Any) -> tuple[Drawer, Diffusion]:
+def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, **extra: Any) -> tuple[ImageGenerator, LatentDiffusion]:
     """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base
     model itself. A joint decoder is both.
 
-    Encoders and language model may still be in the computer's memory: a `Residence` brings them. `extra`: as `load_llama` takes it.
+    Encoders and language model may still be in the computer's memory: a `OffloadManager` brings them. `extra`: as `load_llama` takes it.
     """
     if not isinstance(config.vision, VisionConfig):
-        drawer = published.load_drawer(config, folder, attention, kind, where, **extra)
-        return drawer, drawer.decoder
-    vision, language = weights.load_vision(config, folder, kind), weights.load_language(config, folder, kind, **extra)
+        image_generator = pretrained_loading.load_drawer(config, folder, attention, kind, where, **extra)
+        return image_generator, image_generator.decoder
+    vision, language = checkpoints.load_vision(config, folder, kind), checkpoints.load_language(config, folder, kind, **extra)
     language.bridge.to(where)
-    base = weights.load_base(config, folder, attention, kind).to(where, kind)
-    decoder = weights.load_cafe(config, folder, attention, kind, base).to(where, kind)
-    return CafeDrawer(vision, language, decoder, config.picture_tokens), base
+    base = checkpoints.load_base(config, folder, attention, kind).to(where, kind)
+    decoder = checkpoints.load_cafe(config, folder, attention, kind, base).to(where, kind)
+    return CafeGenerator(vision, language, decoder, config.picture_tokens), base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from assistant.messages import Settings
+from assistant.requests import Settings
 from assistant.session.records import StoredTurn
 
 HOSTILE = '<script>alert(1)</script>\n\n# head\n<img src=x onerror=alert(2)> [a](javascript:b) "quoted"'

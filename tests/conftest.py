@@ -65,7 +65,7 @@ def served(tmp_path_factory):
 @pytest.fixture(scope="session")
 def assistant():
     """The miniature that ships."""
-    from assistant import pipeline
+    from assistant import engine as pipeline
 
     return pipeline.load("miniature", "cpu")
 
@@ -75,7 +75,7 @@ def base():
     """Its base model, for tests that leave it as it is."""
     from assistant.presets import MINIATURE
     from assistant.manifest import CHECKPOINTS
-    from assistant.weights import load_base
+    from assistant.checkpoints import load_base
 
     return load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
 
@@ -85,8 +85,8 @@ def pictures():
     """Two scenes of one held-out cat, uint8 (2, 128, 128, 3)."""
     import torch
 
-    from assistant.miniature.renderer import render
-    from assistant.miniature.world import sample_individual, sample_scene
+    from assistant.world.renderer import render
+    from assistant.world.scene import sample_individual, sample_scene
 
     rng = random.Random(4)
     one = replace(sample_individual(rng, held_out=True), kind="cat")

@@ -22,14 +22,13 @@ from PIL.PngImagePlugin import PngInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from assistant.board import Mixed, MixEvent, MixReply, MixRequest, Sketch, as_names, check, coefficients  # noqa: E402
-from assistant.concepts.strips import Masks, opened  # noqa: E402
+from assistant.board_requests import MixedImage, MixEvent, MixReply, MixRequest, Sketch, as_names, check, coefficients  # noqa: E402
+from assistant.customization.lambda_sweep import Masks, opened  # noqa: E402
 from assistant.errors import AssistantError  # noqa: E402
-from assistant.messages import (Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings,  # noqa: E402
-                                Words)
+from assistant.requests import Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from assistant.plan import Plan  # noqa: E402
-from assistant.session.intake import read_photo  # noqa: E402
-from assistant.strip import StripEvent, StripReply, StripRequest, Struck  # noqa: E402
+from assistant.session.uploads import read_photo  # noqa: E402
+from assistant.sweep_requests import StripEvent, SweepReply, SweepRequest, SweepImage  # noqa: E402
 from tests.fake_teacher import FakeTeacher  # noqa: E402
 
 PLAN = Plan("draw", "cat", "hill", "day", "flat", worn=("red hat", "blue scarf"), other="grey dog")
@@ -74,7 +73,7 @@ class FakeEngine:
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
-        self.teacher = FakeTeacher(2 * pause)
+        self.trainer = FakeTeacher(2 * pause)
         self.requests: list[Request] = []
         self.mixed: list[MixRequest] = []
         self._subjects = tuple(
@@ -111,12 +110,12 @@ class FakeEngine:
         for mix, image in zip(request.mixes, pictures):
             metadata = {"board": as_names(mix), "seed": request.settings.seed, "keep_subject": request.settings.keep_subject}
             lost = "This is far from your subject (likeness 30 %). Move alpha down." if mix.alpha > 0.9 else ""
-            told.append(Mixed(png_of(image, assistant=json.dumps(metadata)), mix, metadata, round(0.9 - 0.6 * mix.alpha, 3),
+            told.append(MixedImage(png_of(image, assistant=json.dumps(metadata)), mix, metadata, round(0.9 - 0.6 * mix.alpha, 3),
                               tuple(round(0.1 + 0.6 * c, 3) for c in coefficients(mix)[1:]), lost))
         film = b"GIF89a" + bytes(32) if request.film else None
         yield MixReply(tuple(told), request.settings.seed or 0, request.settings, 0.1, cancel.is_set(), film)
 
-    def strip(self, request: StripRequest, cancel: Cancel) -> Iterator[StripEvent]:
+    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
         """From one face to another; nothing changes below 0."""
         if not request.prompt.strip():
             raise AssistantError("There are no words to draw.", "Say something.")
@@ -129,12 +128,12 @@ class FakeEngine:
         seed, ends = request.settings.seed or 7, (draw(request.settings.seed or 7), draw((request.settings.seed or 7) + 3))
         images = [Image.blend(*ends, max(0.0, s) / 2) for s in request.strengths]
         pixels = np.stack([np.asarray(image) for image in images])
-        pictures = tuple(Struck(s, png_of(image, assistant=json.dumps({"prompt": request.prompt})), {"prompt": request.prompt}) for s, image in zip(request.strengths, images))
+        pictures = tuple(SweepImage(s, png_of(image, assistant=json.dumps({"prompt": request.prompt})), {"prompt": request.prompt}) for s, image in zip(request.strengths, images))
         changes = tuple(float(np.abs(a.astype(float) - b).mean()) / 255 for a, b in zip(pixels, pixels[1:]))
         mask = torch.zeros(len(images), 2, 8, 8)
         mask[:, :, :3] = 1.0
         masks = Masks({"down_blocks.0": [mask[..., ::2, ::2].flatten(2)], "up_blocks.0": [mask.flatten(2), mask.flatten(2) / 2]}, pixels)
-        yield StripReply(pictures, png_of(ends[1]), request.prompt, "a dog", "dog", name, replace(request.settings, seed=seed), masks, 0.1, changes, cancel.is_set())
+        yield SweepReply(pictures, png_of(ends[1]), request.prompt, "a dog", "dog", name, replace(request.settings, seed=seed), masks, 0.1, changes, cancel.is_set())
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return opened(packed, pictures)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from assistant.concepts.file import Concept
-from assistant.concepts.library import Library
-from assistant.concepts.tuned import Tuned
+from assistant.customization.infusion_file import InfusionConcept
+from assistant.customization.concept_library import ConceptLibrary
+from assistant.customization.ico_file import IcoConcept
 from assistant.errors import ConceptError
-from assistant.messages import Advice
-from assistant.png import write_png
+from assistant.requests import DatasetAdvice
+from assistant.image_io import write_png
 
 BASE, LAYERS = "fake", {"layer": 4}
 
@@ -26,11 +26,11 @@ class FakeTeacher:
         self.pause, self.courses = pause, []
 
     def open(self, folder):
-        return Library(folder, BASE, LAYERS)
+        return ConceptLibrary(folder, BASE, LAYERS)
 
     def advise(self, pictures):
         few = ("1 picture is few: with 3 to 5 it is told what belongs to the thing.",) if len(pictures) == 1 else ()
-        return Advice("cat" if pictures else "", few)
+        return DatasetAdvice("cat" if pictures else "", few)
 
     def begin(self, task, state=None):
         if not task.noun.strip():
@@ -40,14 +40,14 @@ class FakeTeacher:
 
 
 class FakeCourse:
-    def __init__(self, teacher, task, state):
-        self.teacher, self.task, self.steps = teacher, task, int(task.options.get("steps", 40))
+    def __init__(self, trainer, task, state):
+        self.trainer, self.task, self.steps = trainer, task, int(task.options.get("steps", 40))
         self.step = self.began = json.loads(state)["step"] if state else 0
 
     def advance(self):
         if self.task.noun == "break" and self.step == 5 and not self.began:
             raise ConceptError("The device ran out of memory while learning.", "Go on with it when others are done.")
-        time.sleep(self.teacher.pause)
+        time.sleep(self.trainer.pause)
         self.step += 1
         return 1.0 / (1 + self.step)
 
@@ -63,9 +63,9 @@ class FakeCourse:
         return json.dumps({"step": self.step}).encode()
 
     def keep(self, library, thumbnail):
-        if self.task.kind == Tuned.kind:
+        if self.task.kind == IcoConcept.kind:
             about = (torch.zeros(2, 4), {"layer": (torch.full((4, 4), float(self.step)),) * 2}, "T2 E")
-            library.replace(Tuned(self.task.name, self.task.noun, BASE, *about, self.step, thumbnail=thumbnail))
+            library.replace(IcoConcept(self.task.name, self.task.noun, BASE, *about, self.step, thumbnail=thumbnail))
             return
-        library.replace(Concept(self.task.name, self.task.noun, BASE, {"layer": torch.full((1, 4), float(self.step))},
+        library.replace(InfusionConcept(self.task.name, self.task.noun, BASE, {"layer": torch.full((1, 4), float(self.step))},
                                 self.step, {"steps": self.steps, "pictures": len(self.task.pictures)}, thumbnail=thumbnail))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from assistant.messages import Task
+from assistant.requests import TrainingSpec
 from tests.fake_engine import photo_of
 
 
 def task(name="mug-1", noun="mug", pictures=2, **options):
-    return Task(name, noun, tuple(photo_of(n) for n in range(pictures)), options=options)
+    return TrainingSpec(name, noun, tuple(photo_of(n) for n in range(pictures)), options=options)
 
 
 def until(condition, seconds=60.0):

@@ -6,10 +6,10 @@ import io
 import random
 from dataclasses import replace
 
-from assistant.messages import Photo
-from assistant.miniature.renderer import render
-from assistant.miniature.world import sample_individual, sample_scene
-from assistant.session.intake import read_photo
+from assistant.requests import Photo
+from assistant.world.renderer import render
+from assistant.world.scene import sample_individual, sample_scene
+from assistant.session.uploads import read_photo
 
 
 def photos(kind: str, count: int, seed: int = 4) -> tuple[Photo, ...]:

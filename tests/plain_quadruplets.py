@@ -6,13 +6,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from assistant.training.quadruplets import build, wishes
+from assistant.data import build, instructions
 
 
-def plain(number: int) -> wishes.Wanted:
+def plain(number: int) -> instructions.Wanted:
     """A wish without a world: a grey photo; every fifth is that of the wish before it."""
     number -= number % 5 == 4
-    return wishes.Wanted(number, Image.new("L", (4, 4), number), f"words {number}", f"line {number}", f"y {number}", "reply", {}, {})
+    return instructions.Wanted(number, Image.new("L", (4, 4), number), f"words {number}", f"line {number}", f"y {number}", "reply", {}, {})
 
 
 class Echo:

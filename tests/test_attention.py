@@ -1,4 +1,4 @@
-"""The seam: equal to stock attention, eq. 1 equal to its naive form, caches and drops exact, controls pluggable."""
+"""The attention context: equal to stock attention, eq. 1 equal to its naive form, caches and drops exact, controls pluggable."""
 
 import copy
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch._dynamo.testing
 
-from assistant.control.cafe import Cafe, Kept, SemanticValues, training_seam
-from assistant.decoder.attention import Control, Job, Seam, cross_layers, install
-from assistant.decoder.rows import Row
+from assistant.controls.cafe import Cafe, PatchScale, SemanticValues, training_context
+from assistant.diffusion.attention import AttentionControl, AttentionOverride, AttentionContext, cross_layers, install
+from assistant.diffusion.guidance import BatchRow
 from assistant.errors import ConfigError, DeviceError
 from tests.tiny_unet import drawn, installed, stock_unet
 
@@ -39,18 +39,18 @@ def values(unet):
     return telling(unet)
 
 
-def through(unet, x, seam, grad=False):
+def through(unet, x, context, grad=False):
     with torch.set_grad_enabled(grad):
-        return unet(x, T, None, cross_attention_kwargs={"seam": seam}).sample
+        return unet(x, T, None, cross_attention_kwargs={"context": context}).sample
 
 
 E, F = drawn(1, TOKENS, WIDTH, seed=1), drawn(1, VECTOR, seed=2)
-EVERY = (Row("none"), Row("e", "patches"), Row("f", vector="semantics"), Row("both", "patches", "semantics"))
+EVERY = (BatchRow("none"), BatchRow("e", "patches"), BatchRow("f", vector="semantics"), BatchRow("both", "patches", "semantics"))
 
 
 def cafe_seam(values, cache=True, e=E, f=F, patches=1.0, semantics=1.0):
-    controls = (Cafe(values, semantics), *(() if patches == 1.0 else (Kept(patches),)))
-    return Seam({"patches": e}, {"semantics": f}, controls, cache=cache)
+    controls = (Cafe(values, semantics), *(() if patches == 1.0 else (PatchScale(patches),)))
+    return AttentionContext({"patches": e}, {"semantics": f}, controls, cache=cache)
 
 
 def test_without_a_control_it_is_stock(stock, unet):
@@ -63,17 +63,17 @@ def test_without_a_control_it_is_stock(stock, unet):
         masked = stock(x, T, context, encoder_attention_mask=mask).sample
         assert torch.allclose(unet(x, T, context, encoder_attention_mask=mask).sample, masked, atol=1e-6)
         assert (masked - expected).abs().max() > 1e-4
-    seam = Seam({"a": context[:1], "b": context[1:]}).begin((Row("a", "a"), Row("b", "b")), 1)
-    assert torch.allclose(through(unet, x, seam), expected, atol=1e-6)
-    assert torch.allclose(through(unet, x, seam), expected, atol=1e-6)  # from the cache
+    context = AttentionContext({"a": context[:1], "b": context[1:]}).begin((BatchRow("a", "a"), BatchRow("b", "b")), 1)
+    assert torch.allclose(through(unet, x, context), expected, atol=1e-6)
+    assert torch.allclose(through(unet, x, context), expected, atol=1e-6)  # from the cache
 
 
 def test_rows_with_other_numbers_of_tokens_share_a_batch(stock, unet):
     x, short, long = drawn(3, 4, 16, 16), drawn(1, 5, WIDTH), drawn(1, TOKENS, WIDTH)
-    seam = Seam({"short": short, "long": long}).begin((Row("a", "long"), Row("b", "short"), Row("c", "long")), 1)
+    context = AttentionContext({"short": short, "long": long}).begin((BatchRow("a", "long"), BatchRow("b", "short"), BatchRow("c", "long")), 1)
     with torch.no_grad():
         expected = torch.cat([stock(x[i : i + 1], T, c).sample for i, c in enumerate((long, short, long))])
-    assert torch.allclose(through(unet, x, seam), expected, atol=1e-5)
+    assert torch.allclose(through(unet, x, context), expected, atol=1e-5)
 
 
 class NaiveEquation1:
@@ -140,23 +140,23 @@ def test_cached_equals_uncached_and_projects_each_condition_once(unet, values):
 
 def test_conditions_of_their_own_for_each_image(unet, values):
     x, e, f = drawn(2, 4, 16, 16), drawn(2, TOKENS, WIDTH, seed=4), drawn(2, VECTOR, seed=5)
-    row = (Row("none"), Row("both", "patches", "semantics"))
+    row = (BatchRow("none"), BatchRow("both", "patches", "semantics"))
     both = through(unet, x.repeat(2, 1, 1, 1), cafe_seam(values, e=e, f=f).begin(row, 2))
     for i in range(2):
-        seam = cafe_seam(values, e=e[i : i + 1], f=f[i : i + 1]).begin(row, 1)
-        alone = through(unet, x[i : i + 1].repeat(2, 1, 1, 1), seam)
+        context = cafe_seam(values, e=e[i : i + 1], f=f[i : i + 1]).begin(row, 1)
+        alone = through(unet, x[i : i + 1].repeat(2, 1, 1, 1), context)
         torch.testing.assert_close(both[i::2], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_scale_zero_is_none(unet, values):
-    x, row = drawn(1, 4, 16, 16), (Row("both", "patches", "semantics"),)
+    x, row = drawn(1, 4, 16, 16), (BatchRow("both", "patches", "semantics"),)
 
     def at(row, **scales):
         return through(unet, x, cafe_seam(values, **scales).begin(row, 1))
 
-    assert torch.equal(at(row, semantics=0.0), at((Row("e", "patches"),)))
-    assert torch.allclose(at(row, patches=0.0), at((Row("f", vector="semantics"),)), atol=1e-6)
-    plain = through(unet, x, Seam({"patches": E}).begin((Row("e", "patches"),), 1))
+    assert torch.equal(at(row, semantics=0.0), at((BatchRow("e", "patches"),)))
+    assert torch.allclose(at(row, patches=0.0), at((BatchRow("f", vector="semantics"),)), atol=1e-6)
+    plain = through(unet, x, AttentionContext({"patches": E}).begin((BatchRow("e", "patches"),), 1))
     assert torch.equal(at(row, semantics=0.0), plain)
     half = at(row, semantics=0.5)
     doubled = through(unet, x, cafe_seam(values, f=F / 2).begin(row, 1))
@@ -164,22 +164,22 @@ def test_scale_zero_is_none(unet, values):
 
 
 def test_untrained_values_change_nothing(unet):
-    x, row = drawn(1, 4, 16, 16), (Row("both", "patches", "semantics"),)
+    x, row = drawn(1, 4, 16, 16), (BatchRow("both", "patches", "semantics"),)
     fresh = through(unet, x, cafe_seam(SemanticValues.of(unet, VECTOR)).begin(row, 1))
-    assert torch.equal(fresh, through(unet, x, Seam({"patches": E}).begin((Row("e", "patches"),), 1)))
+    assert torch.equal(fresh, through(unet, x, AttentionContext({"patches": E}).begin((BatchRow("e", "patches"),), 1)))
 
 
 def test_training_drops_sample_by_sample_and_gradients_flow(unet, values):
     e, f = drawn(4, TOKENS, WIDTH), drawn(4, VECTOR)
     keep_e, keep_f = torch.tensor([0.0, 1, 0, 1]), torch.tensor([0.0, 0, 1, 1])
     x = drawn(4, 4, 16, 16)
-    out = through(unet, x, training_seam(values, e, f, keep_e, keep_f), grad=True)
+    out = through(unet, x, training_context(values, e, f, keep_e, keep_f), grad=True)
     for i, row in enumerate(EVERY):
-        seam = cafe_seam(values, e=e[i : i + 1], f=f[i : i + 1]).begin((row,), 1)
-        alone = through(unet, x[i : i + 1], seam)
+        context = cafe_seam(values, e=e[i : i + 1], f=f[i : i + 1]).begin((row,), 1)
+        alone = through(unet, x[i : i + 1], context)
         torch.testing.assert_close(out[i : i + 1], alone, atol=1e-5, rtol=1e-5)
     f_grad = f.requires_grad_()
-    through(unet, x, training_seam(values, e, f_grad, keep_e, keep_f), grad=True).square().mean().backward()
+    through(unet, x, training_context(values, e, f_grad, keep_e, keep_f), grad=True).square().mean().backward()
     assert (f_grad.grad[:2] == 0).all() and (f_grad.grad[2:].abs().amax(dim=1) > 0).all()
     assert all(w.grad.abs().max() > 0 for w in values.parameters())
     assert all(a.to_k.weight.grad.abs().max() > 0 for a in cross_layers(unet).values())
@@ -204,7 +204,7 @@ def test_two_requests_may_run_interleaved(unet, values):
         assert torch.equal(through(unet, x, two.begin(rows, 1)), alone[1])
 
 
-class JoinedValues(Control):
+class JoinedValues(AttentionControl):
     """One row's map applied to two rows' values."""
 
     def replace(self, call):
@@ -212,16 +212,16 @@ class JoinedValues(Control):
             return ()
         (key, value), (_, other) = call.key_value("leader"), call.key_value("follower")
         query = call.query[call.span("leader")]
-        return [Job(query, key, torch.cat([value, other], dim=-1), ("leader", "follower"))]
+        return [AttentionOverride(query, key, torch.cat([value, other], dim=-1), ("leader", "follower"))]
 
 
-class TwoMaps(Control):
+class TwoMaps(AttentionControl):
     """The same by materialised maps, put in place afterwards."""
 
     def maps(self, call):
         return ("leader",) if call.cross else ()
 
-    def after(self, call, out):
+    def post_attention(self, call, out):
         if not call.cross:
             return out
         mapped = call.maps["leader"] @ call.key_value("follower")[1]
@@ -231,30 +231,30 @@ class TwoMaps(Control):
 
 def test_a_control_can_join_values_and_another_can_use_maps(unet):
     other = drawn(1, TOKENS, WIDTH, seed=8)
-    rows = (Row("plain", "text"), Row("leader", "text"), Row("follower", "other"))
+    rows = (BatchRow("plain", "text"), BatchRow("leader", "text"), BatchRow("follower", "other"))
     x = drawn(6, 4, 16, 16)
-    seams = [Seam({"text": E, "other": other}, controls=c) for c in ((JoinedValues(),), (TwoMaps(),), ())]
-    joined, mapped, plain = (through(unet, x, seam.begin(rows, 2)) for seam in seams)
+    seams = [AttentionContext({"text": E, "other": other}, controls=c) for c in ((JoinedValues(),), (TwoMaps(),), ())]
+    joined, mapped, plain = (through(unet, x, context.begin(rows, 2)) for context in seams)
     torch.testing.assert_close(joined, mapped, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(joined[:4], plain[:4], atol=1e-5, rtol=1e-5)
     assert (joined[4:] - plain[4:]).abs().max() > 1e-3
     with pytest.raises(ConfigError):  # two controls want the same rows
-        through(unet, x, Seam({"text": E, "other": other}, controls=[JoinedValues()] * 2).begin(rows, 2))
+        through(unet, x, AttentionContext({"text": E, "other": other}, controls=[JoinedValues()] * 2).begin(rows, 2))
 
 
-class SelfEdit(Control):
+class SelfEdit(AttentionControl):
     """Hands every self-attention's own queries, keys and values back, row by row."""
 
     def replace(self, call):
         if call.cross:
             return ()
-        return [Job(call.query[call.span(r.name)], *call.key_value(r.name), (r.name,)) for r in call.seam.rows[1:]]
+        return [AttentionOverride(call.query[call.span(r.name)], *call.key_value(r.name), (r.name,)) for r in call.context.rows[1:]]
 
 
 def test_self_attention_passes_the_seam_too(unet):
-    x, rows = drawn(3, 4, 16, 16), tuple(Row(name, "text") for name in "abc")
-    edited = through(unet, x, Seam({"text": E}, controls=(SelfEdit(),)).begin(rows, 1))
-    torch.testing.assert_close(edited, through(unet, x, Seam({"text": E}).begin(rows, 1)), atol=1e-5, rtol=1e-5)
+    x, rows = drawn(3, 4, 16, 16), tuple(BatchRow(name, "text") for name in "abc")
+    edited = through(unet, x, AttentionContext({"text": E}, controls=(SelfEdit(),)).begin(rows, 1))
+    torch.testing.assert_close(edited, through(unet, x, AttentionContext({"text": E}).begin(rows, 1)), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -266,9 +266,9 @@ def test_dynamo_traces_training_without_recompiling_each_step():
     counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(small, backend=counter)
     x, e, f, keep = drawn(2, 4, 16, 16), drawn(2, TOKENS, WIDTH), drawn(2, VECTOR), torch.ones(2)
-    expected = through(small, x, training_seam(values, e, f, keep, keep))
+    expected = through(small, x, training_context(values, e, f, keep, keep))
     for _ in range(3):
-        out = through(compiled, x, training_seam(values, e, f, keep, keep), grad=True)
+        out = through(compiled, x, training_context(values, e, f, keep, keep), grad=True)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
     assert counter.frame_count == 1
     torch._dynamo.reset()
@@ -277,11 +277,11 @@ def test_dynamo_traces_training_without_recompiling_each_step():
 def test_mistakes_are_named(unet):
     x = drawn(1, 4, 16, 16)
     with pytest.raises(ConfigError, match="semantics"):
-        Seam({"patches": E}).begin((Row("f", vector="semantics"),), 1)
+        AttentionContext({"patches": E}).begin((BatchRow("f", vector="semantics"),), 1)
     with pytest.raises(ConfigError, match="2 images"):
-        Seam({"patches": E.repeat(2, 1, 1)}).begin((Row("e", "patches"),), 3)
+        AttentionContext({"patches": E.repeat(2, 1, 1)}).begin((BatchRow("e", "patches"),), 3)
     with pytest.raises(ConfigError, match="2x1"):
-        through(unet, x, Seam({"patches": E}).begin((Row("a", "patches"), Row("b", "patches")), 1))
+        through(unet, x, AttentionContext({"patches": E}).begin((BatchRow("a", "patches"), BatchRow("b", "patches")), 1))
     with pytest.raises(ConfigError, match="kernel"):
         install(unet, "fast")
 

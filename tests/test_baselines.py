@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.concepts.learning import Learner, Recipe, Shown
+from assistant.customization.infusion_training import InfusionTrainer, InfusionRecipe, ConceptImages
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines
 from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion
-from assistant.evaluation.concept_cases import LINES, draw_plain, said
+from assistant.evaluation.concept_prompts import LINES, draw_plain, said
 from assistant.evaluation.infusion import divergence, others
 from assistant.evaluation.infusion_report import curves
 from assistant.evaluation.metrics import frechet, wasserstein
-from assistant.evaluation.subjects import subject
+from assistant.evaluation.dci_subjects import subject
 from tests.tiny_unet import drawn
 
 
@@ -33,7 +33,7 @@ def one():
 
 @pytest.fixture(scope="module")
 def shown(base, one):
-    return Shown(base, base.encode_image(one.pictures(128)))
+    return ConceptImages(base, base.encode_image(one.pictures(128)))
 
 
 def weights(base):
@@ -85,7 +85,7 @@ def test_without_peft_that_is_said(base, shown, one, monkeypatch):
 
 def test_where_nothing_is_customized_infusion_has_not_moved_and_a_fine_tuned_copy_has(base, shown, one):
     on = others(base, 4, 128)
-    learner = Learner(base, one.pictures(128), one.noun, Recipe(steps=2))
+    learner = InfusionTrainer(base, one.pictures(128), one.noun, InfusionRecipe(steps=2))
     learner.step()
     assert divergence(base, base, on) == 0.0
     tuned = BASELINES[1](base, shown, one.noun, lr=1e-2)

@@ -12,18 +12,18 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from assistant import presets
-from assistant.concepts.learning import descend
-from assistant.concepts.teaching import Teacher
-from assistant.conditioning import AUXILIARY_TEXT, EMPTY, TEXT
-from assistant.control.dci import Branch, Dci, Sharpening
-from assistant.control.infusion import Infusion, Use, placed
-from assistant.decoder import kernels
-from assistant.decoder.attention import Seam, cross_layers, install
-from assistant.decoder.rows import dci_plan, infusion_plan
+from assistant.customization.infusion_training import scaled_backward_step
+from assistant.customization.trainer import ConceptTrainer
+from assistant.diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
+from assistant.controls.dci import BranchTokens, Dci, MaskTemperatures
+from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
+from assistant.diffusion import attention_backends
+from assistant.diffusion.attention import AttentionContext, cross_layers, install
+from assistant.diffusion.guidance import dci_guidance, infusion_guidance
 from assistant.loading import build
-from assistant.messages import Reply, Request, Settings, Task
-from assistant.session.intake import read_photo
-from assistant.strip import StripReply, StripRequest
+from assistant.requests import Reply, Request, Settings, TrainingSpec
+from assistant.session.uploads import read_photo
+from assistant.sweep_requests import SweepReply, SweepRequest
 from tests.tiny_full import TINY_BASE, write
 from tests.tiny_unet import drawn
 
@@ -54,23 +54,23 @@ def test_a_preset_of_a_base_model_alone_draws_from_words(engine):
 
 @pytest.mark.parametrize("kind", ("infusion", "ico"))
 def test_a_concept_is_learned_taken_up_again_kept_and_drawn_with(engine, kind, tmp_path):
-    teacher: Teacher = engine.teacher
-    task = Task("tom", "cat", (photo(1), photo(2)), kind=kind, options={"steps": 4, "batch": 2})
-    assert teacher.advise(task.pictures).noun == ""  # nobody names things here
-    course = teacher.begin(task)
+    trainer: ConceptTrainer = engine.trainer
+    task = TrainingSpec("tom", "cat", (photo(1), photo(2)), kind=kind, options={"steps": 4, "batch": 2})
+    assert trainer.advise(task.pictures).noun == ""  # nobody names things here
+    course = trainer.begin(task)
     losses = [course.advance() for _ in range(2)]
-    again = teacher.begin(task, course.state())
+    again = trainer.begin(task, course.state())
     assert [course.advance(), course.advance()] == [again.advance(), again.advance()] and all(map(math.isfinite, losses))
     preview = course.preview(threading.Event())
     assert Image.open(io.BytesIO(preview)).size == (64, 64)
-    library = teacher.open(tmp_path)
+    library = trainer.open(tmp_path)
     course.keep(library, preview)
     ask = Request("<tom> on the beach", settings=Settings(seed=1, steps=3, window=0.5, preview_every=1), library=library)
     reply = last(engine.respond(ask, threading.Event()))
     assert reply.png and reply.metadata["method"] == {"infusion": "Infusion", "ico": "ICO + DCI"}[kind]
     if kind == "ico":
-        found = last(engine.strip(StripRequest("<tom> on the beach", library, (-1.0, 1.0), ask.settings), threading.Event()))
-        assert isinstance(found, StripReply) and len(found.pictures) == 2 and len(found.masks.scales) == 7  # 8, 4, 2 down, 1 in the middle, and up again
+        found = last(engine.strip(SweepRequest("<tom> on the beach", library, (-1.0, 1.0), ask.settings), threading.Event()))
+        assert isinstance(found, SweepReply) and len(found.pictures) == 2 and len(found.masks.scales) == 7  # 8, 4, 2 down, 1 in the middle, and up again
 
 
 WIDTHS = [320, 640, 1280]
@@ -85,9 +85,9 @@ def narrow():
     return unet.eval().requires_grad_(False)
 
 
-def seam_of(rows, controls, tuned=None, dtype=torch.float32):
+def context_of(rows, controls, tuned=None, dtype=torch.float32):
     texts = {name: drawn(1, 77, 768, seed=seed).to(dtype) for name, seed in ((TEXT, 1), (EMPTY, 2), (AUXILIARY_TEXT, 3))}
-    return Seam(texts, controls=controls, tuned=tuned).begin(rows, 1)
+    return AttentionContext(texts, controls=controls, tuned=tuned).begin(rows, 1)
 
 
 class Naive:
@@ -132,19 +132,19 @@ def test_at_stable_diffusions_widths_the_seam_gives_what_the_equations_give(narr
     assert {a.inner_dim for a in layers.values()} == set(WIDTHS) and {a.inner_dim // a.heads for a in layers.values()} == {40, 80, 160}
     residuals = {n: drawn(1, a.inner_dim, seed=k) for k, (n, a) in enumerate(layers.items())} if way == "infusion" else None
     tuned = None if residuals else {n: tuple(0.02 * drawn(a.inner_dim, 768, seed=k + i) for i in (0, 50)) for k, (n, a) in enumerate(layers.items())}
-    sharpening, lam = Sharpening(), 1.5
-    rows = infusion_plan(8.0).rows if residuals else dci_plan(7.5, 1.0).rows
+    sharpening, lam = MaskTemperatures(), 1.5
+    rows = infusion_guidance(8.0).rows if residuals else dci_guidance(7.5, 1.0).rows
     naive, ours, x, t = copy.deepcopy(narrow), copy.deepcopy(narrow), drawn(len(rows), 4, 8, 8), torch.tensor(400)
     processors = dict(naive.attn_processors)
     processors |= {f"{n}.processor": Naive(n, residuals, tuned, sharpening, lam) for n in layers}
     naive.set_attn_processor(processors)
     install(ours)
-    controls = (Infusion([Use(residuals, placed([[4]], 77))]),) if residuals else (
-        Dci(Branch.of(77, range(1, 9), (3, 4)), Branch.of(77, range(1, 9), (1, 2)), lam, sharpening),)
+    controls = (Infusion([ConceptInstance(residuals, residual_mask([[4]], 77))]),) if residuals else (
+        Dci(BranchTokens.of(77, range(1, 9), (3, 4)), BranchTokens.of(77, range(1, 9), (1, 2)), lam, sharpening),)
     with torch.no_grad():
         expected = naive(x, t, drawn(1, 77, 768, seed=1).expand(len(rows), -1, -1)).sample
-        got = ours(x, t, None, cross_attention_kwargs={"seam": seam_of(rows, controls, tuned)}).sample
-        plain = ours(x, t, None, cross_attention_kwargs={"seam": seam_of(rows, (), tuned)}).sample
+        got = ours(x, t, None, cross_attention_kwargs={"context": context_of(rows, controls, tuned)}).sample
+        plain = ours(x, t, None, cross_attention_kwargs={"context": context_of(rows, (), tuned)}).sample
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
     changed = 3 if residuals else 1
     assert (got - plain)[changed].abs().max() > 1e-2
@@ -155,8 +155,8 @@ def test_maps_of_half_precision_do_not_overflow():
     query = torch.full((1, 2, 4, 160), 30.0, dtype=torch.float16)
     key = 30.0 + drawn(1, 2, 7, 160).half()
     value = drawn(1, 2, 7, 160, seed=1).half()
-    out, found = kernels.attend_with_map(query, key, value, 160**-0.5)
-    exact, expected = kernels.attend_with_map(query.double(), key.double(), value.double(), 160**-0.5)
+    out, found = attention_backends.attend_with_map(query, key, value, 160**-0.5)
+    exact, expected = attention_backends.attend_with_map(query.double(), key.double(), value.double(), 160**-0.5)
     assert bool(out.isfinite().all()) and out.dtype == torch.float16
     torch.testing.assert_close(found.double(), expected, atol=1e-2, rtol=1e-2)
     torch.testing.assert_close(out.double(), exact, atol=2e-2, rtol=2e-2)
@@ -171,14 +171,14 @@ def test_in_half_precision_both_methods_stay_finite_and_near(narrow, dtype):
         install(unet)
         name, attn = next((n, a) for n, a in cross_layers(unet).items() if a.inner_dim == 1280)
         attn.to(held)
-        for way, rows in (("infusion", infusion_plan(8.0).rows), ("dci", dci_plan(7.5, 1.0).rows)):
-            use = Use({name: drawn(1, 1280, seed=5)}, placed([[4]], 77))
-            branch = Branch.of(77, range(1, 9), (3, 4))
-            control = Infusion([use]) if way == "infusion" else Dci(branch, Branch.of(77, range(1, 9), (1, 2)), 1.0)
+        for way, rows in (("infusion", infusion_guidance(8.0).rows), ("dci", dci_guidance(7.5, 1.0).rows)):
+            use = ConceptInstance({name: drawn(1, 1280, seed=5)}, residual_mask([[4]], 77))
+            branch = BranchTokens.of(77, range(1, 9), (3, 4))
+            control = Infusion([use]) if way == "infusion" else Dci(branch, BranchTokens.of(77, range(1, 9), (1, 2)), 1.0)
             tuned = None if way == "infusion" else {name: tuple(0.02 * drawn(1280, 768, seed=k) for k in (6, 7))}
             hidden = drawn(len(rows), 16, 1280, seed=8).to(held)
             with torch.no_grad():
-                found[way, held] = attn(hidden, seam=seam_of(rows, (control,), tuned, held)).float()
+                found[way, held] = attn(hidden, context=context_of(rows, (control,), tuned, held)).float()
     for way in ("infusion", "dci"):
         half, single = found[way, dtype], found[way, torch.float32]
         assert bool(half.isfinite().all())
@@ -189,13 +189,13 @@ def test_in_half_precision_both_methods_stay_finite_and_near(narrow, dtype):
 def test_gradients_too_small_for_half_precision_arrive_and_infinite_ones_do_nothing():
     small = torch.zeros(4, requires_grad=True)
     optimizer = torch.optim.SGD([small], lr=1.0)
-    assert descend((small.half() * torch.tensor(1e-4).half()).float().mean() * 1e-4, optimizer)  # 2.5e-9 each: nothing in half precision
+    assert scaled_backward_step((small.half() * torch.tensor(1e-4).half()).float().mean() * 1e-4, optimizer)  # 2.5e-9 each: nothing in half precision
     torch.testing.assert_close(small.detach(), torch.full((4,), -2.5e-9), rtol=0.02, atol=0.0)
     before = small.detach().clone()
-    assert not descend((small * float("inf")).sum(), optimizer) and torch.equal(small.detach(), before)
+    assert not scaled_backward_step((small * float("inf")).sum(), optimizer) and torch.equal(small.detach(), before)
     exact = torch.randn(5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     plain = exact.detach().clone().requires_grad_()
-    descend(exact.pow(3).sum(), torch.optim.SGD([exact], lr=0.1))
+    scaled_backward_step(exact.pow(3).sum(), torch.optim.SGD([exact], lr=0.1))
     plain.pow(3).sum().backward()
     assert torch.equal(exact.detach(), plain.detach() - 0.1 * plain.grad)  # in single precision not a bit is another
 
@@ -208,17 +208,17 @@ def test_recomputed_activations_give_the_same_gradients(narrow):
         if recompute:
             unet.enable_gradient_checkpointing()
         residuals = {n: torch.zeros(1, a.inner_dim, requires_grad=True) for n, a in cross_layers(unet).items()}
-        seam = Seam({TEXT: drawn(1, 77, 768, seed=1)}, controls=(Infusion([Use(residuals, placed([[4]], 77))]),), cache=False)
-        seam.begin(infusion_plan(1.0).rows, 1)
-        unet(drawn(2, 4, 8, 8), torch.tensor(400), None, cross_attention_kwargs={"seam": seam}).sample[1].square().mean().backward()
+        context = AttentionContext({TEXT: drawn(1, 77, 768, seed=1)}, controls=(Infusion([ConceptInstance(residuals, residual_mask([[4]], 77))]),), cache=False)
+        context.begin(infusion_guidance(1.0).rows, 1)
+        unet(drawn(2, 4, 8, 8), torch.tensor(400), None, cross_attention_kwargs={"context": context}).sample[1].square().mean().backward()
         found.append(torch.cat([r.grad.flatten() for r in residuals.values()]))
     torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-4)
     assert found[0].abs().max() > 0
 
 
 def test_a_base_model_brings_its_own_way_of_learning(engine):
-    teacher = engine.teacher
-    task = Task("tom", "cat", (photo(1),), kind="ico", options={"steps": 2, "batch": 1})
-    assert teacher.begin(task).recipe.lr_attention == 5e-4 and teacher.begin(task).steps == 2
-    assert teacher.begin(Task("tom", "cat", (photo(1),), options={"batch": 1})).steps == 500
-    assert teacher.base.unet.is_gradient_checkpointing
+    trainer = engine.trainer
+    task = TrainingSpec("tom", "cat", (photo(1),), kind="ico", options={"steps": 2, "batch": 1})
+    assert trainer.begin(task).recipe.lr_attention == 5e-4 and trainer.begin(task).steps == 2
+    assert trainer.begin(TrainingSpec("tom", "cat", (photo(1),), options={"batch": 1})).steps == 500
+    assert trainer.base.unet.is_gradient_checkpointing

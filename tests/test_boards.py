@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from assistant.board import GRID, STRIP
+from assistant.board_requests import GRID, STRIP
 from assistant.errors import BusyError, InputError, NotFoundError, PhotoError
-from assistant.messages import Settings
-from assistant.session import roles
+from assistant.requests import Settings
+from assistant.session import image_roles
 from assistant.session.boards import board_in
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
@@ -24,151 +24,151 @@ ME = "ada"
 
 
 @pytest.fixture
-def easel(manager):
-    return manager.easel
+def board_jobs(manager):
+    return manager.board_jobs
 
 
 @pytest.fixture
-def board(easel):
+def board(board_jobs):
     """A subject and two references."""
-    one = easel.boards.create(ME)
-    easel.boards.add_subject(one.id, ME, photo_of(1))
-    easel.boards.add_reference(one.id, ME, photo_of(2))
-    return easel.boards.add_reference(one.id, ME, photo_of(3), "a hill", "drawn")
+    one = board_jobs.boards.create(ME)
+    board_jobs.boards.add_subject(one.id, ME, photo_of(1))
+    board_jobs.boards.add_reference(one.id, ME, photo_of(2))
+    return board_jobs.boards.add_reference(one.id, ME, photo_of(3), "a hill", "drawn")
 
 
-def finished(easel, sitting):
-    *_, last = easel.watch(sitting)
+def finished(board_jobs, sitting):
+    *_, last = board_jobs.watch(sitting)
     assert last.done
     return last
 
 
-def test_a_board_is_drawn_kept_and_there_after_a_restart(easel, board, store, manager):
-    easel.boards.set(board.id, ME, alpha=0.25, weights=[0.5, -0.5])
-    finished(easel, easel.draw(board.id, ME, Settings(steps=3)))
-    finished(easel, easel.draw(board.id, ME, Settings(steps=3), "strip"))
-    before = easel.boards.get(board.id, ME)
+def test_a_board_is_drawn_kept_and_there_after_a_restart(board_jobs, board, store, manager):
+    board_jobs.boards.set(board.id, ME, alpha=0.25, weights=[0.5, -0.5])
+    finished(board_jobs, board_jobs.draw(board.id, ME, Settings(steps=3)))
+    finished(board_jobs, board_jobs.draw(board.id, ME, Settings(steps=3), "strip"))
+    before = board_jobs.boards.get(board.id, ME)
     assert before.result.alpha == 0.25 and before.result.weights == (0.5, -0.5) and len(before.cells) == STRIP
     manager.close()
     store.close()
     again = Store(store.folder)
     later = SessionManager(FakeEngine(), again)
-    assert later.easel.boards.of(ME) == [before]
+    assert later.board_jobs.boards.of(ME) == [before]
     assert again.verify().missing == () and set(before.pictures()) <= again.files.names()
     assert later.picture(before.result.picture, ME).startswith(b"\x89PNG")
     later.close()
     again.close()
 
 
-def test_a_board_and_its_pictures_are_its_owners(easel, board, manager):
-    for act in (lambda: easel.boards.get(board.id, "eve"), lambda: easel.boards.duplicate(board.id, "eve"), lambda: easel.boards.delete(board.id, "eve"),
-                lambda: easel.draw(board.id, "eve", Settings()), lambda: easel.film(board.id, "eve"), lambda: manager.picture(board.subjects[0], "eve")):
+def test_a_board_and_its_pictures_are_its_owners(board_jobs, board, manager):
+    for act in (lambda: board_jobs.boards.get(board.id, "eve"), lambda: board_jobs.boards.duplicate(board.id, "eve"), lambda: board_jobs.boards.delete(board.id, "eve"),
+                lambda: board_jobs.draw(board.id, "eve", Settings()), lambda: board_jobs.film(board.id, "eve"), lambda: manager.picture(board.subjects[0], "eve")):
         with pytest.raises(NotFoundError):
             act()
-    assert easel.now(board.id, "eve") is None and easel.boards.of("eve") == []
+    assert board_jobs.now(board.id, "eve") is None and board_jobs.boards.of("eve") == []
     assert manager.picture(board.subjects[0], ME) == photo_of(1).png
 
 
-def test_a_copy_goes_its_own_way_and_a_deleted_board_comes_back(easel, board):
-    copy = easel.boards.duplicate(board.id, ME)
-    easel.boards.take(copy.id, ME, "reference", 0)
-    assert len(easel.boards.get(board.id, ME).references) == 2 and copy.title == f"{board.title} (copy)" and copy.seed == board.seed
-    easel.boards.delete(board.id, ME)
-    assert [b.id for b in easel.boards.of(ME)] == [copy.id]
-    assert easel.boards.restore(board.id, ME) == board
+def test_a_copy_goes_its_own_way_and_a_deleted_board_comes_back(board_jobs, board):
+    copy = board_jobs.boards.duplicate(board.id, ME)
+    board_jobs.boards.take(copy.id, ME, "reference", 0)
+    assert len(board_jobs.boards.get(board.id, ME).references) == 2 and copy.title == f"{board.title} (copy)" and copy.seed == board.seed
+    board_jobs.boards.delete(board.id, ME)
+    assert [b.id for b in board_jobs.boards.of(ME)] == [copy.id]
+    assert board_jobs.boards.restore(board.id, ME) == board
 
 
-def test_a_cell_of_the_grid_can_be_gone_on_from(easel, board, engine):
-    finished(easel, easel.draw(board.id, ME, Settings(steps=3), "grid"))
-    one = easel.boards.pick(board.id, ME, 9)
+def test_a_cell_of_the_grid_can_be_gone_on_from(board_jobs, board, engine):
+    finished(board_jobs, board_jobs.draw(board.id, ME, Settings(steps=3), "grid"))
+    one = board_jobs.boards.pick(board.id, ME, 9)
     assert len(one.cells) == GRID * GRID and one.result == one.cells[9]
     assert [r.weight for r in one.references] == [0.75, 1.0] and one.alpha == 1.0
     assert len({request.settings.seed for request in engine.mixed}) == 1 and engine.mixed[0].settings.seed == board.seed
-    easel.boards.take(board.id, ME, "reference", 0)
+    board_jobs.boards.take(board.id, ME, "reference", 0)
     with pytest.raises(NotFoundError, match="have changed since"):
-        easel.boards.pick(board.id, ME, 3)
+        board_jobs.boards.pick(board.id, ME, 3)
 
 
-def test_roles_can_be_changed(easel, board):
-    one = easel.boards.swap(board.id, ME, 1)
+def test_roles_can_be_changed(board_jobs, board):
+    one = board_jobs.boards.swap(board.id, ME, 1)
     assert one.subjects == (board.references[1].picture,) and one.references[1].picture == board.subjects[0]
-    one = easel.boards.turn(board.id, ME, 0)
+    one = board_jobs.boards.turn(board.id, ME, 0)
     assert [r.on for r in one.references] == [False, True]
     with pytest.raises(InputError, match="only one is on"):
-        easel.draw(board.id, ME, Settings(), "grid")
+        board_jobs.draw(board.id, ME, Settings(), "grid")
 
 
-def test_what_does_not_fit_is_said_and_nothing_is_lost(easel, board):
-    empty = easel.boards.create(ME)
+def test_what_does_not_fit_is_said_and_nothing_is_lost(board_jobs, board):
+    empty = board_jobs.boards.create(ME)
     with pytest.raises(InputError, match="no subject yet"):
-        easel.draw(empty.id, ME, Settings())
+        board_jobs.draw(empty.id, ME, Settings())
     for n in range(6):
-        easel.boards.add_reference(board.id, ME, photo_of(n + 4))
+        board_jobs.boards.add_reference(board.id, ME, photo_of(n + 4))
     with pytest.raises(InputError, match="8 references already"):
-        easel.boards.add_reference(board.id, ME, photo_of(20))
+        board_jobs.boards.add_reference(board.id, ME, photo_of(20))
     with pytest.raises(InputError, match="no words"):
-        easel.boards.add_reference(empty.id, ME, words="  ")
-    assert len(easel.boards.get(board.id, ME).references) == 8
+        board_jobs.boards.add_reference(empty.id, ME, words="  ")
+    assert len(board_jobs.boards.get(board.id, ME).references) == 8
 
 
 def test_the_newest_wish_wins(store):
     engine = FakeEngine(pause=0.05)
     manager = SessionManager(engine, store)
-    easel = manager.easel
-    one = easel.boards.create(ME)
-    easel.boards.add_subject(one.id, ME, photo_of(1))
-    easel.boards.add_reference(one.id, ME, photo_of(2))
-    first = easel.draw(one.id, ME, Settings(steps=3))
+    board_jobs = manager.board_jobs
+    one = board_jobs.boards.create(ME)
+    board_jobs.boards.add_subject(one.id, ME, photo_of(1))
+    board_jobs.boards.add_reference(one.id, ME, photo_of(2))
+    first = board_jobs.draw(one.id, ME, Settings(steps=3))
     while not first.sketches:
         time.sleep(0.01)
-    easel.boards.set(one.id, ME, alpha=0.9)
-    second = easel.draw(one.id, ME, Settings(steps=3))
-    assert finished(easel, first).cancel.is_set() and finished(easel, second).error is None
-    assert easel.boards.get(one.id, ME).result.alpha == 0.9 and easel.now(one.id, ME) is second
+    board_jobs.boards.set(one.id, ME, alpha=0.9)
+    second = board_jobs.draw(one.id, ME, Settings(steps=3))
+    assert finished(board_jobs, first).cancel.is_set() and finished(board_jobs, second).error is None
+    assert board_jobs.boards.get(one.id, ME).result.alpha == 0.9 and board_jobs.now(one.id, ME) is second
     manager.close()
 
 
-def test_a_drawing_that_fails_says_why_and_the_board_stays(easel, board, engine, monkeypatch):
+def test_a_drawing_that_fails_says_why_and_the_board_stays(board_jobs, board, engine, monkeypatch):
     def broken(request, cancel):
         raise InputError("These references cancel each other out.", "Change a weight.")
         yield
 
     monkeypatch.setattr(engine, "mix", broken)
-    assert str(finished(easel, easel.draw(board.id, ME, Settings())).error) == "These references cancel each other out. Change a weight."
-    assert easel.boards.get(board.id, ME) == board
+    assert str(finished(board_jobs, board_jobs.draw(board.id, ME, Settings())).error) == "These references cancel each other out. Change a weight."
+    assert board_jobs.boards.get(board.id, ME) == board
 
 
-def test_words_become_a_picture_on_the_board_and_a_film_is_made_when_asked(easel, board):
-    finished(easel, easel.imagine(board.id, ME, "a castle at night", Settings()))
-    assert easel.boards.get(board.id, ME).references[2].words == "a castle at night"
-    assert easel.film(board.id, ME) is None
-    finished(easel, easel.draw(board.id, ME, Settings(), "film"))
-    assert easel.film(board.id, ME).startswith(b"GIF89a")
+def test_words_become_a_picture_on_the_board_and_a_film_is_made_when_asked(board_jobs, board):
+    finished(board_jobs, board_jobs.imagine(board.id, ME, "a castle at night", Settings()))
+    assert board_jobs.boards.get(board.id, ME).references[2].words == "a castle at night"
+    assert board_jobs.film(board.id, ME) is None
+    finished(board_jobs, board_jobs.draw(board.id, ME, Settings(), "film"))
+    assert board_jobs.film(board.id, ME).startswith(b"GIF89a")
 
 
-def test_two_threads_do_not_undo_each_other(easel, board):
+def test_two_threads_do_not_undo_each_other(board_jobs, board):
     def move(k):
         for n in range(10):
-            easel.boards.set(board.id, ME, **{"alpha" if k else "keep_subject": n / 10})
+            board_jobs.boards.set(board.id, ME, **{"alpha" if k else "keep_subject": n / 10})
 
     threads = [threading.Thread(target=move, args=(k,)) for k in (0, 1)]
     [t.start() for t in threads], [t.join() for t in threads]
-    one = easel.boards.get(board.id, ME)
+    one = board_jobs.boards.get(board.id, ME)
     assert one.alpha == one.keep_subject == 0.9
 
 
-def test_a_picture_brings_its_board_back(easel, board, manager):
-    easel.boards.set(board.id, ME, alpha=0.25, keep_subject=3.5)
-    finished(easel, easel.draw(board.id, ME, Settings()))
-    png = manager.picture(easel.boards.get(board.id, ME).result.picture, ME)
-    one, missing = easel.boards.rebuild(ME, png)
+def test_a_picture_brings_its_board_back(board_jobs, board, manager):
+    board_jobs.boards.set(board.id, ME, alpha=0.25, keep_subject=3.5)
+    finished(board_jobs, board_jobs.draw(board.id, ME, Settings()))
+    png = manager.picture(board_jobs.boards.get(board.id, ME).result.picture, ME)
+    one, missing = board_jobs.boards.rebuild(ME, png)
     assert missing == 0 and one.id != board.id
     assert (one.subjects, one.alpha, one.keep_subject, one.seed) == (board.subjects, 0.25, 3.5, board.seed)
     assert [r.picture for r in one.references] == [r.picture for r in board.references]
-    stranger, missing = easel.boards.rebuild("eve", png)  # names of pictures are no key to them
+    stranger, missing = board_jobs.boards.rebuild("eve", png)  # names of pictures are no key to them
     assert missing == 3 and stranger.subjects == () and stranger.references == ()
     with pytest.raises(PhotoError, match="no board in this picture"):
-        easel.boards.rebuild(ME, png_of(draw(1)))
+        board_jobs.boards.rebuild(ME, png_of(draw(1)))
 
 
 def text_png(text: str) -> bytes:
@@ -180,10 +180,10 @@ def text_png(text: str) -> bytes:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", json.dumps({"board": {"subjects": ["/etc/passwd"]}}),
                                   json.dumps({"board": {"subjects": [], "sources": [{"weight": "x"}], "alpha": 1}})])
-def test_a_picture_that_lies_about_its_board_is_one_sentence(easel, text):
+def test_a_picture_that_lies_about_its_board_is_one_sentence(board_jobs, text):
     with pytest.raises(InputError, match="board in this picture"):
-        easel.boards.rebuild(ME, text_png(text))
-    assert easel.boards.of(ME) == []
+        board_jobs.boards.rebuild(ME, text_png(text))
+    assert board_jobs.boards.of(ME) == []
     assert board_in(b"not a picture") is None
 
 
@@ -196,12 +196,12 @@ def test_a_picture_that_lies_about_its_board_is_one_sentence(easel, text):
     ("use the style of the second one", 0), ("picture 2 with the mood of picture 1", 1), ("make this match that", 0),
     ("what is in the fourth?", 0)])
 def test_who_is_who(text, subject):
-    assert roles.infer(text, 2) == roles.Roles(subject, (1 - subject,))
+    assert image_roles.infer(text, 2) == image_roles.ImageRoles(subject, (1 - subject,))
 
 
 def test_three_pictures_have_one_subject():
-    assert roles.infer("the last one in the style of the first", 3) == roles.Roles(2, (0, 1))
-    assert "the third picture as the subject and the first and the second as" in roles.sentence(roles.Roles(2, (0, 1)))
+    assert image_roles.infer("the last one in the style of the first", 3) == image_roles.ImageRoles(2, (0, 1))
+    assert "the third picture as the subject and the first and the second as" in image_roles.sentence(image_roles.ImageRoles(2, (0, 1)))
 
 
 def test_two_pictures_fill_a_board_and_are_answered_in_chat(manager, engine):
@@ -209,7 +209,7 @@ def test_two_pictures_fill_a_board_and_are_answered_in_chat(manager, engine):
     *_, reply = manager.send(one.id, "make the second look like the first", photo_of(1), Settings(steps=2), ME, [photo_of(2)])
     assert "the second picture as the subject and the first as" in reply.text and reply.png
     turn = manager.open(one.id, ME)[1][0]
-    board = manager.easel.boards.get(turn.board, ME)
+    board = manager.board_jobs.boards.get(turn.board, ME)
     assert board.subjects == (photo_of(2).sha256,) == (turn.photo,) and [r.picture for r in board.references] == [photo_of(1).sha256] == list(turn.others)
     assert board.seed == reply.seed and manager.picture(turn.others[0], ME) == photo_of(1).png
     assert engine.requests[0].mix.alpha == board.alpha
@@ -223,7 +223,7 @@ def test_pictures_that_cannot_be_mixed_leave_nothing_behind(manager):
         manager.send(one.id, "mix", photo_of(1), Settings(), ME, [b"no picture"])
     with pytest.raises(InputError, match="9 references; it can have 8"):
         manager.send(one.id, "mix", photo_of(1), Settings(), ME, [photo_of(n) for n in range(2, 11)])
-    assert manager.open(one.id, ME)[1] == [] and manager.easel.boards.of(ME) == []
+    assert manager.open(one.id, ME)[1] == [] and manager.board_jobs.boards.of(ME) == []
 
 
 def test_a_board_is_not_begun_for_a_turn_that_is_turned_away(store):
@@ -232,6 +232,6 @@ def test_a_board_is_not_begun_for_a_turn_that_is_turned_away(store):
     events = manager.send(one.id, "hello", photo_of(1), Settings(steps=2), ME)
     with pytest.raises(BusyError):
         manager.send(one.id, "mix", photo_of(1), Settings(), ME, [photo_of(2)])
-    assert manager.easel.boards.of(ME) == []
+    assert manager.board_jobs.boards.of(ME) == []
     list(events)
     manager.close()

@@ -11,8 +11,8 @@ from transformers import DynamicCache
 
 from assistant.config import ChatConfig
 from assistant.errors import ConfigError, WeightsError
-from assistant.mllm.chat import EXAMPLES, RULES, ChatModel, Told, planned, shown, split
-from assistant.mllm.language import sampled
+from assistant.models.chat_llm import EXAMPLES, RULES, ChatModel, ChatOutput, planned, shown, split
+from assistant.models.mllm import sampled
 from assistant.plan import Plan
 from tests import tiny_open as tiny
 
@@ -44,8 +44,8 @@ class Scripted(torch.nn.Module):
         return SimpleNamespace(logits=logits)
 
 
-def _say(text: str, words: str = "a hat, please", most: int = 400, cancel=None) -> tuple[list[str], Told]:
-    tokenizer, told = tiny.speaker()[1], Told()
+def _say(text: str, words: str = "a hat, please", most: int = 400, cancel=None) -> tuple[list[str], ChatOutput]:
+    tokenizer, told = tiny.speaker()[1], ChatOutput()
     model = ChatModel(ChatConfig(max_new_tokens=most), Scripted(tokenizer, text), tokenizer)
     deltas = list(model.stream(model.prompt_ids([], words, True), words, told, 0.4, _chance(), cancel or threading.Event()))
     assert "".join(deltas) == told.text
@@ -96,7 +96,7 @@ def test_a_plan_comes_first_and_is_not_told(said, text, prompt, plan) -> None:
 
 def test_a_broken_plan_is_asked_for_once_more() -> None:
     assert planned('{"act":' + "[" * 20_000)[0] is None
-    tokenizer, told, asked = tiny.speaker()[1], Told(), []
+    tokenizer, told, asked = tiny.speaker()[1], ChatOutput(), []
     scripted = Scripted(tokenizer, '{"act": "draw", "place": 7}\nOn the moon it goes.')
     model = ChatModel(ChatConfig(max_new_tokens=400), scripted, tokenizer)
 
@@ -136,7 +136,7 @@ def test_stop_is_heard_between_tokens() -> None:
 def test_a_real_model_speaks_the_same_from_the_same_seed(model) -> None:
     ids, runs = model.prompt_ids([], "surprise me", True), []
     for seed in (1, 1, 2):
-        told = Told()
+        told = ChatOutput()
         deltas = list(model.stream(ids, "surprise me", told, 1.0, _chance(seed), threading.Event()))
         assert "".join(deltas) == told.text and told.prompt
         runs.append(told.text)

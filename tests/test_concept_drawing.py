@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.concepts.file import Concept
-from assistant.concepts.prompt import caption
-from assistant.concepts.tuned import Tuned
+from assistant.customization.infusion_file import InfusionConcept
+from assistant.customization.concept_prompt import caption
+from assistant.customization.ico_file import IcoConcept
 from assistant.errors import ConceptError, InputError, NotFoundError
-from assistant.messages import Progress, Reply, Request, Settings, Task, Turn, Words
-from assistant.miniature.world import KINDS
+from assistant.requests import Progress, Reply, Request, Settings, TrainingSpec, Turn, Words
+from assistant.world.scene import KINDS
 from assistant.plan import Plan, named, plan_in
 from assistant.presets import MINIATURE
-from assistant.session.intake import read_photo
+from assistant.session.uploads import read_photo
 from tests.photos import photos
 
 
@@ -32,11 +32,11 @@ def engine(assistant):
 @pytest.fixture(scope="module")
 def library(engine, tmp_path_factory):
     """Two concepts with residuals that show."""
-    library = engine.teacher.open(tmp_path_factory.mktemp("owner") / "concepts")
+    library = engine.trainer.open(tmp_path_factory.mktemp("owner") / "concepts")
     for number, (name, noun) in enumerate((("tom", "cat"), ("mugsy", "mug"))):
         g = torch.Generator().manual_seed(number)
         residuals = {layer: torch.randn(1, width, generator=g) for layer, width in library.layers.items()}
-        library.add(Concept(name, noun, engine.teacher.identity, residuals, 7))
+        library.add(InfusionConcept(name, noun, engine.trainer.identity, residuals, 7))
     return library
 
 
@@ -59,16 +59,16 @@ def test_a_request_that_names_concepts_is_drawn_with_them_and_says_so(engine, li
 
 
 def test_at_no_strength_it_is_the_base_model_bit_for_bit_and_the_base_model_is_not_changed(engine, library):
-    before = {n: p.clone() for n, p in engine.teacher.base.unet.named_parameters()}
+    before = {n: p.clone() for n, p in engine.trainer.base.unet.named_parameters()}
     none = asked(engine, library, "<tom> on the beach", strengths={"tom": 0.0})[1]
     some = asked(engine, library, "<tom> on the beach", strengths={"tom": 2.0})[1]
-    plain = Concept("plain", "cat", engine.teacher.identity, {k: torch.zeros(1, w) for k, w in library.layers.items()})
+    plain = InfusionConcept("plain", "cat", engine.trainer.identity, {k: torch.zeros(1, w) for k, w in library.layers.items()})
     library.replace(plain)
     same = asked(engine, library, "<plain> on the beach")[1]
     library.delete("plain")
     pixels = [Image.open(io.BytesIO(r.png)).tobytes() for r in (none, same, some)]
     assert pixels[0] == pixels[1] != pixels[2]
-    assert all(torch.equal(p, before[n]) for n, p in engine.teacher.base.unet.named_parameters())
+    assert all(torch.equal(p, before[n]) for n, p in engine.trainer.base.unet.named_parameters())
 
 
 def test_what_cannot_be_drawn_is_said_and_a_photo_is_left_aside_openly(engine, library):
@@ -115,7 +115,7 @@ def test_lambda_in_a_sentence_is_a_setting_of_that_turn_and_never_in_the_prompt(
     assert "Lambda (λ) was left aside" in reply.text
     width = engine.config.decoder.text["hidden_size"]
     zeros = {layer: (torch.zeros(inner, width), torch.zeros(inner, width)) for layer, inner in library.layers.items()}
-    library.add(Tuned("rex", "cat", engine.teacher.identity, torch.full((2, width), 0.01), zeros, "T2 E"))
+    library.add(IcoConcept("rex", "cat", engine.trainer.identity, torch.full((2, width), 0.01), zeros, "T2 E"))
     reply = asked(engine, library, "rex in the snow, lambda = 1.5")[1]
     library.delete("rex")
     assert reply.text.startswith("Drawn from words, with <rex>: “a <rex> in the snow”. Beside it I drew “") and reply.text.endswith("heard at λ = 1.5.")
@@ -162,21 +162,21 @@ def test_wishes_become_captions(wish, read):
 def test_advice_names_the_kind_and_what_makes_learning_worse(engine):
     assert MINIATURE.nouns == KINDS
     cats, mug = photos("cat", 3), photos("mug", 1, 5)[0]
-    assert engine.teacher.advise(cats).noun == "cat" and engine.teacher.advise(()).noun == ""
-    said = " ".join(engine.teacher.advise((cats[0], cats[0], cats[1], mug)).warnings)
+    assert engine.trainer.advise(cats).noun == "cat" and engine.trainer.advise(()).noun == ""
+    said = " ".join(engine.trainer.advise((cats[0], cats[0], cats[1], mug)).warnings)
     assert "Pictures 1 and 2 are almost the same" in said and "picture 4 more like a mug" in said
     tiny = io.BytesIO()
     Image.open(io.BytesIO(cats[0].png)).resize((40, 60)).save(tiny, "PNG")
-    said = " ".join(engine.teacher.advise((read_photo(tiny.getvalue()),)).warnings)
+    said = " ".join(engine.trainer.advise((read_photo(tiny.getvalue()),)).warnings)
     assert "1 picture is few" in said and "Picture 1 is smaller than 128 pixels" in said
 
 
 def test_a_lesson_goes_on_from_its_state_and_puts_a_usable_concept_into_the_library(engine, library):
-    task = Task("cat-1", "cat", photos("cat", 2), options={"steps": 4, "batch": 1})
-    whole, first = engine.teacher.begin(task), engine.teacher.begin(task)
+    task = TrainingSpec("cat-1", "cat", photos("cat", 2), options={"steps": 4, "batch": 1})
+    whole, first = engine.trainer.begin(task), engine.trainer.begin(task)
     losses = [whole.advance() for _ in range(4)]
     part = [first.advance() for _ in range(2)]
-    second = engine.teacher.begin(task, first.state())
+    second = engine.trainer.begin(task, first.state())
     assert (second.step, second.steps) == (2, 4) and part + [second.advance() for _ in range(2)] == losses
     second.keep(library, second.preview(threading.Event()))
     concept = library.get("cat-1")
@@ -190,8 +190,8 @@ def test_a_lesson_goes_on_from_its_state_and_puts_a_usable_concept_into_the_libr
 def test_what_is_painted_takes_the_place_of_what_was_found(engine):
     half = io.BytesIO()
     Image.linear_gradient("L").resize((200, 200)).point(lambda v: 255 * (v > 127)).save(half, "PNG")
-    found = engine.teacher.begin(Task("a", "cat", photos("cat", 2), options={"steps": 1})).learner.masks
-    course = engine.teacher.begin(Task("a", "cat", photos("cat", 2), (None, read_photo(half.getvalue())), options={"steps": 1}))
+    found = engine.trainer.begin(TrainingSpec("a", "cat", photos("cat", 2), options={"steps": 1})).learner.masks
+    course = engine.trainer.begin(TrainingSpec("a", "cat", photos("cat", 2), (None, read_photo(half.getvalue())), options={"steps": 1}))
     painted = course.learner.masks
     assert torch.equal(painted[0], found[0]) and painted[1, 0, :7].max() == 0 and painted[1, 0, 9:].min() == 1
     assert course.concept().recipe["painted"] == 1
@@ -201,14 +201,14 @@ def test_what_is_painted_takes_the_place_of_what_was_found(engine):
                                                ({"noun": ""}, "class noun")])
 def test_what_cannot_be_learned_is_said(engine, change, words):
     with pytest.raises(ConceptError, match=words):
-        engine.teacher.begin(replace(Task("a", "cat", photos("cat", 1), options={"steps": 2}), **change))
+        engine.trainer.begin(replace(TrainingSpec("a", "cat", photos("cat", 1), options={"steps": 2}), **change))
 
 
 def test_a_name_learned_by_both_methods_slides_alone_and_stands_beside_others(engine, library):
     width = engine.config.decoder.text["hidden_size"]
     zeros = {layer: (torch.zeros(inner, width), torch.zeros(inner, width)) for layer, inner in library.layers.items()}
-    library.add(Concept("max", "cat", engine.teacher.identity, library.get("tom").residuals))
-    library.replace(Tuned("max", "cat", engine.teacher.identity, torch.full((2, width), 0.01), zeros, "T2 E"))
+    library.add(InfusionConcept("max", "cat", engine.trainer.identity, library.get("tom").residuals))
+    library.replace(IcoConcept("max", "cat", engine.trainer.identity, torch.full((2, width), 0.01), zeros, "T2 E"))
     alone, beside = (asked(engine, library, f"{words}, lambda -2")[1].metadata for words in ("<max> on the beach", "<max> with <mugsy>"))
     library.delete("max")
     assert (alone["method"], alone["said"], alone["concepts"][0]["kind"]) == ("ICO + DCI", {"imagination": -2.0}, "ico")

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from assistant.concepts.talk import prompt_of, settings_in, understand
-from assistant.messages import Photo, Request, Turn
+from assistant.customization.concept_dialogue import prompt_of, settings_in, understand
+from assistant.requests import Photo, Request, Turn
 from assistant.plan import Plan, named, parts_of
 
 PHOTO = Photo(b"", 1, 1, "")

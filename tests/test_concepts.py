@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from assistant.concepts.file import Concept, load_concept, residual_bytes, save_concept
-from assistant.concepts.library import BIN, Library
-from assistant.concepts.prompt import token_positions, write
-from assistant.concepts.tuned import Tuned
+from assistant.customization.infusion_file import InfusionConcept, load_concept, residual_bytes, save_concept
+from assistant.customization.concept_library import BIN, ConceptLibrary
+from assistant.customization.concept_prompt import token_positions, write
+from assistant.customization.ico_file import IcoConcept
 from assistant.errors import ConceptError, NotFoundError
 from assistant.manifest import CHECKPOINTS
 
@@ -24,7 +24,7 @@ BASE = "0123456789abcdef"
 
 def made(widths=SD15, count=1, **changes):
     generator = torch.Generator().manual_seed(0)
-    return Concept(**{"name": "mug-1", "noun": "mug", "base": BASE, "steps": 300, "recipe": {"lr": 0.01}, "description": "grandma's",
+    return InfusionConcept(**{"name": "mug-1", "noun": "mug", "base": BASE, "steps": 300, "recipe": {"lr": 0.01}, "description": "grandma's",
                       "thumbnail": b"\x89PNG...", "residuals": {k: torch.randn(count, w, generator=generator) for k, w in widths.items()}} | changes)
 
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path, change, words):
 
 
 def test_a_concept_of_the_first_version_is_used_or_says_why_not_and_stays(tmp_path):
-    unet, library = {"down_blocks.1.attentions.0.transformer_blocks.0.attn2": 320}, Library(tmp_path / "concepts", BASE, {})
+    unet, library = {"down_blocks.1.attentions.0.transformer_blocks.0.attn2": 320}, ConceptLibrary(tmp_path / "concepts", BASE, {})
     library.layers = unet
     for name, layers in (("new", unet), ("old", {"names.attn2": 192, **unet})):
         save_concept(library.folder / f"{name}.safetensors", made(layers, name=name))
@@ -155,7 +155,7 @@ def test_a_concept_that_is_not_there_or_beyond_the_limit_is_named(tokenizer):
 
 @pytest.fixture
 def library(tmp_path):
-    return Library(tmp_path / "concepts", BASE, SD15)
+    return ConceptLibrary(tmp_path / "concepts", BASE, SD15)
 
 
 def names(library):
@@ -215,7 +215,7 @@ def test_import_and_export(library, tmp_path):
 
 def test_a_name_learned_by_both_methods_is_one_thing(library, tmp_path):
     layers = {layer: (torch.zeros(width, 8), torch.zeros(width, 8)) for layer, width in SD15.items()}
-    slider = Tuned("mug", "mug", BASE, torch.zeros(2, 8), layers, "T2 E", 5)
+    slider = IcoConcept("mug", "mug", BASE, torch.zeros(2, 8), layers, "T2 E", 5)
     library.add(made(name="mug", steps=1))
     library.replace(slider)
     assert [(e.name, e.kind, e.steps) for e in library.entries()] == [("mug", "infusion", 1), ("mug", "ico", 5)] and library.names() == ["mug"]
@@ -238,7 +238,7 @@ def test_a_name_learned_by_both_methods_is_one_thing(library, tmp_path):
     library.delete("cup-3")
     assert [library.take_in(file) for file in files] == ["Cup-3"] * 2  # the same noun by the other method: the same thing
     assert library.take_in(files[1]) == "Cup-4"
-    lone = Library(tmp_path / "other", BASE, SD15)  # as every folder was before
+    lone = ConceptLibrary(tmp_path / "other", BASE, SD15)  # as every folder was before
     lone.add(slider)
     assert lone.get("mug", "infusion").kind == "ico" and (lone.folder / "mug.safetensors").exists()
     lone.replace(made(name="mug"))

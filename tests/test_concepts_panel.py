@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from assistant.concepts.library import Entry
-from assistant.messages import Advice, Settings
-from assistant.session.records import Lesson
+from assistant.customization.concept_library import Entry
+from assistant.requests import DatasetAdvice, Settings
+from assistant.session.records import TrainingJob
 from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import draw, photo_of, png_of
 from tests.lessons import task, until
 from ui import concept_cards as cards
-from ui.concepts import options, strengths
+from ui.concepts_panel import options, strengths
 from ui.presenters import user_message
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def lesson(**values) -> Lesson:
-    return Lesson(**{"id": 7, "owner": "o", "created": 0, "updated": 0, "kind": "infusion", "name": "tom", "noun": "cat",
+def lesson(**values) -> TrainingJob:
+    return TrainingJob(**{"id": 7, "owner": "o", "created": 0, "updated": 0, "kind": "infusion", "name": "tom", "noun": "cat",
                      "pictures": ("ab" * 32,), "steps": 300, "step": 120, **values})
 
 
@@ -59,7 +59,7 @@ def test_a_curve_is_calm_and_short():
 
 def test_markup_is_shown_and_not_obeyed():
     shelf = cards.shelf([Entry("tom", HOSTILE, HOSTILE, 3, 4000, png_of(draw(1)), kind="ico"), Entry("odd", "", "", 0, 9, b"", HOSTILE)])
-    told = cards.notice(HOSTILE) + cards.tried([(HOSTILE, None)]) + cards.chosen([photo_of(1)], [False], Advice("", (HOSTILE,)))
+    told = cards.notice(HOSTILE) + cards.tried([(HOSTILE, None)]) + cards.chosen([photo_of(1)], [False], DatasetAdvice("", (HOSTILE,)))
     for html in (shelf, told, user_message_of("see <tom> and <script>alert(1)</script>")):
         assert "<script" not in html and "<img src=x" not in html
     assert '<span class="named">&lt;tom&gt;</span>' in user_message_of("see <tom>")

@@ -1,4 +1,4 @@
-"""DCI on the seam: equal to its equations written naively at every layer, head and step, and to nothing where the window is closed."""
+"""DCI on the attention context: equal to its equations written naively at every layer, head and step, and to nothing where the window is closed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.concepts.mask_pictures import at_scale, overlap, region, scales
-from assistant.conditioning import AUXILIARY_TEXT, EMPTY, TEXT
-from assistant.control.dci import Branch, Dci, Seen, Sharpening, weighed
-from assistant.decoder.attention import Seam, cross_layers, install
-from assistant.decoder.rows import dci_plan, text_plan
-from assistant.decoder.sampling import denoise, draw_noise, make_scheduler
+from assistant.controls.mask_visualization import at_scale, overlap, region, scales
+from assistant.diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
+from assistant.controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures, branch_mask
+from assistant.diffusion.attention import AttentionContext, cross_layers, install
+from assistant.diffusion.guidance import dci_guidance, text_guidance
+from assistant.diffusion.sampler import denoise, draw_noise, make_scheduler
 from assistant.errors import ConceptError, ConfigError
-from assistant.png import MARK, overlaid
+from assistant.image_io import MARK, overlaid
 from assistant.presets import MINIATURE
 from tests import tiny_unet
 from tests.tiny_unet import installed, stock_unet
@@ -25,7 +25,7 @@ from tests.tiny_unet import installed, stock_unet
 TOKENS, WIDTH = 11, 24
 REAL, OWN = (1, 2, 3, 4, 5, 6), (3, 4)  # "a V* cat in the snow": V* and cat
 A_REAL, A_OWN = (1, 2, 3, 4, 5), (1, 3, 4, 5)  # "a dog in the snow": all but dog
-SHARP = Sharpening(tokens=7.0, space=5.0, gain=3000.0)
+SHARP = MaskTemperatures(tokens=7.0, space=5.0, gain=3000.0)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,11 @@ def finetuned(stock, added):
 
 
 def dci(strength=1.0, **options):
-    return Dci(Branch.of(TOKENS, REAL, OWN), Branch.of(TOKENS, A_REAL, A_OWN), strength, SHARP, **options)
+    return Dci(BranchTokens.of(TOKENS, REAL, OWN), BranchTokens.of(TOKENS, A_REAL, A_OWN), strength, SHARP, **options)
 
 
-def seam_of(unet, *controls, prompt=PROMPT, other=OTHER):
-    return Seam({TEXT: prompt, AUXILIARY_TEXT: other, EMPTY: NOTHING}, controls=controls, tuned=tuned(unet))
+def context_of(unet, *controls, prompt=PROMPT, other=OTHER):
+    return AttentionContext({TEXT: prompt, AUXILIARY_TEXT: other, EMPTY: NOTHING}, controls=controls, tuned=tuned(unet))
 
 
 def scheduler():
@@ -105,10 +105,10 @@ def test_fast_masks_equal_the_formulas_written_out_at_every_layer_head_and_step(
         found: dict = {}
         slow.set_attn_processor({**processors, **{f"{n}.processor": Naive(n, strength, found) for n in cross_layers(slow)}})
         expected = slow(x, torch.tensor(time), PROMPT.expand(3, -1, -1)).sample.float()
-        seen = Seen()
-        seam = seam_of(unet, dci(strength, seen=seen)).begin(dci_plan(3.0, 1.0).rows, 1, step, 2)
+        seen = MaskSnapshot()
+        context = context_of(unet, dci(strength, seen=seen)).begin(dci_guidance(3.0, 1.0).rows, 1, step, 2)
         with torch.no_grad():
-            got = unet(x, torch.tensor(time), None, cross_attention_kwargs={"seam": seam}).sample.float()
+            got = unet(x, torch.tensor(time), None, cross_attention_kwargs={"context": context}).sample.float()
         assert seen.auxiliary.keys() == found.keys() and len(found) >= 4
         for layer, masks in found.items():
             (mask,) = seen.auxiliary[layer]  # (1, heads, Nq)
@@ -120,54 +120,54 @@ def test_fast_masks_equal_the_formulas_written_out_at_every_layer_head_and_step(
 def test_a_closed_window_is_plain_sampling_of_the_fine_tuned_model(stock, unet):
     noise, written = draw_noise((3,), (4, 16, 16)), finetuned(stock, tuned(unet))
     install(written)
-    plain = denoise(written, text_plan(3.0), scheduler(), noise, 4, Seam({TEXT: PROMPT, EMPTY: NOTHING}))
-    closed = denoise(unet, dci_plan(3.0, 0.0), scheduler(), noise, 4, seam_of(unet, dci()))
+    plain = denoise(written, text_guidance(3.0), scheduler(), noise, 4, AttentionContext({TEXT: PROMPT, EMPTY: NOTHING}))
+    closed = denoise(unet, dci_guidance(3.0, 0.0), scheduler(), noise, 4, context_of(unet, dci()))
     torch.testing.assert_close(closed.latents, plain.latents, atol=1e-5, rtol=1e-5)
-    opened = denoise(unet, dci_plan(3.0, 0.5), scheduler(), noise, 4, seam_of(unet, dci()))
+    opened = denoise(unet, dci_guidance(3.0, 0.5), scheduler(), noise, 4, context_of(unet, dci()))
     assert (opened.latents - plain.latents).abs().max() > 0.01
 
 
 def test_the_shared_unconditional_is_the_unshared_where_both_branches_have_the_same_latents(unet):
     noise = draw_noise((3, 4), (4, 16, 16))
-    first = [denoise(unet, dci_plan(3.0, 1.0, shared), scheduler(), noise, 1, seam_of(unet, dci())) for shared in (True, False)]
+    first = [denoise(unet, dci_guidance(3.0, 1.0, shared), scheduler(), noise, 1, context_of(unet, dci())) for shared in (True, False)]
     torch.testing.assert_close(first[0].latents, first[1].latents, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(first[0].streams["auxiliary"], first[1].streams["auxiliary"], atol=1e-5, rtol=1e-5)
     # the same words in both branches: the latents never part, however long the window
-    same = [denoise(unet, dci_plan(3.0, 1.0, shared), scheduler(), noise, 4, seam_of(unet, other=PROMPT)) for shared in (True, False)]
+    same = [denoise(unet, dci_guidance(3.0, 1.0, shared), scheduler(), noise, 4, context_of(unet, other=PROMPT)) for shared in (True, False)]
     torch.testing.assert_close(same[0].latents, same[1].latents, atol=1e-5, rtol=1e-5)
-    later = [denoise(unet, dci_plan(3.0, 1.0, shared), scheduler(), noise, 4, seam_of(unet, dci())) for shared in (True, False)]
+    later = [denoise(unet, dci_guidance(3.0, 1.0, shared), scheduler(), noise, 4, context_of(unet, dci())) for shared in (True, False)]
     assert (later[0].latents - later[1].latents).abs().max() > 1e-4
 
 
 def test_the_auxiliary_row_is_in_the_batch_in_the_window_only(unet):
-    plan, alive = dci_plan(3.0, 0.15), []
+    plan, alive = dci_guidance(3.0, 0.15), []
     for step in range(20):
-        alive.append(len(plan.alive(step, 20)))
+        alive.append(len(plan.active_rows(step, 20)))
     assert alive == [3] * 3 + [2] * 17
-    assert [len(dci_plan(1.0, 0.5).alive(step, 2)) for step in range(2)] == [2, 1]
+    assert [len(dci_guidance(1.0, 0.5).active_rows(step, 2)) for step in range(2)] == [2, 1]
 
 
 def test_the_auxiliary_branch_goes_its_own_way(unet):
     noise = draw_noise((3,), (4, 16, 16))
-    merged = denoise(unet, dci_plan(3.0, 1.0, False), scheduler(), noise, 3, seam_of(unet, dci()))
-    alone = denoise(unet, text_plan(3.0), scheduler(), noise, 3, Seam({TEXT: OTHER, EMPTY: NOTHING}, tuned=tuned(unet)))
+    merged = denoise(unet, dci_guidance(3.0, 1.0, False), scheduler(), noise, 3, context_of(unet, dci()))
+    alone = denoise(unet, text_guidance(3.0), scheduler(), noise, 3, AttentionContext({TEXT: OTHER, EMPTY: NOTHING}, tuned=tuned(unet)))
     torch.testing.assert_close(merged.streams["auxiliary"], alone.latents, atol=1e-5, rtol=1e-5)
 
 
 def test_lambdas_of_one_batch_are_what_each_gives_alone(unet):
     noise = draw_noise((3, 3, 3), (4, 16, 16))
-    together = denoise(unet, dci_plan(3.0, 0.5), scheduler(), noise, 2, seam_of(unet, dci(torch.tensor([-2.0, 0.0, 2.0]))))
+    together = denoise(unet, dci_guidance(3.0, 0.5), scheduler(), noise, 2, context_of(unet, dci(torch.tensor([-2.0, 0.0, 2.0]))))
     for k, strength in enumerate((-2.0, 0.0, 2.0)):
-        alone = denoise(unet, dci_plan(3.0, 0.5), scheduler(), noise[:1], 2, seam_of(unet, dci(strength)))
+        alone = denoise(unet, dci_guidance(3.0, 0.5), scheduler(), noise[:1], 2, context_of(unet, dci(strength)))
         torch.testing.assert_close(together.latents[k:k + 1], alone.latents, atol=1e-5, rtol=1e-5)
     assert (together.latents[0] - together.latents[2]).abs().max() > 0.01
 
 
 def test_a_fine_tuned_model_of_one_request_leaves_the_shared_one_bit_for_bit(unet):
     kept, noise = {n: p.clone() for n, p in unet.named_parameters()}, draw_noise((3,), (4, 16, 16))
-    plain = denoise(unet, text_plan(3.0), scheduler(), noise, 2, Seam({TEXT: PROMPT, EMPTY: NOTHING}))
-    denoise(unet, dci_plan(3.0, 0.5), scheduler(), noise, 2, seam_of(unet, dci()))
-    again = denoise(unet, text_plan(3.0), scheduler(), noise, 2, Seam({TEXT: PROMPT, EMPTY: NOTHING}))
+    plain = denoise(unet, text_guidance(3.0), scheduler(), noise, 2, AttentionContext({TEXT: PROMPT, EMPTY: NOTHING}))
+    denoise(unet, dci_guidance(3.0, 0.5), scheduler(), noise, 2, context_of(unet, dci()))
+    again = denoise(unet, text_guidance(3.0), scheduler(), noise, 2, AttentionContext({TEXT: PROMPT, EMPTY: NOTHING}))
     assert torch.equal(plain.latents, again.latents)
     assert all(torch.equal(p, kept[n]) for n, p in unet.named_parameters())
 
@@ -175,8 +175,8 @@ def test_a_fine_tuned_model_of_one_request_leaves_the_shared_one_bit_for_bit(une
 def test_without_sharpening_lambda_does_next_to_nothing_which_is_why_there_is_some():
     generator = torch.Generator().manual_seed(0)
     concept, auxiliary = (torch.rand(1, 4, 4096, generator=generator) for _ in range(2))
-    literal, sharp = Sharpening(1.0, 1.0, 1.0), Sharpening()
-    spread = [(weighed(concept, auxiliary, 2.0, s) - weighed(concept, auxiliary, -2.0, s)).abs().max() for s in (literal, sharp)]
+    literal, sharp = MaskTemperatures(1.0, 1.0, 1.0), MaskTemperatures()
+    spread = [(branch_mask(concept, auxiliary, 2.0, s) - branch_mask(concept, auxiliary, -2.0, s)).abs().max() for s in (literal, sharp)]
     assert spread[0] < 1e-3 and spread[1] > 0.3
 
 
@@ -186,11 +186,11 @@ def test_what_cannot_be_is_said():
     with pytest.raises(ConfigError, match="Lambda is nan"):
         dci(float("nan"))
     with pytest.raises(ConfigError, match="window is 1.2"):
-        dci_plan(3.0, 1.2)
+        dci_guidance(3.0, 1.2)
     with pytest.raises(ConfigError, match="token set"):
-        Branch.of(TOKENS, REAL, ())
+        BranchTokens.of(TOKENS, REAL, ())
     with pytest.raises(ConfigError, match="sharpening"):
-        Sharpening(gain=0.0)
+        MaskTemperatures(gain=0.0)
 
 
 def test_masks_are_told_apart_by_grid_and_way_and_averaged_as_asked():

@@ -8,11 +8,12 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 
-from assistant.evaluation.cases import Tally, caption_of, caption_of_pair, halves, load_witness, named_of, pairs, pictures, scenes, text_to_image
-from assistant.messages import Settings
+from assistant.evaluation.test_cases import (Tally, caption_of, caption_of_pair, halves, load_witness, named_of, pairs, pictures, scenes,
+                                             text_to_image)
+from assistant.requests import Settings
 from assistant.presets import MINIATURE
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_base
+from assistant.checkpoints import load_base
 
 pytestmark = pytest.mark.slow
 COUNT, PAIRS, STEPS, GUIDANCE = 24, 16, 12, 3.0
@@ -58,8 +59,8 @@ def test_two_heroes_stand_in_one_picture(witness):
 
 def test_reconstructions_are_close_and_latents_forgive():
     base = load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
-    from assistant.miniature.renderer import render
-    from assistant.mllm.vision import pixels
+    from assistant.world.renderer import render
+    from assistant.models.vision_encoders import pixels
 
     x = pixels([render(views[0]).image for views in scenes(16)])
     z = base.encode_image((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
@@ -113,10 +114,10 @@ def plainly(patches: torch.Tensor, semantics: torch.Tensor, scheduler) -> torch.
 def test_eq_1_in_a_stock_unet_draws_the_engines_picture(assistant, name: str, scheduler: type) -> None:
     subject, reference = (assistant.known(one.photo) for one in assistant.subjects[:2])
     settings = Settings(keep_subject=STRENGTH, follow_words=STRENGTH)
-    ours = assistant.drawer.prepare([subject], reference.semantics, settings, [SEED]).draw(PLAIN_STEPS, name).latents
+    ours = assistant.image_generator.prepare([subject], reference.semantics, settings, [SEED]).draw(PLAIN_STEPS, name).latents
     theirs = plainly(subject.patches, reference.semantics, scheduler.from_pretrained(FOLDER / "base/scheduler"))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
     vae = AutoencoderKL.from_pretrained(FOLDER / "base/vae").eval()
     with torch.no_grad():
         picture = (vae.decode(theirs / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).numpy()
-    assert np.abs(assistant.decoder.decode(ours)[0] / 255 - picture).max() <= 0.5 / 255 + 1e-4
+    assert np.abs(assistant.diffusion.decode(ours)[0] / 255 - picture).max() <= 0.5 / 255 + 1e-4

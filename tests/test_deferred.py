@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.deferred import Deferred, can_defer
+from assistant.deferred_engine import DeferredEngine, can_defer
 from assistant.errors import WeightsError
-from assistant.messages import Reply, Request
+from assistant.requests import Reply, Request
 from assistant.presets import FULL, MINIATURE, OPEN
 from tests.fake_engine import FakeEngine
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_turn_waits_for_the_models() -> None:
-    engine = Deferred(MINIATURE, None, FakeEngine)
+    engine = DeferredEngine(MINIATURE, None, FakeEngine)
     assert engine.info().preset == "miniature" and engine.info().looks and len(engine.info().subjects) >= 8
     told = []
     worker = threading.Thread(target=lambda: told.extend(engine.respond(Request("hello", engine.info().subjects[0].photo), threading.Event())))
@@ -30,14 +30,14 @@ def test_a_turn_waits_for_the_models() -> None:
     worker.join(20)
     assert isinstance(told[-1], Reply) and told[-1].png is not None
     assert engine.info().preset == FakeEngine().info().preset  # its own from now on
-    assert engine.teacher.advise([]) == FakeEngine().teacher.advise([])
+    assert engine.trainer.advise([]) == FakeEngine().trainer.advise([])
 
 
 def test_what_hinders_loading_reaches_whoever_waits() -> None:
     def broken():
         raise WeightsError("The weights are gone.", "Get them.")
 
-    engine = Deferred(MINIATURE, None, broken)
+    engine = DeferredEngine(MINIATURE, None, broken)
     with pytest.raises(WeightsError, match="gone"):
         engine.arrive()
     with pytest.raises(WeightsError, match="gone"):
@@ -46,7 +46,7 @@ def test_what_hinders_loading_reaches_whoever_waits() -> None:
 
 def test_damaged_weights_are_seen_before_the_page_opens(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="manifest.json is missing"):
-        Deferred(MINIATURE, tmp_path, FakeEngine)
+        DeferredEngine(MINIATURE, tmp_path, FakeEngine)
 
 
 def test_what_may_be_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,5 +56,5 @@ def test_what_may_be_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_needs_no_torch() -> None:
-    said = "import sys, assistant.deferred, assistant.session.manager, ui.serve; print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
+    said = "import sys, assistant.deferred_engine, assistant.session.manager, ui.serve; print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"

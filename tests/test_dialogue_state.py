@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from assistant.dialogue_state import agrees, applied, lines_of, standing, steps_back, stood, undone
-from assistant.drawers.cafe import CafeDrawer
-from assistant.drawers.drawer import Said, Seen
-from assistant.messages import Turn
-from assistant.miniature import captions
-from assistant.miniature.dialogues import dialogue
-from assistant.mllm.prompt import PromptBuilder
+from assistant.generation.cafe import CafeGenerator
+from assistant.generation.base import ReplyState, ImageFeatures
+from assistant.requests import Turn
+from assistant.world import captions
+from assistant.world.dialogues import dialogue
+from assistant.models.chat_template import PromptBuilder
 from assistant.plan import Plan, of_json, parts_of
 from assistant.presets import MINIATURE
-from assistant.training.talks import WEIGHTS, row_of
-from assistant.training.tokens import dialogue_tokenizer
+from assistant.training.dialogue_dataset import WEIGHTS, row_of
+from assistant.training.tokenizer_paths import dialogue_tokenizer
 
 BEACH, HAT, NIGHT = (Plan("draw", "red fox", "beach", light, worn=worn) for light, worn in (("day", ()), ("day", ("red hat",)), ("night", ("red hat",))))
 TALK = tuple(Turn(words, "Here it is.", drew=True, plan=plan) for words, plan in (("beach please", BEACH), ("a red hat", HAT), ("at night", NIGHT)))
@@ -127,12 +127,12 @@ class Language:
         return hidden
 
 
-def speak(line: str, history: Sequence[Turn], text: str, words: Sequence[str] = ("Done.",)) -> tuple[Language, Said]:
+def speak(line: str, history: Sequence[Turn], text: str, words: Sequence[str] = ("Done.",)) -> tuple[Language, ReplyState]:
     vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, worn=None, config=MINIATURE.vision, at_norm=lambda x: x)
-    drawer, said = CafeDrawer(vision, Language(line), None, 17), Said()
-    drawer.language.words = words
-    assert "".join(drawer.speak(history, text, Seen(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event())) == said.text
-    return drawer.language, said
+    image_generator, said = CafeGenerator(vision, Language(line), None, 17), ReplyState()
+    image_generator.language.words = words
+    assert "".join(image_generator.speak(history, text, ImageFeatures(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event())) == said.text
+    return image_generator.language, said
 
 
 @pytest.mark.parametrize("words, agree", [
@@ -180,7 +180,7 @@ def test_an_undo_among_photos_passes_over_what_was_learned() -> None:
 def test_a_dialogue_is_learned_as_it_is_read_in_use() -> None:
     """Token for token, up to where M begins to write: its operations are what it says first, and what they lead to is given to it."""
     builder, long = PromptBuilder(MINIATURE.language, dialogue_tokenizer(MINIATURE)), 0
-    drawer = CafeDrawer(None, SimpleNamespace(builder=builder, config=MINIATURE.language), None, MINIATURE.picture_tokens)
+    image_generator = CafeGenerator(None, SimpleNamespace(builder=builder, config=MINIATURE.language), None, MINIATURE.picture_tokens)
     for seed in range(40):
         talk = dialogue(random.Random(f"rows/{seed}"), turns=1 + seed % 6, quiet=True)
         if talk.photo is None:
@@ -189,7 +189,7 @@ def test_a_dialogue_is_learned_as_it_is_read_in_use() -> None:
         photo = captions.plan_of(talk.photo)
         history = [Turn(e.user, e.reply, drew=e.target is not None, plan=e.plan) for e in before]
         row = row_of(talk, builder)
-        prompt = drawer._prompt(history, last.user, photo, True, None)
+        prompt = image_generator._prompt(history, last.user, photo, True, None)
         assert tuple(row.ids[:len(prompt.ids)]) == prompt.ids
         lines = lines_of(last.plan, stood(history, photo)[-1])
         said = builder.plan(lines[0])

@@ -9,24 +9,24 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from assistant.errors import WeightsError
-from assistant.evaluation.judge import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
+from assistant.evaluation.attribute_classifier import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
 from assistant.evaluation.conversation import claims
-from assistant.evaluation.cases import Tally, Witness, asked_of, caption_of, cases, load_witness, named_of, scenes
+from assistant.evaluation.test_cases import Tally, AttributeJudge, asked_of, caption_of, cases, load_witness, named_of, scenes
 from assistant.evaluation import mixing
-from assistant.evaluation.miniature import base_model, write
-from assistant.evaluation.sheet import draw_captions
-from assistant.miniature.reading import attributes
-from assistant.miniature.renderer import render
-from assistant.miniature.world import Accessory, combination_held_out, individual_held_out, restage
-from assistant.miniature.recipe import JUDGE_SEED, TRAIN_SEED
-from assistant.mllm.vision import pixels
+from assistant.evaluation.overall import base_model, write
+from assistant.evaluation.sample_grid import draw_captions
+from assistant.world.attribute_parser import attributes
+from assistant.world.renderer import render
+from assistant.world.scene import Accessory, combination_held_out, individual_held_out, restage
+from assistant.world.recipe import JUDGE_SEED, TRAIN_SEED
+from assistant.models.vision_encoders import pixels
 from assistant.plan import Plan
 from assistant.presets import MINIATURE
-from assistant.training.data import group
-from assistant.training.promote import compare
+from assistant.training.world_dataset import group
+from assistant.training.model_selection import compare
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_base, load_tokenizer
+from assistant.checkpoints import load_base, load_tokenizer
 
 
 def test_shares_carry_wilsons_interval():
@@ -84,7 +84,7 @@ def test_a_judge_reads_back_as_it_was_written_and_its_absence_is_said(tmp_path):
     with pytest.raises(WeightsError, match="no embeddings"):
         load_likeness(MINIATURE, tmp_path)
     save_likeness(Likeness(MINIATURE.decoder.text).eval(), tmp_path)
-    witness = Witness(again, load_likeness(MINIATURE, tmp_path), load_tokenizer(CHECKPOINTS / "miniature"))
+    witness = AttributeJudge(again, load_likeness(MINIATURE, tmp_path), load_tokenizer(CHECKPOINTS / "miniature"))
     alike = witness.alike(witness.features(x), witness.features(x), ["a red cat", "a blue dog"])
     assert alike["DINO-I"] == pytest.approx([1.0, 1.0], abs=1e-5) and alike["CLIP-I"] == pytest.approx([1.0, 1.0], abs=1e-5)
     assert alike["CLIP-T"] != witness.alike(witness.features(x), witness.features(x), ["a green car", "a blue dog"])["CLIP-T"]

@@ -1,19 +1,19 @@
-"""The papers' sizes on the meta device: published numbers, every width where two parts meet, and shapes through the seam. No weights."""
+"""The papers' sizes on the meta device: published numbers, every width where two parts meet, and shapes through the attention context. No weights."""
 
 import pytest
 import torch
 
-from assistant.blueprint import build, count
-from assistant.conditioning import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
+from assistant.model_factory import build, count
+from assistant.diffusion.conditions import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
 from assistant.config import AssistantConfig, Source
-from assistant.control.cafe import Cafe
-from assistant.control.dci import Branch, Dci, Seen
-from assistant.control.infusion import Infusion, Use, placed
-from assistant.decoder.attention import Seam, cross_layers
-from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.rows import cafe_plan, dci_plan, infusion_plan, text_plan
+from assistant.controls.cafe import Cafe
+from assistant.controls.dci import BranchTokens, Dci, MaskSnapshot
+from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
+from assistant.diffusion.attention import AttentionContext, cross_layers
+from assistant.diffusion.latent_diffusion import LatentDiffusion
+from assistant.diffusion.guidance import cafe_guidance, dci_guidance, infusion_guidance, text_guidance
 from assistant.errors import ConfigError
-from assistant.mllm.vision import Vision
+from assistant.models.vision_encoders import VisionEncoders
 from assistant.presets import FULL, PRESETS, SD2, SD15
 
 INNER = [320] * 2 + [640] * 2 + [1280] * 2 + [1280] * 3 + [640] * 3 + [320] * 3 + [1280]  # down, up, mid: as `named_modules` goes
@@ -81,7 +81,7 @@ def test_the_language_side_meets_the_vision_side(full):
     bridge = full["bridge"]
     assert (bridge.V.in_features, bridge.V.out_features) == (1536, 5120) and bridge.token.shape == (5120,)
     assert (bridge.H.in_features, bridge.H.out_features) == (5120, 768)
-    vision = Vision(FULL.vision, full["dino"], full["clip"])
+    vision = VisionEncoders(FULL.vision, full["dino"], full["clip"])
     photo = meta(1, 3, 640, 480)
     patches, semantics = vision.patches(photo), vision.semantics(photo)
     assert patches.shape == (1, 257, 1536) and semantics.shape == (1, 768) and FULL.picture_tokens == 257
@@ -105,11 +105,11 @@ def test_the_decoders_cross_attention_layers(full, sd15):
 
 
 def test_cafe_passes_the_seam_with_three_rows_at_768(full):
-    decoder = Diffusion(full["cafe"], full["vae"], FULL.decoder.scheduler, semantic_values=full["values"])
-    seam = Seam({PATCHES: meta(1, 257, 1536)}, {SEMANTICS: meta(1, 768)}, (Cafe(full["values"]),))
-    plan = cafe_plan(2.0, 2.5)
+    decoder = LatentDiffusion(full["cafe"], full["vae"], FULL.decoder.scheduler, semantic_values=full["values"])
+    context = AttentionContext({PATCHES: meta(1, 257, 1536)}, {SEMANTICS: meta(1, 768)}, (Cafe(full["values"]),))
+    plan = cafe_guidance(2.0, 2.5)
     assert len(plan.rows) == 3
-    drawn = decoder.sample(plan, seam, [0], 1).latents
+    drawn = decoder.sample(plan, context, [0], 1).latents
     assert drawn.shape == (1, 4, 96, 96) and full["vae"].decode(drawn).sample.shape == (1, 3, 768, 768)
 
 
@@ -121,11 +121,11 @@ def test_infusion_passes_the_seam_in_four_rows(name, side, width, request):
     unet, decoder = _base(request, name, width)
     residuals = {layer: meta(1, attn.inner_dim) for layer, attn in cross_layers(unet).items()}
     assert sum(r.numel() for r in residuals.values()) == 12_480
-    where = placed([[4]], 77).to("meta")
-    seam = Seam({TEXT: decoder.encode_embeddings(meta(1, 77, width)), EMPTY: meta(1, 77, width)}, controls=(Infusion([Use(residuals, where)]),))
-    plan = infusion_plan(8.0)
-    assert len(plan.rows) == 4 and seam.tokens[TEXT].shape == (1, 77, width)
-    assert decoder.sample(plan, seam, [0], 1).latents.shape == (1, 4, side, side)
+    where = residual_mask([[4]], 77).to("meta")
+    context = AttentionContext({TEXT: decoder.encode_embeddings(meta(1, 77, width)), EMPTY: meta(1, 77, width)}, controls=(Infusion([ConceptInstance(residuals, where)]),))
+    plan = infusion_guidance(8.0)
+    assert len(plan.rows) == 4 and context.tokens[TEXT].shape == (1, 77, width)
+    assert decoder.sample(plan, context, [0], 1).latents.shape == (1, 4, side, side)
 
 
 @BASES
@@ -133,12 +133,12 @@ def test_dci_and_the_keys_and_values_of_ico_pass_the_seam_in_three_rows(name, si
     unet, decoder = _base(request, name, width)
     tuned = {layer: (meta(*attn.to_k.weight.shape), meta(*attn.to_v.weight.shape)) for layer, attn in cross_layers(unet).items()}
     assert sum(k.numel() + v.numel() for k, v in tuned.values()) == 2 * sum(INNER) * width
-    seen, branch = Seen(), Branch.of(77, range(1, 9), (3, 4))
+    seen, branch = MaskSnapshot(), BranchTokens.of(77, range(1, 9), (3, 4))
     seen.keep = lambda layer, auxiliary, concept: seen.auxiliary.setdefault(layer, []).append(auxiliary)  # no numbers to copy from meta
-    seam = Seam({TEXT: meta(1, 77, width), AUXILIARY_TEXT: meta(1, 77, width), EMPTY: meta(1, 77, width)},
+    context = AttentionContext({TEXT: meta(1, 77, width), AUXILIARY_TEXT: meta(1, 77, width), EMPTY: meta(1, 77, width)},
                 controls=(Dci(branch, branch, 1.0, seen=seen),), tuned=tuned)
-    plan = dci_plan(7.5, 1.0)
-    assert len(plan.rows) == 3 and decoder.sample(plan, seam, [0], 1).latents.shape == (1, 4, side, side)
+    plan = dci_guidance(7.5, 1.0)
+    assert len(plan.rows) == 3 and decoder.sample(plan, context, [0], 1).latents.shape == (1, 4, side, side)
     masks = {layer: kept[0].shape for layer, kept in seen.auxiliary.items()}
     assert {shape[2] for shape in masks.values()} == {(side // k) ** 2 for k in (1, 2, 4, 8)} and len(masks) == 16
 
@@ -146,15 +146,15 @@ def test_dci_and_the_keys_and_values_of_ico_pass_the_seam_in_three_rows(name, si
 @BASES
 def test_plain_text_to_image_passes_the_seam_in_two_rows(name, side, width, request):
     _, decoder = _base(request, name, width)
-    seam = Seam({TEXT: meta(1, 77, width), EMPTY: meta(1, 77, width)})
-    assert decoder.sample(text_plan(8.0), seam, [0, 1], 1).latents.shape == (2, 4, side, side)
+    context = AttentionContext({TEXT: meta(1, 77, width), EMPTY: meta(1, 77, width)})
+    assert decoder.sample(text_guidance(8.0), context, [0, 1], 1).latents.shape == (2, 4, side, side)
 
 
 def _base(request, name, width):
     made = request.getfixturevalue(name)
     config = {"full": FULL, "sd15": SD15}[name]
     assert made["unet"].config.cross_attention_dim == width
-    return made["unet"], Diffusion(made["unet"], made["vae"], config.decoder.scheduler, made["text"], tokenizer=object())
+    return made["unet"], LatentDiffusion(made["unet"], made["vae"], config.decoder.scheduler, made["text"], tokenizer=object())
 
 
 def test_a_preset_that_cannot_be_is_refused():

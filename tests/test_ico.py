@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from assistant.concepts.auxiliary import article_for, propose
-from assistant.concepts.branches import branches, together
-from assistant.concepts.ico import ALONE, MANUAL, WITH_DCI, IcoLearner, IcoRecipe, learned
-from assistant.concepts.library import Library
-from assistant.concepts.tuned import load_tuned, save_tuned
-from assistant.concepts.words import Scheme, embed, spell
-from assistant.control.dci import Seen
+from assistant.customization.auxiliary_nouns import article_for, propose
+from assistant.customization.dci_sampling import branches, together
+from assistant.customization.ico_training import ALONE, MANUAL, WITH_DCI, IcoTrainer, IcoRecipe, learned
+from assistant.customization.concept_library import ConceptLibrary
+from assistant.customization.ico_file import load_tuned, save_tuned
+from assistant.customization.placeholder_tokens import ContextTemplate, embed, tokenize_with_placeholders
+from assistant.controls.dci import MaskSnapshot
 from assistant.errors import ConceptError
 from assistant.presets import MINIATURE
 
@@ -22,7 +22,7 @@ from assistant.presets import MINIATURE
 @pytest.fixture(scope="module")
 def rex(base, pictures):
     """A concept that has been learned for a moment."""
-    learner = IcoLearner(base, pictures, "cat", IcoRecipe(steps=6, batch=2, lr=0.2, lr_attention=0.1))
+    learner = IcoTrainer(base, pictures, "cat", IcoRecipe(steps=6, batch=2, lr=0.2, lr_attention=0.1))
     for _ in range(6):
         learner.step()
     return learned(learner, "rex", "abc")
@@ -31,10 +31,10 @@ def rex(base, pictures):
 def test_learned_words_stand_among_ordinary_ones_as_stock_encoding_puts_them(base):
     table = base.text_encoder.get_input_embeddings()
     line = "a red cat in space"
-    plain = spell(base.tokenizer, [line])
+    plain = tokenize_with_placeholders(base.tokenizer, [line])
     states = base.encode_embeddings(embed(table, plain, (), torch.zeros(0, table.weight.shape[1]))[None])
     torch.testing.assert_close(states, base.encode_text([line]), atol=1e-5, rtol=1e-5)
-    spelled = spell(base.tokenizer, ["a", 1, "cat in space"])
+    spelled = tokenize_with_placeholders(base.tokenizer, ["a", 1, "cat in space"])
     assert spelled.at[1] == (2,) and spelled.words == (1, 2, 3, 4, 5)
     red = table.weight[torch.tensor(plain.ids[2])][None]
     again = base.encode_embeddings(embed(table, spelled, spelled.at[1], red)[None])
@@ -43,9 +43,9 @@ def test_learned_words_stand_among_ordinary_ones_as_stock_encoding_puts_them(bas
 
 @pytest.mark.parametrize("line, private, kept, piece", ((ALONE, 6, 2, (2, "cat")), (WITH_DCI, 2, 3, (3, "cat")), (MANUAL, 0, 3, (3, "cat")), ("E I2 T1", 2, 1, ("cat", 1))))
 def test_schemes_of_any_order_and_length(base, pictures, line, private, kept, piece):
-    scheme = Scheme(line)
+    scheme = ContextTemplate(line)
     assert (scheme.count("I"), scheme.count("T"), scheme.pieces("cat")) == (private, kept, piece)
-    learner = IcoLearner(base, pictures, "cat", IcoRecipe(scheme=line))
+    learner = IcoTrainer(base, pictures, "cat", IcoRecipe(scheme=line))
     assert learner.parameters["own"].shape[:2] == (2, private) and len(learner.shared) == kept
     assert [len(at) for (k, n), at in zip(scheme.parts(), learner.spelled.at) if k in "IT"] == [n for k, n in scheme.parts() if k in "IT"]
 
@@ -55,9 +55,9 @@ def test_it_learns_the_pictures_and_leaves_the_base_model_bit_for_bit(base, pict
     modules = (base.unet, base.text_encoder)
     before = [{n: p.clone() for n, p in m.named_parameters()} for m in modules]
     recipe = IcoRecipe(steps=24, batch=2)
-    learner = IcoLearner(base, pictures, "cat", recipe)
+    learner = IcoTrainer(base, pictures, "cat", recipe)
     losses = [learner.step() for _ in range(24)]
-    again, untrained = IcoLearner(base, pictures, "cat", recipe), []
+    again, untrained = IcoTrainer(base, pictures, "cat", recipe), []
     for group in again.optimizer.param_groups:
         group["lr"] = 0.0
     for k in range(18, 24):  # the same draws, with nothing learned
@@ -74,7 +74,7 @@ def test_other_prompts_of_the_noun_stay_what_they_were_if_the_prior_counts(base,
     drift, t = [], torch.arange(50, 850, 200)
     x = torch.randn(4, base.unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
     for prior in (0.0, 1.0):
-        learner = IcoLearner(base, pictures, "cat", IcoRecipe(steps=16, batch=2, lr_attention=0.1, prior=prior))
+        learner = IcoTrainer(base, pictures, "cat", IcoRecipe(steps=16, batch=2, lr_attention=0.1, prior=prior))
         for _ in range(16):
             learner.step()
         drift.append(float(learner._drift(learner.others[:1].expand(4, -1, -1), x, t).detach()))
@@ -83,7 +83,7 @@ def test_other_prompts_of_the_noun_stay_what_they_were_if_the_prior_counts(base,
 
 def test_what_was_interrupted_goes_on_as_if_nothing_had_happened(base, pictures):
     recipe = IcoRecipe(steps=4, batch=2, flip=True)
-    whole, first, second = (IcoLearner(base, pictures, "cat", recipe) for _ in range(3))
+    whole, first, second = (IcoTrainer(base, pictures, "cat", recipe) for _ in range(3))
     losses = [whole.step() for _ in range(4)]
     part = [first.step() for _ in range(2)]
     second.restore(first.state())
@@ -91,12 +91,12 @@ def test_what_was_interrupted_goes_on_as_if_nothing_had_happened(base, pictures)
     assert part == losses and second.step_count == 4
     assert all(torch.equal(second.parameters[n], p) for n, p in whole.parameters.items())
     with pytest.raises(ConceptError, match="another model or recipe"):
-        IcoLearner(base, pictures, "cat", IcoRecipe(scheme=ALONE)).restore(first.state())
+        IcoTrainer(base, pictures, "cat", IcoRecipe(scheme=ALONE)).restore(first.state())
 
 
 def test_the_library_keeps_it_beside_infusions_and_refuses_what_is_not_one(base, rex, tmp_path):
     layers = {name: attn.inner_dim for name, attn in base.cross_layers().items()}
-    library = Library(tmp_path / "concepts", "abc", layers)
+    library = ConceptLibrary(tmp_path / "concepts", "abc", layers)
     library.add(rex)
     kept = library.get("Rex")
     assert library.entries()[0].kind == "ico" and (kept.noun, kept.scheme, kept.steps) == ("cat", WITH_DCI, 6)
@@ -137,7 +137,7 @@ def test_both_branches_read_what_is_shown_and_each_has_its_own_words(base, rex):
 
 
 def test_a_strip_is_one_batch_and_equals_its_pictures_drawn_alone(base, rex):
-    both, seen = branches(base, rex, "a <rex> in the snow", "owl"), Seen()
+    both, seen = branches(base, rex, "a <rex> in the snow", "owl"), MaskSnapshot()
     strip = both.draw([5, 5, 5], (-2.0, 0.5, 2.0), steps=4, seen=seen).latents
     alone = both.draw([5], 0.5, steps=4).latents
     torch.testing.assert_close(strip[1:2], alone, atol=1e-4, rtol=1e-4)

@@ -1,22 +1,22 @@
-"""Infusion on the seam: equal to its equations written naively at every layer, and to nothing at all without residuals."""
+"""Infusion on the attention context: equal to its equations written naively at every layer, and to nothing at all without residuals."""
 
 import copy
 
 import pytest
 import torch
 
-from assistant.conditioning import EMPTY, TEXT
-from assistant.control.infusion import Infusion, Use, placed
-from assistant.decoder.attention import Seam, cross_layers
-from assistant.decoder.rows import infusion_plan, text_plan
-from assistant.decoder.sampling import denoise, draw_noise, make_scheduler
+from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
+from assistant.diffusion.attention import AttentionContext, cross_layers
+from assistant.diffusion.guidance import infusion_guidance, text_guidance
+from assistant.diffusion.sampler import denoise, draw_noise, make_scheduler
 from assistant.errors import ConfigError
 from assistant.presets import MINIATURE
 from tests.tiny_unet import drawn, installed, stock_unet
 
 TOKENS, WIDTH = 11, 24
 T = torch.tensor(400)
-ROWS = infusion_plan(3.0).rows  # unconditional, F's unconditional, F, C
+ROWS = infusion_guidance(3.0).rows  # unconditional, F's unconditional, F, C
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def residuals(unet, count=1, seed=0, size=1.0):
     return {name: size * drawn(count, attn.inner_dim, seed=seed + k) for k, (name, attn) in enumerate(cross_layers(unet).items())}
 
 
-def seam_of(*uses, prompt=PROMPT, cache=True):
-    return Seam({TEXT: prompt, EMPTY: NOTHING}, controls=(Infusion(uses),), cache=cache)
+def context_of(*uses, prompt=PROMPT, cache=True):
+    return AttentionContext({TEXT: prompt, EMPTY: NOTHING}, controls=(Infusion(uses),), cache=cache)
 
 
 def layers_outputs(unet, run):
@@ -82,14 +82,14 @@ class Naive:
 
 def test_joined_values_equal_maps_written_out_at_every_layer_with_several_concepts(stock, unet):
     spoken = [(residuals(unet, 1, 10), ((2, 3),), 1.0), (residuals(unet, 2, 50), ((6,), (7,)), 0.4)]
-    uses = [Use(table, placed(positions, TOKENS, strength)) for table, positions, strength in spoken]
+    uses = [ConceptInstance(table, residual_mask(positions, TOKENS, strength)) for table, positions, strength in spoken]
     naive, x = copy.deepcopy(stock), drawn(4, 4, 16, 16)
     processors = dict(naive.attn_processors)
     processors |= {f"{name}.processor": Naive(name, spoken) for name in cross_layers(naive)}
     naive.set_attn_processor(processors)
     expected, whole = layers_outputs(naive, lambda: naive(x, T, PROMPT.expand(4, -1, -1)).sample)
-    seam = seam_of(*uses).begin(ROWS, 1)
-    got, ours = layers_outputs(unet, lambda: unet(x, T, None, cross_attention_kwargs={"seam": seam}).sample)
+    context = context_of(*uses).begin(ROWS, 1)
+    got, ours = layers_outputs(unet, lambda: unet(x, T, None, cross_attention_kwargs={"context": context}).sample)
     assert got.keys() == expected.keys() and len(got) >= 4
     for name, layer in got.items():
         torch.testing.assert_close(layer, expected[name], atol=1e-5, rtol=1e-5)
@@ -97,13 +97,13 @@ def test_joined_values_equal_maps_written_out_at_every_layer_with_several_concep
     assert (ours[3] - ours[2]).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("uses", (lambda u: (), lambda u: (Use(residuals(u, size=0.0), placed([[2]], TOKENS)),),
-                                  lambda u: (Use(residuals(u), placed([[2]], TOKENS, 0.0)),)), ids=("none", "zero", "strength 0"))
+@pytest.mark.parametrize("uses", (lambda u: (), lambda u: (ConceptInstance(residuals(u, size=0.0), residual_mask([[2]], TOKENS)),),
+                                  lambda u: (ConceptInstance(residuals(u), residual_mask([[2]], TOKENS, 0.0)),)), ids=("none", "zero", "strength 0"))
 def test_without_residuals_or_strength_the_two_streams_are_one_picture_and_stock(unet, uses):
     noise = draw_noise((3,), (4, 16, 16))
     scheduler = lambda: make_scheduler("ddim", MINIATURE.decoder.scheduler)  # noqa: E731
-    done = denoise(unet, infusion_plan(3.0), scheduler(), noise, 4, seam_of(*uses(unet)))
-    plain = denoise(unet, text_plan(3.0), scheduler(), noise, 4, Seam({TEXT: PROMPT, EMPTY: NOTHING}))
+    done = denoise(unet, infusion_guidance(3.0), scheduler(), noise, 4, context_of(*uses(unet)))
+    plain = denoise(unet, text_guidance(3.0), scheduler(), noise, 4, AttentionContext({TEXT: PROMPT, EMPTY: NOTHING}))
     torch.testing.assert_close(done.latents, done.streams["foundation"], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(done.latents, plain.latents, atol=1e-5, rtol=1e-5)
 
@@ -112,8 +112,8 @@ def test_the_foundation_is_never_touched(unet):
     noise = draw_noise((3,), (4, 16, 16))
     kept = {name: p.clone() for name, p in unet.named_parameters()}
     scheduler = lambda: make_scheduler("ddim", MINIATURE.decoder.scheduler)  # noqa: E731
-    done = denoise(unet, infusion_plan(3.0), scheduler(), noise, 4, seam_of(Use(residuals(unet), placed([[2]], TOKENS))))
-    plain = denoise(unet, text_plan(3.0), scheduler(), noise, 4, Seam({TEXT: PROMPT, EMPTY: NOTHING}))
+    done = denoise(unet, infusion_guidance(3.0), scheduler(), noise, 4, context_of(ConceptInstance(residuals(unet), residual_mask([[2]], TOKENS))))
+    plain = denoise(unet, text_guidance(3.0), scheduler(), noise, 4, AttentionContext({TEXT: PROMPT, EMPTY: NOTHING}))
     torch.testing.assert_close(done.streams["foundation"], plain.latents, atol=1e-5, rtol=1e-5)
     assert (done.latents - plain.latents).abs().max() > 0.01
     assert all(torch.equal(p, kept[name]) for name, p in unet.named_parameters())
@@ -121,13 +121,13 @@ def test_the_foundation_is_never_touched(unet):
 
 def test_images_drawn_together_may_have_prompts_of_their_own_and_gradients_reach_the_residuals_alone(unet):
     x, prompts = drawn(4, 4, 16, 16), torch.cat([PROMPT, drawn(1, TOKENS, WIDTH, seed=7)])
-    rows, table = infusion_plan(1.0).rows, {name: r.requires_grad_() for name, r in residuals(unet).items()}
-    where = torch.cat([placed([[2]], TOKENS), placed([[5]], TOKENS)])
-    seam = seam_of(Use(table, where), prompt=prompts, cache=False).begin(rows, 2)
-    both = unet(x, T, None, cross_attention_kwargs={"seam": seam}).sample
+    rows, table = infusion_guidance(1.0).rows, {name: r.requires_grad_() for name, r in residuals(unet).items()}
+    where = torch.cat([residual_mask([[2]], TOKENS), residual_mask([[5]], TOKENS)])
+    context = context_of(ConceptInstance(table, where), prompt=prompts, cache=False).begin(rows, 2)
+    both = unet(x, T, None, cross_attention_kwargs={"context": context}).sample
     for i in range(2):
-        seam = seam_of(Use(table, where[i:i + 1]), prompt=prompts[i:i + 1]).begin(rows, 1)
-        alone = unet(x[i::2], T, None, cross_attention_kwargs={"seam": seam}).sample
+        context = context_of(ConceptInstance(table, where[i:i + 1]), prompt=prompts[i:i + 1]).begin(rows, 1)
+        alone = unet(x[i::2], T, None, cross_attention_kwargs={"context": context}).sample
         torch.testing.assert_close(both[i::2], alone, atol=1e-5, rtol=1e-5)
     both[2:].square().mean().backward()
     assert all(r.grad.abs().max() > 0 for r in table.values()) and all(p.grad is None for p in unet.parameters())
@@ -135,5 +135,5 @@ def test_images_drawn_together_may_have_prompts_of_their_own_and_gradients_reach
 
 def test_what_cannot_be_is_said(unet):
     with pytest.raises(ConfigError, match="11 tokens"):
-        placed([[11]], TOKENS)
-    assert [row.name for row in infusion_plan(1.0).rows] == ["foundation", "customized"]
+        residual_mask([[11]], TOKENS)
+    assert [row.name for row in infusion_guidance(1.0).rows] == ["foundation", "customized"]

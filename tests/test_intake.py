@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from assistant.errors import MessageError, PhotoError
-from assistant.session import intake
-from assistant.session.intake import read_photo, read_text
+from assistant.session import uploads
+from assistant.session.uploads import read_photo, read_text
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -166,7 +166,7 @@ def test_sizes_are_refused_by_the_header():
 
 
 def test_too_many_bytes_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(intake, "MAX_BYTES", 1000)
+    monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
     file = tmp_path / "big.png"
     file.write_bytes(bytes(2000))
     with pytest.raises(PhotoError, match="the limit is"):

@@ -1,4 +1,4 @@
-"""IP-Adapters in the seam: what diffusers draws with published weights is what we draw with them, to 1e-4 on the last latents."""
+"""IP-Adapters in the attention context: what diffusers draws with published weights is what we draw with them, to 1e-4 on the last latents."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from assistant.conditioning import EMPTY, TEXT
-from assistant.control import ip_adapter
-from assistant.control.ip_adapter import Adapter, IpAdapter
-from assistant.decoder.attention import Seam, cross_layers, install
-from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.rows import Row, text_plan
+from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.controls import ip_adapter
+from assistant.controls.ip_adapter import Adapter, IpAdapter
+from assistant.diffusion.attention import AttentionContext, cross_layers, install
+from assistant.diffusion.latent_diffusion import LatentDiffusion
+from assistant.diffusion.guidance import BatchRow, text_guidance
 from assistant.errors import WeightsError
-from assistant.mllm.clip_vision import ClipVision
-from assistant.mllm.vision import pixels
+from assistant.models.clip_vision import ClipVision
+from assistant.models.vision_encoders import pixels
 from tests import tiny_open as tiny
 
 PROMPT, NEGATIVE, SEEDS, STEPS = "a red cat", "a blur", (5, 6), 4
@@ -43,10 +43,10 @@ def _controls(vision: ClipVision, unet, kinds, scales):
 
 def _ours(kinds, scales, guidance: float = 5.0, prompt: str = PROMPT) -> torch.Tensor:
     parts = tiny.modules()
-    decoder = Diffusion(parts["unet"], parts["vae"], tiny.SCHEDULER, parts["text_encoder"], parts["tokenizer"])
+    decoder = LatentDiffusion(parts["unet"], parts["vae"], tiny.SCHEDULER, parts["text_encoder"], parts["tokenizer"])
     controls = _controls(ClipVision(parts["image_encoder"]), parts["unet"], kinds, scales)
-    seam = Seam({TEXT: decoder.encode_text([prompt]), EMPTY: decoder.encode_text([NEGATIVE])}, controls=controls)
-    return decoder.sample(text_plan(guidance), seam, SEEDS, STEPS, "ddim").latents
+    context = AttentionContext({TEXT: decoder.encode_text([prompt]), EMPTY: decoder.encode_text([NEGATIVE])}, controls=controls)
+    return decoder.sample(text_guidance(guidance), context, SEEDS, STEPS, "ddim").latents
 
 
 def _theirs(kinds, scales, guidance: float = 5.0) -> torch.Tensor:
@@ -96,14 +96,14 @@ def test_keys_and_values_are_made_once_and_rows_that_see_no_picture_see_none() -
     control = _controls(ClipVision(parts["image_encoder"]), unet, (True,), (1.0,))[0]
     whole = control.adapter.key_value
     control.adapter.key_value = lambda layer, tokens: made.append(layer) or whole(layer, tokens)
-    states, rows = torch.randn(1, 16, tiny.TEXT, generator=torch.Generator().manual_seed(0)), (Row("plain", "other"), Row("seen", TEXT))
+    states, rows = torch.randn(1, 16, tiny.TEXT, generator=torch.Generator().manual_seed(0)), (BatchRow("plain", "other"), BatchRow("seen", TEXT))
     latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
 
     def predict(*controls) -> torch.Tensor:
-        seam = Seam({TEXT: states, "other": states}, controls=controls)
+        context = AttentionContext({TEXT: states, "other": states}, controls=controls)
         with torch.no_grad():
             for step in range(3):
-                out = unet(latents, 500, None, cross_attention_kwargs={"seam": seam.begin(rows, 1, step, 3)}).sample
+                out = unet(latents, 500, None, cross_attention_kwargs={"context": context.begin(rows, 1, step, 3)}).sample
         return out
 
     stock, seen = predict(), predict(control)

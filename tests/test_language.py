@@ -8,9 +8,9 @@ import pytest
 
 from assistant import plan
 from assistant.errors import InputError
-from assistant.miniature import captions, dialogues, outside, requests, vocabulary, world
-from assistant.miniature.questions import Talk
-from assistant.miniature.reading import attributes, read, read_reply
+from assistant.world import captions, dialogues, out_of_domain_terms, user_requests, vocabulary, scene as world
+from assistant.world.questions import Talk
+from assistant.world.attribute_parser import attributes, read, read_reply
 
 SLIPS = re.compile(r"\ba [aeio]|\ba u[mn]b|\ban [bcdfgjklmnpqrstvwyz]|  |[{}]| [,.;:!?]|,,|\.\.|\ba "
                    r"(?:sunglasses|mountains)\b"
@@ -74,7 +74,7 @@ def test_variety(talks):
     assert len(set(replies[:2000])) > 1980
     assert len(set(wishes[:2000])) > 1700  # "surprise me" and "again" come back, as they do in life
     assert len({d.exchanges for d in talks}) > 0.95 * len(talks)
-    assert len(set(outside.THINGS)) >= 600 and len(outside.PLACES) >= 60 and len(outside.STYLES) >= 60
+    assert len(set(out_of_domain_terms.THINGS)) >= 600 and len(out_of_domain_terms.PLACES) >= 60 and len(out_of_domain_terms.STYLES) >= 60
 
 
 def test_held_out_rule(talks):
@@ -97,8 +97,8 @@ def test_follow_ups_change_only_what_was_asked():
     rng, seen = random.Random(10), 0
     for _ in range(200):
         base = world.sample_scene(rng, world.sample_individual(rng))
-        wish = requests.order(rng, base, first=False)
-        made = dialogues.drawn(rng, Talk.about(base).after(base, ""), base, wish, held_out=True).target
+        wish = user_requests.order(rng, base, first=False)
+        made = dialogues.drawn(rng, Talk.about(base).post_attention(base, ""), base, wish, held_out=True).target
         for name in ("context", "light", "style", "pose"):
             assert getattr(made, name) == (getattr(wish, name) or getattr(base, name)), wish
         if not wish.wear:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from assistant.errors import AssistantError, BusyError, ConceptError, NotFoundError, PhotoError
-from assistant.messages import Settings
-from assistant.session import learning as module
-from assistant.session.device import Device
+from assistant.requests import Settings
+from assistant.session import training_jobs as module
+from assistant.session.device_lock import DeviceLock
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests.fake_engine import FakeEngine, photo_of
@@ -51,7 +51,7 @@ def test_it_learns_with_losses_and_previews_and_puts_the_concept_into_the_owners
 
 
 def test_stop_keeps_what_is_learned_and_it_can_be_gone_on_with(engine, manager):
-    engine.teacher.pause = 0.01
+    engine.trainer.pause = 0.01
     lesson = manager.learning.begin(ME, task(steps=60))
     until(lambda: manager.learning.lesson(lesson.id, ME).step >= 5)
     manager.learning.stop(lesson.id, ME)
@@ -62,7 +62,7 @@ def test_stop_keeps_what_is_learned_and_it_can_be_gone_on_with(engine, manager):
     manager.learning.resume(lesson.id, ME)
     until(lambda: status(manager, lesson.id) == "done")
     done = manager.learning.lesson(lesson.id, ME)
-    assert (done.step, len(done.losses), done.attempt) == (60, 60, 2) and engine.teacher.courses[-1].began == stopped.step
+    assert (done.step, len(done.losses), done.attempt) == (60, 60, 2) and engine.trainer.courses[-1].began == stopped.step
     assert manager.learning.library(ME).nouns() == {"cup": "mug"} and manager.learning.library(ME).get("cup").steps == 60
 
 
@@ -76,10 +76,10 @@ def test_what_is_learned_one_way_is_learned_the_other_way_too_from_its_kept_phot
     until(lambda: status(manager, one.id) == "done")
     kinds = [(e.name, e.kind) for e in learning.library(ME).entries()]
     assert kinds == [("both", "infusion"), ("both", "ico"), ("one", "infusion")]
-    assert engine.teacher.courses[1].task.options == {"steps": 3} and learning.expected(ME, "ico", 300) > 0 and learning.expected(OTHER, "ico", 300) is None
+    assert engine.trainer.courses[1].task.options == {"steps": 3} and learning.expected(ME, "ico", 300) > 0 and learning.expected(OTHER, "ico", 300) is None
     also = learning.begin_also(ME, "One", "ico")
     until(lambda: status(manager, also.id) == "done")
-    assert [p.png for p in engine.teacher.courses[-1].task.pictures] == [p.png for p in task().pictures]
+    assert [p.png for p in engine.trainer.courses[-1].task.pictures] == [p.png for p in task().pictures]
     with pytest.raises(ConceptError, match="<one> already"):
         learning.begin_also(ME, "one", "ico")
     for owner, name in ((ME, "none"), (OTHER, "one")):
@@ -90,7 +90,7 @@ def test_what_is_learned_one_way_is_learned_the_other_way_too_from_its_kept_phot
 
 
 def test_one_at_a_time_and_what_waits_can_be_stopped_and_discarded(engine, manager):
-    engine.teacher.pause = 0.01
+    engine.trainer.pause = 0.01
     first, second, third = (manager.learning.begin(ME, task(name)) for name in ("a", "b", "c"))
     until(lambda: status(manager, first.id) == "running")
     assert manager.learning.waiting(second.id) == 1 and manager.learning.waiting(third.id) == 2
@@ -123,7 +123,7 @@ def test_a_failure_is_a_sentence_and_it_goes_on_from_what_was_saved(manager, mon
 
 
 def test_a_turn_waits_for_one_step_at_most(engine, manager):
-    engine.teacher.pause = 0.05
+    engine.trainer.pause = 0.05
     lesson = manager.learning.begin(ME, task(steps=400))
     until(lambda: manager.learning.lesson(lesson.id, ME).step >= 2)
     conversation, photo = manager.new(ME).id, photo_of(1)
@@ -135,7 +135,7 @@ def test_a_turn_waits_for_one_step_at_most(engine, manager):
 
 
 def test_turns_come_before_steps_and_a_cancelled_step_is_not_held():
-    device, order, cancel = Device(), [], threading.Event()
+    device, order, cancel = DeviceLock(), [], threading.Event()
 
     def step():
         with device.step(cancel) as mine:
@@ -163,7 +163,7 @@ def test_turns_come_before_steps_and_a_cancelled_step_is_not_held():
 
 
 def test_ending_the_program_offers_to_go_on_at_the_next_start(engine, tmp_path):
-    engine.teacher.pause = 0.01
+    engine.trainer.pause = 0.01
     store = Store(tmp_path / "data")
     manager = SessionManager(engine, store)
     lesson, waiting = manager.learning.begin(ME, task(steps=100)), manager.learning.begin(ME, task("b"))
@@ -179,7 +179,7 @@ def test_ending_the_program_offers_to_go_on_at_the_next_start(engine, tmp_path):
     assert not findings.missing and not findings.damaged
     manager.learning.resume(lesson.id, ME)
     until(lambda: status(manager, lesson.id) == "done")
-    assert engine.teacher.courses[-1].began == kept.step
+    assert engine.trainer.courses[-1].began == kept.step
     with pytest.raises(BusyError, match="begun before"):
         manager.learning.begin(ME, task("b"))
     manager.close()

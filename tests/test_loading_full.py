@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from assistant import loading, presets, weights
-from assistant.drawers.drawer import decoded
+from assistant import loading, presets, checkpoints
+from assistant.generation.base import decoded
 from assistant.errors import DeviceError, WeightsError
 from assistant.loading import build, groups_of, identified
-from assistant.memory import tier
-from assistant.messages import Reply, Request, Settings, Words
-from assistant.parts import missing, require
+from assistant.memory.budget import tier
+from assistant.requests import Reply, Request, Settings, Words
+from assistant.hub.download import missing, require
 from assistant.presets import FULL
-from assistant.residence import Residence
-from assistant.session.intake import read_photo
-from assistant.sparing import Sparing
+from assistant.memory.offloading import OffloadManager
+from assistant.session.uploads import read_photo
+from assistant.memory.oom_retry import OomRetryEngine
 from tests.tiny_full import TINY, write
 
 
@@ -137,8 +137,8 @@ def test_a_tier_changes_where_weights_live_and_nothing_else(folder, name):
     ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2))
     engine = build("tiny", "cpu", "auto", "auto", folder)
     expected = answered(engine, ask)[-1]
-    parts = groups_of(engine.drawer, engine.base)
-    residence = Residence(torch.device("cpu"), parts, tier=tier(name))
+    parts = groups_of(engine.image_generator, engine.base)
+    residence = OffloadManager(torch.device("cpu"), parts, tier=tier(name))
     reply = answered(engine, ask)[-1]
     assert reply.text == expected.text and alike(reply, expected)
     assert [n for n, group in parts.items() if group.here] == (["eyes"] if name == "turns" else [])  # likeness was looked at last
@@ -149,7 +149,7 @@ def test_out_of_memory_in_the_decoder_ends_in_the_picture_that_was_asked_for(fol
     ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2))
     engine = build("tiny", "cpu", "auto", "auto", folder)
     expected = answered(engine, ask)[-1]
-    residence = Residence(torch.device("cpu"), groups_of(engine.drawer, engine.base), (engine.decoder.vae,), tier("whole"))
+    residence = OffloadManager(torch.device("cpu"), groups_of(engine.image_generator, engine.base), (engine.decoder.vae,), tier("whole"))
     decode, shorts = engine.decoder.decode, [torch.OutOfMemoryError("CUDA out of memory")]
 
     def short(latents):
@@ -158,7 +158,7 @@ def test_out_of_memory_in_the_decoder_ends_in_the_picture_that_was_asked_for(fol
         return decode(latents)
 
     monkeypatch.setattr(engine.decoder, "decode", short)
-    sparing = Sparing(engine, residence)
+    sparing = OomRetryEngine(engine, residence)
     reply = answered(sparing, ask)[-1]
     assert residence.tier.name == "turns" and engine.decoder.vae.use_tiling
     assert reply.text.startswith(expected.text) and "Memory ran out" in reply.text
@@ -172,7 +172,7 @@ def test_out_of_memory_in_the_decoder_ends_in_the_picture_that_was_asked_for(fol
 
 def test_a_tier_is_picked_by_what_is_free(monkeypatch):
     monkeypatch.setattr(loading, "free_memory", lambda where: (24 if where.type == "cuda" else 64) * 2**30)
-    monkeypatch.setattr(weights, "can_quantise", lambda: True)
+    monkeypatch.setattr(checkpoints, "can_quantise", lambda: True)
     cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
     assert loading.pick_tier(FULL, "auto", cuda, torch.float16).name == "4bit"
     assert loading.pick_tier(FULL, "layers", cuda, torch.float16).name == "layers"
@@ -187,7 +187,7 @@ def test_a_compiled_step_is_given_up_before_its_weights_move(folder):
     decoders = (engine.decoder, engine.base)
     for decoder in decoders:
         decoder.step = lambda *_, **__: pytest.fail("recorded with weights that are elsewhere now")
-    residence = Residence(torch.device("cpu"), groups_of(engine.drawer, engine.base), tier=tier("whole"), moving=lambda: loading.plain(*decoders))
+    residence = OffloadManager(torch.device("cpu"), groups_of(engine.image_generator, engine.base), tier=tier("whole"), moving=lambda: loading.plain(*decoders))
     assert all(d.step is not d.unet for d in decoders)
     residence.lower()
     assert all(d.step is d.unet for d in decoders) and answered(engine, Request("a beach", photo(), settings=Settings(seed=3, steps=1)))[-1].png

@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant import pipeline
-from assistant.drawers.drawer import Seen
+from assistant import engine
+from assistant.generation.base import ImageFeatures
 from assistant.errors import InputError
-from assistant.looking import Look, can_look, look
-from assistant.messages import Photo, Progress, Reply, Request, Settings
-from assistant.miniature.captions import plan_of
-from assistant.miniature.renderer import render
-from assistant.miniature.world import CONTEXTS, STYLES
-from assistant.mllm.vision import pixels
+from assistant.generation.verification import Verification, can_verify, verify_picture
+from assistant.requests import Photo, Progress, Reply, Request, Settings
+from assistant.world.captions import plan_of
+from assistant.world.renderer import render
+from assistant.world.scene import CONTEXTS, STYLES
+from assistant.models.vision_encoders import pixels
 from assistant.plan import Plan, not_seen
-from assistant.training.data import group
+from assistant.training.world_dataset import group
 
 PLAN = Plan("draw", "red fox with yellow stripes", "garden", "night", "neon", "standing", ("blue hat",), "green owl")
 
@@ -39,14 +39,14 @@ class Stub:
 
 
 def test_what_a_text_without_it_fits_better_is_missing() -> None:
-    seen = look(Stub({"garden": 4.0, "night": -1.0, "neon": -2.0, "blue hat": -9.0, "green owl": 1.0}), None, PLAN, True, 1.5)
+    seen = verify_picture(Stub({"garden": 4.0, "night": -1.0, "neon": -2.0, "blue hat": -9.0, "green owl": 1.0}), None, PLAN, True, 1.5)
     assert seen.missing == ("the style (neon)", "the blue hat")
     assert not_seen(seen.missing) == "The style (neon) and the blue hat did not come out."
-    assert look(Stub({}), None, PLAN, False, 1.5).missing == ("the red fox",)
+    assert verify_picture(Stub({}), None, PLAN, False, 1.5).missing == ("the red fox",)
     assert not_seen(()) == ""
-    assert not can_look(object()) and can_look(Stub({}))
-    assert seen.doubtful and look(Stub({"night": -1.0}), None, PLAN, True, 1.5) == Look((), True, -1.0)  # another may show more, but nothing is said
-    assert not look(Stub({"garden": 0.5}), None, PLAN, True, 1.5).doubtful and look(Stub({}), None, PLAN, False, 1.5).doubtful
+    assert not can_verify(object()) and can_verify(Stub({}))
+    assert seen.doubtful and verify_picture(Stub({"night": -1.0}), None, PLAN, True, 1.5) == Verification((), True, -1.0)  # another may show more, but nothing is said
+    assert not verify_picture(Stub({"garden": 0.5}), None, PLAN, True, 1.5).doubtful and verify_picture(Stub({}), None, PLAN, False, 1.5).doubtful
 
 
 def test_drawings_show_their_own_plan_and_not_another(assistant) -> None:
@@ -55,21 +55,21 @@ def test_drawings_show_their_own_plan_and_not_another(assistant) -> None:
     for k, scene in enumerate(scenes):
         f, plan = assistant.vision.semantics(pixels([render(scene).image])), plan_of(scene)
         elsewhere = replace(plan, place=CONTEXTS[(CONTEXTS.index(plan.place) + 5 + k) % len(CONTEXTS)], style=STYLES[(STYLES.index(plan.style) + 1 + k % 5) % 6])
-        missed += bool(look(assistant.vision, f, plan, True, 1.5).missing)
-        caught += bool(look(assistant.vision, f, elsewhere, True, 1.5).missing)
+        missed += bool(verify_picture(assistant.vision, f, plan, True, 1.5).missing)
+        caught += bool(verify_picture(assistant.vision, f, elsewhere, True, 1.5).missing)
     assert missed <= 12, missed  # of 40 whole plans, each of about five parts
     assert caught >= 34, caught
 
 
-def asked(assistant, monkeypatch: pytest.MonkeyPatch, looks: list[Look | None], candidates: int, cancel: threading.Event | None = None):
+def asked(assistant, monkeypatch: pytest.MonkeyPatch, looks: list[Verification | None], candidates: int, cancel: threading.Event | None = None):
     """A turn whose pictures are found to be like `looks`; its events and the seeds that were drawn."""
     drawn = []
 
     def found(self, denoised, seed, seen, said):
         drawn.append(seed)
-        return pipeline._Candidate(denoised, np.full((8, 8, 3), len(drawn), np.uint8), seed, {}, looks[len(drawn) - 1])
+        return engine._Candidate(denoised, np.full((8, 8, 3), len(drawn), np.uint8), seed, {}, looks[len(drawn) - 1])
 
-    monkeypatch.setattr(pipeline.Assistant, "_look", found)
+    monkeypatch.setattr(engine.Assistant, "_look", found)
     photo = assistant.subjects[0].photo
     events = list(assistant.respond(Request("put it in the snow", photo, settings=Settings(seed=7, steps=2, candidates=candidates, temperature=0.0)),
                                     cancel or threading.Event()))
@@ -78,10 +78,10 @@ def asked(assistant, monkeypatch: pytest.MonkeyPatch, looks: list[Look | None], 
 
 
 @pytest.mark.parametrize("looks, candidates, seeds, kept", [
-    ([Look((), False, 0.0)], 4, [7], 7),  # all is seen: one is enough
-    ([Look(("the hat",), True, 0.0), Look((), False, 1.0)], 4, [7, 8], 8),
-    ([Look(("the hat",), True, 1.0), Look(("the hat",), True, 0.0)], 2, [7, 8], 7),  # the better of two that both lack it
-    ([Look(("the hat",), True, 0.0)], 1, [7], 7),
+    ([Verification((), False, 0.0)], 4, [7], 7),  # all is seen: one is enough
+    ([Verification(("the hat",), True, 0.0), Verification((), False, 1.0)], 4, [7, 8], 8),
+    ([Verification(("the hat",), True, 1.0), Verification(("the hat",), True, 0.0)], 2, [7, 8], 7),  # the better of two that both lack it
+    ([Verification(("the hat",), True, 0.0)], 1, [7], 7),
     ([None], 4, [7], 7),  # nobody can look
 ])
 def test_another_is_drawn_while_something_is_missing(assistant, monkeypatch, looks, candidates, seeds, kept) -> None:
@@ -109,8 +109,8 @@ def test_a_kept_candidate_is_drawn_again_from_its_seed(assistant) -> None:
     *_, again = assistant.respond(Request("", photo, settings=reply.settings, redraw=reply.metadata), threading.Event())
     assert again.seed == reply.seed and again.missing == reply.missing
     assert (np.asarray(Image.open(io.BytesIO(again.png))) == np.asarray(Image.open(io.BytesIO(reply.png)))).all()
-    seen = assistant.drawer.look(pixels([Image.open(io.BytesIO(reply.png))]))
-    assert isinstance(seen, Seen)
+    seen = assistant.image_generator.look(pixels([Image.open(io.BytesIO(reply.png))]))
+    assert isinstance(seen, ImageFeatures)
     named = assistant.config.nouns[int(assistant.vision.classify(seen.semantics)[0].argmax())] in reply.plan.subject
-    there = named or reply.likeness["subject"] >= assistant.drawer.far / 2
-    assert look(assistant.vision, seen.semantics, reply.plan, there, assistant.config.vision.margin).missing == reply.missing
+    there = named or reply.likeness["subject"] >= assistant.image_generator.far / 2
+    assert verify_picture(assistant.vision, seen.semantics, reply.plan, there, assistant.config.vision.margin).missing == reply.missing

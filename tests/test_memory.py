@@ -9,20 +9,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from assistant.blueprint import build, count
-from assistant.conditioning import EMPTY, TEXT
-from assistant.control.infusion import Infusion
-from assistant.decoder import kernels
-from assistant.decoder.attention import Seam
-from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.rows import infusion_plan, text_plan
+from assistant.model_factory import build, count
+from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.controls.infusion import Infusion
+from assistant.diffusion import attention_backends
+from assistant.diffusion.attention import AttentionContext
+from assistant.diffusion.latent_diffusion import LatentDiffusion
+from assistant.diffusion.guidance import infusion_guidance, text_guidance
 from assistant.errors import DeviceError
-from assistant.memory import GIB, TIERS, UNET_LIVE, VAE_LIVE, Budget, next_tier, sizes, tier
-from assistant.messages import EngineInfo, Progress, Reply, Request, Settings, Words
-from assistant.mllm.vision import Vision
+from assistant.memory.budget import GIB, TIERS, UNET_LIVE, VAE_LIVE, Budget, next_tier, sizes, tier
+from assistant.requests import EngineInfo, Progress, Reply, Request, Settings, Words
+from assistant.models.vision_encoders import VisionEncoders
 from assistant.presets import FULL, MINIATURE, SD2, SD15
-from assistant.residence import Group, Residence, tile
-from assistant.sparing import Sparing, is_shortage
+from assistant.memory.offloading import Group, OffloadManager, tile
+from assistant.memory.oom_retry import OomRetryEngine, is_shortage
 from tests.tiny_full import TINY
 
 
@@ -56,20 +56,20 @@ class Live(TorchDispatchMode):
         self.seen.discard(key)
 
 
-@pytest.mark.parametrize("preset, plan, width", [(SD15, infusion_plan(8.0), 768), (SD2, text_plan(8.0), 1024)], ids=("sd15", "sd2"))
+@pytest.mark.parametrize("preset, plan, width", [(SD15, infusion_guidance(8.0), 768), (SD2, text_guidance(8.0), 1024)], ids=("sd15", "sd2"))
 def test_what_is_computed_to_live_beside_the_weights_is_what_a_traced_step_finds(preset, plan, width, monkeypatch):
     def without_maps(kernel, query, key, value, scale, mask=None):  # as the GPU's kernels do it
         return query.new_empty(*query.shape[:-1], value.shape[-1])
 
-    monkeypatch.setattr(kernels, "attend", without_maps)
+    monkeypatch.setattr(attention_backends, "attend", without_maps)
     made, side = build(preset), preset.decoder.unet["sample_size"]
     unet, vae = made["unet"].half(), made["vae"]
-    Diffusion(unet, vae, preset.decoder.scheduler)
+    LatentDiffusion(unet, vae, preset.decoder.scheduler)
     states = torch.empty(1, 77, width, device="meta", dtype=torch.half)
-    seam = Seam({TEXT: states, EMPTY: states.clone()}, controls=(Infusion(()),)).begin(plan.rows, 1)
+    context = AttentionContext({TEXT: states, EMPTY: states.clone()}, controls=(Infusion(()),)).begin(plan.rows, 1)
     with torch.no_grad(), Live(unet) as live:
         unet(torch.empty(len(plan.rows), 4, side, side, device="meta", dtype=torch.half), torch.tensor(5.0, device="meta"), None,
-             cross_attention_kwargs={"seam": seam})
+             cross_attention_kwargs={"context": context})
     assert live.peak == pytest.approx(UNET_LIVE * len(plan.rows) * side**2 * 320 * 2, rel=0.15)
     latents = torch.empty(1, 4, side, side, device="meta")
     with torch.no_grad(), Live(vae) as live:
@@ -117,7 +117,7 @@ def test_taking_turns_lends_weights_to_whoever_is_called_and_takes_them_back(two
     x, (one, other) = torch.ones(1, 4), two
     expected = one(x), other(x)
     groups = {"words": Group([one]), "base": Group([other])}
-    residence = Residence(torch.device("cpu"), groups, tier=tier("turns"))
+    residence = OffloadManager(torch.device("cpu"), groups, tier=tier("turns"))
     kept = {p.data_ptr() for m in two for p in m.parameters()}
     at_home = lambda m: all(p.data_ptr() in kept for p in m.parameters())  # noqa: E731
     assert at_home(one) and at_home(other)
@@ -137,7 +137,7 @@ def test_taking_turns_lends_weights_to_whoever_is_called_and_takes_them_back(two
 def test_a_door_that_fails_to_open_leaves_nobody_locked_out(two, monkeypatch):
     one, other = two
     groups = {"words": Group([one]), "base": Group([other])}
-    residence = Residence(torch.device("cpu"), groups, tier=tier("turns"))
+    residence = OffloadManager(torch.device("cpu"), groups, tier=tier("turns"))
 
     def short(device):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -157,19 +157,19 @@ def test_every_weight_of_the_full_presets_parts_is_there_when_it_is_needed(name)
     """Computed on the meta device while weights wait on the CPU: a weight that is not brought ends in an error."""
     made, meta = build(TINY, "cpu"), torch.device("meta")
     llama, clip = made["llama"], made["clip"].visual
-    vision = Vision(TINY.vision, made["dino"], made["clip"])
+    vision = VisionEncoders(TINY.vision, made["dino"], made["clip"])
     table = llama.get_input_embeddings()
-    Residence(meta, {"words": Group([llama], [llama, llama.model, table]), "eyes": Group([made["dino"], clip]),
+    OffloadManager(meta, {"words": Group([llama], [llama, llama.model, table]), "eyes": Group([made["dino"], clip]),
                      "cafe": Group([made["cafe"]]), "base": Group([made["unet"]])}, tier=tier(name))
     words = table(torch.zeros(1, 3, dtype=torch.long, device=meta))
     assert llama(inputs_embeds=words).logits.device == meta and llama.model(inputs_embeds=words).last_hidden_state.device == meta
     photo = torch.empty(1, 3, 50, 40, device=meta)
     assert vision.patches(photo).device == meta and vision.semantics(photo).device == meta
     for part, width in (("cafe", 48), ("unet", 32)):
-        decoder = Diffusion(made[part], made["vae"].to("cpu"), TINY.decoder.scheduler)
+        decoder = LatentDiffusion(made[part], made["vae"].to("cpu"), TINY.decoder.scheduler)
         decoder.device = meta
-        seam = Seam({TEXT: torch.empty(1, 5, width, device=meta), EMPTY: torch.empty(1, 5, width, device=meta)})
-        assert decoder.sample(text_plan(2.0), seam, [0], 1).latents.device == meta
+        context = AttentionContext({TEXT: torch.empty(1, 5, width, device=meta), EMPTY: torch.empty(1, 5, width, device=meta)})
+        assert decoder.sample(text_guidance(2.0), context, [0], 1).latents.device == meta
     held = [p for m in (llama, made["dino"], clip, made["cafe"], made["unet"]) for p in m.parameters()]
     assert name == "turns" or all(p.device.type == "cpu" for p in held)
 
@@ -191,17 +191,17 @@ class Home:
 class Engine:
     """Speaks, then draws; the drawing runs out of memory `short` times."""
 
-    teacher = None
+    trainer = None
 
     def __init__(self, short):
-        self.short, self.seeds, self.alive = short, [], []
+        self.short, self.seeds, self.active_rows = short, [], []
 
     def info(self):
         return EngineInfo("tiny", "cuda", 64, "Tiny.", "abc")
 
     def respond(self, request, cancel):
         big = torch.zeros(10)
-        self.alive.append(weakref.ref(big))
+        self.active_rows.append(weakref.ref(big))
         self.seeds.append(request.settings.seed)
         yield Words("A beach")
         yield Words(", at night.")
@@ -220,36 +220,36 @@ ASK = Request("beach", settings=Settings())
 
 def test_a_shortage_costs_one_tier_and_the_answer_is_whole():
     engine, home = Engine(1), Home()
-    events = list(Sparing(engine, home).respond(ASK, threading.Event()))
+    events = list(OomRetryEngine(engine, home).respond(ASK, threading.Event()))
     reply = events[-1]
     assert home.lowered == 1 and home.tier.name == "turns" and reply.png == b"png" and reply.metadata == {"a": 1}
     told = "".join(e.delta for e in events if isinstance(e, Words))
     assert told == reply.text and told.count("A beach") == 1 and told.startswith("A beach, at night. (Memory ran out; from now on the language model")
     assert engine.seeds[0] is not None and len(set(engine.seeds)) == 1
-    assert "take turns" in Sparing(engine, home).info().notice and Sparing(engine, Home()).info().notice == "Tiny."
-    quiet = list(Sparing(engine, home).respond(ASK, threading.Event()))[-1]
+    assert "take turns" in OomRetryEngine(engine, home).info().notice and OomRetryEngine(engine, Home()).info().notice == "Tiny."
+    quiet = list(OomRetryEngine(engine, home).respond(ASK, threading.Event()))[-1]
     assert quiet.text == "A beach, at night."  # said once
 
 
 def test_the_first_tries_tensors_are_gone_before_the_second():
     engine, home, found = Engine(1), Home(), []
     lower = home.lower
-    home.lower = lambda learning=False: found.append(engine.alive[0]()) or lower()
-    list(Sparing(engine, home).respond(ASK, threading.Event()))
+    home.lower = lambda learning=False: found.append(engine.active_rows[0]()) or lower()
+    list(OomRetryEngine(engine, home).respond(ASK, threading.Event()))
     assert found == [None]
 
 
 @pytest.mark.parametrize("short, name, said", [(2, "whole", "again, in the next tier too"), (1, "layers", "no tier that takes less")])
 def test_a_second_shortage_is_one_clear_error(short, name, said):
     with pytest.raises(DeviceError, match=said) as raised:
-        list(Sparing(Engine(short), Home(name)).respond(ASK, threading.Event()))
+        list(OomRetryEngine(Engine(short), Home(name)).respond(ASK, threading.Event()))
     assert raised.value.remedy and raised.value.__context__ is None
 
 
 def test_boards_and_lessons_are_tried_again_too_and_other_errors_pass():
     home, engine = Home(), Engine(1)
-    assert isinstance(list(Sparing(engine, home).mix(ASK, threading.Event()))[-1], Reply) and home.lowered == 1
-    assert not hasattr(Sparing(engine, home), "strip")
+    assert isinstance(list(OomRetryEngine(engine, home).mix(ASK, threading.Event()))[-1], Reply) and home.lowered == 1
+    assert not hasattr(OomRetryEngine(engine, home), "strip")
 
     class Course:
         step, steps, shorts = 3, 5, 1
@@ -260,20 +260,20 @@ def test_boards_and_lessons_are_tried_again_too_and_other_errors_pass():
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return 0.5
 
-    engine.teacher = type("Teacher", (), {"begin": lambda self, task, state=None: Course()})()
+    engine.trainer = type("Teacher", (), {"begin": lambda self, task, state=None: Course()})()
     home = Home()
-    course = Sparing(engine, home).teacher.begin(None)
+    course = OomRetryEngine(engine, home).trainer.begin(None)
     assert course.advance() == 0.5 and course.step == 3 and home.tier.name == "turns"
     course._course.shorts = 1
     with pytest.raises(DeviceError):  # gradients need the decoder whole
         course.advance()
     engine.respond = lambda request, cancel: (_ for _ in ()).throw(RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes"):
-        list(Sparing(engine, home).respond(ASK, threading.Event()))
+        list(OomRetryEngine(engine, home).respond(ASK, threading.Event()))
     assert is_shortage(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")) and not is_shortage(KeyError("x"))
 
 
 def test_a_seed_that_was_asked_for_is_kept():
     engine = Engine(1)
-    list(Sparing(engine, Home()).respond(replace(ASK, settings=Settings(seed=7)), threading.Event()))
+    list(OomRetryEngine(engine, Home()).respond(replace(ASK, settings=Settings(seed=7)), threading.Event()))
     assert engine.seeds == [7, 7]

@@ -17,13 +17,13 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import Dinov2Model, LlamaForCausalLM
 
-from assistant import manifest, pipeline, weights
-from assistant.decoder.attention import Seam
-from assistant.conditioning import EMPTY, TEXT
-from assistant.decoder.rows import text_plan
+from assistant import manifest, engine, checkpoints
+from assistant.diffusion.attention import AttentionContext
+from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.diffusion.guidance import text_guidance
 from assistant.errors import DeviceError, InputError, WeightsError
-from assistant.messages import Progress, Reply, Request, Settings, Turn, Words
-from assistant.mllm.language import pooled
+from assistant.requests import Progress, Reply, Request, Settings, Turn, Words
+from assistant.models.mllm import pooled
 from assistant.presets import MINIATURE
 
 FOLDER = manifest.CHECKPOINTS / "miniature"
@@ -57,7 +57,7 @@ def test_stock_libraries_open_the_weights() -> None:
     torch.testing.assert_close(read[:, 2], seen[:, 1:].unflatten(1, (16, 16))[:, :4, 4:8].mean((1, 2)))
     clip = open_clip.create_model(f"local-dir:{FOLDER / 'clip'}", require_pretrained=True)
     tokens = open_clip.get_tokenizer(f"local-dir:{FOLDER / 'clip'}")(["a red cat on the beach"])
-    ours = weights.load_clip(MINIATURE, FOLDER / "clip")
+    ours = checkpoints.load_clip(MINIATURE, FOLDER / "clip")
     with torch.no_grad():
         assert torch.allclose(clip.eval().encode_text(tokens), ours.encode_text(tokens), atol=1e-5)
         blank = torch.zeros(1, 3, 64, 64)
@@ -65,15 +65,15 @@ def test_stock_libraries_open_the_weights() -> None:
 
 
 def test_no_control_equals_the_stock_pipeline() -> None:
-    """The base model through our seam, rows and loop, against StableDiffusionPipeline, same seed."""
+    """The base model through our context, rows and loop, against StableDiffusionPipeline, same seed."""
     stock = StableDiffusionPipeline.from_pretrained(FOLDER / "base")
     stock.set_progress_bar_config(disable=True)
     prompt, said = "a red cat on the beach", dict(num_inference_steps=6, guidance_scale=4.0)
     theirs = stock(prompt, **said, output_type="latent", generator=torch.Generator().manual_seed(5)).images
     picture = stock(prompt, **said, output_type="np", generator=torch.Generator().manual_seed(5)).images[0]
-    base = weights.load_base(MINIATURE, FOLDER)
-    seam = Seam({TEXT: base.encode_text([prompt]), EMPTY: base.encode_text([""])})
-    ours = base.sample(text_plan(4.0), seam, [5], 6, "ddim").latents
+    base = checkpoints.load_base(MINIATURE, FOLDER)
+    context = AttentionContext({TEXT: base.encode_text([prompt]), EMPTY: base.encode_text([""])})
+    ours = base.sample(text_guidance(4.0), context, [5], 6, "ddim").latents
     assert torch.allclose(ours, theirs, atol=1e-4, rtol=0), (ours - theirs).abs().max()
     assert np.abs(base.decode(ours)[0] / 255 - picture).max() <= 0.5 / 255 + 1e-4
 
@@ -91,7 +91,7 @@ def test_a_wish_gets_words_then_previews_then_a_picture(assistant) -> None:
     picture = Image.open(io.BytesIO(reply.png))
     assert picture.size == (128, 128) and np.asarray(picture).std() > 10
     told = json.loads(picture.text["assistant"])
-    assert told["seed"] == 3 and told["reference"] == photo.sha256 and told["weights"] == assistant.weights
+    assert told["seed"] == 3 and told["reference"] == photo.sha256 and told["weights"] == assistant.checkpoints
 
 
 def test_same_settings_same_picture_and_metadata_redraws_it(assistant) -> None:
@@ -112,7 +112,7 @@ def test_a_picture_of_other_weights_says_that_it_cannot_be_drawn_again(assistant
 
 
 def test_cafe_and_the_base_model_are_one_unet_and_clip_names_what_photos_show(assistant) -> None:
-    assert assistant.decoder is assistant.base is assistant.teacher.base
+    assert assistant.diffusion is assistant.base is assistant.trainer.base
     assert {p.name for p in (FOLDER / "cafe").iterdir()} == {"semantic_values.safetensors"}
     found = assistant.kinds([one.photo for one in assistant.subjects])
     assert all(f" {noun}" in one.name and chance > 0.6 for one, (noun, chance) in zip(assistant.subjects, found))
@@ -180,13 +180,13 @@ def test_odd_words_get_an_answer(assistant, text: str) -> None:
 
 def test_limits_are_named() -> None:
     with pytest.raises(InputError, match="steps is 1000; it can be 1 to 100"):
-        pipeline.check(Settings(steps=1000))
+        engine.check(Settings(steps=1000))
     with pytest.raises(InputError, match="sampler"):
-        pipeline.check(Settings(scheduler="euler"))
+        engine.check(Settings(scheduler="euler"))
     with pytest.raises(DeviceError, match="cuda:99"):
-        pipeline.load("miniature", "cuda:99")
+        engine.load("miniature", "cuda:99")
     with pytest.raises(WeightsError, match="which nobody published"):
-        pipeline.load("full", "cpu")
+        engine.load("full", "cpu")
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.board import GRID, Mix, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients, grid, read_names, strip
-from assistant.decoder.attention import Seam
-from assistant.conditioning import PATCHES
-from assistant.decoder.rows import Row
+from assistant.board_requests import GRID, Mix, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients, grid, read_names, strip
+from assistant.diffusion.attention import AttentionContext
+from assistant.diffusion.conditions import PATCHES
+from assistant.diffusion.guidance import BatchRow
 from assistant.errors import InputError
-from assistant.messages import Photo, Progress, Reply, Request, Settings, Words
-from assistant.mixing.engine import advice, film
-from assistant.mixing.vectors import blend, subject_semantics, subject_tokens
+from assistant.requests import Photo, Progress, Reply, Request, Settings, Words
+from assistant.generation.mixing import advice, film
+from assistant.generation.embedding_mixing import blend, subject_semantics, subject_tokens
 
 X, W1, W2 = (Photo(b"", 8, 8, c * 64) for c in "abc")
 QUICK = Settings(seed=5, steps=2)
@@ -221,11 +221,11 @@ def test_stopping_ends_the_batch(assistant, photos):
 
 
 def test_e_of_all_cells_is_projected_once(assistant, photos):
-    decoder, patches = assistant.decoder, assistant.see(photos[0]).patches
-    seam = Seam({PATCHES: patches}, {})
-    seam.begin((Row("one", tokens=PATCHES),), images=25)
+    decoder, patches = assistant.diffusion, assistant.see(photos[0]).patches
+    context = AttentionContext({PATCHES: patches}, {})
+    context.begin((BatchRow("one", tokens=PATCHES),), images=25)
     layer, attn = next((n, m) for n, m in decoder.unet.named_modules() if n.endswith("attn2"))
-    key, _ = seam.key_value(layer, attn, (PATCHES,))
+    key, _ = context.key_value(layer, attn, (PATCHES,))
     assert key.shape[0] == 25 and key.stride(0) == 0  # one copy, seen by all
 
 

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from assistant.errors import ConfigError
-from assistant.messages import Request, Settings
-from assistant.miniature.renderer import render
-from assistant.mllm.ood import OutOfDistribution
-from assistant.mllm.vision import pad_square, pixels
+from assistant.requests import Request, Settings
+from assistant.world.renderer import render
+from assistant.models.out_of_distribution import OutOfDistribution
+from assistant.models.vision_encoders import pad_square, pixels
 from assistant.presets import MINIATURE
-from assistant.session.intake import read_photo
-from assistant.training.data import group
-from assistant.training.ood import _regress, fit
+from assistant.session.uploads import read_photo
+from assistant.training.world_dataset import group
+from assistant.training.out_of_distribution import _regress, fit
 
 PHOTOS = sorted((Path(gradio.__file__).parent / "media_assets/images").glob("*.jp*g"))  # none of them was fitted
 

@@ -17,24 +17,24 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from assistant import pipeline, presets, published
-from assistant.blueprint import build, count
-from assistant.board import Mix, MixReply, MixRequest, Sketch, Source
-from assistant.conditioning import EMPTY, TEXT
-from assistant.control.ip_adapter import IpAdapter
-from assistant.decoder.attention import Seam, cross_layers
-from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.rows import text_plan
-from assistant.drawers.words import WordsDrawer
+from assistant import engine as pipeline, presets, pretrained_loading
+from assistant.model_factory import build, count
+from assistant.board_requests import Mix, MixReply, MixRequest, Sketch, Source
+from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.controls.ip_adapter import IpAdapter
+from assistant.diffusion.attention import AttentionContext, cross_layers
+from assistant.diffusion.latent_diffusion import LatentDiffusion
+from assistant.diffusion.guidance import text_guidance
+from assistant.generation.text_to_image import TextToImageGenerator
 from assistant.errors import ConfigError, InputError, WeightsError
-from assistant.messages import Photo, Progress, Reply, Request, Settings, Task, Turn, Words
-from assistant.mllm.clip_vision import ClipVision
-from assistant.pipeline import Assistant
+from assistant.requests import Photo, Progress, Reply, Request, Settings, TrainingSpec, Turn, Words
+from assistant.models.clip_vision import ClipVision
+from assistant.engine import Assistant
 from assistant.presets import OPEN, SD15, with_llm
-from assistant.session.intake import read_photo
+from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
 from tests import tiny_open as tiny
-from ui import mix_views
+from ui import mixing_views
 
 QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
 
@@ -52,8 +52,8 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder):
-    drawer = published.load_drawer(tiny.CONFIG, folder)
-    return Assistant(tiny.CONFIG, drawer, "0" * 12, base=(drawer.decoder, "base"))
+    image_generator = pretrained_loading.load_drawer(tiny.CONFIG, folder)
+    return Assistant(tiny.CONFIG, image_generator, "0" * 12, base=(image_generator.decoder, "base"))
 
 
 def respond(engine, text: str = "a red cat in the snow", **request):
@@ -78,8 +78,8 @@ def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine,
     theirs = pipe("a red cat, fine", negative_prompt="blur", num_inference_steps=4, guidance_scale=2.0 * 3.0, height=32, width=32,
                   output_type="latent", generator=torch.Generator().manual_seed(7),
                   ip_adapter_image=[Image.open(io.BytesIO(p.png)) for p in (x, w)]).images
-    drawer, settings = engine.drawer, Settings(keep_subject=1.5, follow_words=3.0)
-    prepared = drawer.prepare([engine.see(x)], drawer.like(engine.see(w), "a red cat"), settings, [7])
+    image_generator, settings = engine.image_generator, Settings(keep_subject=1.5, follow_words=3.0)
+    prepared = image_generator.prepare([engine.see(x)], image_generator.like(engine.see(w), "a red cat"), settings, [7])
     assert (prepared.draw(4, "ddim").latents - theirs).abs().max() < 1e-4
 
 
@@ -95,7 +95,7 @@ def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
 
 def test_same_seed_same_reply_and_its_metadata_draws_it_again(engine, folder) -> None:
     first = respond(engine, photo=photo(1))[-1]
-    other = published.load_drawer(tiny.CONFIG, folder)
+    other = pretrained_loading.load_drawer(tiny.CONFIG, folder)
     second = respond(Assistant(tiny.CONFIG, other, "0" * 12), photo=photo(1))[-1]
     assert first.text == second.text and first.png == second.png
     told = json.loads(Image.open(io.BytesIO(first.png)).text["assistant"])
@@ -183,7 +183,7 @@ def test_a_long_board_is_sketched_first(engine) -> None:
 
 def test_a_base_model_alone_draws_what_it_is_told_and_leaves_pictures_aside(engine) -> None:
     config = replace(tiny.CONFIG, name="base", vision=None, language=None, adapters=None)
-    alone = Assistant(config, WordsDrawer(engine.decoder, 2.0), "0" * 12, base=(engine.decoder, "base"))
+    alone = Assistant(config, TextToImageGenerator(engine.decoder, 2.0), "0" * 12, base=(engine.decoder, "base"))
     with_photo, without = (respond(alone, photo=p)[-1] for p in (photo(1), None))
     assert np.array_equal(drawn(with_photo.png), drawn(without.png)) and "a red cat in the snow" in without.text and with_photo.likeness == {}
     with pytest.raises(InputError, match="does not look at pictures"):
@@ -200,16 +200,16 @@ def test_the_session_and_the_page_get_along_with_it(engine, store) -> None:
         *_, again = manager.redraw(manager.open(conversation, one)[1][0].id, one, QUICK)
         *_, mixed = manager.send(conversation, "this one in the style of that one", photo(1).png, QUICK, one, [photo(2).png])
         assert first.png and then.png and mixed.png and np.array_equal(drawn(again.png), drawn(first.png))
-        board_ = manager.easel.boards.create(one)
-        manager.easel.boards.add_subject(board_.id, one, read_photo(photo(1).png))
-        manager.easel.boards.add_reference(board_.id, one, words="a blue car")
-        manager.easel.boards.add_reference(board_.id, one, read_photo(photo(2).png))
+        board_ = manager.board_jobs.boards.create(one)
+        manager.board_jobs.boards.add_subject(board_.id, one, read_photo(photo(1).png))
+        manager.board_jobs.boards.add_reference(board_.id, one, words="a blue car")
+        manager.board_jobs.boards.add_reference(board_.id, one, read_photo(photo(2).png))
         for kind in ("", "grid"):
-            *_, last = manager.easel.watch(manager.easel.draw(board_.id, one, QUICK, kind))
+            *_, last = manager.board_jobs.watch(manager.board_jobs.draw(board_.id, one, QUICK, kind))
             assert last.error is None
-        kept = manager.easel.boards.get(board_.id, one)
+        kept = manager.board_jobs.boards.get(board_.id, one)
         assert kept.result.sources[0] is None and 0 <= kept.result.sources[1] <= 1 and len(kept.cells) == 25
-        assert "Reference 2" in mix_views.nearness(kept, kept.result) and "Reference 1" not in mix_views.nearness(kept, kept.result)
+        assert "Reference 2" in mixing_views.nearness(kept, kept.result) and "Reference 1" not in mixing_views.nearness(kept, kept.result)
     finally:
         manager.close()
 
@@ -229,7 +229,7 @@ def test_what_is_not_as_published_is_told_in_a_sentence(folder, tmp_path, harm, 
     shutil.copytree(folder, copy)
     harm(copy)
     with pytest.raises(WeightsError, match=says):
-        published.load_drawer(tiny.CONFIG, copy)
+        pretrained_loading.load_drawer(tiny.CONFIG, copy)
 
 
 def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_named(folder, tmp_path, monkeypatch) -> None:
@@ -238,7 +238,7 @@ def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_n
     shutil.copytree(folder, copy)
     engine = pipeline.load("open", "cpu", folder=copy)
     reply = respond(engine, photo=photo(1))[-1]
-    assert engine.teacher.base is engine.decoder and len(engine.weights) == 12 and reply.metadata["weights"] == engine.weights
+    assert engine.trainer.base is engine.decoder and len(engine.weights) == 12 and reply.metadata["weights"] == engine.weights
     for part in tiny.speaker(seed=1):
         part.save_pretrained(tmp_path / "other")
     other = respond(pipeline.load("open", "cpu", folder=copy, llm=str(tmp_path / "other")), photo=photo(1))[-1]
@@ -251,8 +251,8 @@ def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_n
 
 
 def test_a_concept_is_learned_and_drawn_on_the_same_base(engine, tmp_path) -> None:
-    library = engine.teacher.open(tmp_path)
-    course = engine.teacher.begin(Task("tom", "cat", (photo(1), photo(2)), options={"steps": 2}))
+    library = engine.trainer.open(tmp_path)
+    course = engine.trainer.begin(TrainingSpec("tom", "cat", (photo(1), photo(2)), options={"steps": 2}))
     while course.step < course.steps:
         course.advance()
     course.keep(library, b"")
@@ -260,16 +260,16 @@ def test_a_concept_is_learned_and_drawn_on_the_same_base(engine, tmp_path) -> No
     assert reply.png and reply.metadata["method"] == "Infusion"
     # a request's strength is worth the preset's unit of guidance: 2 x 2 here is 1 x 4 elsewhere
     about = replace(tiny.CONFIG, decoder=replace(tiny.CONFIG.decoder, guidance_unit=1.0))
-    other = Assistant(about, engine.drawer, "0" * 12, base=(engine.decoder, "base"))
+    other = Assistant(about, engine.image_generator, "0" * 12, base=(engine.decoder, "base"))
     for follow, same in ((4.0, True), (2.0, False)):
         again = respond(other, "<tom> in the snow", library=library, settings=replace(QUICK, follow_words=follow))[-1]
         assert np.array_equal(drawn(again.png), drawn(reply.png)) == same
 
 
 def test_half_precision_is_close(folder, engine) -> None:
-    drawer = published.load_drawer(tiny.CONFIG, folder, dtype=torch.bfloat16)
-    assert {p.dtype for p in drawer.decoder.adapters.parameters()} == {torch.bfloat16} and drawer.vision.encoder.dtype == torch.bfloat16
-    half = Assistant(tiny.CONFIG, drawer, "0" * 12)
+    image_generator = pretrained_loading.load_drawer(tiny.CONFIG, folder, dtype=torch.bfloat16)
+    assert {p.dtype for p in image_generator.decoder.adapters.parameters()} == {torch.bfloat16} and image_generator.vision.encoder.dtype == torch.bfloat16
+    half = Assistant(tiny.CONFIG, image_generator, "0" * 12)
     wish = {"reply": "", "prompts": [["a blue car", 1.0]]}
     one, two = (drawn(respond(e, "", photo=photo(1), redraw=wish)[-1].png).astype(int) for e in (engine, half))
     assert 0 < np.abs(one - two).mean() < 6
@@ -340,8 +340,8 @@ def test_every_width_meets_its_neighbour(full) -> None:
     assert OPEN.adapters.subject.tokens == 16 and OPEN.adapters.semantics.tokens == 4
     ids = torch.zeros(1, 77, dtype=torch.long, device="meta")
     assert full["text"].config.max_position_embeddings == 77 and full["text"](ids)[0].shape == (1, 77, 768)
-    decoder = Diffusion(full["unet"], full["vae"], OPEN.decoder.scheduler, adapters=full["adapters"])
+    decoder = LatentDiffusion(full["unet"], full["vae"], OPEN.decoder.scheduler, adapters=full["adapters"])
     controls = [IpAdapter(name, adapter, {TEXT: tokens, EMPTY: tokens}) for (name, adapter), tokens in zip(full["adapters"].items(), (seen, like))]
-    seam = Seam({TEXT: meta(1, 77, 768), EMPTY: meta(1, 77, 768)}, controls=controls)
-    latents = decoder.sample(text_plan(7.5), seam, [0], 1).latents
+    context = AttentionContext({TEXT: meta(1, 77, 768), EMPTY: meta(1, 77, 768)}, controls=controls)
+    latents = decoder.sample(text_guidance(7.5), context, [0], 1).latents
     assert latents.shape == (1, 4, 64, 64) and full["vae"].decode(latents).sample.shape == (1, 3, 512, 512)

@@ -11,11 +11,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from assistant import doctor, loading, parts, weights
+from assistant import doctor, loading, checkpoints
+from assistant.hub import download as parts
 from assistant.config import Source
 from assistant.errors import ConfigError, WeightsError
-from assistant.hub import FolderClient, HubClient
-from assistant.parts import Remote, Unavailable, download, look, missing, told
+from assistant.hub.client import FolderClient, HubClient
+from assistant.hub.download import Remote, Unavailable, download, look, missing, told
 from assistant.presets import FULL, PRESETS, SD15
 from assistant.manifest import read_listing, verify
 
@@ -233,7 +234,7 @@ def test_every_preset_is_told_with_what_it_lacks(lines):
 def test_with_a_gpu_it_says_which_tier_would_be_chosen(lines, monkeypatch):
     monkeypatch.setattr(doctor, "pick_device", lambda _: torch.device("cuda", 0))
     monkeypatch.setattr(loading, "free_memory", lambda where: 24 * 2**30 if where.type == "cuda" else 64 * 2**30)
-    monkeypatch.setattr(weights, "can_quantise", lambda: True)
+    monkeypatch.setattr(checkpoints, "can_quantise", lambda: True)
     (line,) = doctor._fits(PRESETS["full"])
     assert "whole 40" in line and "4bit 20" in line and "here: 4bit, the language model is held in 4 bits" in line
     (line,) = doctor._fits(PRESETS["sd15"])

@@ -19,15 +19,15 @@ from PIL import Image
 
 from assistant.errors import ConfigError, StorageError
 from assistant.evaluation.plot import histograms
-from assistant.miniature.reading import attributes, read_reply
-from assistant.miniature.world import combination_held_out, individual_held_out, sample_individual, sample_scene
+from assistant.world.attribute_parser import attributes, read_reply
+from assistant.world.scene import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.training.quadruplets import build, filters, methods, shards, wishes
-from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
-from assistant.training.quadruplets.methods import Store, drawn_pool
-from assistant.training.tokens import caption_tokenizer
+from assistant.data import build, filters, target_generators, shards, instructions
+from assistant.data.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
+from assistant.data.target_generators import Store, drawn_pool
+from assistant.training.tokenizer_paths import caption_tokenizer
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_cafe, load_vision
+from assistant.checkpoints import load_cafe, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ def decoder(base):
 
 @pytest.fixture(scope="module")
 def eyes(vision):
-    return filters.OwnEyes(vision, caption_tokenizer(MINIATURE))
+    return filters.OwnEmbedder(vision, caption_tokenizer(MINIATURE))
 
 
 # --- sets on disk ---------------------------------------------------------------------------------------------------------
@@ -147,16 +147,16 @@ def test_an_instruction_says_all_of_a_scene_and_nothing_of_its_subject() -> None
     for seed in range(200):
         lots = random.Random(seed)
         scene = sample_scene(lots, sample_individual(lots))
-        truth, said = attributes(scene), read_reply(wishes.instruction(scene))
+        truth, said = attributes(scene), read_reply(instructions.instruction(scene))
         assert {k: said[k] for k in ("context", "light", "style", "pose", "accessories")} == \
                {k: truth[k] for k in ("context", "light", "style", "pose", "accessories")}
         assert "kind" not in said and "colour" not in said
 
 
 def test_wishes_follow_from_their_number_and_keep_what_is_held_out_apart() -> None:
-    one, again, other = wishes.drawn_wish(1, 5, 32), wishes.drawn_wish(1, 5, 32), wishes.drawn_wish(1, 6, 32)
+    one, again, other = instructions.drawn_wish(1, 5, 32), instructions.drawn_wish(1, 5, 32), instructions.drawn_wish(1, 6, 32)
     assert (one.seed, one.y, one.photo.tobytes()) == (again.seed, again.y, again.photo.tobytes()) and one.seed != other.seed
-    who = wishes.drawn_wish(1, 5, 32, held_out=True).who
+    who = instructions.drawn_wish(1, 5, 32, held_out=True).who
     individual = sample_individual(random.Random(0))
     named = individual.__class__(**{**individual.__dict__, **{k: who[k] for k in ("kind", "colour", "second", "pattern")}})
     assert individual_held_out(named) and not combination_held_out(sample_scene(random.Random(0), individual))
@@ -187,8 +187,8 @@ def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
 # --- methods ----------------------------------------------------------------------------------------------------------------
 
 def test_captioning_says_what_clip_finds_and_draws_it(vision, base, eyes) -> None:
-    some = [wishes.drawn_wish(2, n, 128) for n in range(6)]
-    made = methods.Captioned(methods.ZeroShot(eyes), base, steps=1)([w.photo for w in some], [w.words for w in some], [w.seed for w in some])
+    some = [instructions.drawn_wish(2, n, 128) for n in range(6)]
+    made = target_generators.Captioned(target_generators.ZeroShot(eyes), base, steps=1)([w.photo for w in some], [w.words for w in some], [w.seed for w in some])
     assert all(m.told["line"].endswith(w.words) and m.told["seen"]["kind"] in m.told["line"] for m, w in zip(made, some))
     for name in ("kind", "colour"):
         assert sum(m.told["seen"][name] == w.who[name] for m, w in zip(made, some)) >= 4
@@ -198,13 +198,13 @@ def test_captioning_says_what_clip_finds_and_draws_it(vision, base, eyes) -> Non
 def test_eq_4_goes_from_the_photo_to_the_reference(vision, decoder, eyes, tmp_path: Path) -> None:
     store = Store.of(tmp_path / "store.safetensors", drawn_pool(0, 64, 128), vision, eyes)
     assert torch.equal(Store.of(tmp_path / "store.safetensors", [], vision, eyes).semantics, store.semantics)  # from the file
-    some = [wishes.drawn_wish(2, n, 128) for n in range(4)]
+    some = [instructions.drawn_wish(2, n, 128) for n in range(4)]
     photos, words, seeds = [w.photo for w in some], [w.words for w in some], [w.seed for w in some]
-    x = methods.pixels(photos)
+    x = target_generators.pixels(photos)
     patches, own = vision.patches(x), vision.semantics(x)
-    drawn = {a: methods.Mixed(vision, decoder, store.nearest, (a, a), 2, methods.ZeroShot(eyes))(photos, words, seeds) for a in (0.0, 1.0)}
+    drawn = {a: target_generators.Mixed(vision, decoder, store.nearest, (a, a), 2, target_generators.ZeroShot(eyes))(photos, words, seeds) for a in (0.0, 1.0)}
     w = store.nearest([m.told["line"] for m in drawn[1.0]])
     for alpha, semantics in ((0.0, own), (1.0, vision.at_norm(w))):
-        same = methods.draw(decoder, patches, semantics, seeds, 2)
-        assert (methods.pixels([m.picture for m in drawn[alpha]]) - methods.pixels(same)).abs().max() < 0.02
+        same = target_generators.draw(decoder, patches, semantics, seeds, 2)
+        assert (target_generators.pixels([m.picture for m in drawn[alpha]]) - target_generators.pixels(same)).abs().max() < 0.02
     assert all(m.told["alpha"] == 1.0 for m in drawn[1.0])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assistant.miniature import world
-from assistant.miniature.renderer import render
-from assistant.miniature.scenery import backdrop
-from assistant.miniature.styles import PAINTERS
-from assistant.miniature.subjects import draw_subject
-from assistant.miniature.world import ACCESSORIES, COLOURS, KINDS, MIDDLES, PATTERNS, POSES, SIZES, Accessory, Individual, Scene
+from assistant.world import scene as world
+from assistant.world.renderer import render
+from assistant.world.backgrounds import backdrop
+from assistant.world.styles import PAINTERS
+from assistant.world.subjects import draw_subject
+from assistant.world.scene import ACCESSORIES, COLOURS, KINDS, MIDDLES, PATTERNS, POSES, SIZES, Accessory, Individual, Scene
 
 
 def scene_from(seed: int, **changes) -> world.Scene:

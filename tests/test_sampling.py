@@ -12,11 +12,11 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from assistant.decoder import rows, sampling
-from assistant.decoder.attention import Seam
-from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.rows import Plan, Row, Stream, cafe_plan, guide, text_plan
-from assistant.decoder.sampling import denoise, draw_noise, estimate_x0, make_scheduler
+from assistant.diffusion import guidance, sampler
+from assistant.diffusion.attention import AttentionContext
+from assistant.diffusion.latent_diffusion import LatentDiffusion
+from assistant.diffusion.guidance import GuidancePlan, BatchRow, LatentStream, cafe_guidance, guide, text_guidance
+from assistant.diffusion.sampler import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
 from tests.tiny_unet import stock_unet
 
@@ -65,12 +65,12 @@ def modules():
 @pytest.fixture(scope="module")
 def diffusion(modules):
     preview = (torch.eye(4, 3) / 4, torch.full((3,), 0.5))
-    return Diffusion(scheduler_config=CONFIG, preview=preview, **{**modules, "unet": copy.deepcopy(modules["unet"])})
+    return LatentDiffusion(scheduler_config=CONFIG, preview=preview, **{**modules, "unet": copy.deepcopy(modules["unet"])})
 
 
 def seam_for(diffusion, prompt="a red cat"):
     text, empty = diffusion.encode_text([prompt, ""]).chunk(2)
-    return Seam({"text": text, "empty": empty})
+    return AttentionContext({"text": text, "empty": empty})
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -79,7 +79,7 @@ def test_latents_equal_the_stock_pipeline(modules, diffusion, name, kind):
     config = {**CONFIG, "prediction_type": kind, "rescale_betas_zero_snr": kind == "v_prediction"}
     pipeline = StableDiffusionPipeline(
         **modules,
-        scheduler=sampling.SCHEDULERS[name].from_config(config),
+        scheduler=sampler.SCHEDULERS[name].from_config(config),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -88,9 +88,9 @@ def test_latents_equal_the_stock_pipeline(modules, diffusion, name, kind):
     options = {"num_inference_steps": 6, "guidance_scale": 5.0, "output_type": "latent"}
     generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     expected = pipeline(["a red cat"] * 2, generator=generators, height=32, width=32, **options).images
-    seam = seam_for(diffusion)
+    context = seam_for(diffusion)
     ours = denoise(
-        diffusion.unet, text_plan(5.0), make_scheduler(name, config), draw_noise((3, 4), (4, 16, 16)), 6, seam
+        diffusion.unet, text_guidance(5.0), make_scheduler(name, config), draw_noise((3, 4), (4, 16, 16)), 6, context
     )
     assert expected.std() > 0.1
     torch.testing.assert_close(ours.latents, expected, atol=1e-5, rtol=1e-5)
@@ -111,22 +111,22 @@ class Gaussian(torch.nn.Module):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_solver_reaches_the_exact_solution_from_pure_noise(name):
-    noise, toy, plan = draw_noise((0, 1), (4, 8, 8)), Gaussian(), cafe_plan(1, 1, patches=False, semantics=False)
+    noise, toy, plan = draw_noise((0, 1), (4, 8, 8)), Gaussian(), cafe_guidance(1, 1, patches=False, semantics=False)
     exact = toy.mean + toy.deviation * noise
     errors = []
     for steps in (10, 100):
-        got = denoise(toy, plan, make_scheduler(name, CONFIG), noise, steps, Seam({})).latents
+        got = denoise(toy, plan, make_scheduler(name, CONFIG), noise, steps, AttentionContext({})).latents
         errors.append((got - exact).abs().max().item())
     assert errors[1] < 0.1 and errors[1] < errors[0] < 1.0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_of_steps_runs_from_pure_noise_and_ends_finite(name):
-    noise, toy, plan = draw_noise((0,), (4, 2, 2)), Gaussian(), cafe_plan(1, 1, patches=False, semantics=False)
+    noise, toy, plan = draw_noise((0,), (4, 2, 2)), Gaussian(), cafe_guidance(1, 1, patches=False, semantics=False)
     for steps in (1, 2, 3, 7, 15, 61):  # 61: the stock schedulers plan one step too many, to timestep -1
         seen = []
         done = denoise(
-            toy, plan, make_scheduler(name, CONFIG), noise, steps, Seam({}), lambda i, n, _: seen.append((i, n))
+            toy, plan, make_scheduler(name, CONFIG), noise, steps, AttentionContext({}), lambda i, n, _: seen.append((i, n))
         )
         assert seen == [(i + 1, steps) for i in range(steps)] and not done.stopped and done.steps_done == steps
         assert done.latents.isfinite().all() and (done.latents - 0.5).abs().max() < 10
@@ -135,7 +135,7 @@ def test_every_number_of_steps_runs_from_pure_noise_and_ends_finite(name):
 def test_the_three_schedulers_come_from_one_configuration():
     for name in NAMES:
         one, two = make_scheduler(name, CONFIG), make_scheduler(name, CONFIG)
-        assert one is not two and type(one) is sampling.SCHEDULERS[name]
+        assert one is not two and type(one) is sampler.SCHEDULERS[name]
         assert one.config.prediction_type == "v_prediction" and one.config.timestep_spacing == "trailing"
     # Saved by a class that knows no clipping, read by one that clips unless told.
     saved = dict(make_scheduler("dpm++", {k: v for k, v in CONFIG.items() if k != "clip_sample"}).config)
@@ -161,7 +161,7 @@ def test_x0_estimate_inverts_the_noising(kind):
 def test_previews_are_clean_estimates_at_their_steps(diffusion):
     shown = {}
     diffusion.sample(
-        text_plan(2.0),
+        text_guidance(2.0),
         seam_for(diffusion),
         (0, 1),
         9,
@@ -183,21 +183,21 @@ def test_cancel_ends_before_the_next_step_with_the_last_estimate(diffusion):
         if step == 3:
             flag.set()
 
-    seam = seam_for(diffusion)
-    done = diffusion.sample(text_plan(2.0), seam, (0,), 20, on_step=on_step, preview_every=1, cancel=flag)
+    context = seam_for(diffusion)
+    done = diffusion.sample(text_guidance(2.0), context, (0,), 20, on_step=on_step, preview_every=1, cancel=flag)
     assert done.stopped and done.steps_done == 3 and len(calls) == 3
     assert torch.equal(done.latents, estimates[-1])
-    at_once = diffusion.sample(text_plan(2.0), seam, (0,), 20, cancel=flag)
+    at_once = diffusion.sample(text_guidance(2.0), context, (0,), 20, cancel=flag)
     hook.remove()
     assert at_once.stopped and at_once.steps_done == 0 and len(calls) == 3
 
 
 def test_a_seed_means_the_same_alone_and_in_company(diffusion):
-    together = diffusion.sample(text_plan(3.0), seam_for(diffusion), (7, 8), 4).latents
+    together = diffusion.sample(text_guidance(3.0), seam_for(diffusion), (7, 8), 4).latents
     for i, seed in enumerate((7, 8)):
-        alone = diffusion.sample(text_plan(3.0), seam_for(diffusion), (seed,), 4).latents
+        alone = diffusion.sample(text_guidance(3.0), seam_for(diffusion), (seed,), 4).latents
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
-    again = diffusion.sample(text_plan(3.0), seam_for(diffusion), (7, 8), 4).latents
+    again = diffusion.sample(text_guidance(3.0), seam_for(diffusion), (7, 8), 4).latents
     assert torch.equal(again, together)
 
 
@@ -205,13 +205,13 @@ def test_two_streams_keep_latents_and_solvers_of_their_own(diffusion):
     """A second stream that does the same as the first ends at the same picture; a shorter one ends where it was."""
 
     def second(until):
-        rows = (Row("a", "text"), Row("b", "text", stream="second"))
-        return Plan(rows, (Stream((("a", 1.0),)), Stream((("b", 1.0),), "second", until=until)))
+        rows = (BatchRow("a", "text"), BatchRow("b", "text", stream="second"))
+        return GuidancePlan(rows, (LatentStream((("a", 1.0),)), LatentStream((("b", 1.0),), "second", until=until)))
 
-    seam, widths = seam_for(diffusion), []
+    context, widths = seam_for(diffusion), []
     hook = diffusion.unet.register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[0]))
-    whole = diffusion.sample(second(1.0), seam, (0,), 6)
-    short = diffusion.sample(second(0.5), seam, (0,), 6)
+    whole = diffusion.sample(second(1.0), context, (0,), 6)
+    short = diffusion.sample(second(0.5), context, (0,), 6)
     hook.remove()
     torch.testing.assert_close(whole.streams["second"], whole.latents, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(short.latents, whole.latents, atol=1e-5, rtol=1e-5)
@@ -253,20 +253,20 @@ def test_text_states_equal_the_stock_pipeline(modules, diffusion):
 
 def test_modules_that_do_not_fit_are_refused(modules):
     with pytest.raises(ConfigError, match="channels"):
-        Diffusion(stock_unet(32, in_channels=3, out_channels=3), modules["vae"], CONFIG)
+        LatentDiffusion(stock_unet(32, in_channels=3, out_channels=3), modules["vae"], CONFIG)
     with pytest.raises(ConfigError, match="tokenizer"):
-        Diffusion(stock_unet(32), modules["vae"], CONFIG, text_encoder=modules["text_encoder"])
+        LatentDiffusion(stock_unet(32), modules["vae"], CONFIG, text_encoder=modules["text_encoder"])
     with pytest.raises(ConfigError, match="text encoder"):
-        Diffusion(stock_unet(32), modules["vae"], CONFIG).encode_text(["a"])
+        LatentDiffusion(stock_unet(32), modules["vae"], CONFIG).encode_text(["a"])
 
 
 def names(plan, step=0, steps=10):
-    return [row.name for row in plan.alive(step, steps)]
+    return [row.name for row in plan.active_rows(step, steps)]
 
 
 def predictions():
     generator = torch.Generator().manual_seed(0)
-    known = (rows.UNCONDITIONAL, rows.CONDITIONAL, rows.SUBJECT_ONLY, rows.SEMANTICS_ONLY)
+    known = (guidance.UNCONDITIONAL, guidance.CONDITIONAL, guidance.SUBJECT_ONLY, guidance.SEMANTICS_ONLY)
     return {name: torch.randn(2, 4, 3, 3, generator=generator) for name in known}
 
 
@@ -283,14 +283,14 @@ def predictions():
     ],
 )
 def test_rows_that_would_change_nothing_are_not_computed(strengths, expected):
-    assert names(cafe_plan(*strengths)) == expected
+    assert names(cafe_guidance(*strengths)) == expected
 
 
 def test_missing_sources_leave_their_rows_out():
-    assert names(cafe_plan(2.0, 3.0, patches=False)) == ["unconditional", "semantics_only"]
-    assert names(cafe_plan(2.0, 3.0, semantics=False)) == ["unconditional", "subject_only"]
-    assert names(cafe_plan(2.0, 3.0, patches=False, semantics=False)) == ["unconditional"]
-    assert names(text_plan(1.0)) == ["conditional"]
+    assert names(cafe_guidance(2.0, 3.0, patches=False)) == ["unconditional", "semantics_only"]
+    assert names(cafe_guidance(2.0, 3.0, semantics=False)) == ["unconditional", "subject_only"]
+    assert names(cafe_guidance(2.0, 3.0, patches=False, semantics=False)) == ["unconditional"]
+    assert names(text_guidance(1.0)) == ["conditional"]
 
 
 @pytest.mark.parametrize("w_e, w_f", [*itertools.product((0.0, 0.5, 1.0, 2.0, 7.5), repeat=2)])
@@ -298,39 +298,39 @@ def test_guidance_equals_the_full_formula_however_many_rows_are_left(w_e, w_f):
     e = predictions()
     none, subject, both = e["unconditional"], e["subject_only"], e["conditional"]
     full = none + w_e * (subject - none) + w_f * (both - subject)
-    torch.testing.assert_close(guide(cafe_plan(w_e, w_f).streams[0], e), full, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(guide(cafe_guidance(w_e, w_f).streams[0], e), full, atol=1e-5, rtol=1e-5)
 
 
 def test_text_guidance_is_bit_for_bit_the_customary_one():
     e = predictions()
     expected = e["unconditional"] + 5.0 * (e["conditional"] - e["unconditional"])
-    assert torch.equal(guide(text_plan(5.0).streams[0], e), expected)
+    assert torch.equal(guide(text_guidance(5.0).streams[0], e), expected)
 
 
 def test_a_stream_with_a_window_takes_its_rows_along():
-    own = Row(rows.AUXILIARY, "auxiliary_text", stream="auxiliary")
-    plan = Plan(
-        (Row(rows.UNCONDITIONAL, "empty"), Row(rows.CONCEPT, "text"), own),
+    own = BatchRow(guidance.AUXILIARY, "auxiliary_text", stream="auxiliary")
+    plan = GuidancePlan(
+        (BatchRow(guidance.UNCONDITIONAL, "empty"), BatchRow(guidance.CONCEPT, "text"), own),
         (
-            Stream(((rows.UNCONDITIONAL, -4.0), (rows.CONCEPT, 5.0))),
-            Stream(((rows.UNCONDITIONAL, -4.0), (rows.AUXILIARY, 5.0)), "auxiliary", until=0.15),
+            LatentStream(((guidance.UNCONDITIONAL, -4.0), (guidance.CONCEPT, 5.0))),
+            LatentStream(((guidance.UNCONDITIONAL, -4.0), (guidance.AUXILIARY, 5.0)), "auxiliary", until=0.15),
         ),
     )
     alive = [names(plan, step, 20) for step in range(20)]
     assert all(row == ["unconditional", "concept", "auxiliary"] for row in alive[:3])
     assert all(row == ["unconditional", "concept"] for row in alive[3:])
-    assert [s.name for s in plan.alive_streams(3, 20)] == ["image"]
+    assert [s.name for s in plan.active_streams(3, 20)] == ["image"]
 
 
 @pytest.mark.parametrize(
     "made",
     [
-        lambda: Plan((Row("a"),), (Stream((("a", 0.5),)),)),
-        lambda: Plan((Row("a"),), (Stream((("b", 1.0),)),)),
-        lambda: Plan((Row("a"), Row("a")), (Stream((("a", 1.0),)),)),
-        lambda: Plan((Row("a", stream="elsewhere"),), (Stream((("a", 1.0),)),)),
-        lambda: Plan((Row("a"),), (Stream((("a", 1.0),), until=1.5),)),
-        lambda: Plan((Row("a", stream="s"),), (Stream((("a", 1.0),)), Stream((("a", 1.0),), "s", until=0.5))),
+        lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 0.5),)),)),
+        lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("b", 1.0),)),)),
+        lambda: GuidancePlan((BatchRow("a"), BatchRow("a")), (LatentStream((("a", 1.0),)),)),
+        lambda: GuidancePlan((BatchRow("a", stream="elsewhere"),), (LatentStream((("a", 1.0),)),)),
+        lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 1.0),), until=1.5),)),
+        lambda: GuidancePlan((BatchRow("a", stream="s"),), (LatentStream((("a", 1.0),)), LatentStream((("a", 1.0),), "s", until=0.5))),
     ],
 )
 def test_a_plan_that_cannot_work_is_refused(made):

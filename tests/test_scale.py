@@ -20,23 +20,24 @@ import torch
 from PIL import Image
 
 from assistant.errors import ConfigError, DeviceError, StorageError
-from assistant.mllm.prompt import PromptBuilder
+from assistant.models.chat_template import PromptBuilder
 from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command
-from assistant.training import cost, counting, processes, targets
-from assistant.training.bridge import BridgeTask, frozen_llama
+from assistant.training import cost, flops, distributed
+from assistant.data import distillation_targets
+from assistant.training.mllm_projector import ProjectorTask, frozen_llama
 from assistant.training.cafe import CafeTask
-from assistant.training.data import draw
-from assistant.training.encoded import Encoded, Shapes
-from assistant.training.examples import EncodedPairs, EncodedTalks
+from assistant.training.world_dataset import draw
+from assistant.training.encoded_dataset import Encoded, Shapes
+from assistant.training.datasets import EncodedPairs, EncodedDialogues
 from assistant.training.loop import Options, Trainer
-from assistant.training.numbers import BRIDGE, CAFE
-from assistant.training.quadruplets import filters
-from assistant.training.quadruplets import shards
-from assistant.training.quadruplets.shards import Quadruplet, Reader, begin, write_manifest, write_shard
-from assistant.training.quadruplets.wishes import drawn_wish
+from assistant.training.hyperparameters import BRIDGE, CAFE
+from assistant.data import filters
+from assistant.data import shards
+from assistant.data.shards import Quadruplet, Reader, begin, write_manifest, write_shard
+from assistant.data.instructions import drawn_wish
 from assistant.manifest import CHECKPOINTS, verify
-from assistant.weights import load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision
+from assistant.checkpoints import load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision
 from assistant.manifest import write_manifest as write_manifest_of_weights
 from tests import tiny_full
 from tests.line_task import Line
@@ -159,11 +160,11 @@ def test_parts_with_more_words_count_for_more(tmp_path: Path) -> None:
 
 
 def test_one_process_in_place_of_many_is_not_taken_silently(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert processes.join("cpu") == "cpu"
+    assert distributed.join("cpu") == "cpu"
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1"), monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # as `accelerate launch --cpu` does
     with pytest.raises(DeviceError, match="--multi_gpu"):
-        processes.join("cpu")
-    team = processes.Team("cpu")
+        distributed.join("cpu")
+    team = distributed.ProcessGroup("cpu")
     team.world = 3
     with pytest.raises(ConfigError, match="3 processes cannot share a batch of 2 parts.*--parts 3"):
         team.mine(2)
@@ -208,7 +209,7 @@ def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, m
     rows = found.rows([7, 2], "latents", "patches", "semantics")
     vision, vae = load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_vae(CHECKPOINTS / "miniature/base/vae")
     photo, target = drawn_wish(3, 7, 128).photo.crop((8, 0, 120, 128)), drawn_wish(4, 7, 96).photo
-    from assistant.mllm.vision import pad_square, pixels, resize
+    from assistant.models.vision_encoders import pad_square, pixels, resize
     x, y = pad_square(pixels([photo])), resize(pixels([target]), 128)
     torch.testing.assert_close(rows["patches"][:1].float(), vision.patches(x), atol=0.02, rtol=0.02)
     torch.testing.assert_close(rows["semantics"][:1].float(), vision.semantics(y), atol=0.02, rtol=0.02)
@@ -221,7 +222,7 @@ def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, m
     (encoded / "manifest.json").unlink(), (encoded / "encoded-00001.safetensors").unlink()
     bytes_before = (encoded / "encoded-00000.safetensors").read_bytes()
     for rank in (0, 1):  # what is missing is the second one's to make
-        monkeypatch.setattr("assistant.training.encoded.process", lambda: (rank, 2))
+        monkeypatch.setattr("assistant.training.encoded_dataset.process", lambda: (rank, 2))
         train("encode", "--data", pictures, "--out", encoded)
         assert (encoded / "manifest.json").exists() == (rank == 1)
     assert json.loads((encoded / "manifest.json").read_text())["samples"] == 10
@@ -256,7 +257,7 @@ def test_an_exchange_is_learned_as_it_is_asked_in_use(encoded: Path) -> None:
     for draw_token in ("<draw>", None):
         config = replace(MINIATURE, language=replace(MINIATURE.language, draw_token=draw_token))
         builder = PromptBuilder(config.language, tokenizer)
-        ids, start, said = EncodedTalks(config, Encoded(MINIATURE, encoded), builder).line("make it blue", "A blue one it is.")
+        ids, start, said = EncodedDialogues(config, Encoded(MINIATURE, encoded), builder).line("make it blue", "A blue one it is.")
         assert tuple(ids[:start]) == builder.opening("make it blue", True).ids
         words = tokenizer.encode("A blue one it is.", add_special_tokens=False)
         assert ids[start:start + len(words)] == words
@@ -281,17 +282,17 @@ def test_decoder_and_bridge_learn_from_an_encoded_set_and_load_again(encoded: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", (CafeTask, BridgeTask))
+@pytest.mark.parametrize("kind", (CafeTask, ProjectorTask))
 def test_checkpointing_keeps_less_and_changes_no_gradient(encoded: Path, kind: type) -> None:
     rows, weights, found = Encoded(MINIATURE, encoded), CHECKPOINTS / "miniature", []
     tokenizer = load_llama(weights / "llama")[1]
     source, numbers = ((EncodedPairs(rows), CAFE) if kind is CafeTask else
-                       (EncodedTalks(MINIATURE, rows, PromptBuilder(MINIATURE.language, tokenizer)), BRIDGE))
+                       (EncodedDialogues(MINIATURE, rows, PromptBuilder(MINIATURE.language, tokenizer)), BRIDGE))
     for checkpointing in (False, True):
         torch.manual_seed(0)
         task = kind(MINIATURE, source, "cpu", weights, 2, numbers=numbers, checkpointing=checkpointing)
         batch = task.batch(np.random.default_rng(0))
-        with counting.kept(set()) as held:
+        with flops.kept(set()) as held:
             loss = task.loss(batch, torch.Generator().manual_seed(0))[0]
         size = sum(t.untyped_storage().nbytes() for t in held.values())
         loss.backward()
@@ -346,11 +347,11 @@ def test_the_table_of_costs_keeps_what_is_measured_apart(capsys: pytest.CaptureF
     assert measured.startswith("### Measured with `miniature` on this machine's CPU") and "Nothing here is measured" in computed
     for table in (measured, computed):
         assert [line.split(" |")[0][2:] for line in table.splitlines() if line.startswith("| ")][1:4] == ["encode", "bridge", "decoder"]
-    counts = counting.counted(MINIATURE)
+    counts = flops.counted(MINIATURE)
     assert 2.5 * counts.row < counts.decoder < 3.2 * counts.row
-    words = 2 * counts.parameters["llama"] * (counting.WORDS + MINIATURE.picture_tokens)  # two for each weight and token, without attention
+    words = 2 * counts.parameters["llama"] * (flops.WORDS + MINIATURE.picture_tokens)  # two for each weight and token, without attention
     assert 0.7 * words < counts.bridge_again < 1.3 * words
-    assert counting.decoder_activations(MINIATURE, 2, True) < counting.decoder_activations(MINIATURE, 2, False)
+    assert flops.decoder_activations(MINIATURE, 2, True) < flops.decoder_activations(MINIATURE, 2, False)
     with pytest.raises(ConfigError, match="above 0"):
         cost.Plan(keep=0.0)
 
@@ -362,9 +363,9 @@ def test_m_in_four_bits_passes_gradients_on_or_says_what_it_lacks(encoded: Path,
         return
     llama = frozen_llama(CHECKPOINTS / "miniature/llama", "cpu", "4bit")
     assert any(p.dtype == torch.uint8 for p in llama[0].parameters())
-    source = EncodedTalks(MINIATURE, Encoded(MINIATURE, encoded), PromptBuilder(MINIATURE.language, llama[1]))
+    source = EncodedDialogues(MINIATURE, Encoded(MINIATURE, encoded), PromptBuilder(MINIATURE.language, llama[1]))
     for checkpointing in (False, True):
-        task = BridgeTask(MINIATURE, source, "cpu", tmp_path, 2, numbers=BRIDGE, llama=llama, checkpointing=checkpointing)
+        task = ProjectorTask(MINIATURE, source, "cpu", tmp_path, 2, numbers=BRIDGE, llama=llama, checkpointing=checkpointing)
         task.loss(task.batch(np.random.default_rng(0)), torch.Generator())[0].backward()
         assert task.bridge.V.weight.grad.norm() > 0 and task.bridge.token.grad.norm() > 0
 
@@ -377,9 +378,9 @@ def test_thresholds_come_from_the_set_where_no_world_is_drawn(tmp_path: Path) ->
     write_shard(tmp_path, 0, [Quadruplet(f"t-{n}", png.getvalue(), png.getvalue(), {"y": wish.y, "reply": wish.reply, "line": wish.line})
                               for n, (wish, png) in enumerate(found)])  # each target is its own photo
     assert write_manifest(tmp_path, 1)
-    samples = targets.Samples(64, tmp_path)
+    samples = distillation_targets.Samples(64, tmp_path)
     assert len(samples) == 8 and samples.wish(3).photo.size == (64, 64) and samples.wish(3).words == samples.wish(3).line
     assert samples.wish(11).y == samples.wish(3).y and samples.wish(11).seed != samples.wish(3).seed
-    eyes = filters.OwnEyes(load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_tokenizer(CHECKPOINTS / "miniature"))
-    limits = targets.calibrate(eyes, samples)
+    eyes = filters.OwnEmbedder(load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_tokenizer(CHECKPOINTS / "miniature"))
+    limits = distillation_targets.calibrate(eyes, samples)
     assert 0.99 < limits.dino <= 1.001 and 0.0 < limits.clip < 1.0

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from assistant.errors import AssistantError, BusyError, MessageError, NotFoundError, PhotoError, StorageError
-from assistant.messages import Progress, Reply, Settings, Waiting, Words
+from assistant.requests import Progress, Reply, Settings, Waiting, Words
 from assistant.plan import parts_of, plan_in
 from assistant.session.manager import SessionManager
-from assistant.session.queue import FairQueue
+from assistant.session.fair_queue import FairQueue
 from assistant.session.store import Store
 from tests.fake_engine import PLAN, FakeEngine, draw, photo_of, png_of
 

@@ -15,10 +15,10 @@ from assistant.errors import ConfigError
 from assistant.evaluation.metrics import mean
 from assistant.evaluation.table3 import people, table3, write
 from assistant.presets import MINIATURE
-from assistant.training import sid
-from assistant.training.quadruplets import build
-from assistant.training.quadruplets.shards import Quadruplet, Reader
-from assistant.training.sid import Parts, Run, Sizes
+from assistant.data import self_distillation
+from assistant.data import build
+from assistant.data.shards import Quadruplet, Reader
+from assistant.data.self_distillation import Parts, Run, Sizes
 from assistant.manifest import CHECKPOINTS
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ def test_rounds_interrupted_anywhere_end_as_unbroken_ones(parts: Parts, tmp_path
 
     dies_at(build, "write_shard", 1)  # before d1 has its only shard
     assert not (broken / "d1" / "manifest.json").exists()
-    dies_at(sid.Trainer, "finish", 1)  # round 0 is trained, but not written out
+    dies_at(self_distillation.Trainer, "finish", 1)  # round 0 is trained, but not written out
     dies_at(build, "write_manifest", 1)  # d3-1 is made, but not listed
     assert (broken / "round-0/base/vae").exists() and not (broken / "d3-1" / "manifest.json").exists()
     again = begin(broken, parts).rounds()

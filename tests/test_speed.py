@@ -14,20 +14,20 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from assistant.bench import grown
-from assistant.bench.run import Options
-from assistant.bench.steps import Case, cafe_step, ip_adapter_step, stock_step
+from assistant.benchmark import random_weights
+from assistant.benchmark.run import Options
+from assistant.benchmark.unet_step import Case, cafe_step, ip_adapter_step, stock_step
 from assistant.timing import Step, Table, flops, in_turns, ratio
-from assistant.control.cafe import Cafe, Kept, SemanticValues
-from assistant.decoder import compiled, kernels
-from assistant.decoder.attention import Seam, install
-from assistant.decoder.compiled import Tuning, Warmed, tune
-from assistant.decoder.diffusion import Diffusion
-from assistant.decoder.rows import cafe_plan
-from assistant.decoder.sampling import predict
+from assistant.controls.cafe import Cafe, PatchScale, SemanticValues
+from assistant.diffusion import acceleration, attention_backends
+from assistant.diffusion.attention import AttentionContext, install
+from assistant.diffusion.acceleration import Acceleration, CompiledUNet, tune
+from assistant.diffusion.latent_diffusion import LatentDiffusion
+from assistant.diffusion.guidance import cafe_guidance
+from assistant.diffusion.sampler import predict
 from assistant.errors import ConfigError, DeviceError
-from assistant.messages import SCHEDULERS
-from assistant.mllm.language import cache_of, sampled
+from assistant.requests import SCHEDULERS
+from assistant.models.mllm import cache_of, sampled
 from assistant.presets import PRESETS
 from tests.tiny_full import TINY
 from tests.tiny_unet import drawn, installed, stock_unet
@@ -49,12 +49,12 @@ def values(unet):
     return made
 
 
-def seam_of(values, seed=1, controls=()):
-    return Seam({"patches": drawn(1, TOKENS, WIDTH, seed=seed)}, {"semantics": drawn(1, VECTOR, seed=seed)}, (Cafe(values), *controls))
+def context_of(values, seed=1, controls=()):
+    return AttentionContext({"patches": drawn(1, TOKENS, WIDTH, seed=seed)}, {"semantics": drawn(1, VECTOR, seed=seed)}, (Cafe(values), *controls))
 
 
-def step(unet, seam, rows=cafe_plan(2.0, 2.0).rows, seed=5):
-    return predict(unet, drawn(1, 4, 8, 8, seed=seed).repeat(len(rows), 1, 1, 1), torch.tensor(500), seam.begin(rows, 1))
+def step(unet, context, rows=cafe_guidance(2.0, 2.0).rows, seed=5):
+    return predict(unet, drawn(1, 4, 8, 8, seed=seed).repeat(len(rows), 1, 1, 1), torch.tensor(500), context.begin(rows, 1))
 
 
 # --- attention kernels -------------------------------------------------------------------------------------------------
@@ -64,28 +64,28 @@ WHERE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KIND = torch.float16 if torch.cuda.is_available() else torch.float32
 
 
-@pytest.mark.parametrize("kernel", [name for name in kernels.KERNELS if name not in ("auto", "sdpa")])
+@pytest.mark.parametrize("kernel", [name for name in attention_backends.KERNELS if name not in ("auto", "sdpa")])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 def test_a_kernel_gives_what_sdpa_gives(kernel, shape):
     sample = torch.zeros((), device=WHERE, dtype=KIND)
-    reason = kernels.refusal(kernel, sample, shape)
+    reason = attention_backends.refusal(kernel, sample, shape)
     if reason:
         pytest.skip(f"the {kernel} kernels do not run on {WHERE} in {KIND} at this shape: {reason}")
     batch, heads, queries, tokens, width = shape
     q, k, v = (drawn(batch, n, heads, width, seed=i).to(WHERE, KIND).transpose(1, 2) for i, n in enumerate((queries, tokens, tokens)))
     with torch.inference_mode():
-        ours, expected = (kernels.attend(name, q, k, v, width**-0.5) for name in (kernel, "sdpa"))
+        ours, expected = (attention_backends.attend(name, q, k, v, width**-0.5) for name in (kernel, "sdpa"))
     torch.testing.assert_close(ours, expected, atol=2e-3 if KIND is torch.float16 else 1e-5, rtol=1e-3)
 
 
 def test_xformers_with_a_mask_gives_what_sdpa_gives():
-    reason = kernels.refusal("xformers", torch.zeros((), device=WHERE, dtype=KIND))
+    reason = attention_backends.refusal("xformers", torch.zeros((), device=WHERE, dtype=KIND))
     if reason:
         pytest.skip(f"xformers' kernels do not run on {WHERE}: {reason}")
     q, k = drawn(2, 4, 16, 64).to(WHERE, KIND), drawn(2, 4, 24, 64, seed=1).to(WHERE, KIND)
     mask = torch.zeros(2, 4, 16, 24, device=WHERE, dtype=KIND)
     mask[..., 9:] = -torch.inf
-    ours, expected = (kernels.attend(name, q, k, k, 0.125, mask) for name in ("xformers", "sdpa"))
+    ours, expected = (attention_backends.attend(name, q, k, k, 0.125, mask) for name in ("xformers", "sdpa"))
     torch.testing.assert_close(ours, expected, atol=2e-3, rtol=1e-3)
 
 
@@ -94,12 +94,12 @@ def test_torchs_own_kernels_are_called_as_torch_declares_them(kernel):
     """Without a GPU: on tensors that only have a device and a shape."""
     with FakeTensorMode(), torch.inference_mode():
         q, k = (torch.empty(2, 8, n, 40, device="cuda", dtype=torch.float16) for n in (64, 257))
-        assert kernels._TORCHS[kernel](q, k, k, 0.1).shape == q.shape
+        assert attention_backends._TORCHS[kernel](q, k, k, 0.1).shape == q.shape
 
 
 def test_where_a_kernel_by_name_cannot_serve_sdpa_does():
     q, k, wide = drawn(1, 2, 6, 8), drawn(1, 2, 5, 8, seed=1), drawn(1, 2, 5, 16, seed=2).requires_grad_()
-    out = kernels.attend("flash", q, k, wide, 8**-0.5)  # values of two rows joined, and a gradient
+    out = attention_backends.attend("flash", q, k, wide, 8**-0.5)  # values of two rows joined, and a gradient
     torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(q, k, wide))
     assert out.requires_grad
 
@@ -109,35 +109,35 @@ def test_a_kernel_that_does_not_run_here_is_refused_in_a_sentence():
         pytest.skip("says what happens without a GPU")
     for name in ("flash", "xformers"):
         with pytest.raises(DeviceError, match="do not run on cpu"):
-            kernels.choose(name, torch.zeros(1))
-    assert kernels.choose("auto", torch.zeros(1)) == "sdpa" and kernels.choose("math", torch.zeros(1)) == "math"
+            attention_backends.choose(name, torch.zeros(1))
+    assert attention_backends.choose("auto", torch.zeros(1)) == "sdpa" and attention_backends.choose("math", torch.zeros(1)) == "math"
 
 
 # --- the probe ---------------------------------------------------------------------------------------------------------
 
 def test_the_probe_chooses_by_shape_remembers_and_changes_no_number(unet, values, tmp_path, monkeypatch):
     ours, memory = copy.deepcopy(unet), tmp_path / "cache" / "attention.json"
-    found = compiled.shapes(ours, TOKENS)
+    found = acceleration.shapes(ours, TOKENS)
     assert set(found.values()) == {(2, 4, 64, 64, 8), (2, 4, 64, TOKENS, 8), (2, 4, 16, 16, 8), (2, 4, 16, TOKENS, 8)}
     asked = []
 
-    def seconds(shape, sample, candidates=compiled.CANDIDATES):
+    def seconds(shape, sample, candidates=acceleration.CANDIDATES):
         asked.append(shape)
         return {"sdpa": 1.0, "math": 0.5 if shape[2] == 64 else 2.0}
 
-    monkeypatch.setattr(compiled, "measured", seconds)
-    chosen = compiled.fit(ours, TOKENS, memory)
+    monkeypatch.setattr(acceleration, "measured", seconds)
+    chosen = acceleration.fit(ours, TOKENS, memory)
     assert {chosen[layer] for layer, shape in found.items() if shape[2] == 64} == {"math"}
     assert {chosen[layer] for layer, shape in found.items() if shape[2] == 16} == {"sdpa"}
     assert len(asked) == 4 and len(json.loads(memory.read_text())) == 4
-    assert compiled.fit(ours, TOKENS, memory) == chosen and len(asked) == 4  # from the file
+    assert acceleration.fit(ours, TOKENS, memory) == chosen and len(asked) == 4  # from the file
     memory.write_text("not JSON")
-    assert compiled.fit(ours, TOKENS, memory) == chosen and len(asked) == 8  # measured again
-    torch.testing.assert_close(step(ours, seam_of(values)), step(unet, seam_of(values)), atol=1e-5, rtol=1e-5)
+    assert acceleration.fit(ours, TOKENS, memory) == chosen and len(asked) == 8  # measured again
+    torch.testing.assert_close(step(ours, context_of(values)), step(unet, context_of(values)), atol=1e-5, rtol=1e-5)
 
 
 def test_what_runs_is_measured():
-    seconds = compiled.measured((1, 2, 4, 4, 8), torch.zeros(1))
+    seconds = acceleration.measured((1, 2, 4, 4, 8), torch.zeros(1))
     assert seconds.keys() >= {"sdpa", "math"} and all(s > 0 for s in seconds.values())
     if not torch.cuda.is_available():
         assert "flash" not in seconds
@@ -162,7 +162,7 @@ class Later:
 def slower(monkeypatch, factor):
     """The clock says that a made step takes `factor` of a plain one."""
     times = iter([1.0] * 5 + [factor] * 5)
-    monkeypatch.setattr("assistant.decoder.compiled._seconds", lambda *_: next(times))
+    monkeypatch.setattr("assistant.diffusion.acceleration._seconds", lambda *_: next(times))
 
 
 def test_the_plain_model_answers_until_the_compiled_step_is_ready(unet, values, monkeypatch):
@@ -171,19 +171,19 @@ def test_the_plain_model_answers_until_the_compiled_step_is_ready(unet, values, 
     def make(function, *example):
         return lambda *given: calls.append(1) or function(*given)
 
-    warmed = Warmed(unet, make, later)
+    warmed = CompiledUNet(unet, make, later)
     slower(monkeypatch, 0.5)
-    expected = step(unet, seam_of(values))
-    assert torch.equal(step(warmed, seam_of(values)), expected) and not calls and len(later.work) == 1
+    expected = step(unet, context_of(values))
+    assert torch.equal(step(warmed, context_of(values)), expected) and not calls and len(later.work) == 1
     later.run()
     assert warmed.state.startswith("taken: 0.50 x")
     calls.clear()
-    torch.testing.assert_close(step(warmed, seam_of(values)), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(step(warmed, context_of(values)), expected, atol=1e-5, rtol=1e-5)
     assert len(calls) == 1
-    other = seam_of(values, seed=8)  # another request of the same shape
-    torch.testing.assert_close(step(warmed, other), step(unet, seam_of(values, seed=8)), atol=1e-5, rtol=1e-5)
+    other = context_of(values, seed=8)  # another request of the same shape
+    torch.testing.assert_close(step(warmed, other), step(unet, context_of(values, seed=8)), atol=1e-5, rtol=1e-5)
     assert len(calls) == 2 and not later.work
-    step(warmed, seam_of(values), cafe_plan(2.0, 3.0).rows)  # other rows are another shape
+    step(warmed, context_of(values), cafe_guidance(2.0, 3.0).rows)  # other rows are another shape
     assert len(later.work) == 1
 
 
@@ -197,18 +197,18 @@ def test_one_compilation_serves_every_request_of_its_shape(monkeypatch):
     counter, later, own = torch._dynamo.testing.CompileCounter(), Later(), SemanticValues.of(small, VECTOR)
     torch.nn.init.normal_(next(own.parameters()), generator=torch.Generator().manual_seed(0))
     slower(monkeypatch, 0.5)
-    warmed = Warmed(small, lambda function, *example: torch.compile(function, backend=counter, dynamic=False), later)
-    rows = cafe_plan(2.0, 3.0).rows  # two of them share E(x)
-    step(warmed, seam_of(own), rows)
+    warmed = CompiledUNet(small, lambda function, *example: torch.compile(function, backend=counter, dynamic=False), later)
+    rows = cafe_guidance(2.0, 3.0).rows  # two of them share E(x)
+    step(warmed, context_of(own), rows)
     later.run()
     for seed in (2, 3):
-        torch.testing.assert_close(step(warmed, seam_of(own, seed=seed), rows), step(small, seam_of(own, seed=seed), rows), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(step(warmed, context_of(own, seed=seed), rows), step(small, context_of(own, seed=seed), rows), atol=1e-5, rtol=1e-5)
     assert counter.frame_count == 1
     torch._dynamo.reset()
 
 
 def test_a_step_that_is_wrong_or_slower_is_not_taken_and_a_failure_is_one_line(unet, values, monkeypatch, caplog):
-    expected = step(unet, seam_of(values))
+    expected = step(unet, context_of(values))
 
     def fails(function, *example):
         raise RuntimeError("no compiler\nand a long story")
@@ -224,36 +224,36 @@ def test_a_step_that_is_wrong_or_slower_is_not_taken_and_a_failure_is_one_line(u
         slower(monkeypatch, factor)
         caplog.clear()
         later = Later()
-        warmed = Warmed(unet, make, later)
+        warmed = CompiledUNet(unet, make, later)
         with caplog.at_level(logging.WARNING):
-            step(warmed, seam_of(values))
+            step(warmed, context_of(values))
             later.run()
             assert warmed.state.startswith(state)
             for _ in range(2):
-                assert torch.equal(step(warmed, seam_of(values)), expected)
+                assert torch.equal(step(warmed, context_of(values)), expected)
         assert len(caplog.records) == (state != "not taken") and "long story" not in caplog.text
 
 
 def test_controls_with_a_say_at_each_step_are_served_by_the_plain_model(unet, values):
     later = Later()
-    warmed = Warmed(unet, lambda f, *e: f, later)
-    out = step(warmed, seam_of(values, controls=(Kept(0.5),)))
-    assert torch.equal(out, step(unet, seam_of(values, controls=(Kept(0.5),)))) and not later.work
+    warmed = CompiledUNet(unet, lambda f, *e: f, later)
+    out = step(warmed, context_of(values, controls=(PatchScale(0.5),)))
+    assert torch.equal(out, step(unet, context_of(values, controls=(PatchScale(0.5),)))) and not later.work
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need an NVIDIA GPU")
 def test_a_recorded_graph_gives_what_the_plain_model_gives(unet, values):
-    from assistant.decoder.compiled import Graph
+    from assistant.diffusion.acceleration import CapturedGraph
 
     ours, theirs = copy.deepcopy(unet).cuda(), copy.deepcopy(values).cuda()
     later = Later()
-    warmed = Warmed(ours, lambda function, *example: Graph(function, *example), later)
+    warmed = CompiledUNet(ours, lambda function, *example: CapturedGraph(function, *example), later)
 
     def on(seed):
-        seam = Seam({"patches": drawn(1, TOKENS, WIDTH, seed=seed).cuda()}, {"semantics": drawn(1, VECTOR, seed=seed).cuda()}, (Cafe(theirs),))
-        rows = cafe_plan(2.0, 2.0).rows
+        context = AttentionContext({"patches": drawn(1, TOKENS, WIDTH, seed=seed).cuda()}, {"semantics": drawn(1, VECTOR, seed=seed).cuda()}, (Cafe(theirs),))
+        rows = cafe_guidance(2.0, 2.0).rows
         batch = drawn(1, 4, 8, 8, seed=seed).repeat(2, 1, 1, 1).cuda()
-        return [predict(m, batch, torch.tensor(500).cuda(), seam.begin(rows, 1)) for m in (warmed, ours)]
+        return [predict(m, batch, torch.tensor(500).cuda(), context.begin(rows, 1)) for m in (warmed, ours)]
 
     on(1)
     later.run()
@@ -265,10 +265,10 @@ def test_a_recorded_graph_gives_what_the_plain_model_gives(unet, values):
 # --- switches and caches -----------------------------------------------------------------------------------------------
 
 def test_switches():
-    usual = Tuning.usual(CPU)
-    assert usual == Tuning() and Tuning.usual(torch.device("cuda")) == Tuning(channels_last=True, compiled=True, probed=True)
-    assert not Tuning.usual(torch.device("cuda"), "math").probed
-    assert usual.changed(["channels-last=on", "static-cache=on"]) == Tuning(channels_last=True, static_cache=True)
+    usual = Acceleration.usual(CPU)
+    assert usual == Acceleration() and Acceleration.usual(torch.device("cuda")) == Acceleration(channels_last=True, compiled=True, probed=True)
+    assert not Acceleration.usual(torch.device("cuda"), "math").probed
+    assert usual.changed(["channels-last=on", "static-cache=on"]) == Acceleration(channels_last=True, static_cache=True)
     for wrong in ("channels-last", "channels-last=yes", "faster=on"):
         with pytest.raises(ConfigError, match="channels-last, compiled, probed, static-cache"):
             usual.changed([wrong])
@@ -280,13 +280,13 @@ def test_a_tuned_decoder_draws_the_same_picture(unet, values):
     scheduler = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
 
     def picture(decoder):
-        return decoder.sample(cafe_plan(2.0, 2.0), seam_of(values), [3], 3).latents
+        return decoder.sample(cafe_guidance(2.0, 2.0), context_of(values), [3], 3).latents
 
-    decoder = Diffusion(copy.deepcopy(unet), vae, scheduler)
+    decoder = LatentDiffusion(copy.deepcopy(unet), vae, scheduler)
     plain = picture(decoder)
-    tune(decoder, Tuning(channels_last=True, compiled=True), TOKENS)
+    tune(decoder, Acceleration(channels_last=True, compiled=True), TOKENS)
     decoder.step._start = lambda work: None
-    assert decoder.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last) and isinstance(decoder.step, Warmed)
+    assert decoder.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last) and isinstance(decoder.step, CompiledUNet)
     torch.testing.assert_close(picture(decoder), plain, atol=1e-4, rtol=1e-4)
 
 
@@ -347,17 +347,17 @@ def test_every_preset_has_a_quick_a_usual_and_a_fine_pace():
 
 
 def test_the_bench_of_random_weights_measures_every_part_of_a_preset_and_loads_nothing(monkeypatch):
-    monkeypatch.setattr(grown, "preset", lambda name: TINY)
-    monkeypatch.setattr(grown, "WORDS", 3)
-    monkeypatch.setattr(grown, "PROMPT", 20)
+    monkeypatch.setattr(random_weights, "preset", lambda name: TINY)
+    monkeypatch.setattr(random_weights, "WORDS", 3)
+    monkeypatch.setattr(random_weights, "PROMPT", 20)
     table = Table()
-    grown.measure(table, Options("tiny", "cpu", steps=1, repeat=1, random=True))
+    random_weights.measure(table, Options("tiny", "cpu", steps=1, repeat=1, random=True))
     found = {what: value for what, value, _ in table.lines}
     assert {"CAFE picture, 64 px", "text-to-image picture, 64 px", "Infusion picture, 64 px", "DCI picture, 64 px", "words of the language model",
             "static cache of keys and values", "share of matrix-multiply speed", "peak memory, decoder"} <= found.keys()
     assert found["CAFE picture, 64 px"].endswith(" s") and found["words of the language model"].endswith("/s")
     assert found["the same on a GPU"] == "not measured"
     without = Table()
-    monkeypatch.setattr(grown, "free_memory", lambda device: 10**9 if not without.lines else 0)
+    monkeypatch.setattr(random_weights, "free_memory", lambda device: 10**9 if not without.lines else 0)
     with pytest.raises(DeviceError, match="GiB"):
-        grown.measure(without, Options("tiny", "cpu", steps=1, repeat=1, random=True))
+        random_weights.measure(without, Options("tiny", "cpu", steps=1, repeat=1, random=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.errors import NotFoundError
-from assistant.messages import Settings
+from assistant.requests import Settings
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests.fake_engine import FakeEngine

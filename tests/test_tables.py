@@ -12,58 +12,58 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.evaluation import tables
-from assistant.evaluation.cases import Witness, ask, cases, draw, score
-from assistant.evaluation.judge import Judge, Likeness
-from assistant.evaluation.sheet import answer, photo_of
+from assistant.evaluation import cafe_tables
+from assistant.evaluation.test_cases import AttributeJudge, ask, cases, draw, score
+from assistant.evaluation.attribute_classifier import Judge, Likeness
+from assistant.evaluation.sample_grid import answer, photo_of
 from assistant.presets import MINIATURE
-from assistant.training import data
-from assistant.training.data import World
-from assistant.training.talks import Talks, write
+from assistant.training import world_dataset
+from assistant.training.world_dataset import WorldDataset
+from assistant.training.dialogue_dataset import DialogueDataset, write
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_tokenizer
+from assistant.checkpoints import load_tokenizer
 
 
 @pytest.fixture(scope="module")
-def bench(assistant, tmp_path_factory) -> tables.Bench:
+def bench(assistant, tmp_path_factory) -> cafe_tables.Bench:
     run = tmp_path_factory.mktemp("tables")
-    data.draw(run / "data", MINIATURE, 8, seed=3, workers=1)
-    write(run / "talks", MINIATURE, world := World(run / "data", MINIATURE), 32, seed=3, workers=1)
+    world_dataset.draw(run / "data", MINIATURE, 8, seed=3, workers=1)
+    write(run / "talks", MINIATURE, world := WorldDataset(run / "data", MINIATURE), 32, seed=3, workers=1)
     torch.manual_seed(0)
-    witness = Witness(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
-    return tables.Bench(assistant, witness, CHECKPOINTS / "miniature", run, world, Talks(run / "talks"), 2, 1, 2)
+    witness = AttributeJudge(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
+    return cafe_tables.Bench(assistant, witness, CHECKPOINTS / "miniature", run, world, DialogueDataset(run / "talks"), 2, 1, 2)
 
 
 @pytest.mark.slow
-def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: tables.Bench, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(tables.BATCHES, "table6", 4)
+def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: cafe_tables.Bench, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(cafe_tables.BATCHES, "table6", 4)
     told: list[str] = []
-    found = tables.make("table6", bench, 1, told.append)
+    found = cafe_tables.make("table6", bench, 1, told.append)
     assert list(found["rows"]) == ["F only, seed 0", "E only, seed 0", "both, seed 0"] and len(told) == 3
     assert found["samples each"] == 4
     trained = sorted(bench.run.glob("table6/*/out/cafe/semantic_values.safetensors"))
     before = [p.stat().st_mtime_ns for p in trained]
-    again = tables.make("table6", bench, 1, told.append)
+    again = cafe_tables.make("table6", bench, 1, told.append)
     assert [p.stat().st_mtime_ns for p in trained] == before and len(trained) == 3
     assert again["rows"]["both, seed 0"]["DINO-I"]["value"] == pytest.approx(found["rows"]["both, seed 0"]["DINO-I"]["value"], abs=1e-5)
-    text = tables.write(found, tmp_path / "table6")
+    text = cafe_tables.write(found, tmp_path / "table6")
     assert "| both, seed 0 |" in text and "±" in text
     assert json.loads((tmp_path / "table6.json").read_text())["rows"]["F only, seed 0"]["kind"]["count"] == 2
 
 
 @pytest.mark.slow
-def test_table_4_starts_both_objectives_alike(bench: tables.Bench) -> None:
-    found = tables.make("table4", bench, 1, lambda _: None)
+def test_table_4_starts_both_objectives_alike(bench: cafe_tables.Bench) -> None:
+    found = cafe_tables.make("table4", bench, 1, lambda _: None)
     assert list(found["rows"]) == ["mse, seed 0", "cosine, seed 0"]
     logs = [json.loads((bench.run / f"table4/{o}-0/state/log.jsonl").read_text().splitlines()[0]) for o in ("mse", "cosine")]
     assert logs[0]["mse"] == pytest.approx(logs[1]["mse"], rel=1e-5) and logs[0]["loss"] != logs[1]["loss"]
 
 
 @pytest.mark.slow
-def test_the_surface_has_a_row_for_every_two_strengths(bench: tables.Bench, monkeypatch) -> None:
-    monkeypatch.setattr(tables, "GRID", (0.0, 2.0))
-    found = tables.make("surface", bench, 0, lambda _: None)
-    assert len(found["rows"]) == len(tables.GRID) ** 2 - 1 and "keep 0, follow 0" not in found["rows"]
+def test_the_surface_has_a_row_for_every_two_strengths(bench: cafe_tables.Bench, monkeypatch) -> None:
+    monkeypatch.setattr(cafe_tables, "GRID", (0.0, 2.0))
+    found = cafe_tables.make("surface", bench, 0, lambda _: None)
+    assert len(found["rows"]) == len(cafe_tables.GRID) ** 2 - 1 and "keep 0, follow 0" not in found["rows"]
 
 
 STRENGTH = 2.0  # the page's own
@@ -76,7 +76,7 @@ def asked(assistant):
 
 def test_words_and_pictures_are_the_pages_own(assistant, asked) -> None:
     assert len(asked.numbers) >= 2
-    drawn = draw(assistant.decoder, asked, STRENGTH, STRENGTH, 2)
+    drawn = draw(assistant.diffusion, asked, STRENGTH, STRENGTH, 2)
     for k, number in enumerate(asked.numbers[:2]):
         case = cases(number + 1)[number]
         reply = answer(assistant, case.words, photo_of(case.photo, 128), number, 2)
@@ -87,15 +87,15 @@ def test_words_and_pictures_are_the_pages_own(assistant, asked) -> None:
 
 
 def test_a_strength_of_nothing_leaves_a_source_out(assistant, asked) -> None:
-    subject = draw(assistant.decoder, asked, STRENGTH, 0.0, 1)
+    subject = draw(assistant.diffusion, asked, STRENGTH, 0.0, 1)
     other = replace(asked, semantics=-asked.semantics)
-    assert torch.equal(subject, draw(assistant.decoder, other, STRENGTH, 0.0, 1))
-    assert not torch.equal(subject, draw(assistant.decoder, asked, 0.0, STRENGTH, 1))
+    assert torch.equal(subject, draw(assistant.diffusion, other, STRENGTH, 0.0, 1))
+    assert not torch.equal(subject, draw(assistant.diffusion, asked, 0.0, STRENGTH, 1))
 
 
 def test_scores_are_one_of_what_was_asked_for_and_less_of_anything_else(assistant, asked) -> None:
     torch.manual_seed(0)
-    witness = Witness(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
+    witness = AttributeJudge(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
     same = score(witness, asked, asked.photos)
     assert same["DINO-I"]["value"] == pytest.approx(1.0, abs=1e-4) and same["CLIP-I"]["value"] == pytest.approx(1.0, abs=1e-4)
     assert same["kind"]["count"] == len(asked.numbers)

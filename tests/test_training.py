@@ -20,27 +20,28 @@ from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
 from assistant.errors import ConfigError, WeightsError
-from assistant.evaluation.judge import load_judge, load_likeness
-from assistant.miniature.renderer import render
-from assistant.miniature.world import Accessory
+from assistant.evaluation.attribute_classifier import load_judge, load_likeness
+from assistant.world.renderer import render
+from assistant.world.scene import Accessory
 from assistant.presets import MINIATURE
-from assistant.training import bridge
-from assistant.training.data import VIEWS, World, draw, group
-from assistant.training.diffusion import Expected, VLoss, encode_semantics
-from assistant.training.dino import begin_local
-from assistant.training.examples import DrawnPairs, DrawnTalks
-from assistant.training.sid import FurtherTask
+from assistant.training import mllm_projector
+from assistant.training.world_dataset import VIEWS, WorldDataset, draw, group
+from assistant.training.losses import ConditionalMean, VLoss, encode_semantics
+from assistant.training.vision_encoders import begin_local
+from assistant.training.datasets import WorldPairs, WorldDialogues
+from assistant.data.self_distillation import FurtherTask
 from assistant.training.group_norm import use_channels_last
-from assistant.training.judge import JudgeTask, LikenessTask, worn_cells, worn_where
+from assistant.training.attribute_classifier import JudgeTask, LikenessTask, worn_cells, worn_where
 from assistant.training.language import LanguageTask
 from assistant.training.loop import Options, Trainer
 from assistant.training.muon import Muon, orthogonal
-from assistant.training.talks import Talks, write
-from assistant.training.robust import RobustTask, redraw
-from assistant.training.trunk import TrunkTask
+from assistant.training.dialogue_dataset import DialogueDataset, write
+from assistant.training.robust_encoder import RobustTask, redraw
+from assistant.training.joint import JointTask
 from assistant.training.vae import VaeTask
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision, save_module
+from assistant.checkpoints import (load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision,
+                                   save_module)
 from tests.line_task import Line
 
 
@@ -155,22 +156,22 @@ def test_muon_trains_kernels(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory) -> WorldDataset:
     folder = tmp_path_factory.mktemp("world")
     draw(folder, MINIATURE, groups=6, seed=5, workers=1)
-    return World(folder, MINIATURE)
+    return WorldDataset(folder, MINIATURE)
 
 
 @pytest.fixture(scope="module")
-def talks(world: World, tmp_path_factory) -> Talks:
+def talks(world: WorldDataset, tmp_path_factory) -> DialogueDataset:
     folder = tmp_path_factory.mktemp("talks")
     write(folder, MINIATURE, world, 96, seed=5, workers=1)
-    return Talks(folder)
+    return DialogueDataset(folder)
 
 
 @pytest.mark.slow
-def test_the_trunk_trains_and_exports_two_decoders(world: World, tmp_path: Path) -> None:
-    task = TrunkTask(MINIATURE, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=4)
+def test_the_trunk_trains_and_exports_two_decoders(world: WorldDataset, tmp_path: Path) -> None:
+    task = JointTask(MINIATURE, world, "cpu", CHECKPOINTS / MINIATURE.folder, batch_size=4)
     task.sheet = lambda path: None  # drawing it takes longer than the rest
     before = task.base.unet.mid_block.resnets[0].conv1.weight.detach().clone()
     Trainer(task, tmp_path / "state", tmp_path / "model", Options(steps=2)).run()
@@ -179,14 +180,14 @@ def test_the_trunk_trains_and_exports_two_decoders(world: World, tmp_path: Path)
     assert (tmp_path / "model/cafe/semantic_values.safetensors").exists()
 
 
-def test_expected_semantics_forget_what_attributes_do_not_say(world: World) -> None:
+def test_expected_semantics_forget_what_attributes_do_not_say(world: WorldDataset) -> None:
     vision = load_vision(MINIATURE, CHECKPOINTS / MINIATURE.folder)
     semantics = encode_semantics(world, "cpu", vision)
     labels = torch.from_numpy(world["labels"][:len(semantics)].copy()).float()
     said = labels[:, :1] * torch.ones(1, 3)  # says the kind and nothing else
-    torch.testing.assert_close(Expected(world, said)(), said, atol=0.05, rtol=0)
+    torch.testing.assert_close(ConditionalMean(world, said)(), said, atol=0.05, rtol=0)
     noise = torch.randn(len(said), 3, generator=torch.Generator().manual_seed(0))
-    assert Expected(world, said + noise)().sub(said).square().mean() < noise.square().mean()
+    assert ConditionalMean(world, said + noise)().sub(said).square().mean() < noise.square().mean()
 
 
 def test_a_vision_transformer_begins_by_looking_at_what_is_like_itself() -> None:
@@ -222,12 +223,12 @@ def test_v_tells_the_picture_and_more_timesteps_are_drawn_at_high_noise() -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hidden", (0, 64))
-def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                           hidden: int, talks: Talks) -> None:
-    monkeypatch.setattr(bridge, "FITTED", 1)
-    monkeypatch.setattr(bridge, "FITTING", 100)
+def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: WorldDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                           hidden: int, talks: DialogueDataset) -> None:
+    monkeypatch.setattr(mllm_projector, "FITTED", 1)
+    monkeypatch.setattr(mllm_projector, "FITTING", 100)
     config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
-    task = bridge.BridgeTask(config, DrawnTalks(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=8)
+    task = mllm_projector.ProjectorTask(config, WorldDialogues(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=8)
     batch = task.source.batch(np.random.default_rng((11, 0)), 8, first=0.0)  # one of those that H is fitted on
     with torch.no_grad():
         state, truth, _ = task._forward(batch)
@@ -238,13 +239,13 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: World, tmp_path
     before = task.bridge.V.weight.detach().clone()
     Trainer(task, tmp_path / "state", tmp_path / "out", Options(steps=2)).run()
     assert not torch.equal(task.bridge.V.weight, before)
-    again = bridge.Bridge(config.language, config.vision.patch_width)
+    again = mllm_projector.Bridge(config.language, config.vision.patch_width)
     load_tensors(tmp_path / "out" / "bridge.safetensors", again)
     assert torch.allclose(again.token, task.bridge.token, atol=1e-2)
 
 
 @pytest.mark.slow
-def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, talks: Talks, tmp_path: Path) -> None:
+def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: WorldDataset, talks: DialogueDataset, tmp_path: Path) -> None:
     shipped = CHECKPOINTS / "miniature"
     assert len(talks.alone) and len(talks.seen) + len(talks.alone) == 96
     at = talks.seen[0]  # a dialogue is about its photo, and each drawn reply's labels are its target's
@@ -258,8 +259,8 @@ def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, tal
     assert float(task.loss(batch, torch.Generator())[0].detach()) < first
     again = load_llama(tmp_path / "llama")[0]
     assert torch.allclose(again.lm_head.weight, task.llama.lm_head.weight, atol=1e-2)
-    source = DrawnTalks(MINIATURE, world, talks, "cpu", shipped)
-    after = bridge.BridgeTask(MINIATURE, source, "cpu", tmp_path, batch_size=4, warm=tmp_path / "bridge")
+    source = WorldDialogues(MINIATURE, world, talks, "cpu", shipped)
+    after = mllm_projector.ProjectorTask(MINIATURE, source, "cpu", tmp_path, batch_size=4, warm=tmp_path / "bridge")
     assert torch.allclose(after.bridge.V.weight, task.bridge.V.weight, atol=1e-2)
     assert not any(p.requires_grad for p in after.llama.parameters())
     warm = LanguageTask(MINIATURE, world, talks, "cpu", shipped, batch_size=8, warm=tmp_path)
@@ -267,9 +268,9 @@ def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: World, tal
 
 
 @pytest.mark.slow
-def test_a_decoder_goes_on_with_pairs_of_any_source_and_sources_are_left_out(world: World, tmp_path: Path) -> None:
+def test_a_decoder_goes_on_with_pairs_of_any_source_and_sources_are_left_out(world: WorldDataset, tmp_path: Path) -> None:
     shipped = CHECKPOINTS / MINIATURE.folder
-    source = DrawnPairs(MINIATURE, world, "cpu", shipped)
+    source = WorldPairs(MINIATURE, world, "cpu", shipped)
     task, kept = FurtherTask(MINIATURE, world, source, "cpu", shipped, 400), {}
     assert (task.base.batch_size, task.cafe.batch_size) == (100, 300)
     for task.sources in (("E", "F"), ("E",), ("F",)):
@@ -288,8 +289,8 @@ def test_a_decoder_goes_on_with_pairs_of_any_source_and_sources_are_left_out(wor
 
 
 @pytest.mark.slow
-def test_the_autoencoder_learns_and_its_latents_are_standardised(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(World, "pictures", lambda self, rng, count, real=World.pictures: real(self, rng, min(count, 32)))
+def test_the_autoencoder_learns_and_its_latents_are_standardised(world: WorldDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorldDataset, "pictures", lambda self, rng, count, real=WorldDataset.pictures: real(self, rng, min(count, 32)))
     torch.manual_seed(0)  # of its first weights
     task = VaeTask(MINIATURE, world, "cpu", batch_size=4)
     batch = task.batch(np.random.default_rng(0))
@@ -314,7 +315,7 @@ def test_the_autoencoder_learns_and_its_latents_are_standardised(world: World, t
     assert (tmp_path / "kept/preview.safetensors").exists()
 
 
-def test_what_is_worn_is_found_where_it_is(world: World) -> None:
+def test_what_is_worn_is_found_where_it_is(world: WorldDataset) -> None:
     cells = worn_cells(world, 1)
     scenes = [s for g in range(6) for s in group(5, g)]
     for scene, at in zip(scenes, cells):
@@ -327,7 +328,7 @@ def test_what_is_worn_is_found_where_it_is(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(world: World, tmp_path: Path) -> None:
+def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(world: WorldDataset, tmp_path: Path) -> None:
     task = JudgeTask(MINIATURE, world, "cpu", batch_size=12)
     first = float(task.loss(task.batch(np.random.default_rng(0)), torch.Generator().manual_seed(0))[0].detach())
     Trainer(task, tmp_path / "state", tmp_path / "judge", Options(steps=8)).run()
@@ -344,7 +345,7 @@ def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(worl
     assert (a * b).sum(1).mean() > (a * b.roll(1, 0)).sum(1).mean() + 0.1
 
 
-def test_f_learns_to_read_what_the_decoder_draws(world: World, tmp_path: Path) -> None:
+def test_f_learns_to_read_what_the_decoder_draws(world: WorldDataset, tmp_path: Path) -> None:
     """Near what it gave of the originals, which it still gives of those."""
     shipped = CHECKPOINTS / MINIATURE.folder
     redraw(world, load_base(MINIATURE, shipped), tmp_path / "redrawn", 6, seed=1)

@@ -20,12 +20,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.errors import ConfigError, MessageError, NotFoundError
-from assistant.messages import Progress, Settings
+from assistant.requests import Progress, Settings
 from assistant.session.records import Conversation
 from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import FakeEngine, draw, png_of
-from ui import drawing, page as pages, pictures, presenters
-from ui.owners import COOKIE, Owners, PageHeaders
+from ui import generation_panel, page as pages, image_routes, presenters
+from ui.auth import COOKIE, Owners, PageHeaders
 from ui.panel import Panel, courier, pressed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,20 +91,20 @@ def test_subjects_have_their_wishes():
 
 
 def test_settings_from_a_browser_are_brought_into_range():
-    assert drawing.settings("", 2, 2, 20, "dpm++") == Settings()
-    wild = drawing.settings(" 9 ", 1e9, float("nan"), -5, "rm -rf")
+    assert generation_panel.settings("", 2, 2, 20, "dpm++") == Settings()
+    wild = generation_panel.settings(" 9 ", 1e9, float("nan"), -5, "rm -rf")
     assert wild == Settings(seed=9, keep_subject=10, follow_words=2.0, steps=1, scheduler="dpm++")
-    assert drawing.settings(str(2**63 - 1), None, "x", 5.9, "ddim").seed == 2**63 - 1
+    assert generation_panel.settings(str(2**63 - 1), None, "x", 5.9, "ddim").seed == 2**63 - 1
     for seed in ("abc", "-1", "1.5", str(2**63), "\u0665"):
         with pytest.raises(MessageError, match="not a whole number"):
-            drawing.settings(seed, 2, 2, 20, "dpm++")
+            generation_panel.settings(seed, 2, 2, 20, "dpm++")
 
 
 def test_small_pictures_are_enlarged_and_large_ones_left_alone():
     small, large = png_of(draw(1)), png_of(draw(1, 300))
-    shown = Image.open(io.BytesIO(pictures.enlarge(small)))
+    shown = Image.open(io.BytesIO(image_routes.enlarge(small)))
     assert shown.format == "PNG" and shown.size == (512, 512)
-    assert pictures.enlarge(large) == large
+    assert image_routes.enlarge(large) == large
 
 
 def test_owners():
@@ -124,7 +124,7 @@ def client(manager):
     from fastapi.testclient import TestClient
     from starlette.middleware import Middleware
 
-    served = FastAPI(routes=pictures.routes(manager, Owners(guests=True)),
+    served = FastAPI(routes=image_routes.routes(manager, Owners(guests=True)),
                      middleware=[Middleware(PageHeaders, guests=True, framed=False)])
     served.tokens, served.cookie_id = {}, "x"
     served.get("/")(lambda: "page")

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.drawers.cafe import CafeDrawer
-from assistant.drawers.drawer import Seen
+from assistant.generation.cafe import CafeGenerator
+from assistant.generation.base import ImageFeatures
 from assistant.manifest import CHECKPOINTS
-from assistant.miniature.captions import plan_of
-from assistant.miniature.renderer import render
-from assistant.mllm.vision import pixels
-from assistant.mllm.worn import WornReader
+from assistant.world.captions import plan_of
+from assistant.world.renderer import render
+from assistant.models.vision_encoders import pixels
+from assistant.models.worn import WornReader
 from assistant.presets import MINIATURE
 from assistant.training import worn
-from assistant.training.data import LABELS, group
-from assistant.weights import load_vision
+from assistant.training.world_dataset import LABELS, group
+from assistant.checkpoints import load_vision
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_photos_plan_has_what_is_read_in_place_of_what_m_says(vision) -> None:
     scene = next(s for g in range(9) for s in group(1, g)[:2] if s.accessories)
     x = pixels([render(scene).image])
     language = SimpleNamespace(scene=lambda patches, cancel: "draw; red fox; garden; day; flat; standing; pink boots")
-    shown = CafeDrawer(vision, language, None, 17)._shown(Seen(vision.patches(x), vision.semantics(x)), None)
+    shown = CafeGenerator(vision, language, None, 17)._shown(ImageFeatures(vision.patches(x), vision.semantics(x)), None)
     assert shown.subject == "red fox" and shown.worn == vision.worn.read(vision.semantics(x)) and "pink boots" not in shown.worn
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from assistant.blueprint import build
+from assistant.model_factory import build
 from assistant.config import VisionConfig
 from assistant.presets import FULL, MINIATURE
 from assistant.manifest import CHECKPOINTS
-from assistant.weights import save_tensors
+from assistant.checkpoints import save_tensors
 
 BASE = replace(
     FULL.decoder, image_size=64, steps=2,

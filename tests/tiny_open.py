@@ -15,7 +15,7 @@ from transformers import (CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisi
                           LlamaForCausalLM, PreTrainedTokenizerFast)
 
 from assistant.config import AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig
-from assistant.mllm import chat
+from assistant.models import chat_llm
 from assistant.presets import OPEN
 
 TEXT, SEEN, SHARED = 32, 48, 40  # widths: of the text, of the image encoder, of its projection
@@ -99,7 +99,7 @@ def speaker(seed: int = 0, template: str | None = CHATML) -> tuple[LlamaForCausa
     """A language model that says nothing sensible, and a tokenizer with a chat template."""
     raw = Words(models.BPE())
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    raw.train_from_iterator([chat.RULES], trainers.BpeTrainer(vocab_size=400, special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False,
+    raw.train_from_iterator([chat_llm.RULES], trainers.BpeTrainer(vocab_size=400, special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False,
                                                              initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     words = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"])
     words.chat_template = template

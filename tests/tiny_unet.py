@@ -7,7 +7,7 @@ import copy
 import torch
 from diffusers import UNet2DConditionModel
 
-from assistant.decoder.attention import install
+from assistant.diffusion.attention import install
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:

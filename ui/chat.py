@@ -16,17 +16,17 @@ from typing import Any
 import gradio as gr
 
 from assistant.errors import AssistantError, MessageError, NotFoundError
-from assistant.messages import Event, Progress, Reply, Settings, Waiting, Words
+from assistant.requests import Event, Progress, Reply, Settings, Waiting, Words
 from assistant.session.manager import SessionManager
-from ui import drawing, presenters
-from ui.owners import Owners
+from ui import generation_panel, presenters
+from ui.auth import Owners
 from ui.panel import Panel, Updates, fresh_pulse, read_index
 
 MAX_WINDOWS = 4096  # remembered browser windows
 
 
 @dataclass(frozen=True)
-class Parts:
+class PageComponents:
     """The components that handlers write to."""
 
     chat: gr.Chatbot
@@ -40,7 +40,7 @@ class Parts:
     seed: gr.Textbox
 
 
-class Desk:
+class ChatController:
     """Handlers of one page, for all its visitors.
 
     Args:
@@ -49,7 +49,7 @@ class Desk:
         panels: in the order in which handlers get the values of their inputs.
     """
 
-    def __init__(self, manager: SessionManager, owners: Owners, parts: Parts, subject_files: list[str],
+    def __init__(self, manager: SessionManager, owners: Owners, parts: PageComponents, subject_files: list[str],
                  scratch: Path, uploads: Path, panels: Sequence[Panel], page: gr.Blocks) -> None:
         self.manager, self.owners, self.parts, self.panels, self.page = manager, owners, parts, tuple(panels), page
         self._under = tuple((f"{panel.name}.{act}", label) for panel in panels for act, label in panel.turn_acts)
@@ -277,7 +277,7 @@ def _boxed(message: dict[str, Any], file: str) -> Any:
 
 def _pinned(seed: Any) -> int | None:
     try:
-        return drawing.read_seed(seed)
+        return generation_panel.read_seed(seed)
     except MessageError:
         return None
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from assistant.messages import Advice, Photo
-from assistant.session.records import Lesson, StoredTurn
+from assistant.requests import DatasetAdvice, Photo
+from assistant.session.records import TrainingJob, StoredTurn
 from ui.html import picture_address, say
 
 KINDS = {"infusion": "several in one picture", "ico": "the likeness slider"}  # method -> what it is for
@@ -51,7 +51,7 @@ def notice(sentence: str, fault: bool = True, undo: str = "") -> str:
 # pictures to learn from
 
 
-def chosen(photos: Sequence[Photo], masked: Sequence[bool], advice: Advice) -> str:
+def chosen(photos: Sequence[Photo], masked: Sequence[bool], advice: DatasetAdvice) -> str:
     """The pictures so far, each with what can be done with it, and what is to be said of them."""
     tiles = "".join(
         f'<figure><img src="{inline(photo.png)}" alt="Picture {n}">'
@@ -76,12 +76,12 @@ def sources(turns: Sequence[StoredTurn], photos: Sequence[str]) -> str:
 # lessons
 
 
-def lessons(shown: Sequence[tuple[Lesson, int]]) -> str:
+def lessons(shown: Sequence[tuple[TrainingJob, int]]) -> str:
     """Args: shown: lessons with how many are before each."""
     return "".join(_lesson(one, before) for one, before in shown)
 
 
-def _lesson(one: Lesson, before: int) -> str:
+def _lesson(one: TrainingJob, before: int) -> str:
     said, acts = _state(one, before)
     share = 100 * one.step / max(1, one.steps)
     bar = f'<span class="bar"><span style="width:{share:.0f}%"></span></span>' if one.open else ""
@@ -91,14 +91,14 @@ def _lesson(one: Lesson, before: int) -> str:
             f'{_course(one)}<div class="acts">{acts}</div></section>')
 
 
-def _course(one: Lesson) -> str:
+def _course(one: TrainingJob) -> str:
     """How it was learned: the loss, and what it drew on the way."""
     views = "".join(f'<figure><img src="{picture_address(name)}" alt="After {at} steps"><figcaption>{at}</figcaption></figure>'
                     for at, name in one.previews[-6:])
     return f'{curve(one.losses, one.steps)}<div class="views">{views}</div>'
 
 
-def _state(one: Lesson, before: int) -> tuple[str, str]:
+def _state(one: TrainingJob, before: int) -> tuple[str, str]:
     """What a lesson does or did, and what can be done with it."""
     at = f"step {one.step} of {one.steps}"
     on_or_away = act("resume", one.id, "Go on") + act("drop", one.id, "Discard")
@@ -137,7 +137,7 @@ def curve(losses: Sequence[float], steps: int, width: int = 300, height: int = 5
 # the shelf
 
 
-def shelf(entries: Sequence[Any], found: Sequence[Lesson] = (), offers: Mapping[str, float | None] = {}) -> str:
+def shelf(entries: Sequence[Any], found: Sequence[TrainingJob] = (), offers: Mapping[str, float | None] = {}) -> str:
     """What is learned, by name.
 
     Args:
@@ -153,7 +153,7 @@ def concept_address(name: str, kind: str, query: object = "") -> str:
     return f"concepts/{quote(name, safe='')}.{kind}" + (f"?{query}" if query else "")
 
 
-def _card(entries: Sequence[Any], found: Sequence[Lesson], offers: Mapping[str, float | None]) -> str:
+def _card(entries: Sequence[Any], found: Sequence[TrainingJob], offers: Mapping[str, float | None]) -> str:
     one = entries[0]
     name, newest = say(one.name), {lesson.kind: lesson for lesson in reversed(found)}
     problem = next((e.problem for e in entries if e.problem), "")
@@ -180,7 +180,7 @@ def _card(entries: Sequence[Any], found: Sequence[Lesson], offers: Mapping[str, 
 <div class="acts">{act("duplicate", one.name, "Duplicate")}{exports}{act("delete", one.name, "Delete")}</div></details></article>"""
 
 
-def _use(one: Any, lesson: Lesson | None) -> str:
+def _use(one: Any, lesson: TrainingJob | None) -> str:
     """What a concept can do, how it was learned, and where that is set."""
     name, size = say(one.name), f"{(one.size - len(one.thumbnail)) / 1024:.1f} KB"
     how = (f'<label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}"><output>1.0</output></label>'

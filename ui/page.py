@@ -6,18 +6,18 @@ from pathlib import Path
 
 import gradio as gr
 
-from assistant.session.intake import MAX_CHARACTERS
+from assistant.session.uploads import MAX_CHARACTERS
 from assistant.session.manager import SessionManager
 from ui import presenters
-from ui.chat import Desk, Parts
-from ui.concepts import Concepts
-from ui.drawing import Drawing
-from ui.likeness import Likeness
-from ui.mix import Mix
-from ui.owners import Owners
-from ui.panel import Panel, Place, courier
+from ui.chat import ChatController, PageComponents
+from ui.concepts_panel import ConceptsPanel
+from ui.generation_panel import GenerationPanel
+from ui.fidelity_panel import FidelityPanel
+from ui.mixing_panel import MixingPanel
+from ui.auth import Owners
+from ui.panel import Panel, PanelContext, courier
 
-PANELS: tuple[type[Panel], ...] = (Drawing, Concepts, Likeness, Mix)  # the right column, one module each; the first has the seed
+PANELS: tuple[type[Panel], ...] = (GenerationPanel, ConceptsPanel, FidelityPanel, MixingPanel)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
 _PICTURES = ["image", ".heic", ".heif", ".avif"]  # others are refused by the session, with a sentence
 
@@ -54,7 +54,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
                                            max_plain_text_length=MAX_CHARACTERS)
                 gr.HTML('<div id="status" role="status" aria-live="polite"></div>')
             with gr.Column(elem_id="right", scale=0, min_width=0), gr.Tabs(elem_id="panels"):
-                place, panels = Place(manager, owners, scratch, uploads), []
+                place, panels = PanelContext(manager, owners, scratch, uploads), []
                 for kind in (kind for kind in PANELS if kind.fits(manager)):
                     with gr.Tab(kind.title, id=kind.name, elem_id=f"panel-{kind.name}"):
                         panels.append(kind(place))
@@ -63,15 +63,15 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
         conversation = gr.Textbox(visible="hidden", elem_id="conversation")
         pulse = gr.Textbox(visible="hidden", elem_id="pulse")
 
-        parts = Parts(chat, box, conversation, pulse, stage, notice, conversations, gallery, panels[0].seed)
-        desk = Desk(manager, owners, parts, files, scratch, uploads, panels, page)
+        parts = PageComponents(chat, box, conversation, pulse, stage, notice, conversations, gallery, panels[0].seed)
+        desk = ChatController(manager, owners, parts, files, scratch, uploads, panels, page)
         _wire(page, desk, parts, couriers[0])
         for panel, its in zip(panels, couriers[1:]):
             panel.wire(desk, its)
     return page
 
 
-def _wire(page: gr.Blocks, desk: Desk, parts: Parts, its: gr.HTML) -> None:
+def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.HTML) -> None:
     """Handlers return at once; only `watch` lasts, and whatever changes the view starts it anew, by the pulse."""
     shown = [parts.chat, parts.box, parts.conversation, parts.pulse, parts.stage, parts.notice, parts.list,
              parts.gallery, parts.seed]

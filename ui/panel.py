@@ -16,16 +16,16 @@ import gradio as gr
 from starlette.routing import Route
 
 from assistant.errors import NotFoundError
-from assistant.messages import Settings
+from assistant.requests import Settings
 from assistant.session.manager import SessionManager
 from assistant.session.records import StoredTurn
-from ui.owners import Owners
+from ui.auth import Owners
 
 Updates = dict[Any, Any]  # component: its new value
 
 
 @dataclass(frozen=True)
-class Place:
+class PanelContext:
     """What a panel is given of the page around it."""
 
     manager: SessionManager
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Press:
+class ButtonEvent:
     """A button with data-act="<panel>.<act>" was pressed; in the chat, where data attributes are dropped, one with the
     classes do-<panel>.<act> and to-<argument>."""
 
@@ -60,7 +60,7 @@ class Panel:
     title = ""  # on the tab
     turn_acts: tuple[tuple[str, str], ...] = ()  # (act, label) of a button under every drawn picture; it opens the panel
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: PanelContext) -> None:
         self.place = place
         self.inputs: list[gr.components.Component] = []  # their values are given to `settings` with every message
         self.moved: list[gr.components.Component] = []  # that `answered` may change
@@ -113,11 +113,11 @@ def fresh_pulse() -> str:
     return str(time.monotonic_ns())
 
 
-def pressed(event: gr.EventData) -> Press:
+def pressed(event: gr.EventData) -> ButtonEvent:
     """What a courier's event says. A browser can send anything: only strings come through."""
     data = event._data if isinstance(event._data, dict) else {}
     fields = data.get("fields") if isinstance(data.get("fields"), dict) else {}
-    return Press(str(data.get("act") or "").rpartition(".")[2], str(data.get("arg") or ""),
+    return ButtonEvent(str(data.get("act") or "").rpartition(".")[2], str(data.get("arg") or ""),
                  {str(k): str(v) for k, v in fields.items()})
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from assistant.messages import EngineInfo, Progress
+from assistant.requests import EngineInfo, Progress
 from assistant.plan import not_seen, parts_of, plan_in
 from assistant.session.records import Conversation, StoredTurn
 from ui.html import macro

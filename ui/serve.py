@@ -12,8 +12,8 @@ from starlette.middleware import Middleware
 
 from assistant.errors import ConfigError
 from assistant.session.manager import SessionManager
-from ui import page, pictures
-from ui.owners import Owners, PageHeaders
+from ui import page, image_routes
+from ui.auth import Owners, PageHeaders
 
 MAX_UPLOAD = "40mb"
 WATCHERS = 64  # open pages that may follow a turn at the same time
@@ -50,7 +50,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
     blocks = page.build(manager, owners, ours, uploads)
     blocks.scratch = scratch  # lives as long as the page
     blocks.queue(max_size=256, default_concurrency_limit=WATCHERS, api_open=False)
-    routes = pictures.routes(manager, owners)
+    routes = image_routes.routes(manager, owners)
     panels = [panel for panel in page.PANELS if panel.fits(manager)]
     routes += [route for panel in panels for route in panel.routes(manager, owners)]
     style, script = ("".join(file.read_text("utf-8") for name in ("style" if kind == "css" else "page", *(p.name for p in panels))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ..errors import AssistantError
 
 if TYPE_CHECKING:
-    from ..pipeline import Assistant
-    from .cases import Witness
+    from ..engine import Assistant
+    from .test_cases import AttributeJudge
 
 
 STEPS = (None, "default: the preset's")  # of denoising
@@ -84,21 +84,21 @@ def _say(what: str) -> None:
     print(what, flush=True)
 
 
-def _shipped() -> tuple[Assistant, Witness]:
+def _shipped() -> tuple[Assistant, AttributeJudge]:
     """The miniature and its judge."""
-    from ..pipeline import load
+    from ..engine import load
     from ..manifest import CHECKPOINTS
-    from .cases import load_witness
+    from .test_cases import load_witness
 
     assistant = load("miniature")
     return assistant, load_witness(assistant.config, CHECKPOINTS / assistant.config.folder)
 
 
 def _sheet(args: argparse.Namespace) -> None:
-    from ..pipeline import load
-    from .cases import caption_of, scenes
-    from .sheet import draw_captions, draw_sheet
-    from .cases import caption_of_pair, pairs
+    from ..engine import load
+    from .test_cases import caption_of, scenes
+    from .sample_grid import draw_captions, draw_sheet
+    from .test_cases import caption_of_pair, pairs
 
     assistant, out = load(args.preset), args.out or Path("checkpoints") / f"{'sheet' if args.of == 'answers' else args.of}.webp"
     about = assistant.config.decoder
@@ -112,22 +112,22 @@ def _sheet(args: argparse.Namespace) -> None:
 
 
 def _miniature(args: argparse.Namespace) -> None:
-    from .miniature import evaluate, write
+    from .overall import evaluate, write
 
     assistant, witness = _shipped()
     about = assistant.config.decoder
     steps = args.steps or about.steps
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
     found = evaluate(assistant, assistant.base, witness, counts, steps, lambda what: _say(f"measuring: {what}"))
-    print(write(found, args.out, {"weights": assistant.weights, "steps": steps, "guidance": about.guidance, "seeds": "from 0", **counts}))
+    print(write(found, args.out, {"weights": assistant.checkpoints, "steps": steps, "guidance": about.guidance, "seeds": "from 0", **counts}))
 
 
 def _conversation(args: argparse.Namespace) -> None:
-    from ..pipeline import load
+    from ..engine import load
     from .conversation import report
 
     assistant = load("miniature")
-    found, wrong = report(assistant.drawer, assistant.config.decoder.image_size, args.sets)
+    found, wrong = report(assistant.image_generator, assistant.config.decoder.image_size, args.sets)
     if args.wrong:
         print("\n".join(wrong))
     for name, measures in found.items():
@@ -139,7 +139,7 @@ def _curve(args: argparse.Namespace) -> None:
     from ..presets import MINIATURE
     from ..manifest import CHECKPOINTS
     from . import curve
-    from .cases import load_witness
+    from .test_cases import load_witness
 
     witness = load_witness(MINIATURE, CHECKPOINTS / MINIATURE.folder)
     one = curve.snapshot(MINIATURE, args.run / args.stage, args.run / "model", args.before)
@@ -159,9 +159,9 @@ def _mixing(args: argparse.Namespace) -> None:
 def _dci(args: argparse.Namespace) -> None:
     from ..presets import MINIATURE
     from ..manifest import CHECKPOINTS, base_identity
-    from ..weights import load_base
-    from .cases import load_witness
-    from .likeness import Lab, masks, study, write, write_masks
+    from ..checkpoints import load_base
+    from .test_cases import load_witness
+    from .dci import Lab, masks, study, write, write_masks
 
     folder = CHECKPOINTS / MINIATURE.folder
     counts = (16, 24) if args.full else (args.subjects, args.prompts)
@@ -172,7 +172,7 @@ def _dci(args: argparse.Namespace) -> None:
 
 
 def _table3(args: argparse.Namespace) -> None:
-    from ..training.sid import Parts, Run, Sizes
+    from ..data.self_distillation import Parts, Run, Sizes
     from ..manifest import CHECKPOINTS
     from .table3 import table3, write
 
@@ -186,8 +186,8 @@ def _table3(args: argparse.Namespace) -> None:
 def _infusion(args: argparse.Namespace) -> None:
     from ..presets import preset
     from ..manifest import CHECKPOINTS, verify
-    from ..weights import load_base
-    from .cases import load_witness
+    from ..checkpoints import load_base
+    from .test_cases import load_witness
     from .infusion import layers_and_bits, pairs
     from .infusion import SHORT, WHOLE, Protocol
     from .infusion_report import write
@@ -202,24 +202,24 @@ def _infusion(args: argparse.Namespace) -> None:
 
 
 def _table(args: argparse.Namespace) -> None:
-    from ..miniature.recipe import TRAIN_SEED
-    from ..training.data import World, draw
-    from ..training.talks import Talks, write
+    from ..world.recipe import TRAIN_SEED
+    from ..training.world_dataset import WorldDataset, draw
+    from ..training.dialogue_dataset import DialogueDataset, write
     from ..manifest import CHECKPOINTS
-    from . import tables
+    from . import cafe_tables
 
     (assistant, witness), data = _shipped(), args.run / "data"
     if args.command != "surface":
         draw(data, assistant.config, args.groups, TRAIN_SEED, os.cpu_count() or 1)
-    world = World(data, assistant.config) if args.command != "surface" else None
+    world = WorldDataset(data, assistant.config) if args.command != "surface" else None
     talks = None
     if args.command == "table4":
         write(args.run / "talks", assistant.config, world, 4 * args.groups, TRAIN_SEED, os.cpu_count() or 1)
-        talks = Talks(args.run / "talks")
-    bench = tables.Bench(assistant, witness, CHECKPOINTS / assistant.config.folder, args.run, world, talks, args.requests, args.seeds,
+        talks = DialogueDataset(args.run / "talks")
+    bench = cafe_tables.Bench(assistant, witness, CHECKPOINTS / assistant.config.folder, args.run, world, talks, args.requests, args.seeds,
                          assistant.config.decoder.steps)
-    found = tables.make(args.command, bench, args.train, _say)
-    print(tables.write(found, args.out))
+    found = cafe_tables.make(args.command, bench, args.train, _say)
+    print(cafe_tables.write(found, args.out))
 
 
 if __name__ == "__main__":

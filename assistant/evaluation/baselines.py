@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..concepts.learning import Shown, lines
-from ..conditioning import TEXT
-from ..decoder.attention import Seam
-from ..decoder.diffusion import Diffusion
-from ..decoder.rows import CONDITIONAL, Row
+from ..customization.infusion_training import ConceptImages, lines
+from ..diffusion.conditions import TEXT
+from ..diffusion.attention import AttentionContext
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.guidance import CONDITIONAL, BatchRow
 from ..errors import ConfigError
-from .concept_cases import draw_plain
+from .concept_prompts import draw_plain
 
 RARE = "sks"  # DreamBooth's identifier: a word that means nothing to the base model
 TOKEN = "<new>"  # a token of its own, for methods that learn one
@@ -36,10 +36,10 @@ class Baseline:
     lr = 1e-3
     prior = 1.0  # weight of the pictures of the class noun; 0: the method's paper has no such term
 
-    def __init__(self, base: Diffusion, shown: Shown, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0) -> None:
+    def __init__(self, base: LatentDiffusion, shown: ConceptImages, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0) -> None:
         self.shown, self.noun, self.batch, self.seed, self.step_count = shown, noun, batch, seed, 0
         unet, text = copy.deepcopy(base.unet), copy.deepcopy(base.text_encoder)
-        self.model = Diffusion(unet.requires_grad_(False), base.vae, base.scheduler_config, text.requires_grad_(False), copy.deepcopy(base.tokenizer),
+        self.model = LatentDiffusion(unet.requires_grad_(False), base.vae, base.scheduler_config, text.requires_grad_(False), copy.deepcopy(base.tokenizer),
                                preview=base.preview)
         self.phrase = f"{RARE} {noun}"
         with torch.random.fork_rng(devices=[]):  # what a library draws for fresh parameters
@@ -49,7 +49,7 @@ class Baseline:
         self.prompts, self.others = lines(self.phrase), lines(noun)
         if self.prior:
             known = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
-            self.known = Shown(base, draw_plain(base, known, range(PRIOR_PICTURES)))
+            self.known = ConceptImages(base, draw_plain(base, known, range(PRIOR_PICTURES)))
 
     def learned(self) -> Sequence[nn.Parameter]:
         """The parameters that learn; fresh ones are made here."""
@@ -69,12 +69,12 @@ class Baseline:
         self.step_count += 1
         return float(loss.detach())
 
-    def _loss(self, shown: Shown, at: Tensor, prompts: Sequence[str], g: torch.Generator) -> Tensor:
-        seam = Seam({TEXT: self.states(prompts)}, cache=False).begin((Row(CONDITIONAL, TEXT),), len(prompts))
-        return shown.unet_loss(lambda x, t: self.model.unet(x, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0], at, g)
+    def _loss(self, shown: ConceptImages, at: Tensor, prompts: Sequence[str], g: torch.Generator) -> Tensor:
+        context = AttentionContext({TEXT: self.states(prompts)}, cache=False).begin((BatchRow(CONDITIONAL, TEXT),), len(prompts))
+        return shown.unet_loss(lambda x, t: self.model.unet(x, t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0], at, g)
 
     def states(self, prompts: Sequence[str]) -> Tensor:
-        """`Diffusion.encode_text` with gradients."""
+        """`LatentDiffusion.encode_text` with gradients."""
         length = self.model.tokenizer.model_max_length
         ids = self.model.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
         return self.model.text_encoder(ids)[0]

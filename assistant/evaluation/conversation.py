@@ -15,19 +15,19 @@ from typing import Any
 
 import torch
 
-from ..drawers.drawer import Drawer, Said, Seen
-from ..messages import Turn
-from ..miniature.captions import plan_of
-from ..miniature.choices import Choice
-from ..miniature.dialogues import operations
-from ..miniature.reading import read_reply
-from ..miniature.replies import reply
-from ..miniature.requests import Wish
-from ..miniature.renderer import render
-from ..miniature.world import ACCESSORIES, Accessory, Individual, Scene, restage, sample_individual, sample_scene
-from ..mllm.vision import pixels
+from ..generation.base import ImageGenerator, ReplyState, ImageFeatures
+from ..requests import Turn
+from ..world.captions import plan_of
+from ..world.scene_planner import ScenePlan
+from ..world.dialogues import operations
+from ..world.attribute_parser import read_reply
+from ..world.replies import reply
+from ..world.user_requests import UserRequest
+from ..world.renderer import render
+from ..world.scene import ACCESSORIES, Accessory, Individual, Scene, restage, sample_individual, sample_scene
+from ..models.vision_encoders import pixels
 from ..plan import Plan, told
-from .cases import NEVER
+from .test_cases import NEVER
 from .metrics import share
 
 SETS = Path(__file__).parent / "sets"
@@ -65,9 +65,9 @@ def history_of(scenes: Sequence[Scene], number: int) -> list[Turn]:
     for k, (before, after) in enumerate(zip(scenes, scenes[1:])):
         rng = random.Random(f"conversation/{number}/{k}")
         text = told(plan_of(before), plan_of(after)).split(". The rest")[0].removeprefix("I ")
-        wish = Wish(text, remove=tuple({a.name for a in before.accessories} - {a.name for a in after.accessories}))
+        wish = UserRequest(text, remove=tuple({a.name for a in before.accessories} - {a.name for a in after.accessories}))
         plan = replace(plan_of(after), change=operations(before, wish, after))
-        turns.append(Turn(text, reply(rng, wish, Choice(after, frozenset()), k == 0), drew=True, plan=plan))
+        turns.append(Turn(text, reply(rng, wish, ScenePlan(after, frozenset()), k == 0), drew=True, plan=plan))
     return turns
 
 
@@ -95,29 +95,29 @@ def claims(text: str, plan: Plan) -> bool:
 
 
 class Speaker:
-    """M behind its drawer, without chance."""
+    """M behind its image generator, without chance."""
 
-    def __init__(self, drawer: Drawer, size: int) -> None:
-        self.drawer, self.size = drawer, size
+    def __init__(self, image_generator: ImageGenerator, size: int) -> None:
+        self.image_generator, self.size = image_generator, size
 
-    def look(self, scene: Scene) -> Seen | None:
-        return self.drawer.look(pixels([render(scene, self.size).image]))
+    def look(self, scene: Scene) -> ImageFeatures | None:
+        return self.image_generator.look(pixels([render(scene, self.size).image]))
 
-    def says(self, history: Sequence[Turn], text: str, seen: Seen | None) -> Said:
-        said = Said()
-        for _ in self.drawer.speak(history, text, seen, said, 0.0, torch.Generator().manual_seed(zlib.crc32(text.encode())), NEVER):
+    def says(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None) -> ReplyState:
+        said = ReplyState()
+        for _ in self.image_generator.speak(history, text, seen, said, 0.0, torch.Generator().manual_seed(zlib.crc32(text.encode())), NEVER):
             pass
         return said
 
 
-def exchanges(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Said]]:
+def exchanges(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], ReplyState]]:
     """Each case with what is answered."""
     for number, case in enumerate(cases):
         scenes = [scene_of(case["subject"], state, number) for state in case["states"]]
         yield case, speaker.says(history_of(scenes, number), case["said"], speaker.look(scenes[0]))
 
 
-def conversations(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any], Said]]:
+def conversations(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any], ReplyState]]:
     """Each turn of each conversation, its number first, with what is answered to it and all before it."""
     for number, case in enumerate(cases):
         seen = speaker.look(scene_of(case["subject"], case["photo"], number))
@@ -128,7 +128,7 @@ def conversations(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Itera
             yield k, turn, said
 
 
-def measure(answered: Sequence[tuple[Mapping[str, Any], Said]]) -> dict[str, dict]:
+def measure(answered: Sequence[tuple[Mapping[str, Any], ReplyState]]) -> dict[str, dict]:
     """Shares: the act, the plan, and claims that are true of the own plan."""
     drawn = [said for _, said in answered if said.plan is not None and said.plan.draws]
     found = {"act": share([said.plan is not None and said.plan.act == case["plan"]["act"] for case, said in answered]),
@@ -139,9 +139,9 @@ def measure(answered: Sequence[tuple[Mapping[str, Any], Said]]) -> dict[str, dic
     return found
 
 
-def report(drawer: Drawer, size: int, names: Sequence[str]) -> tuple[dict[str, dict], list[str]]:
+def report(image_generator: ImageGenerator, size: int, names: Sequence[str]) -> tuple[dict[str, dict], list[str]]:
     """Measures of sets by name ("conversations" turn by turn), and a line for each case that went wrong."""
-    speaker, found, wrong = Speaker(drawer, size), {}, []
+    speaker, found, wrong = Speaker(image_generator, size), {}, []
     for name in names:
         if name == "conversations":
             turns = list(conversations(speaker, load(name)))

@@ -12,21 +12,21 @@ from diffusers import UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..conditioning import PATCHES, SEMANTICS
+from ..diffusion.conditions import PATCHES, SEMANTICS
 from ..config import AssistantConfig
-from ..control.cafe import Cafe, SemanticValues
-from ..decoder.attention import Seam
-from ..decoder.diffusion import Diffusion
-from ..decoder.rows import cafe_plan
-from ..miniature.reading import attributes
-from ..miniature.renderer import render
-from ..mllm.vision import Vision, pixels
-from ..training import state
-from ..training.tokens import caption_tokenizer
-from ..weights import load_vae, load_vision
+from ..controls.cafe import Cafe, SemanticValues
+from ..diffusion.attention import AttentionContext
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.guidance import cafe_guidance
+from ..world.attribute_parser import attributes
+from ..world.renderer import render
+from ..models.vision_encoders import VisionEncoders, pixels
+from ..training import training_state
+from ..training.tokenizer_paths import caption_tokenizer
+from ..checkpoints import load_vae, load_vision
 from . import plot
-from .cases import BATCH, Tally, Witness, measure, pictures, scenes, text_to_image
-from .miniature import base_model
+from .test_cases import BATCH, Tally, AttributeJudge, measure, pictures, scenes, text_to_image
+from .overall import base_model
 
 STRENGTHS = (2.0, 2.0)  # of E(x) and F(w)
 WRITTEN = ("kind", "colour", "pattern", "context", "style", "accessory")
@@ -36,8 +36,8 @@ WRITTEN = ("kind", "colour", "pattern", "context", "style", "accessory")
 class Snapshot:
     """A joint training's averaged weights."""
 
-    decoder: Diffusion
-    vision: Vision
+    decoder: LatentDiffusion
+    vision: VisionEncoders
     samples: int
 
 
@@ -48,7 +48,7 @@ def snapshot(config: AssistantConfig, run: Path, model: Path, before: int = 0) -
         run: folder of the joint training's state. model: folder with base/vae, dino and clip.
         before: samples seen before this run.
     """
-    about = state.about(run)
+    about = training_state.about(run)
     tokenizer = caption_tokenizer(config)
     text = CLIPTextModel(CLIPTextConfig(**config.decoder.text, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
                                         pad_token_id=tokenizer.pad_token_id))
@@ -58,26 +58,26 @@ def snapshot(config: AssistantConfig, run: Path, model: Path, before: int = 0) -
         for name, module in (("unet", unet), ("text", text), ("values", values)):
             prefix = f"ema.{name}."
             module.load_state_dict({k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)})
-    decoder = Diffusion(unet.eval(), load_vae(model / "base/vae"), config.decoder.scheduler, text.eval(), tokenizer, values.eval())
+    decoder = LatentDiffusion(unet.eval(), load_vae(model / "base/vae"), config.decoder.scheduler, text.eval(), tokenizer, values.eval())
     return Snapshot(decoder, load_vision(config, model), before + about["step"] * about["batch"])
 
 
 @torch.no_grad()
-def cafe_alone(one: Snapshot, witness: Witness, count: int, size: int, steps: int) -> dict:
+def cafe_alone(one: Snapshot, witness: AttributeJudge, count: int, size: int, steps: int) -> dict:
     """G(E(x), F(target)) of held-out individuals: what the decoder does with words that were understood."""
     tally, shown = Tally(), scenes(count, 2)
     for start in range(0, count, BATCH):
         views = shown[start:start + BATCH]
         photos, targets = (pixels([render(v[k], size).image for v in views]) for k in (0, 1))
-        seam = Seam({PATCHES: one.vision.patches(photos).float()}, {SEMANTICS: one.vision.semantics(targets).float()},
+        context = AttentionContext({PATCHES: one.vision.patches(photos).float()}, {SEMANTICS: one.vision.semantics(targets).float()},
                     (Cafe(one.decoder.semantic_values),))
-        x = pictures(one.decoder, one.decoder.sample(cafe_plan(*STRENGTHS), seam, range(start, start + len(views)), steps).latents)
+        x = pictures(one.decoder, one.decoder.sample(cafe_guidance(*STRENGTHS), context, range(start, start + len(views)), steps).latents)
         for v, said in zip(views, witness.names(x)):
             tally.add(said, attributes(v[1]))
     return tally.shares()
 
 
-def judge(config: AssistantConfig, one: Snapshot, witness: Witness, count: int, steps: int) -> dict:
+def judge(config: AssistantConfig, one: Snapshot, witness: AttributeJudge, count: int, steps: int) -> dict:
     """What the judge finds of captions, of two heroes and of CAFE alone, `count` of each; shares as plain numbers."""
     size, guidance = config.decoder.image_size, config.decoder.guidance
     base, _ = base_model(one.decoder, witness, [v[0] for v in scenes(count)], size, steps, guidance)

@@ -16,24 +16,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..concepts.file import Concept, load_concept, residual_bytes, save_concept
-from ..concepts.learning import Learner, Recipe, Shown
-from ..conditioning import TEXT
-from ..decoder.attention import Seam
-from ..decoder.diffusion import Diffusion
-from ..decoder.rows import CONDITIONAL, Row
-from ..decoder.sampling import make_scheduler
+from ..customization.infusion_file import InfusionConcept, load_concept, residual_bytes, save_concept
+from ..customization.infusion_training import InfusionTrainer, InfusionRecipe, ConceptImages
+from ..diffusion.conditions import TEXT
+from ..diffusion.attention import AttentionContext
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.guidance import CONDITIONAL, BatchRow
+from ..diffusion.sampler import make_scheduler
 from ..files import SHARED, write_whole
-from ..miniature.reading import read
-from ..miniature.renderer import render
-from ..mllm.vision import pixels
+from ..world.attribute_parser import read
+from ..world.renderer import render
+from ..models.vision_encoders import pixels
 from .baselines import BASELINES
-from .cases import STAGE, Witness, caption_of, halves, pictures, scenes
-from .concept_cases import LINES, draw_concepts, draw_plain, said
+from .test_cases import STAGE, AttributeJudge, caption_of, halves, pictures, scenes
+from .concept_prompts import LINES, draw_concepts, draw_plain, said
 from .metrics import fisher, mean, share, wasserstein
-from .subjects import Subject, subject
+from .dci_subjects import Subject, subject
 
-ROW = (Row(CONDITIONAL, TEXT),)
+ROW = (BatchRow(CONDITIONAL, TEXT),)
 INFUSION, BASE = "Infusion", "base model"
 METHODS = (INFUSION, *(b.name for b in BASELINES))
 SHORT, WHOLE = (100, 200), (100, 200, 400, 1000, 2000)  # steps at which all is measured
@@ -52,7 +52,7 @@ class Others:
     noise: Tensor
 
 
-def others(base: Diffusion, count: int, size: int) -> Others:
+def others(base: LatentDiffusion, count: int, size: int) -> Others:
     """Held-out drawings with their captions."""
     shown = [views[0] for views in scenes(count)]
     latents = base.encode_image((pixels([render(s, size).image for s in shown]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
@@ -62,19 +62,19 @@ def others(base: Diffusion, count: int, size: int) -> Others:
 
 
 @torch.no_grad()
-def divergence(base: Diffusion, custom: Diffusion, on: Others) -> float:
+def divergence(base: LatentDiffusion, custom: LatentDiffusion, on: Others) -> float:
     """Eq. 4, 1/2 E ||eps_base - eps_custom||^2 over all timesteps alike."""
     abar = make_scheduler("ddim", base.scheduler_config).alphas_cumprod
     return fisher(*(noise_predictions(m, on, abar) for m in (base, custom)))
 
 
-def noise_predictions(model: Diffusion, on: Others, abar: Tensor) -> Tensor:
+def noise_predictions(model: LatentDiffusion, on: Others, abar: Tensor) -> Tensor:
     """The UNet's eps (N, C, h, w), whatever it is trained to predict."""
     kept = abar[on.timesteps].float().view(-1, 1, 1, 1)
     signal, spread = kept.sqrt(), (1 - kept).sqrt()
     noised = signal * on.latents + spread * on.noise
-    seam = Seam({TEXT: model.encode_text(list(on.lines))}).begin(ROW, len(on.lines))
-    out = model.unet(noised, on.timesteps, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0].float()
+    context = AttentionContext({TEXT: model.encode_text(list(on.lines))}).begin(ROW, len(on.lines))
+    out = model.unet(noised, on.timesteps, None, cross_attention_kwargs={"context": context}, return_dict=False)[0].float()
     kind = model.scheduler_config.get("prediction_type", "epsilon")
     return out if kind == "epsilon" else signal * out + spread * noised if kind == "v_prediction" else (noised - signal * out) / spread
 
@@ -86,8 +86,8 @@ class Protocol:
         run: folder of what was measured. at: steps. individuals: of Infusion, `compared`: of the baselines, and of curves and W2.
     """
 
-    base: Diffusion
-    witness: Witness
+    base: LatentDiffusion
+    witness: AttributeJudge
     weights: str
     run: Path
     at: tuple[int, ...] = SHORT
@@ -127,11 +127,11 @@ class Protocol:
         shown, seconds, steps = one.pictures(self.size), 0.0, {}
         clock = time.process_time()
         if method == INFUSION:
-            learner: Any = Learner(self.base, shown, one.noun, Recipe(steps=max(at)))
+            learner: Any = InfusionTrainer(self.base, shown, one.noun, InfusionRecipe(steps=max(at)))
             storage = 2 * sum(r.numel() for r in learner.residuals.values())
         else:
             (kind,) = (b for b in BASELINES if b.name == method)
-            learner = kind(self.base, Shown(self.base, self.base.encode_image(shown)), one.noun)
+            learner = kind(self.base, ConceptImages(self.base, self.base.encode_image(shown)), one.noun)
             storage = learner.storage()
         for stop in at:
             while learner.step_count < stop:
@@ -151,7 +151,7 @@ class Protocol:
     def _seeds(one: Subject, spread: int, after: int = 0) -> list[int]:
         return [1000 * one.number + after + k for k in range(len(LINES) * spread)]
 
-    def _plain(self, model: Diffusion, one: Subject, phrase: str, spread: int, after: int = 0) -> Tensor:
+    def _plain(self, model: LatentDiffusion, one: Subject, phrase: str, spread: int, after: int = 0) -> Tensor:
         return draw_plain(model, [said(line, phrase) for line in LINES] * spread, self._seeds(one, spread, after))
 
     def _infused(self, residuals: dict[str, Tensor], one: Subject, spread: int) -> Tensor:
@@ -163,7 +163,7 @@ class Protocol:
         return see(self.witness, one, pictures(self.base, latents[:len(LINES)]), self.size)
 
 
-def see(witness: Witness, one: Subject, x: Tensor, size: int) -> dict:
+def see(witness: AttributeJudge, one: Subject, x: Tensor, size: int) -> dict:
     """(12, 3, H, W) of LINES in order -> name -> what was found of each that was asked for, and the three cosines' means."""
     hits: dict[str, list[bool]] = {}
     truth = one.truth()
@@ -201,7 +201,7 @@ def in_bits(residuals: Mapping[str, Tensor], bits: int) -> tuple[dict[str, Tenso
     """Residuals as a file of so many bits gives them back, the file's bytes, and its residuals'."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "it.safetensors"
-        save_concept(place, Concept("it", "it", "study", residuals, bits=bits))
+        save_concept(place, InfusionConcept("it", "it", "study", residuals, bits=bits))
         return dict(load_concept(place).residuals), place.stat().st_size, residual_bytes(place)
 
 

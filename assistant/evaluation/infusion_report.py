@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..miniature.renderer import render
+from ..world.renderer import render
 from . import plot, report
-from .concept_cases import LINES, draw_concepts, draw_plain, said
+from .concept_prompts import LINES, draw_concepts, draw_plain, said
 from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol, learned
 from .metrics import mean, share
-from .subjects import subject
+from .dci_subjects import subject
 
 COSINES = ("CLIP-T", "CLIP-I", "DINO-I")
 CELL, GAP, QUALITY = 128, 4, 44

@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..board import Mix, MixReply, MixRequest, Source, strip
-from ..messages import Settings
-from ..miniature.reading import attributes
-from ..miniature.world import Scene, sample_individual, sample_scene
-from ..mllm.vision import pixels
-from ..pipeline import Assistant
+from ..board_requests import Mix, MixReply, MixRequest, Source, strip
+from ..requests import Settings
+from ..world.attribute_parser import attributes
+from ..world.scene import Scene, sample_individual, sample_scene
+from ..models.vision_encoders import pixels
+from ..engine import Assistant
 from . import report
-from .cases import Witness
+from .test_cases import AttributeJudge
 from .metrics import mean, share
 from .plot import over_strips
 from .report import spread, table
-from .sheet import photo_of
+from .sample_grid import photo_of
 
 ALPHAS = 11
 OF_W, OF_X = ("context", "style"), ("kind", "colour")
@@ -55,9 +55,9 @@ def pairs(count: int) -> list[Pair]:
     return out
 
 
-def measure(assistant: Assistant, witness: Witness, count: int, steps: int, say: Callable[[str], None] = print) -> dict:
+def measure(assistant: Assistant, witness: AttributeJudge, count: int, steps: int, say: Callable[[str], None] = print) -> dict:
     """Share of pictures with w's place and style, with x's kind and colour, and with all of them, at every alpha and both KEEPS."""
-    found = {"pairs": count, "steps": steps, "weights": assistant.weights, "seeds": f"0 to {count - 1}", "curves": {}, "strips": []}
+    found = {"pairs": count, "steps": steps, "weights": assistant.checkpoints, "seeds": f"0 to {count - 1}", "curves": {}, "strips": []}
     for name, keep in KEEPS.items():
         rows = []
         for seed, pair in enumerate(pairs(count)):
@@ -72,7 +72,7 @@ def measure(assistant: Assistant, witness: Witness, count: int, steps: int, say:
     return found
 
 
-def _row(assistant: Assistant, witness: Witness, pair: Pair, settings: Settings) -> tuple[list[dict], list[Image.Image]]:
+def _row(assistant: Assistant, witness: AttributeJudge, pair: Pair, settings: Settings) -> tuple[list[dict], list[Image.Image]]:
     """One pair at every alpha: what is found, and x, the pictures, w."""
     size = assistant.config.decoder.image_size
     mix = Mix((photo_of(pair.x, size),), (Source(photo_of(pair.w, size)),))

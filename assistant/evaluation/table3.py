@@ -19,18 +19,18 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..drawers.drawer import Seen
+from ..generation.base import ImageFeatures
 from ..files import SHARED, write_whole
-from ..miniature.world import CONTEXTS, LIGHTS, POSES, STYLES
-from ..mllm.vision import pixels
-from ..pipeline import Assistant
-from ..training.quadruplets import build, filters, methods
-from ..training.quadruplets.shards import Quadruplet, Reader
-from ..training.quadruplets.wishes import Wanted, drawn_wish
-from ..training.sid import Run
-from ..weights import load_cafe
+from ..world.scene import CONTEXTS, LIGHTS, POSES, STYLES
+from ..models.vision_encoders import pixels
+from ..engine import Assistant
+from ..data import build, filters, target_generators
+from ..data.shards import Quadruplet, Reader
+from ..data.instructions import Wanted, drawn_wish
+from ..data.self_distillation import Run
+from ..checkpoints import load_cafe
 from . import report
-from .cases import SUBJECT, Witness
+from .test_cases import SUBJECT, AttributeJudge
 from .metrics import mean, share
 from .report import interval
 
@@ -53,14 +53,14 @@ class Asked:
 def ask(assistant: Assistant, count: int, place: Path) -> Asked:
     """`count` instructions about held-out individuals, read by M; H(s) is kept in the file `place`. What M answers in words only
     is left out."""
-    side, drawer = assistant.config.decoder.image_size, assistant.drawer
+    side, image_generator = assistant.config.decoder.image_size, assistant.image_generator
     wishes = [drawn_wish(HELD_OUT, n, side, held_out=True) for n in range(count)]
-    looks = [drawer.look(pixels([w.photo for w in wishes[k:k + BATCH]])) for k in range(0, count, BATCH)]
+    looks = [image_generator.look(pixels([w.photo for w in wishes[k:k + BATCH]])) for k in range(0, count, BATCH)]
     patches, semantics = torch.cat([s.patches for s in looks]), torch.cat([s.semantics for s in looks])
     if not place.exists():
         states, drew, nothing = [], [], patches.new_zeros(1, assistant.config.language.semantic_width)
         for k, wish in enumerate(wishes):
-            found = drawer.hear(f"draw it {wish.words}", Seen(patches[k:k + 1], semantics[k:k + 1]), threading.Event())
+            found = image_generator.hear(f"draw it {wish.words}", ImageFeatures(patches[k:k + 1], semantics[k:k + 1]), threading.Event())
             drew.append(found is not None)
             states.append(found if drew[-1] else nothing)
         write_whole(place, save({"semantics": torch.cat(states), "drew": torch.tensor(drew)}), SHARED)
@@ -69,7 +69,7 @@ def ask(assistant: Assistant, count: int, place: Path) -> Asked:
     return Asked([wishes[k] for k in at.tolist()], patches[at], found["semantics"][at])
 
 
-def people(witness: Witness | None) -> Callable[[Quadruplet], bool]:
+def people(witness: AttributeJudge | None) -> Callable[[Quadruplet], bool]:
     """Whether a person would keep a target: its method took the photo's subject for what it is, and the judge, if there is one,
     finds in the target that subject and all that was asked for."""
 
@@ -87,13 +87,13 @@ def people(witness: Witness | None) -> Callable[[Quadruplet], bool]:
 
 
 @torch.no_grad()
-def measure(run: Run, asked: Asked, eyes: filters.Eyes, weights: Path, witness: Witness | None = None) -> dict[str, list[Any]]:
+def measure(run: Run, asked: Asked, eyes: filters.Embedder, weights: Path, witness: AttributeJudge | None = None) -> dict[str, list[Any]]:
     """Answers by the decoder in `weights`: of each case DINO-I, CLIP-T, and what the judge finds rightly."""
     decoder = load_cafe(run.parts.config, weights)
     out: dict[str, list[Any]] = {"dino": [], "clip": []}
     for start in range(0, len(asked.wishes), BATCH):
         wishes, patches, semantics = (x[start:start + BATCH] for x in (asked.wishes, asked.patches, asked.semantics))
-        made = methods.draw(decoder, patches, semantics, [w.seed for w in wishes], run.sizes.steps)
+        made = target_generators.draw(decoder, patches, semantics, [w.seed for w in wishes], run.sizes.steps)
         for found in filters.scores(eyes, [w.photo for w in wishes], made, [w.line for w in wishes]):
             out["dino"].append(found["dino"]), out["clip"].append(found["clip"])
         for wish, there in zip(wishes, witness.names(pixels(made)) if witness else ()):
@@ -105,7 +105,7 @@ def measure(run: Run, asked: Asked, eyes: filters.Eyes, weights: Path, witness: 
     return out
 
 
-def table3(run: Run, assistant: Assistant, eyes: filters.Eyes, cases: int, seeds: int, witness: Witness | None = None) -> dict[str, Any]:
+def table3(run: Run, assistant: Assistant, eyes: filters.Embedder, cases: int, seeds: int, witness: AttributeJudge | None = None) -> dict[str, Any]:
     """Data, filters, SID's round, training of every row, measures; whatever is in `run.folder` already is kept."""
     sizes, place = run.sizes, run.folder
     d1 = run.first_data()

@@ -17,13 +17,13 @@ from typing import Any
 
 from PIL import Image
 
-from assistant.board import MOST_SOURCES, MOST_SUBJECTS, Mix, Source, read_names
-from assistant.errors import InputError, NotFoundError, PhotoError
-from assistant.files import png_size
-from assistant.messages import Photo
-from assistant.session.records import ROW, Board, Cell, Reference, board_of, columns
-from assistant.session.intake import MAX_PIXELS
-from assistant.session.store import Store
+from ..board_requests import MOST_SOURCES, MOST_SUBJECTS, Mix, Source, read_names
+from ..errors import InputError, NotFoundError, PhotoError
+from ..files import png_size
+from ..requests import Photo
+from .records import ROW, Board, Cell, Reference, board_of, columns
+from .uploads import MAX_PIXELS
+from .store import Store
 
 MOST_BOARDS = 200
 _GONE = ("This board is not here any more.", "Open another, or begin a new one.")

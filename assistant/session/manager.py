@@ -14,21 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from assistant.board import Mix, Source, check
-from assistant.errors import AssistantError, BusyError, NotFoundError
-from assistant.files import png_size
-from assistant.messages import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
-from assistant.plan import Plan, parts_of, plan_in
-from assistant.session import roles
-from assistant.session.device import Device
-from assistant.session.easel import Easel
-from assistant.session.intake import read_photo, read_text
-from assistant.session.job import Job
-from assistant.session.learning import Learning
-from assistant.session.records import Conversation, StoredTurn
-from assistant.session.runner import Runner
-from assistant.session.store import Store
-from assistant.session.strips import Strips
+from ..board_requests import Mix, Source, check
+from ..errors import AssistantError, BusyError, NotFoundError
+from ..files import png_size
+from ..requests import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
+from ..plan import Plan, parts_of, plan_in
+from . import image_roles
+from .device_lock import DeviceLock
+from .board_jobs import BoardJobs
+from .uploads import read_photo, read_text
+from .turn_job import TurnJob
+from .training_jobs import TrainingJobs
+from .records import Conversation, StoredTurn
+from .job_runner import JobRunner
+from .store import Store
+from .sweep_jobs import SweepJobs
 
 HISTORY_TURNS = 24  # the engine is told no more of a conversation than this
 MIXED_ALPHA = 0.9  # of pictures that were sent together: mostly F(w), since E(x) keeps the subject
@@ -48,15 +48,15 @@ class SessionManager:
     """
 
     def __init__(self, engine: Engine, store: Store, queue_size: int = 16) -> None:
-        self._engine, self._store, device = engine, store, Device()
-        self._runner = Runner(device, queue_size)
+        self._engine, self._store, device = engine, store, DeviceLock()
+        self._runner = JobRunner(device, queue_size)
         self._changed = self._runner.changed
-        self._jobs: dict[str, Job] = {}  # by conversation: waiting or running
-        self.learning = Learning(engine, store, device) if getattr(engine, "teacher", None) is not None else None
-        self.easel = Easel(engine, store, self._runner) if hasattr(engine, "mix") else None
+        self._jobs: dict[str, TurnJob] = {}  # by conversation: waiting or running
+        self.learning = TrainingJobs(engine, store, device) if getattr(engine, "trainer", None) is not None else None
+        self.board_jobs = BoardJobs(engine, store, self._runner) if hasattr(engine, "mix") else None
         self.strips = None
         if self.learning is not None and hasattr(engine, "strip"):
-            self.strips = Strips(engine, self.learning.library, store, self._runner)
+            self.strips = SweepJobs(engine, self.learning.library, store, self._runner)
 
     def info(self) -> EngineInfo:
         return self._engine.info()
@@ -106,7 +106,7 @@ class SessionManager:
         if photo is not None and not isinstance(photo, Photo):
             photo = read_photo(photo)
         text = read_text(text, photo is not None)
-        if others and photo is not None and self.easel is not None:
+        if others and photo is not None and self.board_jobs is not None:
             photos = [photo, *(one if isinstance(one, Photo) else read_photo(one) for one in others)]
             return self._enqueue_mixed(conversation_id, text, photos, settings, owner)
         return self._enqueue(conversation_id, text, photo, settings, owner, plan=plan)
@@ -129,8 +129,8 @@ class SessionManager:
         photo = self._photo(turn.photo) if turn.photo else None
         others = [self._photo(name) for name in turn.others]
         mixed: dict[str, Any] = {"plan": plan_in(turn.metadata)} if turn.metadata.get("given") and not turn.picture else {}
-        if turn.board and not turn.metadata and self.easel is not None:
-            mixed = {"mix": self.easel.boards.mix(self.easel.boards.get(turn.board, owner)), "say": turn.reply}
+        if turn.board and not turn.metadata and self.board_jobs is not None:
+            mixed = {"mix": self.board_jobs.boards.mix(self.board_jobs.boards.get(turn.board, owner)), "say": turn.reply}
         return self._enqueue(turn.conversation_id, turn.text, photo, settings, owner, turn, others, turn.board, **mixed)
 
     def turn(self, turn_id: int, owner: str) -> StoredTurn:
@@ -188,15 +188,15 @@ class SessionManager:
     # inside
 
     def _enqueue_mixed(self, conversation_id: str, text: str, photos: list[Photo], settings: Settings, owner: str) -> Iterator[Event]:
-        who = roles.infer(text, len(photos))
+        who = image_roles.infer(text, len(photos))
         subject, others = photos[who.subject], [photos[k] for k in who.references]
         mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA))
-        board = self.easel.begin(owner, mix, settings)
+        board = self.board_jobs.begin(owner, mix, settings)
         try:  # from the board's seed, so that the answer is what the board shows
             return self._enqueue(conversation_id, text, subject, replace(settings, seed=board.seed), owner, others=others,
-                                 board=board.id, mix=mix, say=roles.sentence(who))
+                                 board=board.id, mix=mix, say=image_roles.sentence(who))
         except AssistantError:
-            self.easel.boards.delete(board.id, owner)
+            self.board_jobs.boards.delete(board.id, owner)
             raise
 
     def _enqueue(self, conversation_id: str, text: str, photo: Photo | None, settings: Settings, owner: str,
@@ -215,7 +215,7 @@ class SessionManager:
             turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board)
             if request.plan is not None:  # for another try, if this one does not end well
                 self._store.update_turn(turn.id, metadata={"plan": request.plan.as_json(), "given": True})
-            job = Job(turn.id, conversation_id, owner, request, self._changed, self._runner.position, self._answer, self._keep_error)
+            job = TurnJob(turn.id, conversation_id, owner, request, self._changed, self._runner.position, self._answer, self._keep_error)
             self._jobs[conversation_id] = job
             self._runner.put(job)
         return job.watch()
@@ -243,7 +243,7 @@ class SessionManager:
         png = self._store.read_picture(name)
         return Photo(png, *png_size(png), name)
 
-    def _answer(self, job: Job) -> None:
+    def _answer(self, job: TurnJob) -> None:
         self._store.update_turn(job.turn_id, status="running")
         saved = time.monotonic()
         for event in self._engine.respond(job.request, job.cancel):
@@ -257,21 +257,21 @@ class SessionManager:
                 saved = time.monotonic()
         raise AssistantError("The answer ended before it was complete.", "Send it again.")
 
-    def _keep_reply(self, job: Job, reply: Reply) -> None:
+    def _keep_reply(self, job: TurnJob, reply: Reply) -> None:
         self._store.update_turn(
             job.turn_id, reply=reply.text, picture=reply.png, seed=reply.seed, settings=reply.settings,
             metadata=reply.metadata, likeness=reply.likeness, seconds=reply.seconds,
             status="stopped" if reply.stopped else "done")
         self._finish(job, reply)
 
-    def _keep_error(self, job: Job, error: AssistantError) -> None:
+    def _keep_error(self, job: TurnJob, error: AssistantError) -> None:
         try:
             self._store.update_turn(job.turn_id, reply=job.text, status="failed", error=str(error))
         except AssistantError:
             _log.exception("turn %d: its error could not be kept", job.turn_id)
         self._finish(job, error)
 
-    def _finish(self, job: Job, last: Reply | AssistantError) -> None:
+    def _finish(self, job: TurnJob, last: Reply | AssistantError) -> None:
         with self._changed:
             self._jobs.pop(job.conversation_id, None)
         job.tell(last)

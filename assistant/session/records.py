@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from assistant.messages import Settings
+from ..requests import Settings
 
 STATUSES = ("waiting", "running", "done", "stopped", "failed", "interrupted")
 
@@ -57,7 +57,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """A concept that is being learned, or was. Pictures, masks and previews are names of files."""
 
     id: int
@@ -86,12 +86,12 @@ class Lesson:
         return self.status in ("waiting", "running")
 
 
-def lesson_of(row: sqlite3.Row) -> Lesson:
+def lesson_of(row: sqlite3.Row) -> TrainingJob:
     """A row of the table `lessons` as a value."""
     values = dict(row)
     for name in ("pictures", "masks", "losses", "previews"):
         values[name] = tuple(tuple(one) if isinstance(one, list) else one for one in json.loads(values[name]))
-    return Lesson(**{**values, "options": json.loads(values["options"])})
+    return TrainingJob(**{**values, "options": json.loads(values["options"])})
 
 
 def turn_of(row: sqlite3.Row) -> StoredTurn:
@@ -124,7 +124,7 @@ class KeptStrip:
     concept: str
     settings: Settings
     seconds: float
-    changes: tuple[float, ...]  # see `strip.StripReply`
+    changes: tuple[float, ...]  # see `sweep_requests.StripReply`
     masks: str | None
 
 

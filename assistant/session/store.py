@@ -22,10 +22,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from assistant.errors import NotFoundError, StorageError
-from assistant.files import FRESH, fsync_folder, write_whole
-from assistant.messages import Photo, Settings
-from assistant.session.records import Conversation, Findings, StoredTurn, turn_of
+from ..errors import NotFoundError, StorageError
+from ..files import FRESH, fsync_folder, write_whole
+from ..requests import Photo, Settings
+from .records import Conversation, Findings, StoredTurn, turn_of
 
 TITLE_CHARACTERS = 60
 TRASH_SECONDS = 24 * 3600  # a deleted conversation can be brought back for this long

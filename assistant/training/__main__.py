@@ -8,19 +8,19 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
-from ..miniature.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Stage
+from ..world.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
-from . import at_size, cost, running
+from . import quadruplet_training, cost, cli_common
 
 DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "robust": "redraw"}  # what each stage is the first to need
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
-    from .data import World
+    from .world_dataset import WorldDataset
 
     model = args.run / "model"
     data = args.run / ("judge-data" if stage.task in ("judge", "likeness") else "data")
-    world = World(data, config) if (data / "about.json").exists() else None
+    world = WorldDataset(data, config) if (data / "about.json").exists() else None
     if world is None or not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", f"Run: python -m assistant.training {DRAWN['judge' if data.name == 'judge-data' else 'vae']} --run {args.run}")
     warm = args.init or (model / stage.writes if args.go_on or args.decoder_only else None)
@@ -28,37 +28,37 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
         from .vae import VaeTask
         return VaeTask(config, world, device, batch, warm, args.decoder_only)
     if stage.task == "clip":
-        from .dino import ClipTask
+        from .vision_encoders import ClipTask
         return ClipTask(config, world, device, batch, warm)
     if stage.task == "dino":
-        from .dino import DinoTask
+        from .vision_encoders import DinoTask
         return DinoTask(config, world, device, batch, warm)
     if stage.task == "language":
         from .language import LanguageTask
         return LanguageTask(config, world, _talks(args), device, model, batch, warm)
     if stage.task == "robust":
-        from .robust import RobustTask
+        from .robust_encoder import RobustTask
         return RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device, args.init or model / stage.writes, batch)
     if stage.task == "judge":
-        from .judge import JudgeTask
+        from .attribute_classifier import JudgeTask
         return JudgeTask(config, world, device, batch, warm)
     if stage.task == "likeness":
-        from .judge import LikenessTask
+        from .attribute_classifier import LikenessTask
         return LikenessTask(config, world, device, model / "judge", batch)
     if stage.task == "bridge":
-        from .bridge import BridgeTask
-        from .examples import DrawnTalks
+        from .mllm_projector import ProjectorTask
+        from .datasets import WorldDialogues
         before = model / "bridge"  # of the stage before it, which trained M with a V of its own
-        return BridgeTask(config, DrawnTalks(config, world, _talks(args), device, model), device, model, batch, checkpointing=args.checkpointing,
+        return ProjectorTask(config, WorldDialogues(config, world, _talks(args), device, model), device, model, batch, checkpointing=args.checkpointing,
                           warm=args.init or (before if before.exists() else None))
-    from .trunk import TrunkTask
-    return TrunkTask(config, world, device, model, batch, warm)
+    from .joint import JointTask
+    return JointTask(config, world, device, model, batch, warm)
 
 
 def _talks(args: argparse.Namespace):
-    from .talks import Talks
+    from .dialogue_dataset import DialogueDataset
 
-    return Talks(_needed(args.run / "talks", "about.json", "talks"))
+    return DialogueDataset(_needed(args.run / "talks", "about.json", "talks"))
 
 
 def _needed(folder: Path, file: str, stage: str) -> Path:
@@ -82,7 +82,7 @@ def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
-    running.train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name,
+    cli_common.train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name,
                   args.run / "model" / stage.writes, stage.batch, minutes=minutes)
 
 
@@ -95,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
                         "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
-    running.add_arguments(p)
-    at_size.add_arguments(p)
+    cli_common.add_arguments(p)
+    quadruplet_training.add_arguments(p)
     cost.add_arguments(p)
     p.add_argument("--init", type=Path, help="a folder of finished weights of the stage to go on from (language, trunk: one that holds its parts)")
     p.add_argument("--go-on", action="store_true", help="a run that has no weights of a part takes those that ship, and goes on from them")
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 def _overlay(model: Path, folder: Path) -> None:
     """Put what a run made over what a folder of weights holds, with its manifest."""
     from ..manifest import write_manifest
-    from ..weights import drop_shards
+    from ..checkpoints import drop_shards
 
     for place in {weights.parent.relative_to(model) for weights in model.rglob("*model*.safetensors*")}:
         drop_shards(folder / place)
@@ -122,7 +122,7 @@ def _overlay(model: Path, folder: Path) -> None:
 
 
 def _install(config: AssistantConfig, model: Path) -> None:
-    from ..miniature.ready import write_ready_subjects
+    from ..world.sample_subjects import write_ready_subjects
     from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
@@ -131,9 +131,9 @@ def _install(config: AssistantConfig, model: Path) -> None:
 
 
 def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
-    from ..evaluation.cases import load_witness
+    from ..evaluation.test_cases import load_witness
     from ..manifest import CHECKPOINTS
-    from .promote import judge_candidate
+    from .model_selection import judge_candidate
 
     shipped = CHECKPOINTS / config.folder
     with tempfile.TemporaryDirectory() as scratch:
@@ -149,7 +149,7 @@ def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
 
 
 def _tokenizers(config: AssistantConfig) -> None:
-    from ..miniature.tokenizers import train_caption_tokenizer, train_dialogue_tokenizer
+    from ..world.tokenizers import train_caption_tokenizer, train_dialogue_tokenizer
     from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
@@ -160,17 +160,17 @@ def _tokenizers(config: AssistantConfig) -> None:
 
 
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
-    from .data import draw
+    from .world_dataset import draw
 
     if what == "talks":
-        from .data import World
-        from .talks import write
-        write(args.run / "talks", config, World(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
+        from .world_dataset import WorldDataset
+        from .dialogue_dataset import write
+        write(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
     elif what == "redraw":
-        from ..weights import load_base
-        from .data import World
-        from .robust import redraw
-        redraw(World(args.run / "data", config), load_base(config, args.run / "model"), args.run / "redrawn", REDRAWN, TRAIN_SEED)
+        from ..checkpoints import load_base
+        from .world_dataset import WorldDataset
+        from .robust_encoder import redraw
+        redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / "redrawn", REDRAWN, TRAIN_SEED)
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, JUDGE_SEED, args.workers)
     else:
@@ -184,7 +184,7 @@ def main() -> None:
     if args.stage == "cost":
         print(cost.run(args, config))
     elif args.stage in ("encode", "targets", "cafe") or args.data or config.sources:
-        at_size.run(args, config)
+        quadruplet_training.run(args, config)
     elif args.stage == "tokenizers":
         _tokenizers(config)
     elif args.stage in DRAWN.values():
@@ -196,20 +196,20 @@ def main() -> None:
             raise ConfigError("There are no photos to learn from.", "Name a folder of real photos with --photos.")
         if args.go_on:
             _begin(args, config)
-        from .ood import fit
+        from .out_of_distribution import fit
         fit(config, args.run / "model", args.photos)
     elif args.stage == "install":
         _install(config, args.run / "model")
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
     elif args.stage == "worn":
-        from .data import World
+        from .world_dataset import WorldDataset
         from .worn import fit
         if args.go_on:
             _begin(args, config)
-        fit(config, World(args.run / "data", config), args.run / "model")
+        fit(config, WorldDataset(args.run / "data", config), args.run / "model")
     elif args.stage in ("quadruplets", "sid"):
-        at_size.run_sid(args, config)
+        quadruplet_training.run_sid(args, config)
     else:
         total = args.minutes if args.minutes is not None else 240.0
         if args.go_on:

@@ -12,14 +12,14 @@ from torchvision.utils import save_image
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..config import AssistantConfig
-from ..decoder import attention
-from ..decoder.diffusion import Diffusion
-from ..decoder.rows import text_plan
-from ..weights import load_vae, save_module
-from .data import CAPTIONS, World
-from .diffusion import LAYOUT, Layout, VLoss, encode_latents, inner_matrices, training_kernel
-from .examples import Heroes
-from .tokens import caption_tokenizer
+from ..diffusion import attention
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.guidance import text_guidance
+from ..checkpoints import load_vae, save_module
+from .world_dataset import CAPTIONS, WorldDataset
+from .losses import LAYOUT, LayoutHead, VLoss, encode_latents, inner_matrices, training_kernel
+from .datasets import Heroes
+from .tokenizer_paths import caption_tokenizer
 
 PROMPTS = ("a red cat on the beach", "a blue dog with white stripes in space, pixel art", "a green bear wearing a yellow hat in the snow",
            "watercolour of a pink bunny in a garden", "an orange fox at night in the city", "a purple owl in a library, papercut",
@@ -33,7 +33,7 @@ PROMPTS = ("a red cat on the beach", "a blue dog with white stripes in space, pi
 class BaseTask:
     name, lr = "base", 1e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, vae: Path, batch_size: int = 32,
+    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, vae: Path, batch_size: int = 32,
                  warm: Path | None = None, compiled: bool = False) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.tokenizer = caption_tokenizer(config)
@@ -52,7 +52,7 @@ class BaseTask:
         attention.install(self.unet, training_kernel(device))
         if compiled:
             self.unet.compile()
-        self.layout = Layout(self.unet, config.vision.patch_width).to(device)
+        self.layout = LayoutHead(self.unet, config.vision.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet)
         self.latents = encode_latents(world, device, self.vae)
         self.vloss, self.heroes = VLoss(config, device), Heroes(world, self.latents, device)
@@ -92,12 +92,12 @@ class BaseTask:
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
-        from ..conditioning import EMPTY, TEXT
-        from ..decoder.attention import Seam
+        from ..diffusion.conditions import EMPTY, TEXT
+        from ..diffusion.attention import AttentionContext
 
-        decoder = Diffusion(self.unet, self.vae, self.config.decoder.scheduler, self.text, self.tokenizer)
+        decoder = LatentDiffusion(self.unet, self.vae, self.config.decoder.scheduler, self.text, self.tokenizer)
         prompts = PROMPTS * 3
         states = decoder.encode_text(prompts)
-        seam = Seam({TEXT: states, EMPTY: decoder.encode_text([""])})
-        drawn = decoder.sample(text_plan(3.0), seam, range(len(prompts)), 20, "dpm++")
+        context = AttentionContext({TEXT: states, EMPTY: decoder.encode_text([""])})
+        drawn = decoder.sample(text_guidance(3.0), context, range(len(prompts)), 20, "dpm++")
         save_image(torch.from_numpy(decoder.decode(drawn.latents)).movedim(-1, 1) / 255, path, nrow=16, pad_value=1)

@@ -13,17 +13,17 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torchvision.utils import save_image
 
-from ..conditioning import PATCHES, SEMANTICS
+from ..diffusion.conditions import PATCHES, SEMANTICS
 from ..config import AssistantConfig
-from ..control.cafe import Cafe, SemanticValues, training_seam
-from ..decoder import attention
-from ..decoder.attention import Seam
-from ..decoder.diffusion import Diffusion
-from ..decoder.rows import cafe_plan
-from ..weights import load_tensors, load_vae, save_cafe
-from .diffusion import LAYOUT, Layout, VLoss, inner_matrices, training_kernel
-from .examples import PairSource
-from .numbers import CafeNumbers
+from ..controls.cafe import Cafe, SemanticValues, training_context
+from ..diffusion import attention
+from ..diffusion.attention import AttentionContext
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.guidance import cafe_guidance
+from ..checkpoints import load_tensors, load_vae, save_cafe
+from .losses import LAYOUT, LayoutHead, VLoss, inner_matrices, training_kernel
+from .datasets import PairSource
+from .hyperparameters import CafeNumbers
 
 
 def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) -> tuple[UNet2DConditionModel, SemanticValues]:
@@ -48,7 +48,7 @@ class CafeTask:
     done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, source: PairSource, device: str, init: Path, batch_size: int = 32,
-                 warm: Path | None = None, compiled: bool = False, shared: tuple[UNet2DConditionModel, Layout] | None = None,
+                 warm: Path | None = None, compiled: bool = False, shared: tuple[UNet2DConditionModel, LayoutHead] | None = None,
                  numbers: CafeNumbers = CafeNumbers(), checkpointing: bool = False) -> None:
         self.config, self.source, self.device, self.init, self.batch_size = config, source, device, init, batch_size
         self.numbers, self.lr = numbers, numbers.lr
@@ -67,7 +67,7 @@ class CafeTask:
             self.unet.enable_gradient_checkpointing()
         if compiled:
             self.unet.compile()
-        self.layout = None if not source.labelled else shared[1] if shared else Layout(self.unet, config.vision.patch_width).to(device)
+        self.layout = None if not source.labelled else shared[1] if shared else LayoutHead(self.unet, config.vision.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet) if numbers.muon else set()
         self.vloss = VLoss(config, device, numbers.skew)
 
@@ -85,8 +85,8 @@ class CafeTask:
         noised, t, target = self.vloss.draw(shown.latents, generator)
         few = self.numbers.seen is not None and self.done < WHOLE
         patches = (shown.patches[:, batch["seen"][:1 + self.numbers.seen]] if few else shown.patches).float()
-        seam = training_seam(self.values, patches, shown.semantics, *batch["keep"])
-        predicted = self.unet(noised, t, None, cross_attention_kwargs={"seam": seam}, return_dict=False)[0]
+        context = training_context(self.values, patches, shown.semantics, *batch["keep"])
+        predicted = self.unet(noised, t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
         if self.layout is None:
             return self.vloss(predicted, target), {}
         v = self.vloss(predicted, target, shown.weights)
@@ -102,9 +102,9 @@ class CafeTask:
         count = min(len(self.source), max(2, SHEET // self.config.decoder.image_size**2))
         batch = {k: t.to(self.device) for k, t in self.source.pairs(np.random.default_rng(3), count).items()}
         shown = self.source.shown(batch)
-        decoder = Diffusion(self.unet, load_vae(self.init / "base/vae").to(self.device), self.config.decoder.scheduler, semantic_values=self.values)
-        seam = Seam({PATCHES: shown.patches.float()}, {SEMANTICS: shown.semantics}, (Cafe(self.values),))
-        drawn = decoder.sample(cafe_plan(2.0, 2.0), seam, range(count), 20, "dpm++").latents
+        decoder = LatentDiffusion(self.unet, load_vae(self.init / "base/vae").to(self.device), self.config.decoder.scheduler, semantic_values=self.values)
+        context = AttentionContext({PATCHES: shown.patches.float()}, {SEMANTICS: shown.semantics}, (Cafe(self.values),))
+        drawn = decoder.sample(cafe_guidance(2.0, 2.0), context, range(count), 20, "dpm++").latents
         columns = [decoder.decode(x) for x in (shown.latents, drawn)]
         if (photos := self.source.photos(batch)) is not None:
             columns.insert(0, photos)

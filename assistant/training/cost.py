@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from ..config import AssistantConfig
 from ..errors import ConfigError
 from ..presets import MINIATURE
-from .numbers import BRIDGE, CAFE
+from .hyperparameters import BRIDGE, CAFE
 
 if TYPE_CHECKING:  # its libraries are slow to load, and not every command needs them
-    from .counting import Counts, Timing
+    from .flops import Counts, Timing
 
 COARSE = 0.56  # bytes of a weight in 4 bits, with its scales and what stays in half precision
 CARDS = {"H100": 989.0, "A100": 312.0, "L40S": 362.0, "4090": 165.0}  # dense bfloat16 TFLOP/s, as their maker states them
@@ -56,7 +56,7 @@ def _gb(count: float) -> str:
 
 def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
     """Computed bytes of each stage, in words: weights, gradients, AdamW's two moments and the averages in float32, and activations."""
-    from .counting import WORDS, decoder_activations
+    from .flops import WORDS, decoder_activations
 
     p = counts.parameters
     trained, m, bridge = p.get("cafe", p["unet"]) + p["values"], p["llama"], 20 * p["bridge"]
@@ -71,7 +71,7 @@ def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str
 
 
 def disk(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
-    from .encoded import Shapes
+    from .encoded_dataset import Shapes
 
     trained = counts.parameters.get("cafe", counts.parameters["unet"]) + counts.parameters["values"]
     one = Shapes.of(config).bytes
@@ -89,7 +89,7 @@ def work(counts: Counts, plan: Plan) -> dict[str, tuple[float, float]]:
 
 def computed(config: AssistantConfig, plan: Plan) -> list[str]:
     """The table of what is computed."""
-    from .counting import WORDS, counted
+    from .flops import WORDS, counted
 
     counts, speed = counted(config), CARDS[plan.card] * 1e12 * plan.share
     room, place = memory(config, counts, plan), disk(config, counts, plan)
@@ -122,7 +122,7 @@ def measured(config: AssistantConfig, device: str, plan: Plan) -> list[str]:
     """The table of what is measured here: real steps of the real tasks on random weights."""
     import torch
 
-    from .counting import measured_bridge, measured_decoder, measured_encode
+    from .flops import measured_bridge, measured_decoder, measured_encode
 
     cuda = torch.device(device).type == "cuda"
     where = torch.cuda.get_device_name(device) if cuda else f"this machine's CPU, {torch.get_num_threads()} threads"

@@ -15,25 +15,25 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..config import AssistantConfig
-from ..weights import load_llama, save_bridge, save_llama
-from .bridge import BridgeTask
-from .data import World
-from .diffusion import training_kernel
-from .examples import DrawnTalks
-from .numbers import BridgeNumbers
-from .talks import Talks
-from .tokens import dialogue_tokenizer
+from ..checkpoints import load_llama, save_bridge, save_llama
+from .mllm_projector import ProjectorTask
+from .world_dataset import WorldDataset
+from .losses import training_kernel
+from .datasets import WorldDialogues
+from .hyperparameters import BridgeNumbers
+from .dialogue_dataset import DialogueDataset
+from .tokenizer_paths import dialogue_tokenizer
 
 ALONE = 0.0625  # share of a batch that are dialogues without a photo
 NUMBERS = BridgeNumbers(lr=3e-3, first=0.0, fitted=False)
 
 
-class LanguageTask(BridgeTask):
+class LanguageTask(ProjectorTask):
     """`init` is a folder with dino and clip; `warm` one with an M and a bridge to go on from, or none."""
 
     name = "language"
 
-    def __init__(self, config: AssistantConfig, world: World, talks: Talks, device: str, init: Path, batch_size: int = 32,
+    def __init__(self, config: AssistantConfig, world: WorldDataset, talks: DialogueDataset, device: str, init: Path, batch_size: int = 32,
                  warm: Path | None = None) -> None:
         tokenizer = dialogue_tokenizer(config)
         llama = load_llama(warm / "llama")[0] if warm else LlamaForCausalLM(LlamaConfig(
@@ -41,7 +41,7 @@ class LanguageTask(BridgeTask):
             pad_token_id=tokenizer.pad_token_id, attn_implementation="sdpa"))
         if training_kernel(device) == "math":
             llama.set_attn_implementation("eager")
-        super().__init__(config, DrawnTalks(config, world, talks, device, init), device, init, batch_size, numbers=NUMBERS,
+        super().__init__(config, WorldDialogues(config, world, talks, device, init), device, init, batch_size, numbers=NUMBERS,
                          llama=(llama.to(device).requires_grad_(True).train(), tokenizer), warm=warm / "bridge" if warm else None)
         self.talks = talks
         self.alone = round(ALONE * batch_size) if len(talks.alone) else 0

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ..files import add_line
-from . import state
+from . import training_state
 from .muon import Muon
-from .processes import Team
+from .distributed import ProcessGroup
 
 AHEAD = 3  # steps whose batches are drawn before they are needed
 
@@ -82,7 +82,7 @@ class Trainer:
 
     def __init__(self, task: Task, folder: Path, export: Path, options: Options) -> None:
         self.task, self.folder, self.export, self.options = task, folder, export, options
-        self.team = Team(options.device)
+        self.team = ProcessGroup(options.device)
         self.rank, self.world = self.team.rank, self.team.world
         folder.mkdir(parents=True, exist_ok=True)
         self.params = {f"{m}.{n}": p for m, module in task.modules().items() for n, p in module.named_parameters()
@@ -101,7 +101,7 @@ class Trainer:
 
     def _resume(self) -> None:
         """Go on from the state, if there is one. The first process reads it and tells the others, who need not see its disk."""
-        found = state.about(self.folder) if self.rank == 0 else None
+        found = training_state.about(self.folder) if self.rank == 0 else None
         before = found or {"step": 0, "elapsed": 0.0}
         step, self.elapsed = self.team.agreed(before["step"], before["elapsed"])
         self.step, self.parts = int(step), self.options.parts or self.world
@@ -109,9 +109,9 @@ class Trainer:
         moments = {}
         with torch.no_grad():
             if found:
-                state.same_batch(found, self.parts * self.task.batch_size, self.parts)
-                moments = state.tensors(self.folder, set(self.params))
-                state.forget_after(self.folder / "log.jsonl", self.step)
+                training_state.same_batch(found, self.parts * self.task.batch_size, self.parts)
+                moments = training_state.tensors(self.folder, set(self.params))
+                training_state.forget_after(self.folder / "log.jsonl", self.step)
                 for name, p in self.params.items():
                     p.copy_(moments[f"param.{name}"])
                     self.ema[name].copy_(moments[f"ema.{name}"])
@@ -132,7 +132,7 @@ class Trainer:
             moments = self._optimizer(p).state.get(p, {})
             values[f"m.{name}"] = moments.get("exp_avg", torch.zeros_like(p))
             values[f"v.{name}"] = moments.get("exp_avg_sq", torch.zeros_like(p))
-        state.save(self.folder, values, {"task": self.task.name, "step": self.step, "elapsed": self.elapsed, "parts": self.parts,
+        training_state.save(self.folder, values, {"task": self.task.name, "step": self.step, "elapsed": self.elapsed, "parts": self.parts,
                                          "batch": self.parts * self.task.batch_size})
 
     def progress(self) -> float:

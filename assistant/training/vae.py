@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torchvision.utils import save_image
 
 from ..config import AssistantConfig
-from ..weights import load_vae, save_module, save_preview
-from .data import World
-from .diffusion import inner_matrices, loss_weight
+from ..checkpoints import load_vae, save_module, save_preview
+from .world_dataset import WorldDataset
+from .losses import inner_matrices, loss_weight
 from .group_norm import use_channels_last
 
 CROP = 64  # pixels, each way
@@ -33,7 +33,7 @@ KL = 1e-4  # weight of the posterior's divergence from a standard normal distrib
 class VaeTask:
     name, lr = "vae", 2e-3
 
-    def __init__(self, config: AssistantConfig, world: World, device: str, batch_size: int = 32, init: Path | None = None,
+    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 32, init: Path | None = None,
                  decoder_only: bool = False) -> None:
         """`init`: a folder of weights to go on from."""
         self.world, self.device, self.batch_size, self.init, self.decoder_only = world, device, batch_size, init, decoder_only

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from ..config import AssistantConfig
-from ..mllm.worn import WornReader
-from ..weights import load_vision, save_worn
-from .data import LABELS, World
-from .diffusion import encode_semantics
+from ..models.worn import WornReader
+from ..checkpoints import load_vision, save_worn
+from .world_dataset import LABELS, WorldDataset
+from .losses import encode_semantics
 
 BATCH, STEPS, LEFT_OUT = 128, 1500, 1024
 
 
-def fit(config: AssistantConfig, world: World, model: Path, steps: int = STEPS, seed: int = 0) -> WornReader:
+def fit(config: AssistantConfig, world: WorldDataset, model: Path, steps: int = STEPS, seed: int = 0) -> WornReader:
     """Train on all pictures but the last LEFT_OUT, print how many of those are read whole, and write `worn` below `model`."""
     vision = config.vision
     first = LABELS.index(vision.worn_things[0])

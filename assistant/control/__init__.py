@@ -1,1 +1,0 @@
-"""Controls: what plugs into the decoder's attention seam."""

@@ -1,0 +1,1 @@
+"""Controls: what plugs into the decoder's attention context."""

@@ -1,0 +1,163 @@
+"""The concept file: one safetensors file that says what it is, and is refused if it is anything else.
+
+All layers' residuals lie in one tensor, so that a concept of kilobytes is not mostly names. Knows no model and no library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..errors import ConceptError
+from ..files import write_whole
+
+FORMAT, BEFORE = "infusion-2", "infusion-1"  # of before, what acts in a UNet alone can still be used
+UNET = ("down_blocks.", "mid_block.", "up_blocks.")  # how the names of a UNet's layers begin
+NAME_LENGTH = 40
+FILE_LIMIT = 4 * 2**20  # bytes; far above any real one
+WORDS = ("format", "name", "noun", "base", "description")  # what every concept file says of itself in text
+GET_ANOTHER = "Export it again from where it was learned."
+
+
+@dataclass(frozen=True, eq=False)
+class InfusionConcept:
+    """What was learned from a few pictures (Infusion, eq. 7)."""
+
+    name: str  # as it is written in a prompt: <name>
+    noun: str  # the class noun it stands on
+    base: str  # hash of the base model it was learned on
+    residuals: Mapping[str, torch.Tensor]  # cross-attention layer -> (r, heads * d) float32; a layer may be left out
+    steps: int = 0  # of training
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # how it was trained, as plain data
+    description: str = ""
+    thumbnail: bytes = b""  # PNG
+    bits: int = 16  # how its file keeps the residuals: 16, or 8 with one scale for each layer's each residual
+
+    kind = "infusion"
+
+
+def residual_bytes(path: Path) -> int:
+    """Bytes of a file's residuals alone, without metadata and thumbnail."""
+    with safe_open(path, "pt") as file:
+        return sum(file.get_tensor(k).nbytes for k in ("residuals", "scales") if k in file.keys())
+
+
+def save_concept(path: Path, concept: InfusionConcept) -> None:
+    """Write a concept whole or not at all.
+
+    Raises:
+        ConceptError: a name that cannot be written in a prompt, no residuals, or numbers that are not finite.
+    """
+    check_name(concept.name)
+    flat = {layer: t.detach().float().cpu() for layer, t in concept.residuals.items()}
+    counts = {t.shape[0] for t in flat.values() if t.ndim == 2}
+    if len(counts) != 1 or any(t.ndim != 2 for t in flat.values()):
+        raise ConceptError("A concept needs residuals (r, width), as many for every layer.", "Learn it first.")
+    if not all(bool(t.isfinite().all()) for t in flat.values()):
+        raise ConceptError(f"The concept {concept.name!r} holds numbers that are not finite.", "Learn it again at a lower rate.")
+    about = {"format": FORMAT, "name": concept.name, "noun": concept.noun, "base": concept.base, "steps": concept.steps,
+             "recipe": dict(concept.recipe), "description": concept.description, "residuals": counts.pop(), "bits": concept.bits,
+             "layers": {layer: t.shape[1] for layer, t in flat.items()}}
+    tensors: dict[str, torch.Tensor] = {}
+    if concept.bits == 16:
+        tensors["residuals"] = torch.cat([t.flatten() for t in flat.values()]).half()
+    else:
+        scales = torch.cat([t.abs().amax(1) for t in flat.values()]).clamp_min(1e-12).half().float() / 127
+        rows = [row for t in flat.values() for row in t]
+        tensors["residuals"] = torch.cat([(row / s).round().clamp(-127, 127) for row, s in zip(rows, scales)]).to(torch.int8)
+        tensors["scales"] = (scales * 127).half()
+    write_file(path, tensors, about, concept.thumbnail)
+
+
+def write_file(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any], thumbnail: bytes) -> None:
+    """Write a concept file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = {"thumbnail": torch.frombuffer(bytearray(thumbnail), dtype=torch.uint8)} if thumbnail else {}
+    write_whole(path, save({**tensors, **picture}, {"concept": json.dumps(dict(about), ensure_ascii=False)}))
+
+
+Parsed = TypeVar("Parsed")
+
+
+def read_file(path: Path, limit: int, parse: Callable[[dict[str, Any]], Parsed]) -> tuple[Parsed, str, dict[str, torch.Tensor], bytes]:
+    """What `parse` makes of what a concept file says of itself, its format, its tensors, and its thumbnail.
+
+    Raises:
+        ConceptError: it is too large, or cannot be read as a concept; what `parse` raises counts as that.
+    """
+    try:
+        if path.stat().st_size > limit:
+            raise ConceptError(f"The file {path.name} has {path.stat().st_size:,} bytes; a concept has at most {limit:,}.", "Choose another file.")
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["concept"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        if not all(isinstance(about[name], str) for name in WORDS):
+            raise ValueError("text expected")
+        parsed = parse(about)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConceptError(f"The file {path.name} is no concept: it cannot be read as one.", "Choose a .safetensors file that this app exported.") from error
+    picture = tensors.pop("thumbnail", None)
+    return parsed, about["format"], tensors, picture.numpy().tobytes() if picture is not None else b""
+
+
+def check_use(name: str, learned_on: str, base: str | None, old: bool, layers: Iterable[str]) -> None:
+    """Raises ConceptError: an impossible name, another base model, or, of an `old` format, a layer outside a UNet, which no model has any more."""
+    check_name(name)
+    if old and not all(layer.startswith(UNET) for layer in layers):
+        raise ConceptError(f"The concept {name!r} was learned for an older model, whose pictures were not made by diffusion.",
+                           "Learn it again from its photos.")
+    if base is not None and learned_on != base:
+        raise ConceptError(f"The concept {name!r} was learned on another base model ({learned_on[:12]}, here it is {base[:12]}).", "Learn it again here.")
+
+
+def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> InfusionConcept:
+    """Read a concept and check everything that can be checked.
+
+    Args:
+        base: hash of the base model it will be used on; None: not compared.
+        layers: that model's cross-attention layers and their widths; None: not compared.
+
+    Raises:
+        ConceptError: not a concept file, learned on another base model, of another shape, or with numbers that are not finite.
+    """
+    def parse(about: dict[str, Any]) -> tuple[InfusionConcept, dict[str, int], int]:
+        concept = InfusionConcept(**{k: about[k] for k in WORDS if k != "format"}, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]), bits=about["bits"])
+        return concept, {str(k): int(v) for k, v in about["layers"].items()}, int(about["residuals"])
+
+    (concept, widths, count), version, tensors, thumbnail = read_file(path, FILE_LIMIT, parse)
+    if version not in (FORMAT, BEFORE) or concept.bits not in (8, 16) or count < 1:
+        raise ConceptError(f"The file {path.name} is a concept of a kind that is not known here: {version!r}, {concept.bits} bits.", "Update the app.")
+    check_use(concept.name, concept.base, base, version == BEFORE, widths)
+    wrong = [k for k, w in widths.items() if layers is not None and layers.get(k) != w]
+    total = count * sum(widths.values())
+    if wrong or not widths or tensors.get("residuals") is None or tensors["residuals"].shape != (total,):
+        raise ConceptError(f"The concept {concept.name!r} has another shape than this base model's layers{f': {wrong[0]}' if wrong else ''}.",
+                           GET_ANOTHER)
+    values = tensors["residuals"].float()
+    if concept.bits == 8:
+        scales = tensors.get("scales")
+        if scales is None or scales.shape != (count * len(widths),):
+            raise ConceptError(f"The concept {concept.name!r} lacks the scales of its residuals.", GET_ANOTHER)
+        sizes = torch.tensor([w for w in widths.values() for _ in range(count)])
+        values = values * (scales.float() / 127).repeat_interleave(sizes)
+    if not bool(values.isfinite().all()):
+        raise ConceptError(f"The concept {concept.name!r} holds numbers that are not finite.", GET_ANOTHER)
+    parts = values.split([count * w for w in widths.values()])
+    return replace(concept, residuals={k: part.view(count, w) for (k, w), part in zip(widths.items(), parts)}, thumbnail=thumbnail)
+
+
+def check_name(name: str) -> None:
+    """Names are written as <name> in prompts.
+
+    Raises:
+        ConceptError: this one cannot be.
+    """
+    if not 1 <= len(name) <= NAME_LENGTH or not name.replace("-", "").replace("_", "").isalnum():
+        raise ConceptError(f"{name[:60]!r} cannot be a concept's name: 1 to {NAME_LENGTH} letters, digits, - or _.", "Choose another name.")

@@ -1,0 +1,255 @@
+"""Learns a concept from a few pictures (Infusion, eq. 7), one step at a time: whoever calls `step` may stop at any of them.
+
+The base model is frozen, only the residuals change. Knows no files, jobs or pages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from .concept_prompt import residual_positions, token_positions
+from ..diffusion.conditions import TEXT
+from ..controls.infusion import Infusion, Queries, TokenAttention, ConceptInstance, residual_mask
+from ..diffusion.attention import AttentionContext
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.guidance import CUSTOMIZED, FOUNDATION, BatchRow
+from ..diffusion.sampler import make_scheduler
+from ..errors import ConceptError
+
+TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
+MOST_PICTURES = 8
+SCALE = 1024.0  # of the loss, on its way through the base model
+
+
+@dataclass(frozen=True)
+class InfusionRecipe:
+    """How a concept is learned; the paper's rate and batch.
+
+    Raises:
+        ConceptError: a value outside its limits.
+    """
+
+    steps: int = 300
+    batch: int = 4
+    lr: float = 0.01
+    residuals: int = 1  # more: truer to the subject, less varied
+    flip: bool = False  # mirrored pictures too; not for writing, or what differs left and right
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("steps", 1, 5000), ("batch", 1, 64), ("lr", 1e-5, 1.0), ("residuals", 1, 8)):
+            value = getattr(self, name)
+            if not low <= value <= high or not math.isfinite(value):
+                raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
+
+
+def article(noun: str) -> str:
+    return "an" if noun[:1].lower() in tuple("aeiou") else "a"
+
+
+def lines(noun: str) -> list[str]:
+    """TEMPLATES of a noun."""
+    return [template.format(a=article(noun), noun=noun) for template in TEMPLATES]
+
+
+def check_pictures(pictures: Tensor, noun: str, masks: Tensor | None) -> None:
+    """Raises ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word."""
+    if not 1 <= len(pictures) <= MOST_PICTURES:
+        raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
+    if masks is not None and masks.shape != pictures.shape[:3]:
+        raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
+    if not noun.strip():
+        raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
+
+
+class Learned:
+    """What every learner keeps over a restart: its parameters by name, their optimizer's state, and how many steps are done."""
+
+    prefix: str  # of a parameter's name in the state
+    parameters: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    step_count = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a later `restore` needs to go on as if nothing had happened."""
+        found = {"step": torch.tensor(self.step_count)}
+        for name, p in self.parameters.items():
+            kept = self.optimizer.state.get(p, {})
+            found |= {f"{self.prefix}.{name}": p.detach().clone(), **{f"{k}.{name}": v.clone() for k, v in kept.items()}}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take a `state` of the same recipe up again.
+
+        Raises:
+            ConceptError: it is of another model or recipe.
+        """
+        at = {name: state.get(f"{self.prefix}.{name}") for name in self.parameters}
+        if any(at[name] is None or at[name].shape != p.shape for name, p in self.parameters.items()):
+            raise ConceptError("What was learned so far is of another model or recipe.", "Start again.")
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(at[name])
+                kept = {k: state[f"{k}.{name}"].clone() for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in state}
+                if kept:
+                    self.optimizer.state[p] = kept
+        self.step_count = int(state["step"])
+
+
+class InfusionTrainer(Learned):
+    """Learns one concept.
+
+    Args:
+        base: the text-to-image model; nothing of it is changed.
+        pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
+        noun: the class noun, as the base model knows it.
+        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: where the base model attends to the noun.
+
+    Raises:
+        ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
+    """
+
+    prefix = "value"
+
+    def __init__(self, base: LatentDiffusion, pictures: Tensor, noun: str, recipe: InfusionRecipe = InfusionRecipe(), masks: Tensor | None = None) -> None:
+        check_pictures(pictures, noun, masks)
+        self.base, self.noun, self.recipe = base, noun.strip(), recipe
+        self.prompts = lines(self.noun)
+        self.states = base.encode_text(self.prompts)
+        self.where = torch.cat([self._where(p) for p in self.prompts])
+        self.latents = base.encode_image(pictures)
+        small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
+        self.shown = ConceptImages(base, self.latents, small)
+        if masks is None:
+            self.shown.masks = self._found()
+        self.masks = self.shown.masks  # may be painted over until the first step
+        self.residuals = self.parameters = {name: torch.zeros(recipe.residuals, attn.inner_dim, device=self.latents.device, requires_grad=True)
+                          for name, attn in base.cross_layers().items()}
+        self.optimizer = torch.optim.AdamW(list(self.residuals.values()), lr=recipe.lr, weight_decay=0.0)
+
+    def _where(self, prompt: str) -> Tensor:
+        at = prompt.rindex(self.noun)
+        length = self.states.shape[1]
+        own = token_positions(self.base.tokenizer, prompt, [(at, at + len(self.noun))])
+        return residual_mask(residual_positions(own, self.recipe.residuals, length), length)
+
+    @torch.no_grad()
+    def _found(self) -> Tensor:
+        """(P, 1, h, w) in 0..1: the base model's attention to the noun, over layers, heads and a few noise levels."""
+        generator = torch.Generator("cpu").manual_seed(self.recipe.seed)
+        states, look = self.states[:1].expand(len(self.latents), -1, -1), TokenAttention(self.where[0, 0].nonzero().flatten().tolist())
+        for share in (0.3, 0.5, 0.7):
+            t = torch.full((len(self.latents),), int(share * self.shown.timesteps), device=self.latents.device)
+            noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
+            context = AttentionContext({TEXT: states}, controls=(look,)).begin((BatchRow(FOUNDATION, TEXT),), len(states))
+            self._predict(self.shown.scheduler.add_noise(self.latents, noise, t), t, context)
+        return look.seen(self.latents.shape[-2:])
+
+    def _predict(self, noised: Tensor, t: Tensor, context: AttentionContext) -> Tensor:
+        unet = self.base.unet
+        return unet(noised.to(unet.dtype), t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0].float()
+
+    def step(self) -> float:
+        """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
+        r, device = self.recipe, self.latents.device
+        g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
+        at = torch.randint(len(self.latents), (r.batch,), generator=g).to(device)
+        said = torch.randint(len(self.prompts), (r.batch,), generator=g)
+        flips = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device) if r.flip else None
+        tokens, use = {TEXT: self.states[said.to(self.states.device)]}, ConceptInstance(self.residuals, self.where[said])
+        loss = self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, g, flips)
+        scaled_backward_step(loss, self.optimizer)
+        self.step_count += 1
+        return float(loss.detach())
+
+    def _both(self, noised: Tensor, t: Tensor, tokens: Mapping[str, Tensor], use: ConceptInstance) -> Tensor:
+        """C's prediction for noised latents (B, C, h, w), with the queries of F, which sees the same and is not learned."""
+        queries = Queries()
+        with torch.no_grad():
+            self._predict(noised, t, AttentionContext(tokens, controls=(queries,), cache=False).begin((BatchRow(FOUNDATION, TEXT),), len(noised)))
+        context = AttentionContext(tokens, controls=(Infusion((use,), queries.kept),), cache=False).begin((BatchRow(CUSTOMIZED, TEXT),), len(noised))
+        return self._predict(noised, t, context)
+
+
+def scaled_backward_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
+    """One step down a loss that may have gone through a model of half precision, where gradients this small would vanish: they are
+    scaled up on the way, and down again where they arrive. A power of two changes nothing in single precision.
+
+    Returns:
+        Whether a step was made: not where a gradient is not finite.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    (loss * SCALE).backward()
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    for gradient in gradients:
+        gradient.div_(SCALE)
+    finite = all(bool(g.isfinite().all()) for g in gradients)
+    if finite:
+        optimizer.step()
+    return finite
+
+
+def parse_options(kind: type, options: Mapping[str, Any]) -> Any:
+    """A recipe of a kind from options by name. Raises ConceptError: one that it does not have."""
+    known = {f.name for f in fields(kind)}
+    unknown = set(options) - known
+    if unknown:
+        raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
+    return kind(**options)
+
+
+def restore(learner: Any, state: bytes | None) -> None:
+    """Restore a learner from the bytes of its state, if there are any. Raises ConceptError: they cannot be read."""
+    if state is not None:
+        try:
+            learner.restore(load(state))
+        except SafetensorError as error:
+            raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
+
+
+OUTSIDE = 0.1  # how much of the loss what is not the subject keeps
+
+
+class ConceptImages:
+    """Pictures of one concept, encoded once.
+
+    Args:
+        base: the text-to-image model; nothing of it is changed.
+        latents: (P, C, h, w) scaled.
+        masks: (P, 1, h, w) in 0..1, where the subject is; None: everywhere.
+    """
+
+    def __init__(self, base: LatentDiffusion, latents: Tensor, masks: Tensor | None = None) -> None:
+        self.latents, self.masks = latents, torch.ones_like(latents[:, :1]) if masks is None else masks
+        self.scheduler = make_scheduler("ddim", base.scheduler_config)
+        self.timesteps = self.scheduler.config.num_train_timesteps
+
+    def noised(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, C, h, w) -> noised, timesteps (B,), drawn evenly, and what the UNet should predict."""
+        t = torch.randint(self.timesteps, (len(latents),), generator=generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        kind = self.scheduler.config.prediction_type
+        target = {"epsilon": noise, "sample": latents}[kind] if kind != "v_prediction" else self.scheduler.get_velocity(latents, noise, t)
+        return self.scheduler.add_noise(latents, noise, t), t, target
+
+    def unet_loss(self, predict: Callable[[Tensor, Tensor], Tensor], at: Tensor, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
+        """Eq. 8 of the pictures `at` (B,).
+
+        Args:
+            predict: noised latents (B, C, h, w), timesteps (B,) -> the prediction. flips: (B, 1, 1, 1) bool, which to mirror.
+        """
+        latents, masks = self.latents[at], self.masks[at]
+        if flips is not None:
+            latents, masks = (torch.where(flips, x.flip(-1), x) for x in (latents, masks))
+        noised, t, target = self.noised(latents, generator)
+        weight = OUTSIDE + (1 - OUTSIDE) * masks
+        return (weight * (predict(noised, t) - target).square()).sum() / (weight.sum() * target.shape[1])

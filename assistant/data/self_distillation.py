@@ -1,0 +1,276 @@
+"""Self-improvement via distillation (CAFE, section 3.3): train on filtered data, make more with eq. 4, filter, train on.
+
+A run is a folder. Every step in it is skipped if its result is there, resumes where it stopped if it is half done, and says so in
+log.jsonl:
+
+    calibration.json, calibration.png      the filter's thresholds and the distributions they come from
+    store.safetensors                      F of the pictures that w is retrieved from
+    captions/                              drawings with captions, a share of every training step
+    d1/, encoded-d1/                       round 0's data, by another customization method; the same as the decoder reads it
+    round-0/ weights and training state    the decoder, gone on with on d1
+    d3-1/, round-1/, ...                   data made by the decoder before, and that decoder gone on with on all data so far
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import AssistantConfig
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..errors import ConfigError
+from ..evaluation.plot import histograms
+from ..files import SHARED, add_line, wait_for, write_whole
+from ..world.recipe import TRAIN_SEED
+from ..models.vision_encoders import VisionEncoders
+from ..manifest import verify
+from ..checkpoints import load_base, load_cafe, load_tensors, load_vision
+from ..training.base import BaseTask
+from ..training.cafe import CafeTask
+from ..training.world_dataset import WorldDataset, draw
+from ..training.encoded_dataset import LATENTS, PATCHES, SEMANTICS, Encoded, Encoder, encode
+from ..training.datasets import EncodedPairs, PairSource
+from ..training.loop import Options, Trainer
+from . import build, filters, target_generators
+from .shards import begin, process
+from .instructions import drawn_wish
+from ..training.tokenizer_paths import caption_tokenizer
+from ..training.joint import JointTask
+
+# seeds of what is drawn, so that no set repeats another's wishes
+CALIBRATION, POOL, WISHES = 41, 43, 47
+CAPTIONS = 0.25  # share of a step that are captions
+SOURCES = ("E", "F")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything; a folder keeps to the sizes it was begun with."""
+
+    pairs: int = 512  # of each sort, for the filter's thresholds
+    pool: int = 2048  # pictures in the store
+    attempts: int = 1024  # targets made for d1, and for each further round
+    rounds: int = 1  # after the first
+    samples: int = 12_800  # pairs and captions seen in each round's training
+    batch: int = 64
+    parts: int = 2  # of a batch: as many processes can train at once
+    captions: int = 512  # groups of three drawings with captions
+    steps: int = 20  # of denoising
+    alpha: tuple[float, float] = (0.7, 1.0)  # eq. 4's, drawn evenly for each target
+    reference: str = "base"  # where w comes from: "store" (retrieved), or "base" (drawn from the instruction)
+    seed: int = 0
+
+
+@dataclass
+class Parts:
+    """The models that make and judge data."""
+
+    config: AssistantConfig
+    folder: Path  # of the weights that rounds start from
+    vision: VisionEncoders
+    base: LatentDiffusion
+    eyes: filters.Embedder
+    namer: target_generators.Namer
+    weights: str  # short hash of the weight files
+
+    @classmethod
+    def load(cls, config: AssistantConfig, folder: Path) -> Parts:
+        """From a folder of weights, with E and F as the filter's eyes. Raises WeightsError."""
+        vision = load_vision(config, folder)
+        eyes = filters.OwnEmbedder(vision, caption_tokenizer(config))
+        return cls(config, folder, vision, load_base(config, folder), eyes, target_generators.ZeroShot(eyes), verify(folder))
+
+
+class Pairs(EncodedPairs):
+    """The samples of encoded sets whose keys `only` lets pass. Raises ConfigError: there is none."""
+
+    def __init__(self, encoded: Encoded, only: Callable[[str], bool]) -> None:
+        super().__init__(encoded)
+        self.at = np.array([k for k, key in enumerate(encoded.keys()) if only(key)])
+        if not len(self.at):
+            raise ConfigError("There is no pair of photo and target to learn from.", "Lower the filter's thresholds, or make more attempts.")
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        return self.encoded.rows(rng.choice(self.at, count), LATENTS, PATCHES, SEMANTICS)
+
+
+class Run:
+    """One run's folder.
+
+    Args:
+        say: told what is being done.
+
+    Raises:
+        ConfigError: the folder was begun with other sizes or weights.
+    """
+
+    def __init__(self, folder: Path, parts: Parts, sizes: Sizes, say: Callable[[str], None] = print) -> None:
+        self.folder, self.parts, self.sizes, self.say = folder, parts, sizes, say
+        begin(folder, {**asdict(sizes), "weights": parts.weights})
+        self.side = parts.config.decoder.image_size
+
+    # --- data -------------------------------------------------------------------------------------------------------
+
+    def calibration(self) -> dict[str, Any]:
+        """`filters.calibrate`, once."""
+        place = self.folder / "calibration.json"
+        if not place.exists():
+            started = time.monotonic()
+            found = filters.calibrate(self.parts.eyes, self.sizes.pairs, CALIBRATION, self.side)
+            write_whole(place, (json.dumps(found, indent=1) + "\n").encode(), SHARED)
+            self.log("calibration", started, **found["thresholds"])
+        return json.loads(place.read_text())
+
+    def thresholds(self) -> filters.Thresholds:
+        return filters.Thresholds(**self.calibration()["thresholds"])
+
+    def store(self) -> target_generators.Store:
+        pool = target_generators.drawn_pool(POOL, self.sizes.pool, self.side)
+        return target_generators.Store.of(self.folder / "store.safetensors", pool, self.parts.vision, self.parts.eyes)
+
+    def first_data(self) -> Path:
+        """D1: targets by captioning, filtered."""
+        return self._data("d1", 0, target_generators.Captioned(self.parts.namer, self.parts.base, self.sizes.steps), {})
+
+    def more_data(self, number: int, weights: Path) -> Path:
+        """Round `number`'s: targets by eq. 4 with the decoder in `weights`, filtered."""
+        parts, steps = self.parts, self.sizes.steps
+        reference = self.store().nearest if self.sizes.reference == "store" else target_generators.Drawn(parts.vision, parts.base, steps)
+        method = target_generators.Mixed(parts.vision, load_cafe(parts.config, weights), reference, self.sizes.alpha, steps, parts.namer)
+        return self._data(f"d3-{number}", number, method, {"alpha": self.sizes.alpha, "reference": self.sizes.reference})
+
+    def _data(self, name: str, number: int, method: target_generators.Method, about: dict[str, Any]) -> Path:
+        folder, limits, seed = self.folder / name, self.thresholds(), WISHES + self.sizes.seed
+        if (folder / "manifest.json").exists():
+            return folder
+        started = time.monotonic()
+        plan = build.Plan(name, self.sizes.attempts, first=number * self.sizes.attempts)
+        build.build(folder, plan, lambda n: drawn_wish(seed, n, self.side), method,
+                    lambda photos, made, lines: filters.scores(self.parts.eyes, photos, made, lines), limits.keeps,
+                    {**about, "seed": seed, "thresholds": asdict(limits), "weights": self.parts.weights}, say=self.say)
+        wait_for(folder / "manifest.json")  # other processes are still at their shards
+        self.log(name, started, **build.cost(folder))
+        return folder
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def pairs(self, *folders: Path, only: Callable[[str], bool] = lambda key: True) -> Pairs:
+        """All samples of sets, or those with the keys that `only` lets pass; a set is encoded once."""
+        places = [self.folder / f"encoded-{folder.name}" for folder in folders]
+        for folder, place in zip(folders, places):
+            if not (place / "manifest.json").exists():
+                encoder = Encoder(self.parts.config, self.parts.vision, self.parts.base.vae, "cpu")
+                encode(place, [folder], self.parts.config.name, encoder, say=self.say)
+            wait_for(place / "manifest.json")
+        return Pairs(Encoded(self.parts.config, *places), only)
+
+    def captions(self) -> WorldDataset:
+        folder = self.folder / "captions"
+        if process()[0] == 0:
+            draw(folder, self.parts.config, self.sizes.captions, TRAIN_SEED + self.sizes.seed, 1)
+            (folder / "ready").touch()
+        wait_for(folder / "ready")
+        return WorldDataset(folder, self.parts.config)
+
+    def train(self, name: str, pairs: Pairs, weights: Path, seed: int, samples: int, sources: tuple[str, ...] = SOURCES) -> Path:
+        """Go on with the decoder in `weights`; returns the folder that holds what became of it, a preset's base and cafe.
+
+        Args:
+            samples: pairs and captions seen, by all processes together.
+        """
+        out = self.folder / name
+        if (out / "base/vae").exists():
+            return out
+        started = time.monotonic()
+        batch, parts = self.sizes.batch, self.sizes.parts
+        torch.manual_seed(seed)  # only the initial weights of what is thrown away afterwards
+        task = FurtherTask(self.parts.config, self.captions(), pairs, "cpu", weights, batch // parts, sources)
+        options = Options(minutes=None, steps=max(1, samples // batch), parts=parts, seed=seed, ema=0.98, save_every=60.0, sheet=False)
+        Trainer(task, out / "training", out, options).run()
+        if process()[0] == 0:
+            shutil.copytree(weights / "base/vae", self.folder / f".{name}-vae", dirs_exist_ok=True)
+            (self.folder / f".{name}-vae").replace(out / "base/vae")  # last: a folder that has it is whole
+        wait_for(out / "base/vae")
+        self.log(name, started, pairs=len(pairs), samples=samples, seed=seed)
+        return out
+
+    def rounds(self) -> Path:
+        """The whole: round 0 on D1, then `sizes.rounds` more; returns the folder of the last round's decoder."""
+        self.plot(data := [self.first_data()])
+        weights = self.train("round-0", self.pairs(*data), self.parts.folder, self.sizes.seed, self.sizes.samples)
+        for number in range(1, self.sizes.rounds + 1):
+            data.append(self.more_data(number, weights))
+            self.plot(data)
+            weights = self.train(f"round-{number}", self.pairs(*data), weights, self.sizes.seed + number, self.sizes.samples)
+        return weights
+
+    # --- what it says -----------------------------------------------------------------------------------------------
+
+    def plot(self, data: list[Path]) -> None:
+        """Draw the calibration's distributions beside those of what was made."""
+        found, panels = self.calibration(), []
+        for name, title in (("dino", "DINO similarity to the photo"), ("clip", "CLIP similarity to the instruction")):
+            known = found[name]["histograms"]
+            series = {"matching drawings": known["same"], "other drawings": known["other"]}
+            series |= {folder.name: filters.histogram([s[name] for s in build.all_scores(folder)]) for folder in data}
+            panels.append((title, series, {"kept from": found[name]["threshold"], "paper": found[name]["paper"]}))
+        histograms(self.folder / "calibration.png", panels)
+
+    def log(self, what: str, started: float, **values: Any) -> None:
+        if process()[0]:
+            return
+        line = {"what": what, "minutes": round((time.monotonic() - started) / 60, 3), **values}
+        add_line(self.folder / "log.jsonl", line)
+        self.say(" ".join(f"{k} {v}" for k, v in line.items()))
+
+
+class FurtherTask(JointTask):
+    """`init`: a folder with base and cafe. `sources`: which of "E" and "F" the decoder is given at all.
+
+    Raises:
+        ConfigError: no source, or one that is not known; or a decoder that is not joint.
+    """
+
+    name, lr = "further", 3e-4
+
+    def __init__(self, config: AssistantConfig, world: WorldDataset, source: PairSource, device: str, init: Path, batch_size: int = 64,
+                 sources: tuple[str, ...] = SOURCES) -> None:
+        if not sources or set(sources) - set(SOURCES):
+            raise ConfigError(f"The sources are {sources}; there are {' and '.join(SOURCES)}.", "Give one of them, or both.")
+        if not config.decoder.joint:
+            raise ConfigError(f"The decoder of the preset {config.name!r} is not joint with its base model.", "Train it with: cafe")
+        self.batch_size, self.source, self.sources = batch_size, source, sources
+        captions = max(1, round(CAPTIONS * batch_size))
+        self.base = BaseTask(config, world, device, init / "base/vae", captions, init / "base")
+        self.cafe = CafeTask(config, source, device, init, batch_size - captions, shared=(self.base.unet, self.base.layout))
+        load_tensors(init / "cafe/semantic_values.safetensors", self.cafe.values)
+        self.matrices = self.base.matrices
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        found = super().batch(rng)
+        for keep, name in zip(found["cafe.keep"], SOURCES):  # (2, B): E's, F's
+            keep *= name in self.sources
+        return found
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        base, cafe = ({k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")} for of in ("base", "cafe"))
+        self.cafe.done = self.done
+        (first, said), (second, shown) = self.base.loss(base, generator), self.cafe.loss(cafe, generator)
+        self.base.layout.grid = None  # of pairs without labels; a UNet that holds a graph cannot be copied
+        share = self.base.batch_size / self.batch_size
+        return share * first + (1 - share) * second, {"base_v": said["v"], "cafe_v": shown.get("v", second.detach())}
+
+    def sheet(self, path: Path) -> None:
+        """The pictures that a round makes, or a table's, show what was learned."""

@@ -1,1 +1,0 @@
-"""The decoder G: a stock UNet and VAE, one attention seam, one denoising loop."""

@@ -1,0 +1,186 @@
+"""Names the rows of the UNet's batch: what each sees, when it is alive, how predictions become guidance.
+
+It knows names and weights only: no conditions' tensors, no network, no scheduler.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from .conditions import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
+from ..errors import ConfigError
+
+UNCONDITIONAL = "unconditional"  # e(0,0), or the empty prompt
+CONDITIONAL = "conditional"  # e(E,F), or the prompt
+SUBJECT_ONLY = "subject_only"  # e(E,0)
+SEMANTICS_ONLY = "semantics_only"  # e(0,F)
+FOUNDATION = "foundation"  # Infusion: the prompt as the base model draws it; its stream's name too
+FOUNDATION_UNCONDITIONAL = "foundation_unconditional"  # Infusion: the empty prompt on that stream
+CUSTOMIZED = "customized"  # Infusion: the same with the learned concept
+CONCEPT = "concept"  # DCI: the prompt with the learned concept
+AUXILIARY = "auxiliary"  # DCI: the prompt with an auxiliary noun in the concept's place; its stream's name too
+AUXILIARY_UNCONDITIONAL = "auxiliary_unconditional"  # DCI, where the unconditional row is not shared: the empty prompt on that stream
+
+IMAGE = "image"  # the stream whose latents become the picture
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """One row of the batch (times the number of images drawn together)."""
+
+    name: str
+    tokens: str | None = None  # the token source it attends to; None: dropped, its attention term is exactly zero
+    vector: str | None = None  # the one-vector source it sees; None: dropped, contributes exactly zero
+    stream: str = IMAGE  # whose latents it denoises
+
+
+@dataclass(frozen=True)
+class LatentStream:
+    """Latents of their own, moved by a weighted sum of rows. The weights of a stream sum to one."""
+
+    guidance: tuple[tuple[str, float], ...]  # (row name, weight); rows of another stream may be shared
+    name: str = IMAGE
+    until: float = 1.0  # alive for the first `until` of the steps, 0 to 1
+
+
+@dataclass(frozen=True)
+class GuidancePlan:
+    """The rows and streams of one request. The first stream's latents are the result.
+
+    Raises:
+        ConfigError: a name used twice or never defined, weights that do not sum to one, `until` outside 0 to 1,
+            or a stream guided by a row that dies before it.
+    """
+
+    rows: tuple[BatchRow, ...]
+    streams: tuple[LatentStream, ...]
+
+    def __post_init__(self) -> None:
+        twice = [n for names in (self.rows, self.streams) for n, k in Counter(x.name for x in names).items() if k > 1]
+        if twice or not self.rows or not self.streams:
+            raise ConfigError(f"A plan needs rows and streams, each name once; twice: {twice}.")
+        until = {stream.name: stream.until for stream in self.streams}
+        home = {row.name: row.stream for row in self.rows}
+        for row in self.rows:
+            if row.stream not in until:
+                raise ConfigError(f"The row '{row.name}' belongs to '{row.stream}', which is no stream of the plan.")
+        for stream in self.streams:
+            total = sum(weight for _, weight in stream.guidance)
+            unknown = [name for name, _ in stream.guidance if name not in home]
+            if unknown or abs(total - 1.0) > 1e-6 or not 0.0 <= stream.until <= 1.0:
+                raise ConfigError(
+                    f"The stream '{stream.name}' has weights that sum to {total} (1 is needed), unknown rows {unknown}"
+                    f" or until={stream.until} (0 to 1)."
+                )
+            if any(until[home[name]] < stream.until for name, _ in stream.guidance):
+                raise ConfigError(f"The stream '{stream.name}' outlives a row that guides it.")
+
+    def active_streams(self, step: int, steps: int) -> tuple[LatentStream, ...]:
+        """Streams that move at `step` (0-based) of `steps`."""
+        return tuple(s for s in self.streams if step < s.until * steps - 1e-9)
+
+    def active_rows(self, step: int, steps: int) -> tuple[BatchRow, ...]:
+        """Rows to compute at `step` (0-based) of `steps`, in the batch's order: those of the streams that move."""
+        names = {stream.name for stream in self.active_streams(step, steps)}
+        return tuple(row for row in self.rows if row.stream in names)
+
+
+def guide(stream: LatentStream, predictions: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The guided prediction: the weighted sum of its rows' predictions, (B, C, h, w) each.
+
+    Written as first + sum of weight * (row - first), equal because the weights sum to one, so that two rows give
+    exactly the customary `u + g * (c - u)`. Linear, hence right for epsilon, v and sample predictions alike.
+    """
+    (first, _), *others = stream.guidance
+    base = predictions[first]
+    guided = base
+    for name, weight in others:
+        guided = guided + weight * (predictions[name] - base)
+    return guided
+
+
+def _plan(weighted: list[tuple[BatchRow, float]]) -> GuidancePlan:
+    """One stream; a row of weight zero would change nothing, so it is left out and never computed."""
+    kept = [(row, weight) for row, weight in weighted if weight != 0.0]
+    return GuidancePlan(tuple(row for row, _ in kept), (LatentStream(tuple((row.name, weight) for row, weight in kept)),))
+
+
+def text_guidance(guidance: float) -> GuidancePlan:
+    """Plain text-to-image, e(empty) + g (e(text) - e(empty)): two rows, or one at g = 1 or g = 0.
+
+    The attention context's tokens must hold TEXT and EMPTY.
+    """
+    return _plan([(BatchRow(UNCONDITIONAL, EMPTY), 1.0 - guidance), (BatchRow(CONDITIONAL, TEXT), guidance)])
+
+
+def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True, semantics: bool = True) -> GuidancePlan:
+    """CAFE's guidance with a strength for each source.
+
+    e = e(0,0) + w_E (e(E,0) - e(0,0)) + w_F (e(E,F) - e(E,0)): three rows; two where the strengths are equal or
+    w_F = 0; one where both are 1. Without a subject, e(0,0) + w_F (e(0,F) - e(0,0)); without words, the same with E.
+
+    Args:
+        keep_subject: w_E, strength of E(x).
+        follow_words: w_F, strength of F(w) or H(s).
+        patches: whether there is an E(x). With False `keep_subject` has no effect.
+        semantics: whether there is an F(w) or H(s). With False `follow_words` has no effect.
+    """
+    none = BatchRow(UNCONDITIONAL)
+    subject = BatchRow(SUBJECT_ONLY, tokens=PATCHES)
+    if patches and semantics:
+        both = BatchRow(CONDITIONAL, tokens=PATCHES, vector=SEMANTICS)
+        return _plan([(none, 1.0 - keep_subject), (subject, keep_subject - follow_words), (both, follow_words)])
+    if patches:
+        return _plan([(none, 1.0 - keep_subject), (subject, keep_subject)])
+    if semantics:
+        return _plan([(none, 1.0 - follow_words), (BatchRow(SEMANTICS_ONLY, vector=SEMANTICS), follow_words)])
+    return _plan([(none, 1.0)])
+
+
+def infusion_guidance(guidance: float) -> GuidancePlan:
+    """Infusion's two streams (Zeng et al., 2024, fig. 4), each guided like plain text-to-image: four rows, or two at g = 1.
+
+    Both start from the same noise, and each needs an unconditional row of its own: their latents part after the first step.
+    The attention context's tokens must hold TEXT and EMPTY.
+    """
+
+    def guided(unconditional: str, conditional: str) -> tuple[tuple[str, float], ...]:
+        return tuple((name, weight) for name, weight in ((unconditional, 1.0 - guidance), (conditional, guidance)) if weight != 0.0)
+
+    rows = (BatchRow(UNCONDITIONAL, EMPTY), BatchRow(FOUNDATION_UNCONDITIONAL, EMPTY, stream=FOUNDATION), BatchRow(FOUNDATION, TEXT, stream=FOUNDATION),
+            BatchRow(CUSTOMIZED, TEXT))
+    streams = (LatentStream(guided(UNCONDITIONAL, CUSTOMIZED)), LatentStream(guided(FOUNDATION_UNCONDITIONAL, FOUNDATION), FOUNDATION))
+    needed = {name for stream in streams for name, _ in stream.guidance} | {FOUNDATION, CUSTOMIZED}
+    return GuidancePlan(tuple(row for row in rows if row.name in needed), streams)
+
+
+def dci_guidance(guidance: float, window: float, shared: bool = True) -> GuidancePlan:
+    """DCI's two branches: the concept's, whose latents become the picture, and the auxiliary one, alive for the first `window` of the
+    steps: three rows there and two behind it (one fewer each at g = 1, where nothing is unconditional).
+
+    Both branches are guided away from one unconditional prediction, which is made on the concept's latents; the two start from the
+    same noise. `shared` False gives the auxiliary branch an unconditional row of its own, as a reference to compare with.
+    The attention context's tokens must hold TEXT, AUXILIARY_TEXT and EMPTY.
+
+    Args:
+        window: T_a / T, 0 to 1; 0 is plain sampling of the fine-tuned model.
+
+    Raises:
+        ConfigError: a window outside 0 to 1.
+    """
+    if not 0.0 <= window <= 1.0:
+        raise ConfigError(f"The window is {window}; it can be 0 to 1, a share of the steps.", "Choose a value in between.")
+    none, concept = BatchRow(UNCONDITIONAL, EMPTY), BatchRow(CONCEPT, TEXT)
+    if window == 0.0:
+        return _plan([(none, 1.0 - guidance), (concept, guidance)])
+    apart = AUXILIARY_UNCONDITIONAL if not shared else UNCONDITIONAL
+    rows = (none, concept, BatchRow(AUXILIARY, AUXILIARY_TEXT, stream=AUXILIARY), *(() if shared else (BatchRow(apart, EMPTY, stream=AUXILIARY),)))
+    weighted = {IMAGE: ((UNCONDITIONAL, 1.0 - guidance), (CONCEPT, guidance)), AUXILIARY: ((apart, 1.0 - guidance), (AUXILIARY, guidance))}
+    streams = tuple(LatentStream(tuple((n, w) for n, w in guidance_ if w != 0.0), name, window if name == AUXILIARY else 1.0)
+                    for name, guidance_ in weighted.items())
+    needed = {name for stream in streams for name, _ in stream.guidance} | {CONCEPT, AUXILIARY}
+    return GuidancePlan(tuple(row for row in rows if row.name in needed), streams)

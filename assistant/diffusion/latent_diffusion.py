@@ -1,0 +1,170 @@
+"""The decoder's modules together: pictures to latents and back, words to text states, and a sampler over them.
+
+It is given modules and reads no file; it knows neither controls nor requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from . import attention, sampler
+from .guidance import GuidancePlan
+from ..errors import ConfigError
+
+
+class LatentDiffusion:
+    """UNet, autoencoder and scheduler configuration, and what may go with them.
+
+    Args:
+        unet: UNet2DConditionModel; the attention context is installed on it.
+        vae: AutoencoderKL.
+        scheduler_config: the stored diffusers scheduler configuration.
+        text_encoder, tokenizer: CLIPTextModel and CLIPTokenizer of a text-to-image model, or None.
+        semantic_values: V_H of CAFE's cross-attention layers, or None; kept here because it moves with the UNet.
+        preview: matrix (C, 3) and bias (3,) from scaled latents to RGB in 0..1, or None for no previews.
+        kernel: "auto", "sdpa" or "xformers".
+        adapters: by name, or None; kept here because they move with the UNet.
+
+    Raises:
+        ConfigError: modules that do not fit each other.
+        DeviceError: an attention kernel that this machine does not have.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        vae: nn.Module,
+        scheduler_config: Mapping[str, Any],
+        text_encoder: nn.Module | None = None,
+        tokenizer: Any = None,
+        semantic_values: nn.Module | None = None,
+        preview: tuple[torch.Tensor, torch.Tensor] | None = None,
+        kernel: str = "auto",
+        adapters: nn.ModuleDict | None = None,
+    ) -> None:
+        channels = vae.config.latent_channels
+        if unet.config.in_channels != channels or unet.config.out_channels != channels:
+            raise ConfigError(f"The UNet takes {unet.config.in_channels} channels, the autoencoder makes {channels}.")
+        if (text_encoder is None) != (tokenizer is None):
+            raise ConfigError("A text encoder and its tokenizer come together.")
+        if preview is not None and (tuple(preview[0].shape), tuple(preview[1].shape)) != ((channels, 3), (3,)):
+            raise ConfigError(f"The preview must be a matrix ({channels}, 3) and a bias (3,).")
+        self.unet, self.vae, self.scheduler_config = unet, vae, dict(scheduler_config)
+        self.text_encoder, self.tokenizer, self.semantic_values = text_encoder, tokenizer, semantic_values
+        self.preview = preview
+        self.device = unet.device  # that the UNet computes on; its weights may be elsewhere between calls
+        self.adapters = adapters
+        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
+        attention.install(unet, kernel)
+        self.step: Any = unet  # what the sampler calls for a step: the UNet, or a faster way through it
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> LatentDiffusion:
+        """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
+        for module in (self.unet, self.semantic_values, self.text_encoder, self.adapters):
+            if module is None:
+                continue
+            module.to(device)
+            if dtype is not None and next(module.parameters()).dtype != dtype:
+                module.to(dtype)
+        self.vae.to(device)
+        self.device = torch.device(device)
+        return self
+
+    def cross_layers(self) -> dict[str, Any]:
+        """The UNet's cross-attention layers by name."""
+        return attention.cross_layers(self.unet)
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Text states (len(prompts), N, d_text), padded and cut to the tokenizer's length as stock pipelines do.
+
+        Raises:
+            ConfigError: this decoder has no text encoder.
+        """
+        if self.text_encoder is None:
+            raise ConfigError("This decoder has no text encoder.", "Use the base text-to-image model.")
+        length = self.tokenizer.model_max_length
+        encoded = self.tokenizer(
+            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        return self.text_encoder(encoded.input_ids.to(self.text_encoder.device))[0]
+
+    def encode_embeddings(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Text states (b, N, d_text) of token embeddings (b, N, d_text), learned ones among them; gradients flow through.
+
+        Raises:
+            ConfigError: this decoder has no text encoder.
+        """
+        if self.text_encoder is None:
+            raise ConfigError("This decoder has no text encoder.", "Use the base text-to-image model.")
+        model = getattr(self.text_encoder, "text_model", self.text_encoder)
+        hidden = model.embeddings(inputs_embeds=embeddings)
+        length = hidden.shape[1]
+        future = torch.full((length, length), torch.finfo(hidden.dtype).min, dtype=hidden.dtype, device=hidden.device).triu(1)
+        states = model.encoder(inputs_embeds=hidden, attention_mask=future[None, None])
+        return model.final_layer_norm(states.last_hidden_state)
+
+    @torch.no_grad()
+    def encode_image(self, pixels: torch.Tensor | np.ndarray, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Scaled latents (B, C, h, w) float32 of uint8 RGB (B, H, W, 3).
+
+        Args:
+            generator: draw from the posterior with it; None takes the posterior's mode.
+        """
+        x = torch.as_tensor(pixels).permute(0, 3, 1, 2).to(self.vae.device, self.vae.dtype) / 127.5 - 1.0
+        posterior = self.vae.encode(x).latent_dist
+        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        return ((latents - self._shift) * self.vae.config.scaling_factor).float()
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w)."""
+        unscaled = latents / self.vae.config.scaling_factor + self._shift
+        x = self.vae.decode(unscaled.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
+        return _to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5)
+
+    def decode_preview(self, latents: torch.Tensor) -> list[Image.Image]:
+        """Rough pictures of scaled latents (B, C, h, w) at full size, without running the autoencoder.
+
+        Raises:
+            ConfigError: no preview matrix was given.
+        """
+        if self.preview is None:
+            raise ConfigError("This decoder has no preview matrix.", "Set preview_every to 0.")
+        matrix, bias = (part.to(latents) for part in self.preview)
+        small = _to_uint8(latents.movedim(1, -1) @ matrix + bias)  # (B, h, w, 3)
+        size = (small.shape[2] * self.factor, small.shape[1] * self.factor)
+        return [Image.fromarray(array).resize(size, Image.Resampling.BICUBIC) for array in small]
+
+    def sample(
+        self,
+        plan: GuidancePlan,
+        context: attention.AttentionContext,
+        seeds: Sequence[int],
+        steps: int,
+        scheduler: str = "dpm++",
+        on_step: sampler.OnStep | None = None,
+        preview_every: int = 0,
+        cancel: sampler.CancelFlag | None = None,
+    ) -> sampler.Denoised:
+        """Draw one image's latents per seed, at the size the UNet was made for. See `sampler.denoise`."""
+        side = self.unet.config.sample_size
+        height, width = (side, side) if isinstance(side, int) else side
+        start = sampler.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
+        made = sampler.make_scheduler(scheduler, self.scheduler_config)
+        return sampler.denoise(self.step, plan, made, start, steps, context, on_step, preview_every, cancel)
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+
+def _to_uint8(unit: torch.Tensor) -> np.ndarray:
+    """RGB in 0..1, clipped and rounded."""
+    return (unit.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,160 @@
+"""THE denoising loop: a plan of rows, a scheduler, latents in and latents out.
+
+It knows no conditions, no control and no autoencoder; progress goes to a callback, cancel is a flag read each step.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+
+from .attention import AttentionContext
+from .guidance import GuidancePlan, guide
+from ..errors import ConfigError
+
+SCHEDULERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
+
+# step done (1-based), steps, the x0 estimate (B, C, h, w) every few steps and else None
+OnStep = Callable[[int, int, torch.Tensor | None], None]
+
+
+class CancelFlag(Protocol):
+    """`threading.Event` fits."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Denoised:
+    """What the loop hands back."""
+
+    latents: torch.Tensor  # (B, C, h, w) float32 of the plan's first stream
+    streams: Mapping[str, torch.Tensor]  # of every stream, by name, as it was when it ended
+    stopped: bool  # cancelled: the latents are the last step's x0 estimate, or noise if none was done
+    steps_done: int
+
+
+def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
+    """A fresh scheduler for one request.
+
+    Args:
+        name: "ddim", "dpm++" (DPM-Solver++ 2M) or "unipc".
+        config: the one stored diffusers scheduler configuration, whichever of the three it was saved by.
+
+    Raises:
+        ConfigError: an unknown name, or noise prediction with zero terminal SNR, where x0 cannot be told.
+    """
+    if name not in SCHEDULERS:
+        raise ConfigError(f"There is no scheduler '{name}'.", f"Choose one of {', '.join(SCHEDULERS)}.")
+    if config.get("rescale_betas_zero_snr") and config.get("prediction_type", "epsilon") == "epsilon":
+        raise ConfigError("Noise prediction cannot start from pure noise.", "Use v_prediction with zero terminal SNR.")
+    # Latents are not bounded by 1, yet DDIM would clip them unless told; and each class has another default spacing.
+    common = {"clip_sample": False, "timestep_spacing": "leading", **config}
+    common = {key: value for key, value in common.items() if not key.startswith("_")}
+    return SCHEDULERS[name].from_config(common)
+
+
+def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Starting latents, (len(seeds), *shape) float32: drawn on the CPU, so that a seed means the same on any device.
+
+    Args:
+        seeds: one per image. shape: (C, h, w).
+    """
+    drawn = [torch.randn((1, *shape), generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
+    return torch.cat(drawn).to(device)
+
+
+def estimate_x0(scheduler: Any, prediction: torch.Tensor, timestep: int, latents: torch.Tensor) -> torch.Tensor:
+    """The clean latents that a prediction implies at a timestep, (B, C, h, w)."""
+    kept = scheduler.alphas_cumprod[timestep].to(latents)
+    signal, noise = kept.sqrt(), (1.0 - kept).sqrt()
+    kind = scheduler.config.prediction_type
+    if kind == "v_prediction":
+        return signal * latents - noise * prediction
+    return prediction if kind == "sample" else (latents - noise * prediction) / signal
+
+
+def _set_timesteps(scheduler: Any, steps: int) -> None:
+    """Timesteps on the CPU, where the schedulers keep the tables that they look up."""
+    scheduler.set_timesteps(steps)
+    if len(scheduler.timesteps) > steps:
+        # "trailing" spacing divides in floating point, and for some counts (61 of 1000) goes one too far, to -1.
+        scheduler.timesteps = scheduler.timesteps[:steps]
+        scheduler.num_inference_steps = steps
+        if hasattr(scheduler, "sigmas"):
+            scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])
+
+
+def predict(unet: torch.nn.Module, batch: torch.Tensor, timestep: torch.Tensor, context: AttentionContext) -> torch.Tensor:
+    """The UNet's predictions for the rows that the attention context was begun with, (rows * B, C, h, w) each: one step, as the sampler runs it.
+
+    In inference mode a layer records nothing for gradients, which saves a few percent of a small UNet's step. What an attention context keeps from
+    here is not for training.
+    """
+    with torch.inference_mode():
+        return unet(batch, timestep, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
+
+
+@torch.no_grad()
+def denoise(
+    unet: torch.nn.Module,
+    plan: GuidancePlan,
+    scheduler: Any,
+    latents: torch.Tensor,
+    steps: int,
+    context: AttentionContext,
+    on_step: OnStep | None = None,
+    preview_every: int = 0,
+    cancel: CancelFlag | None = None,
+) -> Denoised:
+    """Denoise B images together.
+
+    Args:
+        unet: UNet2DConditionModel with the attention context installed.
+        plan: rows, streams and guidance. Every stream starts from `latents`.
+        scheduler: fresh, of `make_scheduler`; used up by this call.
+        latents: (B, C, h, w) noise, of `draw_noise`.
+        steps: 1 to the number of training timesteps.
+        context: the request's conditions and controls.
+        on_step: called after each step.
+        preview_every: every how many steps `on_step` gets the x0 estimate; 0: never. The last step never brings one.
+        cancel: read before each step.
+
+    Raises:
+        ConfigError: a number of steps that the scheduler cannot take.
+    """
+    most = scheduler.config.num_train_timesteps
+    if not 1 <= steps <= most:
+        raise ConfigError(f"{steps} steps were asked for; 1 to {most} can be taken.")
+    _set_timesteps(scheduler, steps)
+    current = {stream.name: latents.float() for stream in plan.streams}
+    # Solvers of several steps remember their past, so each stream needs its own.
+    solvers = {stream.name: copy.deepcopy(scheduler) for stream in plan.streams}
+    last: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}  # stream -> prediction, timestep, latents before
+
+    def x0(name: str) -> torch.Tensor:
+        return estimate_x0(scheduler, *last[name]) if name in last else current[name]
+
+    main, dtype = plan.streams[0].name, unet.dtype  # a property that walks through every module, so it is asked once
+    for step, timestep in enumerate(scheduler.timesteps):
+        if cancel is not None and cancel.is_set():
+            return Denoised(x0(main), {name: x0(name) for name in current}, stopped=True, steps_done=step)
+        rows = plan.active_rows(step, steps)
+        context.begin(rows, latents.shape[0], step, steps)
+        batch = torch.cat([current[row.stream] for row in rows]).to(dtype)  # (rows * B, C, h, w)
+        output = predict(unet, batch, timestep.to(batch.device), context).float()
+        predictions = dict(zip((row.name for row in rows), output.chunk(len(rows))))
+        for stream in plan.active_streams(step, steps):
+            guided = guide(stream, predictions)
+            before = current[stream.name]
+            last[stream.name] = (guided, int(timestep), before)
+            current[stream.name] = solvers[stream.name].step(guided, timestep, before, return_dict=False)[0]
+        if on_step is not None:
+            wanted = preview_every > 0 and (step + 1) % preview_every == 0 and step + 1 < steps
+            on_step(step + 1, steps, x0(main) if wanted else None)
+    return Denoised(current[main], current, stopped=False, steps_done=steps)

@@ -1,0 +1,353 @@
+"""One way through: Request -> what is seen -> words -> what is wished -> latents -> picture -> Reply, in numbered steps.
+
+Knows neither pages nor storage, nor which networks see, speak and draw: that is the image generator's. One request at a time is drawn (the session
+holds the device); nothing here is changed by it but a small cache of what is seen, which is a pure function of the photo.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .threads import iterate_in_thread
+from .board_requests import MixEvent, MixRequest, Sketch
+from .customization.infusion_chat import answer
+from .customization.lambda_sweep import opened, strip
+from .customization.concept_dialogue import understand
+from .customization.trainer import ConceptTrainer
+from .config import AssistantConfig
+from .controls.dci import MaskTemperatures
+from .diffusion.latent_diffusion import LatentDiffusion
+from .diffusion.sampler import Denoised
+from .deferred_engine import info_of
+from .generation.base import ImageGenerator, ReplyState, ImageFeatures
+from .errors import InputError
+from .generation.verification import Verification, can_verify, verify_picture
+from .requests import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
+from .generation.mixing import Mixer
+from .models.vision_encoders import pad_square, pixels
+from .plan import Plan, plan_in
+from .image_io import write_png
+from .sweep_requests import Masks, StripEvent, SweepRequest
+
+DEFAULT_WISH = "surprise me with something creative"
+_LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
+           "preview_every": (0, 100), "candidates": (1, 8), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
+_CALLED = {"imagination": "lambda (likeness or imagination)"}  # settings that people know by another name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Candidate:
+    """One drawn picture, (H, W, 3) uint8, and what the encoders find in it; `verify_picture` None: it was not compared with a plan."""
+
+    denoised: Denoised
+    picture: np.ndarray
+    seed: int
+    likeness: dict[str, float]
+    verify_picture: Verification | None
+
+
+class Assistant:
+    """The engine: a image generator behind `requests.Engine`.
+
+    Args:
+        weights: short hash of the weight files; part of every picture's metadata.
+        base: the text-to-image model that draws from words alone and with learned concepts, and its hash; None: neither.
+    """
+
+    def __init__(self, config: AssistantConfig, image_generator: ImageGenerator, weights: str, subjects: tuple[ReadySubject, ...] = (),
+                 base: tuple[LatentDiffusion, str] | None = None) -> None:
+        self.config, self.image_generator, self.decoder = config, image_generator, image_generator.decoder
+        self.vision, self.language = image_generator.vision, image_generator.language
+        self.weights, self.subjects, self.base = weights, subjects, base[0] if base is not None else None
+        self._seen: OrderedDict[str, ImageFeatures | None] = OrderedDict()
+        self._mixing = Mixer(self)
+        about = config.decoder
+        self.trainer = ConceptTrainer(*base, about.image_size, self.kinds, about.steps, about.guidance, about.recipes) if base is not None else None
+
+    def info(self) -> EngineInfo:
+        device = str(self.decoder.device)
+        if device.startswith("cuda"):
+            device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
+        return info_of(self.config, device, self.weights, self.subjects)
+
+    def see(self, photo: Photo) -> ImageFeatures | None:
+        """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""
+        if photo.sha256 not in self._seen:
+            x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
+            self._seen[photo.sha256] = self.image_generator.look(x)
+            while len(self._seen) > 32:
+                self._seen.popitem(last=False)
+        return self._seen[photo.sha256]
+
+    def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
+        """Yield Words, then Progress, then exactly one Reply.
+
+        Raises:
+            InputError: a setting outside its limits, or a redraw without the picture's metadata.
+        """
+        # 1. settings and the seed that is shown to the user
+        settings = check(request.settings)
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        settings = dataclasses.replace(settings, seed=seed, window=self._window(settings))
+        started, seconds = time.monotonic(), {}
+        if request.mix is not None:
+            yield from self._respond_mixed(request, settings, cancel)
+            return
+
+        # 1b. learned concepts are the base model's, which draws from words
+        meant = understand(request, request.library, self.config.nouns) if self.trainer is not None and request.library is not None else None
+        if meant is not None:
+            settings = check(dataclasses.replace(settings, **meant.settings))
+            yield from answer(self.trainer.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
+                              lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening)
+            return
+
+        # 2. the subject: the newest photo; what was said before it came is another subject's
+        photo, history = _subject(request)
+        seen = self.see(photo) if photo is not None else None
+
+        # 3. words, and what they wish for; or a picture in their place; or an earlier picture's own
+        said = ReplyState()
+        if request.redraw is not None:
+            said.text, said.wish, said.plan = self._recall(request.redraw)
+            yield Words(said.text)
+        elif request.like is not None:
+            said.wish = self.image_generator.like(self.known(request.like), request.text)
+        else:
+            text, chance = request.text.strip() or DEFAULT_WISH, torch.Generator("cpu").manual_seed(seed)
+            for delta in self.image_generator.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan):
+                seconds.setdefault("first_word", time.monotonic() - started)
+                yield Words(delta)
+        seconds["words"] = time.monotonic() - started
+
+        # 4. an answer in words only
+        stopped = said.stopped or cancel.is_set()
+        if said.wish is None or stopped or (seen is None and self.image_generator.needs_photo):
+            yield Reply(said.text, None, seed, settings, _planned(said.plan), {}, seconds, stopped=stopped, plan=said.plan)
+            return
+
+        # 5. the picture; while something of its plan is hard to see in it, another from the next seed, and the best is kept
+        best: _Candidate | None = None
+        for tried in range(1, settings.candidates + 1):
+            at = (seed + tried - 1) % 2**63
+            for item in self._draw([seen] if seen is not None else [], said.wish, settings, at, cancel):
+                if isinstance(item, Progress):
+                    yield dataclasses.replace(item, step=item.step + (tried - 1) * settings.steps, steps=tried * settings.steps)
+                elif best is None or not item.stopped:
+                    one = self._look(item, at, seen, said)
+                    best = one if best is None or one.look.score > best.look.score else best
+            if best.look is None or not best.look.doubtful or cancel.is_set():
+                break
+        seconds["picture"] = time.monotonic() - started - seconds["words"]
+
+        # 6. what is needed to draw it again, written into the file itself
+        settings = dataclasses.replace(settings, seed=best.seed, candidates=1)
+        missing = best.look.missing if best.look is not None else ()
+        metadata = {**self._metadata(request, photo, said, settings, best.denoised), **({"missing": list(missing)} if missing else {}),
+                    **({"tried": tried} if tried > 1 else {})}
+        yield Reply(said.text, write_png(best.picture, metadata), best.seed, settings, metadata, best.likeness, seconds, best.denoised.stopped,
+                    said.plan, missing)
+
+    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
+        """A prompt with an ICO concept over several lambdas, as one batch from one seed: yield Progress, then exactly one StripReply.
+
+        Raises:
+            AssistantError: a setting outside its limits, or a prompt, a noun or a concept that cannot be drawn with.
+        """
+        if self.trainer is None:
+            raise InputError("This engine has no base model to draw concepts with.", "Start a preset that has one.")
+        settings = check(request.settings)
+        for strength in request.strengths:
+            check(dataclasses.replace(settings, imagination=strength))
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        request = dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed, window=self._window(settings)))
+        yield from strip(self.trainer.base, request, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit, self._sharpening)
+
+    @property
+    def _sharpening(self) -> MaskTemperatures:
+        return MaskTemperatures(gain=self.config.decoder.dci_gain)
+
+    def _window(self, settings: Settings) -> float:
+        return settings.window if settings.window is not None else self.config.decoder.dci_window
+
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
+        return opened(packed, pictures)
+
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
+        """Draw mixes of pictures and words (eq. 4): yield Sketch and Progress, then exactly one MixReply.
+
+        Raises:
+            InputError: a setting, a weight or a number of pictures outside its limits.
+        """
+        settings = check(request.settings)
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        yield from self._mixing.mix(dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed)), cancel)
+
+    def _respond_mixed(self, request: Request, settings: Settings, cancel: Cancel) -> Iterator[Event]:
+        """A turn whose pictures lie on a board: the session's words, and the board's picture."""
+        yield Words(request.say)
+        for event in self._mixing.mix(MixRequest((request.mix,), settings), cancel):
+            if isinstance(event, Progress):
+                yield event
+            elif isinstance(event, Sketch):
+                yield Progress(0, settings.steps, event.pngs[0])
+        (one,) = event.pictures
+        metadata = {**one.metadata, "prompt": request.text, "reply": request.say}
+        picture = np.asarray(Image.open(io.BytesIO(one.png)))
+        yield Reply(request.say, write_png(picture, metadata), event.seed, event.settings, metadata,
+                    {"subject": one.subject, "reference": max((v for v in one.sources if v is not None), default=0.0)}, {"picture": event.seconds}, event.stopped)
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
+        return self._mixing.imagine(words, check(settings), cancel)
+
+    def _draw(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
+        """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
+        def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
+            def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
+                preview = None if estimate is None else write_png(np.asarray(self.decoder.decode_preview(estimate)[0]))
+                emit(Progress(step, steps, preview))
+
+            prepared = self.image_generator.prepare(subject, wish, settings, [seed])
+            return prepared.draw(settings.steps, settings.scheduler, on_step, settings.preview_every, stop)
+
+        return iterate_in_thread(work, cancel)
+
+    def _metadata(self, request: Request, photo: Photo | None, said: ReplyState, settings: Settings, denoised: Denoised) -> dict[str, Any]:
+        return {**self._stamp(), "method": self.image_generator.method, **dataclasses.asdict(settings), "prompt": request.text, "reply": said.text,
+                "reference": photo.sha256 if photo else None, "like": request.like.sha256 if request.like else None,
+                "steps_done": denoised.steps_done, "stopped": denoised.stopped, **_planned(said.plan), **self.image_generator.note(said.wish)}
+
+    def _recall(self, metadata: Any) -> tuple[str, Any, Plan | None]:
+        """The reply, the wish and the plan of an earlier picture.
+
+        Raises:
+            InputError: it was drawn with other weights, to which its vectors belong; or it does not hold its wish.
+        """
+        drawn_with = metadata.get("weights", self.weights)
+        if drawn_with != self.weights:
+            raise InputError(f"This picture was drawn by another version of the model ({drawn_with}; here it is {self.weights}), so it cannot be "
+                             "drawn again as it was.", "Ask for it again in words.")
+        try:
+            return str(metadata["reply"]), self.image_generator.recall(metadata), plan_in(metadata)
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
+
+    def known(self, photo: Photo) -> ImageFeatures:
+        """As `see`, where nothing can be done without. Raises InputError."""
+        seen = self.see(photo)
+        if seen is None:
+            raise InputError("This preset does not look at pictures.", "Say it in words, or start another preset.")
+        return seen
+
+    def _stamp(self) -> dict[str, Any]:
+        return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights}
+
+    def kinds(self, photos: Sequence[Photo]) -> list[tuple[str, float]]:
+        """Of each photo, the likeliest of the base model's nouns, and how likely it is; none where the preset has no nouns, or no encoder
+        that compares pictures with words."""
+        if not self.config.nouns or getattr(self.vision, "nouns", None) is None:
+            return []
+        found = []
+        for photo in photos:  # not through `see`: a thread of its own may ask, and the cache is the turn's
+            x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
+            chances = self.vision.classify(self.vision.semantics(x))[0]
+            found.append((self.config.nouns[int(chances.argmax())], float(chances.max())))
+        return found
+
+    def _look(self, denoised: Denoised, seed: int, seen: ImageFeatures | None, said: ReplyState) -> _Candidate:
+        """Decode a picture, and read it with E and F as far as there are any."""
+        picture = self.decoder.decode(denoised.latents)[0]
+        shown = None if denoised.stopped else self.image_generator.look(pixels([Image.fromarray(picture)]).to(self.decoder.device))
+        if shown is None:
+            return _Candidate(denoised, picture, seed, {}, None)
+        likeness = self._likeness(shown, seen, said.wish) if seen is not None else {}
+        found = None
+        if said.plan is not None and said.plan.draws and said.plan.subject and can_verify(self.vision):  # a photo that cannot be read has none
+            named = self.vision.nouns is not None and self.config.nouns[int(self.vision.classify(shown.semantics)[0].argmax())] in said.plan.subject
+            there = named or likeness.get("subject", 1.0) >= self.image_generator.far / 2  # E reads what the decoder makes less well than drawings
+            found = verify_picture(self.vision, shown.semantics, said.plan, there, self.config.vision.margin)
+        return _Candidate(denoised, picture, seed, likeness, found)
+
+    def _likeness_to(self, picture: np.ndarray, photos: Sequence[Photo]) -> dict[str, float]:
+        """How near the picture is, 0 to 1, to photos that a concept was learned from: the mean over them, as DINO-I is. As far as it can be told."""
+        seen = [one for photo in photos if (one := self.see(photo)) is not None]
+        if not seen:
+            return {}
+        shown = self.image_generator.look(pixels([Image.fromarray(picture)]).to(self.decoder.device))
+        near = F.cosine_similarity(self.image_generator.trait(shown), torch.cat([self.image_generator.trait(one) for one in seen])).mean()
+        return {"subject": round(float(near.clamp(0, 1)), 3)}
+
+    def _likeness(self, shown: ImageFeatures, seen: ImageFeatures, wish: Any) -> dict[str, float]:
+        """How near a picture is, 0 to 1: to the subject, by what tells subjects apart; to what was meant, by F. As far as it can be told."""
+        meant = self.image_generator.meant(wish)
+        found = {"subject": F.cosine_similarity(self.image_generator.trait(shown), self.image_generator.trait(seen))}
+        if meant is not None:
+            found["words"] = F.cosine_similarity(shown.semantics, meant)
+        return {name: round(float(value.clamp(0, 1)), 3) for name, value in found.items()}
+
+
+def check(settings: Settings) -> Settings:
+    """Refuse what cannot be drawn with.
+
+    Raises:
+        InputError: names the setting, its value and its limits.
+    """
+    for name, (low, high) in _LIMITS.items():
+        value = getattr(settings, name)
+        if value is not None and not low <= value <= high:
+            raise InputError(f"{_CALLED.get(name, name.replace('_', ' '))} is {value:g}; it can be {low:g} to {high:g}.", "Choose a value in between.")
+    if settings.scheduler not in SCHEDULERS:
+        raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")
+    if settings.seed is not None and not 0 <= settings.seed < 2**63:
+        raise InputError(f"The seed {settings.seed} is out of range.", f"Choose a whole number from 0 to {2**63 - 1}.")
+    return settings
+
+
+def _planned(plan: Plan | None) -> dict[str, Any]:
+    """A plan as metadata."""
+    return {} if plan is None else {"plan": plan.as_json()}
+
+
+def _subject(request: Request) -> tuple[Photo | None, tuple]:
+    """The newest photo and the turns since it came, its own included."""
+    if request.photo is not None:
+        return request.photo, ()
+    for i in range(len(request.history) - 1, -1, -1):
+        if request.history[i].photo is not None:
+            return request.history[i].photo, request.history[i:]
+    return None, request.history
+
+
+def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
+         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto") -> Assistant:
+    """Build a preset's engine from its weights.
+
+    Args:
+        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
+        attention: one of decoder.kernels.KERNELS; "auto" measures them on CUDA.
+        speed: switches of decoder.compiled.Tuning, NAME=on or NAME=off.
+        folder: the preset's weights; None: those that ship, or where downloads are put.
+        memory: how they live on a GPU, "auto" or the name of one of memory.TIERS.
+        llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
+
+    Raises:
+        ConfigError, DeviceError, WeightsError: with the remedy.
+    """
+    from .loading import build
+
+    return build(preset, device, dtype, attention, folder, llm, speed, memory)

@@ -1,0 +1,238 @@
+"""How good the miniature is, by the judge and on what was never trained on: every part by itself, then answers as a user gets them."""
+
+import io
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..dialogue_state import lines_of
+from ..world.captions import plan_of
+from ..world.dialogues import dialogue
+from ..world.attribute_parser import attributes, read
+from ..world.renderer import render
+from ..world.scene import ACCESSORIES, Scene
+from ..models.vision_encoders import pixels
+from ..engine import Assistant
+from . import report
+from .test_cases import BATCH, SUBJECT, Tally, AttributeJudge, asked_of, caption_of, cases, drawings, measure, named_of, scenes, text_to_image
+from .metrics import found, frechet, mean, psnr, share
+from .sample_grid import answer, photo_of
+
+LOOKED = 2  # candidates, where answers are looked at
+ASKED = ("kind", "colour", "context", "style", "accessory", "pattern", "light", "pose")  # columns of the tables
+
+
+def judge_itself(witness: AttributeJudge, count: int, size: int) -> dict:
+    """The judge's own accuracy, on the renders that all else is compared with."""
+    tally, alarms = Tally(), 0
+    shown = [views[0] for views in scenes(count)]
+    for part in _chunks(shown):
+        for scene, said in zip(part, witness.names(pixels([render(s, size).image for s in part]))):
+            truth = attributes(scene)
+            tally.add(said, truth)
+            worn = {name for name, _ in truth["accessories"]}
+            alarms += sum(name not in worn for name, _ in said["accessories"])
+    quiet = [True] * (count * len(ACCESSORIES) - alarms) + [False] * alarms
+    return {**tally.shares(), "nothing seen that is not worn": share(quiet)}
+
+
+def autoencoder(decoder: LatentDiffusion, witness: AttributeJudge, count: int, size: int) -> dict:
+    """Reconstructions: PSNR, and what the judge sees in them; in the originals, `judge_itself` says."""
+    tally, decibels = Tally(), []
+    for part in _chunks([views[0] for views in scenes(count)]):
+        x = pixels([render(s, size).image for s in part])
+        again = decoder.decode(decoder.encode_image((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1)))
+        y = torch.from_numpy(again).permute(0, 3, 1, 2).float() / 255
+        decibels += psnr(x, y).tolist()
+        for scene, said in zip(part, witness.names(y)):
+            tally.add(said, attributes(scene))
+    return {"psnr": mean(decibels), "reconstructions": tally.shares()}
+
+
+@torch.no_grad()
+def encoders(assistant: Assistant, tokenizer: Callable, count: int, size: int) -> dict:
+    """F: the right caption of `count`; E: the same individual in another scene of `count`."""
+    pairs = scenes(count, 2)
+    vision = assistant.vision
+    first, second = (pixels([render(views[k], size).image for views in pairs]) for k in (0, 1))
+    images = torch.cat([vision.semantics(part) for part in first.split(BATCH)])
+    lines = [caption_of(views[0], i) for i, views in enumerate(pairs)]
+    tokens = tokenizer(lines, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt")
+    texts = F.normalize(vision.clip.encode_text(tokens.input_ids), dim=-1)
+    a, b = (F.normalize(torch.cat([vision.patches(part)[:, 0] for part in x.split(BATCH)]), dim=-1) for x in (first, second))
+    return {"F: its caption": share(found(images @ texts.T)), "E: the same individual": share(found(a @ b.T)), "of": count}
+
+
+def base_model(base: LatentDiffusion, witness: AttributeJudge, shown: list[Scene], size: int, steps: int, guidance: float) -> tuple[dict, Tensor]:
+    """Text to image from the captions of scenes, seeds 0 to their number less one: whether what the captions name is found in the pictures,
+    and in the drawings themselves; the pictures' features beside, for their distance from drawings."""
+    tally, ideal, features, count = Tally(), Tally(), [], len(shown)
+    for start in range(0, count, BATCH):
+        part = shown[start:start + BATCH]
+        lines = [caption_of(scene, start + k) for k, scene in enumerate(part)]
+        x = text_to_image(base, lines, range(start, start + len(part)), steps, guidance)
+        drawings = witness.names(pixels([render(scene, size).image for scene in part]))
+        for line, scene, said, best in zip(lines, part, witness.names(x), drawings):
+            for one, there in ((tally, said), (ideal, best)):
+                one.add(there, named_of(line, scene))
+        features.append(witness.features(x))
+    return {**tally.shares(), "drawings": ideal.shares()}, torch.cat(features)
+
+
+def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: int, seen: Callable[[int], None], candidates: int = 1) -> tuple[dict, Tensor]:
+    """One request each as the page would send it; the judge against the request, the photo and the reply.
+
+    Args:
+        candidates: pictures at most for one answer; what an answer says that did not come out is no claim of its words.
+    """
+    size = assistant.config.decoder.image_size
+    subject, request, words, said_right = Tally(), Tally(), Tally(), Tally()
+    features, drew, tried, admitted, alike, ideal = [], [], [], [], {}, {}
+    for seed, case in enumerate(cases(count)):
+        photo = photo_of(case.photo, size)
+        reply = answer(assistant, case.words, photo, seed, steps, candidates)
+        truth = attributes(case.target)
+        asked = {**{k: truth[k] for k in ("kind", "colour")}, **asked_of(case.words, case.target)}
+        said_right.add(read(reply.text), asked)
+        drew.append(reply.png is not None)
+        if reply.png is not None:
+            x = pixels([Image.open(io.BytesIO(reply.png))])
+            there = witness.names(x)[0]
+            subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
+            request.add(there, asked_of(case.words, case.target))
+            words.add(there, _claimed(read(reply.text), reply.missing))
+            tried.append(float(reply.metadata.get("tried", 1)))
+            admitted.append(float(bool(reply.missing)))
+            features.append(witness.features(x))
+            shown = witness.features(torch.cat([pixels([Image.open(io.BytesIO(photo.png))]), pixels([render(case.target, size).image])]))
+            line = [caption_of(case.target, seed)]
+            for store, drawn in ((alike, features[-1]), (ideal, shown[1:])):
+                for name, values in witness.alike(drawn, shown[:1], line).items():
+                    store.setdefault(name, []).extend(values)
+        seen(seed + 1)
+    return {"drew": share(drew), "pictures drawn": mean(tried), "something said to be missing": mean(admitted), "picture against the photo": subject.shares(), "picture against the request": request.shares(),
+            "picture against the reply": {**words.shares(), "all": words.overall()},
+            "reply against photo and request": {**said_right.shares(), "all": said_right.overall()},
+            "to photo and request": {k: mean(v) for k, v in alike.items()},
+            "drawings that answer it, to photo and request": {k: mean(v) for k, v in ideal.items()}}, torch.cat(features)
+
+
+def _claimed(said: dict, missing: Sequence[str]) -> dict:
+    """What words claim of a picture, as `read` gives it, less what is said not to have come out."""
+    gone: dict = {}
+    for one in missing:
+        for key, value in read(one).items():
+            gone[key] = (*gone.get(key, ()), *value) if key == "accessories" else value
+    kept = {k: v for k, v in said.items() if k not in gone}
+    if "accessories" in said and "accessories" in gone:
+        names = {name for name, _ in gone["accessories"]}
+        kept["accessories"] = tuple((name, colour) for name, colour in said["accessories"] if name not in names)
+    return {k: v for k, v in kept.items() if k != "accessories" or v}
+
+
+@torch.no_grad()
+def perplexity(assistant: Assistant, count: int, size: int) -> dict:
+    """Of held-out replies to a photo and a request, with V's reading of the photo, and of pictures the plan, before them."""
+    language, losses = assistant.language, []
+    for seed in range(count):
+        talk = dialogue(random.Random(f"evaluation/talk/{seed}"), held_out=True, turns=1)
+        if talk.photo is None:
+            continue
+        exchange, builder = talk.exchanges[0], language.builder
+        photo, plan = plan_of(talk.photo), exchange.plan
+        lines = lines_of(plan, photo)
+        prompt = builder.build([], exchange.user, True, assistant.config.picture_tokens, lines if plan.draws else (), photo.written())
+        said = builder.reply(exchange.reply, exchange.target is not None, () if plan.draws else lines)
+        patches = assistant.vision.patches(pixels([render(talk.photo, size).image]))
+        table = language.llama.get_input_embeddings()
+        embeds = torch.cat([language.embed(prompt, patches), table(torch.tensor([said]))], 1)
+        logits = language.llama(inputs_embeds=embeds, logits_to_keep=len(said) + 1).logits[0, :-1].float()
+        losses.append((float(F.cross_entropy(logits, torch.tensor(said), reduction="sum")), len(said)))
+    total = sum(n for _, n in losses)
+    return {"value": float(np.exp(sum(loss for loss, _ in losses) / total)), "count": len(losses), "tokens": total}
+
+
+def _chunks(items: list) -> Iterator[list]:
+    for start in range(0, len(items), BATCH):
+        yield items[start:start + BATCH]
+
+
+def references(witness: AttributeJudge, count: int, size: int, after: int = 0) -> Tensor:
+    """Features of drawings themselves, `count` held-out ones from number `after` on."""
+    shown = [views[0] for views in scenes(after + count)[after:]]
+    return torch.cat([witness.features(pixels([render(s, size).image for s in part])) for part in _chunks(shown)])
+
+
+def evaluate(assistant: Assistant, base: LatentDiffusion, witness: AttributeJudge, counts: dict[str, int], steps: int,
+             say: Callable[[str], None]) -> dict:
+    """Every measure, as nested dicts of value, low, high, count.
+
+    Args:
+        counts: "renders", "answers", "base", "retrieval".
+        steps: of denoising, for captions and answers.
+        say: told what is being measured.
+    """
+    size, out = assistant.config.decoder.image_size, {}
+    say("the judge itself")
+    out["judge"] = judge_itself(witness, counts["renders"], size)
+    say("the autoencoder")
+    out["autoencoder"] = autoencoder(base, witness, counts["renders"], size)
+    say("E and F")
+    out["encoders"] = encoders(assistant, base.tokenizer, counts["retrieval"], size)
+    say("M")
+    out["perplexity of replies"] = perplexity(assistant, counts["retrieval"], size)
+    say("text to image")
+    shown = [views[0] for views in scenes(counts["base"])]
+    out["base"], drawn = base_model(base, witness, shown, size, steps, assistant.config.decoder.guidance)
+    say("two heroes")
+    guidance = assistant.config.decoder.guidance
+    out["two heroes"] = measure(lambda lines, seeds: text_to_image(base, lines, seeds, steps, guidance), witness, counts["base"])
+    out["two heroes"]["drawings"] = measure(drawings(counts["base"], size), witness, counts["base"])
+    real = references(witness, counts["base"], size, counts["renders"])
+    out["base"]["frechet"] = {"value": frechet(drawn, real), "count": counts["base"],
+                              "drawings among themselves": frechet(references(witness, counts["base"], size), real)}
+    say("answers")
+    out["answers"], drawn = answers(assistant, witness, counts["answers"], steps, lambda n: say(f"answers {n}") if n % 32 == 0 else None)
+    say("answers, looked at")
+    out["answers, looked at"], _ = answers(assistant, witness, counts["answers"], steps, lambda n: None, LOOKED)
+    if len(drawn) > 1:
+        out["answers"]["frechet"] = {"value": frechet(drawn, references(witness, len(drawn), size)), "count": len(drawn)}
+    return out
+
+
+def tables(found_: dict, about: dict) -> list[str]:
+    """What was asked for and is there, by the judge: of captions, beside the drawings themselves, and of a photo with a request."""
+    base, answered = found_["base"], found_["answers"]
+    how = f"{about['steps']} steps, guidance {about['guidance']:g}" if "guidance" in about else f"{about['steps']} steps"
+    rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"],
+            "a photo and a request drawn": answered["picture against the request"] | answered["picture against the photo"],
+            "the reply's words and the picture": answered["picture against the reply"],
+            f"the same, looked at and drawn {LOOKED} times at most": found_.get("answers, looked at", {}).get("picture against the reply", {})}
+
+    def cell(of: dict | None) -> str:
+        return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f}; {of['count']})" if of and of["count"] else ""
+
+    return report.table((*ASKED, "all"), {name: [cell(row.get(k)) for k in (*ASKED, "all")] for name, row in rows.items()})
+
+
+def write(found_: dict, out: Path, about: dict) -> str:
+    """`out`.json and `out`.md, two tables of what matters before all measures; returns the Markdown."""
+    lines = [*tables(found_, about), "", "| measure | | value | 95 % | of |", "|---|---|---|---|---|"]
+
+    def rows(name: str, values: dict) -> None:
+        if "value" in values:
+            interval = f"{values['low']:.3f} to {values['high']:.3f}" if "low" in values else ""
+            lines.append(f"| {name.rpartition(' / ')[0]} | {name.rpartition(' / ')[2]} | {values['value']:.3f} | {interval} | {values['count']} |")
+        for key, inner in values.items():
+            if isinstance(inner, dict):
+                rows(f"{name} / {key}" if name else key, inner)
+
+    rows("", found_)
+    return report.write({**about, **found_}, lines, out)

@@ -1,0 +1,168 @@
+"""The way of published weights alone: a chat model writes a prompt, the base model draws it, adapters bring in E(x) and F(w).
+
+z' = (attention to the words) + s_E (attention to the subject's tokens) + s_F (attention to F(w)'s): eq. 1's shape, with the words where
+H(s) was. Each part may be missing: without adapters pictures are left aside, without a chat model the words themselves are the prompt.
+How strongly: `follow_words` is guidance away from the negative prompt and from no picture at all, as in diffusers' pipelines, and
+`keep_subject` the subject's scale in attention, which is what these adapters were made to be steered by: two rows, not three.
+Knows no requests and no files.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..diffusion.conditions import EMPTY, TEXT
+from ..config import AdaptersConfig, ClipVisionConfig
+from ..controls.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
+from ..diffusion.attention import AttentionContext
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..dialogue_state import standing, undone
+from ..diffusion.guidance import text_guidance
+from ..requests import Cancel, Settings, Turn
+from .embedding_mixing import blend
+from ..models.chat_llm import ChatModel, ChatOutput
+from ..models.clip_vision import ClipVision
+from ..plan import Plan
+from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
+
+SUBJECT, SEMANTICS = "subject", "semantics"  # the adapters, in `LatentDiffusion.adapters`
+
+
+@dataclass(frozen=True, eq=False)
+class TextToImageInputs:
+    """What b pictures should be like."""
+
+    prompts: tuple[tuple[tuple[str, float], ...], ...]  # of each picture: words, and how much they count
+    semantics: Tensor | None = None  # F(w) or a mix, (b, d_F)
+    shares: tuple[float, ...] = ()  # how much F(w) counts, of each picture
+
+
+def adapters_of(unet: nn.Module, about: AdaptersConfig, vision: ClipVisionConfig) -> nn.ModuleDict:
+    """Both adapters for a UNet2DConditionModel, with random weights."""
+    width = unet.config.cross_attention_dim
+    plus = plus_projection(vision.patch_width, width, about.subject.tokens, about.subject.hidden, about.subject.depth)
+    plain = plain_projection(vision.clip["projection_dim"], width, about.semantics.tokens)
+    return nn.ModuleDict({SUBJECT: Adapter.of(unet, plus), SEMANTICS: Adapter.of(unet, plain)})
+
+
+class TextToImageGenerator:
+    """See `base.ImageGenerator`. A wish is an `TextToImageInputs`.
+
+    Args:
+        decoder: with a text encoder, and the adapters that `adapters` describes.
+        vision, adapters: together, or neither.
+        guidance_unit: guidance for each unit of `follow_words`.
+    """
+
+    needs_photo, far = False, 0.0
+
+    def __init__(self, decoder: LatentDiffusion, guidance_unit: float = 1.0, chat: ChatModel | None = None, vision: ClipVision | None = None,
+                 adapters: AdaptersConfig | None = None) -> None:
+        self.decoder, self.guidance_unit, self.language, self.vision, self.adapters = decoder, guidance_unit, chat, vision, adapters
+        self.method = "text-to-image" if adapters is None else "IP-Adapter"
+
+    def look(self, pixels: Tensor) -> ImageFeatures | None:
+        if self.vision is None:
+            return None
+        patches, semantics = self.vision.look(pixels)
+        return ImageFeatures(patches.float(), semantics.float())
+
+    def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
+              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
+        if self.language is None:
+            said.text, said.wish = f"Drawn from your words: “{text}”.", TextToImageInputs((((text, 1.0),),))
+            yield said.text
+            return
+        heard = [t for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
+        turns = [(t.user, t.reply, t.plan) for t in heard]
+
+        def again(fault: str) -> list[int]:
+            return self.language.prompt_ids(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None)
+
+        plan = plan if plan is not None else undone(text, standing(heard))
+        asked = text if plan is None else f"{text} (The JSON object is decided: {json.dumps(plan.as_json(), ensure_ascii=False)})"
+        told, ids = ChatOutput(), self.language.prompt_ids(turns, asked, seen is not None)
+        # A model that does not keep to the form is not trusted to have meant a picture where there is none to start from.
+        for delta in self.language.stream(ids, self.language.clean(text) if seen is not None else "", told, temperature, chance, cancel, again):
+            said.text = told.text
+            yield delta
+        if plan is not None and not told.stopped:
+            told.plan, told.prompt = plan, plan.described() or told.prompt
+        said.text, said.plan, said.stopped = told.text, told.plan, told.stopped
+        said.wish = None if told.prompt is None else TextToImageInputs((((told.prompt, 1.0),),))
+
+    def like(self, seen: ImageFeatures, text: str) -> TextToImageInputs:
+        return TextToImageInputs((((text, 1.0),) if text.strip() else (),), seen.semantics, (1.0,))
+
+    def hear(self, words: str, seen: ImageFeatures | None, cancel: Cancel) -> str:
+        return words
+
+    def mix(self, own: Tensor, sources: Sequence[Tensor | str], coefficients: Sequence[Sequence[float]]) -> TextToImageInputs:
+        """F(x) and pictures are mixed as vectors, and all of them together count what sentences leave; a sentence counts as a prompt."""
+        pictured = [k for k, source in enumerate(sources, 1) if isinstance(source, Tensor)]
+        spoken = [k for k in range(1, 1 + len(sources)) if k not in pictured]
+        shares = [max(0.0, 1.0 - sum(row[k] for k in spoken)) for row in coefficients]
+        rows = [[row[0], *(row[k] for k in pictured)] for row in coefficients]
+        # Where sentences are all that counts, the vector is not heard: any will do.
+        rows = [row if share > 0 else [1.0, *[0.0] * len(pictured)] for row, share in zip(rows, shares)]
+        prompts = tuple(tuple((sources[k - 1], row[k]) for k in spoken if row[k] != 0) for row in coefficients)
+        return TextToImageInputs(prompts, blend(own, [sources[k - 1] for k in pictured], rows), tuple(shares))
+
+    @torch.no_grad()
+    def prepare(self, subject: Sequence[ImageFeatures], wish: TextToImageInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
+        """All pictures in one batch; what one subject's adapter makes of it is shared by all of them."""
+        about, controls = self.adapters, []
+        if about is not None and subject and settings.keep_subject > 0:
+            adapter = self.decoder.adapters[SUBJECT]
+            seen = torch.cat([adapter.tokens(s.patches) for s in subject], 1)  # photos side by side: (1, N * photos, d_text)
+            tokens = {TEXT: seen, EMPTY: self._nothing[0].repeat(1, len(subject), 1)}
+            controls.append(IpAdapter(SUBJECT, adapter, tokens, about.subject.unit * settings.keep_subject))
+        if about is not None and wish.semantics is not None and any(wish.shares):
+            adapter = self.decoder.adapters[SEMANTICS]
+            scale = about.semantics.unit * torch.tensor(wish.shares, device=self.decoder.device)
+            controls.append(IpAdapter(SEMANTICS, adapter, {TEXT: adapter.tokens(wish.semantics), EMPTY: self._nothing[1]}, scale))
+        context = AttentionContext({TEXT: self._states(wish), EMPTY: self.decoder.encode_text([about.negative if about else ""])}, controls=controls)
+        plan = text_guidance(self.guidance_unit * settings.follow_words)
+        return SamplingJob(self.decoder, plan, context, seeds)
+
+    @cached_property
+    def _nothing(self) -> tuple[Tensor, Tensor]:
+        """The image tokens of no picture, of either adapter, (1, N, d_text)."""
+        states, vector = self.vision.nothing(self.decoder.device)
+        return self.decoder.adapters[SUBJECT].tokens(states), self.decoder.adapters[SEMANTICS].tokens(vector)
+
+    def _states(self, wish: TextToImageInputs) -> Tensor:
+        """Text states of the prompts, (1 or b, N, d_text); words that count in part lie between those of no words and their own."""
+        praise = self.adapters.praise if self.adapters else ""
+        texts = list(dict.fromkeys(["", *(words for prompt in wish.prompts for words, _ in prompt)]))
+        states = dict(zip(texts, self.decoder.encode_text([", ".join(part for part in (text, praise) if part) for text in texts]).split(1)))
+
+        def of(prompt: tuple[tuple[str, float], ...]) -> Tensor:
+            if len(prompt) == 1 and prompt[0][1] == 1.0:
+                return states[prompt[0][0]]
+            return states[""] + sum(weight * (states[words] - states[""]) for words, weight in prompt)
+
+        return torch.cat([of(prompt) for prompt in wish.prompts])
+
+    def note(self, wish: TextToImageInputs, number: int = 0) -> dict[str, Any]:
+        prompt = wish.prompts[number]
+        about = {"read": ", ".join(words for words, _ in prompt), "prompts": [list(part) for part in prompt]}
+        return about if wish.semantics is None else {**about, "semantics": encoded(wish.semantics[number]), "share": wish.shares[number]}
+
+    def recall(self, metadata: Mapping[str, Any]) -> TextToImageInputs:
+        prompt = tuple((str(words), float(weight)) for words, weight in metadata["prompts"])
+        if metadata.get("semantics") is None:
+            return TextToImageInputs((prompt,))
+        return TextToImageInputs((prompt,), decoded(metadata["semantics"], self.decoder.device), (float(metadata["share"]),))
+
+    def trait(self, seen: ImageFeatures) -> Tensor:
+        """F: of what an adapter's encoder gives, its global embedding is made to be compared."""
+        return seen.semantics
+
+    def meant(self, wish: TextToImageInputs) -> Tensor | None:
+        return wish.semantics

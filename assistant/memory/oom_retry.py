@@ -1,0 +1,153 @@
+"""An engine that, where memory runs out, lives in the next tier and answers again, once; and says so. Knows no models.
+
+It stands between a session and an engine, and is an engine itself. A turn is answered again from its beginning with the same seed: the
+words that were told already are not told twice.
+"""
+
+import gc
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+
+from ..errors import DeviceError
+from .budget import Tier
+from ..requests import Cancel, TrainingRun, EngineInfo, Event, Reply, Request, TrainingSpec, Words
+
+
+class Lives(Protocol):
+    """`residence.Residence`."""
+
+    tier: Tier | None
+
+    def lower(self, learning: bool = False) -> Tier | None: ...
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said))
+
+
+class OomRetryEngine:
+    """See `requests.Engine`. What is not answered here is the engine's own.
+
+    Args:
+        engine: whatever answers. residence: where its modules live.
+    """
+
+    def __init__(self, engine: Any, residence: Lives) -> None:
+        self._engine, self._residence = engine, residence
+        self.trainer = None if getattr(engine, "trainer", None) is None else OomRetryTrainer(engine.trainer, residence)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._engine, name)
+        if name in ("mix", "strip"):  # those that yield
+            return lambda request, cancel: self._plain(lambda: found(request, cancel))
+        return (lambda *args: _twice(lambda: found(*args), self._residence)) if name == "imagine" else found
+
+    def info(self) -> EngineInfo:
+        info, tier = self._engine.info(), self._residence.tier
+        if tier is None or tier.name == "whole":
+            return info
+        return replace(info, notice=f"{info.notice} To fit this machine's memory, {tier.said}.")
+
+    def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
+        """See `requests.Engine.respond`.
+
+        Raises:
+            DeviceError: memory ran out, and did again in the next tier, or there is none.
+        """
+        settings = request.settings
+        if settings.seed is None:  # so that a second try draws what the first would have drawn
+            request = replace(request, settings=replace(settings, seed=secrets.randbelow(2**31)))
+        told, seen = 0, 0  # characters that were told, and that the present try has said
+        lowered: list[Tier] = []
+        for event in self._again(lambda: self._engine.respond(request, cancel), lowered):
+            if isinstance(event, Tier):
+                seen = 0
+            elif isinstance(event, Words):
+                seen += len(event.delta)
+                if seen > told:
+                    yield Words(event.delta[max(0, len(event.delta) - (seen - told)):])
+                    told = seen
+            elif isinstance(event, Reply) and lowered:
+                note = f" (Memory ran out; from now on {lowered[-1].said}.)"
+                yield Words(note)
+                yield replace(event, text=event.text + note)
+            else:
+                yield event
+
+    def _plain(self, make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        return (event for event in self._again(make, []) if not isinstance(event, Tier))
+
+    def _again(self, make: Callable[[], Iterator[Any]], lowered: list[Tier]) -> Iterator[Any]:
+        """What `make()` yields; out of memory, the tier that is taken then, and all of it once more."""
+        for last in (False, True):
+            short = False
+            try:
+                with closing(make()) as events:
+                    yield from events
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_shortage(error):
+                    raise
+                short = True
+            if short:  # outside the handler: the traceback holds the tensors
+                tier = _lowered(self._residence, last)
+                lowered.append(tier)
+                yield tier
+
+
+class OomRetryTrainer:
+    """A teacher whose lessons go on in the next tier where memory runs out."""
+
+    def __init__(self, trainer: Any, residence: Lives) -> None:
+        self._teacher, self._residence = trainer, residence
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._teacher, name)
+
+    def begin(self, task: TrainingSpec, state: bytes | None = None) -> TrainingRun:
+        return _OomRetryRun(_twice(lambda: self._teacher.begin(task, state), self._residence, True), self._residence)
+
+
+class _OomRetryRun:
+    """A step that broke off has changed nothing, so it can be made again."""
+
+    def __init__(self, course: TrainingRun, residence: Lives) -> None:
+        self._course, self._residence = course, residence
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._course, name)
+
+    def advance(self) -> float:
+        return _twice(self._course.advance, self._residence, True)
+
+    def preview(self, cancel: Cancel) -> bytes | None:
+        return _twice(lambda: self._course.preview(cancel), self._residence, True)
+
+
+def _twice(work: Callable[[], Any], residence: Lives, learning: bool = False) -> Any:
+    for last in (False, True):
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+        _lowered(residence, last, learning)
+    raise AssertionError("the second shortage raises")
+
+
+def _lowered(residence: Lives, last: bool, learning: bool = False) -> Tier:
+    """The next tier, taken. Raises DeviceError: there is none, or it was tried already."""
+    gc.collect()
+    tier = None if last else residence.lower(learning)
+    if tier is None:
+        raise DeviceError(f"Memory ran out{' again, in the next tier too' if last else ', and there is no tier that takes less'}.",
+                          "Close other programs on this device, or choose a smaller preset.")
+    return tier

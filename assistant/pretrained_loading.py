@@ -1,0 +1,86 @@
+"""Reads what others published for the preset `open`: an image encoder, IP-Adapters, a chat model, each in its own layout.
+
+FOLDER/base is a Stable Diffusion, FOLDER/image_encoder and FOLDER/llm are transformers', FOLDER/adapters holds h94's files.
+Like weights.py it opens safetensors only, and nothing of the network.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from . import checkpoints
+from .config import AdapterConfig, AssistantConfig, ChatConfig, ClipVisionConfig
+from .controls.ip_adapter import Adapter
+from .generation.text_to_image import SEMANTICS, SUBJECT, TextToImageGenerator, adapters_of
+from .errors import WeightsError
+from .models.chat_llm import ChatModel
+from .models.clip_vision import ClipVision
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+
+def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32,
+                device: torch.device | str = "cpu", **extra: Any) -> TextToImageGenerator:
+    """The words image generator of a preset, with as much as the preset has: adapters, an image encoder, a chat model.
+
+    Args:
+        kernel, dtype, device: of all but the autoencoder, which stays in float32.
+        extra: as the language model's `from_pretrained` takes it, where to and how coarsely.
+
+    Raises:
+        WeightsError: a part that is missing, pickled, or not what the preset says.
+    """
+    decoder, vision, chat = checkpoints.load_base(config, folder, kernel, dtype=dtype), None, None
+    if config.adapters is not None:
+        vision = load_clip_vision(config.vision, folder / "image_encoder", dtype).to(device)
+        decoder.adapters = adapters_of(decoder.unet, config.adapters, config.vision)
+        for name, about in ((SUBJECT, config.adapters.subject), (SEMANTICS, config.adapters.semantics)):
+            load_adapter(decoder.adapters[name], about, folder / "adapters")
+        decoder.adapters.eval().requires_grad_(False)
+    decoder.to(device, dtype)
+    if isinstance(config.language, ChatConfig):
+        chat = load_chat(config.language, folder / config.language.folder, dtype, device, **extra)
+    return TextToImageGenerator(decoder, config.decoder.guidance_unit, chat, vision, config.adapters)
+
+
+def load_adapter(adapter: Adapter, about: AdapterConfig, folder: Path) -> None:
+    """Fill an adapter strictly from its published file. Raises WeightsError."""
+    path = folder / about.file
+    if path.suffix in PICKLED:
+        raise WeightsError(f"{path.name} is pickled: opening it could run anything, so it is never opened.", "Take the .safetensors of that name.")
+    if not path.exists():
+        pickled = next((p for p in (path.with_suffix(s) for s in PICKLED) if p.exists()), None)
+        found = f"; {pickled.name} beside it is pickled, and never opened" if pickled else ""
+        raise WeightsError(f"The adapter {path.name} is missing in {folder}{found}.", f"Put the file {path.name} of h94/IP-Adapter there.")
+    with checkpoints.reading(f"adapter {path.name}"):
+        tensors = load_file(path)
+    adapter.load_published(tensors, path.name)
+
+
+def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype = torch.float32) -> ClipVision:
+    """The image encoder. Raises WeightsError: also where its numbers are not the ones that the adapters were made for."""
+    from transformers import CLIPVisionModelWithProjection
+
+    encoder = checkpoints.frozen(folder, CLIPVisionModelWithProjection, dtype)
+    for name, value in about.clip.items():
+        found = getattr(encoder.config, name)
+        if found != value:
+            raise WeightsError(f"The image encoder in {folder.name!r} has {name} {found}, but the adapters were made for {value}.",
+                               "Take the image encoder that is published with the adapters.")
+    return ClipVision(encoder)
+
+
+def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> ChatModel:
+    """Any causal language model of transformers with a chat template, to compute on `device`: its weights stay in the computer's memory until a
+    `Residence` brings them, or where `extra` (as in `load_drawer`) puts them. Raises WeightsError."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not folder.is_dir():
+        raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder or a hub id.")
+    with checkpoints.reading(f"tokenizer in {folder.name!r}"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    llm: nn.Module = checkpoints.frozen(folder, AutoModelForCausalLM, dtype, **extra)
+    return ChatModel(about, llm, tokenizer).at(device)

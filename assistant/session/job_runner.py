@@ -1,0 +1,215 @@
+"""One queue for one device: turns, boards and strips of all owners are done one after the other, owners in turn; lessons, in one of their own,
+are done beside them, a step at a time. Knows no engine and no disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..board_requests import Sketch
+from ..errors import AssistantError, BusyError
+from ..requests import Progress
+from .device_lock import DeviceLock
+from .fair_queue import FairQueue
+
+_log = logging.getLogger(__name__)
+
+
+class Job(Protocol):
+    """What a runner needs of a piece of work."""
+
+    owner: str
+    cancel: threading.Event
+
+    def run(self) -> None: ...
+
+    def end(self, error: AssistantError | None) -> None:
+        """Called once, when `run` is over or has failed."""
+        ...
+
+
+class JobRunner:
+    """Thread-safe.
+
+    Args:
+        device: held while a job runs; what is being learned waits meanwhile.
+        queue_size: jobs that may wait, beside the one that runs.
+        holds: False: a job takes the device itself, for as long as it needs it.
+    """
+
+    def __init__(self, device: DeviceLock, queue_size: int = 16, holds: bool = True) -> None:
+        self._device, self._queue_size, self._holds, self.closing = device, queue_size, holds, False
+        self.changed = threading.Condition()  # notified whenever the queue or a job changes
+        self._queue: FairQueue[Job] = FairQueue()
+        self._running: Job | None = None
+        self._worker = threading.Thread(target=self._work, name="runner", daemon=True)
+        self._worker.start()
+
+    def check_room(self) -> None:
+        """Raises BusyError: as many wait as may."""
+        with self.changed:
+            if len(self._queue) >= self._queue_size:
+                raise BusyError(f"{len(self._queue)} others are waiting already, which is as many as fit.", "Try again in a minute.")
+
+    def put(self, job: Job) -> None:
+        """Raises BusyError: as many wait as may."""
+        with self.changed:
+            self.check_room()
+            self._queue.put(job.owner, job)
+            self.changed.notify_all()
+
+    def cancel(self, job: Job) -> bool:
+        """Stop a job; whether it was still waiting, and never runs."""
+        job.cancel.set()
+        self._device.wake()
+        with self.changed:
+            found = self._queue.remove(job)
+            self.changed.notify_all()
+        return found
+
+    def position(self, job: Job) -> int | None:
+        """1 is next; None: it does not wait."""
+        with self.changed:
+            return self._queue.position(job)
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Stop what runs and end the worker; what waits never runs."""
+        with self.changed:
+            self.closing = True
+            for job in [*self._queue.order(), *([self._running] if self._running is not None else [])]:
+                job.cancel.set()
+            self.changed.notify_all()
+        self._device.wake()
+        self._worker.join(seconds)
+
+    def _work(self) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.closing or len(self._queue))
+                if self.closing:
+                    return
+                job = self._running = self._queue.take()
+                self.changed.notify_all()  # the others moved up
+            failed = None
+            try:
+                with self._device.turn() if self._holds else nullcontext():
+                    job.run()
+            except AssistantError as error:
+                failed = error
+            except Exception as error:
+                _log.exception("a job failed")
+                failed = AssistantError(f"A fault in the program ended this ({type(error).__name__}).",
+                                        "Try again; if it happens again, the server's log says more.")
+            job.end(failed)
+            with self.changed:
+                self._running = None
+                self.changed.notify_all()
+
+
+@dataclass(eq=False)
+class DrawingJob:
+    """A board or a strip, from the click to the picture. `sketches` are PNGs, good to look at while it is drawn."""
+
+    key: str  # what is drawn: a board's id, an owner's strip
+    owner: str
+    kind: str
+    work: Callable[[DrawingJob], None]
+    told: Callable[..., None] = lambda *_, **__: None
+    cancel: threading.Event = field(default_factory=threading.Event)
+    sketches: tuple[bytes, ...] = ()
+    step: int = 0
+    steps: int = 0
+    began: float | None = None  # time.monotonic() of the first step
+    done: bool = False
+    error: AssistantError | None = None
+    news: int = 0  # counts up with every change
+
+    @property
+    def left(self) -> float | None:
+        """Seconds it still takes, as far as known."""
+        if self.began is None or self.step < 2:
+            return None
+        return (time.monotonic() - self.began) / (self.step - 1) * (self.steps - self.step)
+
+    def run(self) -> None:
+        if not self.cancel.is_set():
+            self.work(self)
+
+    def end(self, error: AssistantError | None) -> None:
+        self.told(self, done=True, error=error)
+
+
+class DrawingJobs:
+    """Drawings of one kind, the newest of each key, done or not; one that is asked for anew gives the one before up. The page watches, or does not.
+
+    `owner`, everywhere: whose the drawing is; where it is left out, the key is the owner.
+    """
+
+    def __init__(self, runner: JobRunner) -> None:
+        self._runner = runner
+        self._latest: OrderedDict[str, DrawingJob] = OrderedDict()
+
+    def put(self, drawing: DrawingJob) -> DrawingJob:
+        """Raises BusyError: as many wait as may; what was being drawn goes on then."""
+        drawing.told = self._tell
+        with self._runner.changed:
+            self._runner.check_room()
+            self._give_up(self._latest.get(drawing.key))
+            self._latest[drawing.key] = drawing
+            self._latest.move_to_end(drawing.key)
+            while len(self._latest) > 256 and next(iter(self._latest.values())).done:
+                self._latest.popitem(last=False)
+            self._runner.put(drawing)
+        return drawing
+
+    def stop(self, key: str, owner: str = "") -> None:
+        self._give_up(self.now(key, owner))
+
+    def now(self, key: str, owner: str = "") -> DrawingJob | None:
+        found = self._latest.get(key)
+        return found if found is not None and found.owner == (owner or key) else None
+
+    def waiting(self, drawing: DrawingJob) -> int | None:
+        """Its place in the queue, 1 is next; None: it does not wait."""
+        return self._runner.position(drawing)
+
+    def watch(self, drawing: DrawingJob) -> Iterator[DrawingJob]:
+        """Yield the drawing whenever something has come of it, until it is over."""
+        seen = None
+        while True:
+            with self._runner.changed:
+                self._runner.changed.wait_for(lambda: (drawing.news, self.waiting(drawing)) != seen or drawing.done)
+                seen, done = (drawing.news, self.waiting(drawing)), drawing.done
+            yield drawing
+            if done:
+                return
+
+    # inside
+
+    def _follow(self, drawing: DrawingJob, events: Iterator[Any]) -> Iterator[Any]:
+        """Take in what is progress, and yield the rest."""
+        for event in events:
+            if isinstance(event, Sketch):
+                self._tell(drawing, sketches=event.pngs)
+            elif isinstance(event, Progress):
+                self._tell(drawing, step=event.step, steps=event.steps, began=drawing.began or time.monotonic())
+            else:
+                yield event
+
+    def _give_up(self, drawing: DrawingJob | None) -> None:
+        if drawing is not None and not drawing.done:
+            if self._runner.cancel(drawing):
+                drawing.end(None)
+
+    def _tell(self, drawing: DrawingJob, **values: object) -> None:
+        with self._runner.changed:
+            for name, value in values.items():
+                setattr(drawing, name, value)
+            drawing.news += 1
+            self._runner.changed.notify_all()

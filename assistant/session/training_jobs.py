@@ -1,0 +1,297 @@
+"""Concepts being learned beside the chat: one queue, and the library of each owner. Whatever the method is.
+
+The device is asked for one step at a time, so that a turn of the chat waits for one step at most. What is learned is
+durable every few seconds: a crash costs no more than that, and the next start offers to go on. Knows no torch (the teacher
+comes in as an object) and no page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import AssistantError, NotFoundError, PhotoError
+from ..requests import DatasetAdvice, Cancel, TrainingRun, Engine, Photo, Reply, Request, Settings, TrainingSpec, Trainer
+from .device_lock import DeviceLock
+from .training_job_store import TrainingJobStore
+from .records import TrainingJob
+from .job_runner import JobRunner
+from .store import Store
+
+SAVE_EVERY = 4.0  # seconds; a crash costs no more learning than that
+PREVIEWS = 6  # of a lesson, the one before the first step included
+MOST_PICTURES = 8
+MOST_LESSONS = 256  # that may wait
+PASSES = {"infusion": 4, "ico": 7}  # of the UNet in a step of each method; one backward is two
+
+_log = logging.getLogger(__name__)
+
+
+class _JobState:
+    """A `runner.Job`: what is known of a lesson that waits or runs, but not yet on disk."""
+
+    def __init__(self, lesson: TrainingJob, learn: Callable[[_JobState], None], end: Callable[[_JobState, AssistantError | None], None]) -> None:
+        self.cancel, self.lesson, self.owner, self._learn, self._end = threading.Event(), lesson, lesson.owner, learn, end
+        self.losses, self.previews, self.seconds = list(lesson.losses), list(lesson.previews), lesson.seconds
+
+    def run(self) -> None:
+        self._learn(self)
+
+    def end(self, error: AssistantError | None) -> None:
+        self._end(self, error)
+
+
+@dataclass(frozen=True)
+class _Either:
+    """A flag for whatever can be broken off: Stop, or a turn that wants the device."""
+
+    cancel: Cancel
+    wanted: Callable[[], bool] = field(default=lambda: False)
+
+    def is_set(self) -> bool:
+        return self.cancel.is_set() or self.wanted()
+
+
+class TrainingJobs:
+    """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
+
+    Args:
+        engine: with a `teacher`.
+        device: shared with the chat.
+    """
+
+    def __init__(self, engine: Engine, store: Store, device: DeviceLock) -> None:
+        self._engine, self._store, self._device, self._lessons = engine, store, device, TrainingJobStore(store)
+        self._teacher: Trainer = engine.trainer
+        self._libraries: dict[str, Any] = {}
+        self._runner = JobRunner(device, MOST_LESSONS, holds=False)
+        self._changed = self._runner.changed
+        self._courses: dict[int, _JobState] = {}  # by lesson: waiting or running
+
+    # the library
+
+    def library(self, owner: str) -> Any:
+        """This owner's concepts: the engine's own object, opened once."""
+        with self._changed:
+            if owner not in self._libraries:
+                folder = self._store.folder / "concepts" / hashlib.sha256(owner.encode()).hexdigest()[:16]
+                self._libraries[owner] = self._teacher.open(folder)
+            return self._libraries[owner]
+
+    def rename(self, owner: str, name: str, to: str) -> None:
+        """Rename a concept, and what is to be learned on of it.
+
+        Raises:
+            ConceptError: the new name cannot be. BusyError: it is being learned right now.
+        """
+        library = self.library(owner)
+        if to.lower() != name.lower():
+            library.check_free(to)
+        self._lessons.rename(owner, name, to)
+        library.rename(name, to)
+
+    def try_out(self, owner: str, text: str, seed: int, cancel: Cancel) -> bytes | None:
+        """One picture of a text with concepts in it, kept nowhere; a turn of the chat goes first. None: cancelled."""
+        request = Request(text, settings=Settings(seed=seed, steps=self._engine.info().steps, preview_every=0),
+                          library=self.library(owner))
+        flag = _Either(cancel, self._device.wanted)
+        while not cancel.is_set():
+            with self._device.step(cancel) as mine:
+                reply = next((e for e in self._engine.respond(request, flag) if isinstance(e, Reply)), None) if mine else None
+            if reply is not None and not reply.stopped:
+                return reply.png
+        return None
+
+    def examples(self, owner: str, name: str) -> tuple[Photo, ...]:
+        """The photos that a concept was learned from; none where they are not kept, or it was learned elsewhere."""
+        found = self.kept(owner, name)
+        try:
+            return tuple(map(self._lessons.picture, found.pictures)) if found is not None else ()
+        except NotFoundError:  # a lost file must not end a turn
+            return ()
+
+    # lessons
+
+    def advise(self, pictures: Sequence[Photo]) -> DatasetAdvice:
+        return self._teacher.advise(pictures)
+
+    def begin(self, owner: str, task: TrainingSpec, *others: str) -> TrainingJob:
+        """Check, keep and queue; returns the first lesson.
+
+        Args:
+            others: methods by which the same is learned behind it.
+
+        Raises:
+            PhotoError: no pictures, or too many. BusyError: one of that name is being learned already.
+            ConceptError: a name that cannot be written, or is taken.
+        """
+        if not 1 <= len(task.pictures) <= MOST_PICTURES:
+            raise PhotoError(f"{len(task.pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.",
+                             "Add one." if not task.pictures else "Take some away.")
+        self.library(owner).check_free(task.name)
+        begun = self._lessons.add(owner, [task, *(replace(task, kind=kind, options=_shared(task.options)) for kind in others)])
+        for lesson in begun:
+            self._put(lesson.id, owner)
+        return begun[0]
+
+    def begin_also(self, owner: str, name: str, kind: str) -> TrainingJob:
+        """Learn what is learned already by another method too, from its kept photos.
+
+        Raises:
+            NotFoundError: no photos of it are kept. ConceptError, BusyError: it is learned so already, or being learned.
+        """
+        found = self.kept(owner, name)
+        if found is None:
+            raise NotFoundError(f"The photos of <{name}> are not kept here.", "Add them above, and learn it under another name.")
+        self.library(owner).check_free(name, kind)
+        task = replace(self._task(found), kind=kind, options=_shared(found.options))
+        lesson = self._lessons.add(owner, [task], again=True)[0]
+        self._put(lesson.id, owner)
+        return lesson
+
+    def kept(self, owner: str, name: str) -> TrainingJob | None:
+        """The newest lesson of a name; its photos are kept."""
+        return next((one for one in self._lessons.of(owner) if one.name.lower() == name.lower()), None)
+
+    def expected(self, owner: str, kind: str, steps: int) -> float | None:
+        """Seconds that many steps take by a method, told from the newest lessons, of another method if need be; None: not known yet."""
+        paces = {one.kind: one.seconds / one.step for one in reversed(self._lessons.of(owner)) if one.step and one.seconds}
+        other = kind if kind in paces else next(iter(paces), None)
+        return paces[other] * PASSES[kind] / PASSES[other] * steps if other in PASSES else None
+
+    def resume(self, number: int, owner: str) -> None:
+        """Go on with one that was stopped or interrupted, or failed."""
+        self._lessons.await_turn(number, owner)
+        self._put(number, owner)
+
+    def stop(self, number: int, owner: str) -> None:
+        """What is learned so far is kept, and can be gone on with."""
+        lesson, course = self._lessons.get(number, owner), self._courses.get(number)
+        if course is not None and self._runner.cancel(course):
+            self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
+            self._courses.pop(number, None)
+
+    def drop(self, number: int, owner: str) -> None:
+        """Forget a lesson, its photos too; what it has put into the library stays."""
+        self.stop(number, owner)
+        with self._changed:
+            self._changed.wait_for(lambda: number not in self._courses, 30)
+        self._lessons.mark(number, "dropped")
+
+    def lessons(self, owner: str) -> list[TrainingJob]:
+        """This owner's, the newest first, as they are this moment."""
+        live = {number: course.lesson for number, course in list(self._courses.items()) if course.lesson.status == "running"}
+        return [live.get(one.id, one) for one in self._lessons.of(owner)]
+
+    def lesson(self, number: int, owner: str) -> TrainingJob:
+        return next((one for one in self.lessons(owner) if one.id == number), None) or self._lessons.get(number, owner)
+
+    def waiting(self, number: int) -> int:
+        """How many lessons are before this one."""
+        course = self._courses.get(number)
+        return self._runner.position(course) or 0 if course is not None else 0
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Save what is learned and end. What runs or waits is offered to be gone on with at the next start."""
+        self._runner.close(seconds)
+
+    # inside
+
+    def _put(self, number: int, owner: str) -> None:
+        with self._changed:
+            course = self._courses[number] = _JobState(self._lessons.get(number, owner), self._learn, self._over)
+            self._runner.put(course)
+
+    def _over(self, run: _JobState, error: AssistantError | None) -> None:
+        try:
+            if error is not None:
+                self._lessons.mark(run.lesson.id, "failed", str(error))
+        except AssistantError:
+            _log.exception("lesson %d: its error could not be kept", run.lesson.id)
+        with self._changed:
+            self._courses.pop(run.lesson.id, None)
+            self._changed.notify_all()
+
+    def _learn(self, run: _JobState) -> None:
+        lesson = run.lesson
+        if not self._lessons.claim(lesson.id):
+            return
+        run.lesson, task = replace(lesson, status="running"), self._task(lesson)
+        with self._device.step(run.cancel) as mine:
+            if not mine:
+                self._lessons.mark(lesson.id, "interrupted")
+                return
+            course = self._teacher.begin(task, self._lessons.state(lesson.id))
+        run.losses = _padded(run.losses, course.step)
+        saved = time.monotonic()
+        self._show(run, course, None)
+        began, first = time.monotonic(), course.step
+        while course.step < course.steps and not run.cancel.is_set():
+            if course.step >= len(run.previews) * course.steps / (PREVIEWS - 1):
+                self._preview(run, course)
+            with self._device.step(run.cancel) as mine:
+                if mine:
+                    at = time.monotonic()
+                    run.losses.append(course.advance())
+                    run.seconds += time.monotonic() - at
+            pace = (time.monotonic() - began) / max(1, course.step - first)
+            self._show(run, course, pace * (course.steps - course.step))
+            if time.monotonic() - saved > SAVE_EVERY:
+                self._save(run, course)
+                saved = time.monotonic()
+        self._end(run, course)
+
+    def _task(self, lesson: TrainingJob) -> TrainingSpec:
+        return TrainingSpec(lesson.name, lesson.noun, tuple(map(self._lessons.picture, lesson.pictures)),
+                    tuple(mask and self._lessons.picture(mask) for mask in lesson.masks), lesson.kind, lesson.options)
+
+    def _preview(self, run: _JobState, course: TrainingRun, last: bool = False) -> None:
+        """Draw one; a turn that comes meanwhile goes first, and it is tried again after the next step."""
+        flag = _Either(run.cancel if not last else threading.Event(), self._device.wanted)
+        while True:
+            with self._device.step(flag.cancel) as mine:
+                png = course.preview(flag) if mine else None
+            if png is not None:
+                run.previews.append((course.step, self._lessons.preview(png)))
+                self._save(run, course)  # whose picture it is stands in the row
+            if png is not None or not last or not self._device.wanted():
+                return
+
+    def _end(self, run: _JobState, course: TrainingRun) -> None:
+        """Stopped, closing, or learned: first the state, then the concept, then the word."""
+        self._save(run, course)
+        if self._runner.closing or not course.step:
+            self._lessons.mark(run.lesson.id, "interrupted")
+            return
+        if not run.previews or run.previews[-1][0] != course.step:
+            self._preview(run, course, last=True)
+        thumbnail = self._store.read_picture(run.previews[-1][1]) if run.previews else b""
+        course.keep(self.library(run.lesson.owner), thumbnail)
+        self._lessons.mark(run.lesson.id, "done" if course.step >= course.steps else "stopped")
+
+    def _save(self, run: _JobState, course: TrainingRun) -> None:
+        self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews, run.seconds)
+
+    def _show(self, run: _JobState, course: TrainingRun, left: float | None) -> None:
+        with self._changed:
+            run.lesson = replace(run.lesson, step=course.step, steps=course.steps, losses=tuple(run.losses),
+                                 previews=tuple(run.previews), seconds=run.seconds, left=left)
+
+
+def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a lesson's options every method has."""
+    return {name: options[name] for name in ("steps", "flip") if name in options}
+
+
+def _padded(losses: Sequence[float], steps: int) -> list[float]:
+    """One loss a step, of what was kept: thinned, or a little behind."""
+    if not losses:
+        return []
+    every = max(1, -(-steps // len(losses)))
+    full = [loss for loss in losses for _ in range(every)][:steps]
+    return full + [full[-1]] * (steps - len(full))

@@ -1,0 +1,199 @@
+"""Turn what a person hands over into values that are safe to keep: bytes or a path into a Photo, typing into words.
+
+A file's name is never believed. The size in a picture's header is read before its pixels are, so a small file that
+unpacks into gigabytes costs nothing. Knows nothing of conversations, the engine or the page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import threading
+import unicodedata
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageCms, ImageOps, features
+
+from ..errors import MessageError, PhotoError
+from ..requests import Photo
+
+MAX_BYTES = 40 * 2**20
+MAX_PIXELS = 50_000_000
+MIN_SIDE = 8  # pixels
+MAX_ASPECT = 16  # long side / short side
+MAX_SIDE = 1024  # pixels, of what is kept
+MAX_CHARACTERS = 4000
+
+_ACCEPTED = "Use a PNG, JPEG, WebP, GIF, BMP or TIFF picture."
+_FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])
+_WARNINGS = threading.Lock()  # `warnings.catch_warnings` changes a global
+_BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # can make text read as something else
+
+
+def read_photo(source: bytes | bytearray | str | Path) -> Photo:
+    """Check a picture and normalise it: first frame, upright, 8-bit sRGB on white, at most MAX_SIDE, metadata gone.
+
+    Args:
+        source: the file's bytes, or where it lies.
+
+    Raises:
+        PhotoError: the picture cannot be read or must not be opened; the sentence names why.
+    """
+    data = _read_bytes(source)
+    if not data:
+        raise PhotoError("This file is empty (0 bytes).", "Choose the picture again.")
+    with _open(data) as image:
+        _check_size(*image.size)
+        if image.format == "JPEG":
+            image.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))  # decodes a large photo at a fraction of the memory
+        try:
+            picture = _to_srgb(_upright(image))
+        except Exception as error:  # decoders raise whatever a damaged byte leads them to
+            raise PhotoError(
+                f"This {image.format} picture is damaged or cut short and cannot be read to its end.",
+                "Export or download it again.") from error
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    return _to_photo(picture)
+
+
+def read_text(text: str, has_photo: bool) -> str:
+    """Clean a message: control characters gone, ends stripped. Empty is fine beside a photo.
+
+    Raises:
+        MessageError: empty without a photo, or longer than MAX_CHARACTERS.
+    """
+    text = unicodedata.normalize("NFC", (text or "").replace("\r\n", "\n").replace("\r", "\n"))
+    text = "".join(c for c in text if c in "\n\t" or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI))
+    text = text.strip()
+    if len(text) > MAX_CHARACTERS:
+        raise MessageError(f"This message has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}.",
+                           "Shorten it and send it again.")
+    if not text and not has_photo:
+        raise MessageError("There is nothing to answer yet.", "Write a few words or add a picture.")
+    return text
+
+
+def _read_bytes(source: bytes | bytearray | str | Path) -> bytes:
+    if isinstance(source, (bytes, bytearray)):
+        size, data = len(source), bytes(source)
+    else:
+        try:
+            size = Path(source).stat().st_size
+            data = Path(source).read_bytes() if size <= MAX_BYTES else b""
+        except OSError as error:
+            raise PhotoError("The picture's file could not be opened.", "Choose the picture again.") from error
+    if size > MAX_BYTES:
+        raise PhotoError(f"This file has {size / 2**20:.0f} MB; the limit is {MAX_BYTES // 2**20} MB.",
+                         "Save a smaller copy of the picture.")
+    return data
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        with _WARNINGS, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\((\d+) pixels\)", str(error))
+        raise _too_many(int(found.group(1)) if found else 2 * MAX_PIXELS) from error
+    except Exception as error:  # not only UnidentifiedImageError: a header can be damaged in many ways
+        raise PhotoError(_name_it(data), _ACCEPTED) from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_many(width * height, f"{width:,} x {height:,}, ")
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError(f"This picture is too small ({width} x {height} pixels); "
+                         f"each side needs at least {MIN_SIDE}.", "Use a larger picture.")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise PhotoError(f"This picture is too narrow ({width:,} x {height:,} pixels); one side may be at most "
+                         f"{MAX_ASPECT} times the other.", "Crop it around the subject.")
+
+
+def _too_many(pixels: int, size: str = "") -> PhotoError:
+    return PhotoError(f"This picture is too large ({size}{pixels / 1e6:,.0f} megapixels); "
+                      f"the limit is {MAX_PIXELS // 10**6} megapixels.", "Save a smaller copy of it.")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.seek(0)
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block must not cost a sound picture
+        return image
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Any mode to 8-bit RGB in sRGB, transparency laid on white."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_8_bit(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        flat = Image.new("RGBA", layer.size, "white")
+        flat.alpha_composite(layer)
+        flat.info["icc_profile"] = image.info.get("icc_profile")
+        image = flat.convert("RGB")
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "CMYK"):
+        try:
+            return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                                             ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a profile nobody can read: take the numbers as sRGB, as browsers do
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit and float greys to L. Pillow's own conversion clips instead of scaling."""
+    if image.mode != "F":
+        scale, offset = 1 / 257, 0.0  # 65535 / 257 = 255
+        image = image.convert("I")
+    else:
+        low, high = image.getextrema()
+        scale = 255 / (high - low) if high > low else 1.0
+        offset = -low * scale
+    return image.convert("F").point(lambda value: value * scale + offset).convert("L")
+
+
+def _to_photo(image: Image.Image) -> Photo:
+    clean = Image.new("RGB", image.size)  # a fresh image carries no profile, EXIF or text into the file
+    clean.paste(image)
+    buffer = io.BytesIO()
+    clean.save(buffer, format="PNG", compress_level=6)
+    png = buffer.getvalue()
+    return Photo(png=png, width=clean.width, height=clean.height, sha256=hashlib.sha256(png).hexdigest())
+
+
+def _name_it(data: bytes) -> str:
+    """Say what a file that is no picture of ours is, in a sentence."""
+    head = data[:4096]
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    known = (
+        (b"<svg" in head.lower(), "This is an SVG drawing, not a picture made of pixels."),
+        (brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+         "This is a HEIC photo, which cannot be read here."),
+        (brand in (b"avif", b"avis"), "This is an AVIF picture, which cannot be read here."),
+        (bool(brand), "This is a video, not a picture."),
+        (head.startswith(b"%PDF"), "This is a PDF document, not a picture."),
+        (head.startswith(b"PK\x03\x04"), "This is a ZIP archive or an office document, not a picture."),
+        (head.startswith(b"\x1f\x8b"), "This is a compressed file, not a picture."),
+        (head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")), "This is a web page, not a picture."),
+        (head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")),
+         "This picture is damaged or cut short and cannot be read."),
+        (_is_text(head), "This is a text file, not a picture."),
+    )
+    return next((sentence for fits, sentence in known if fits), "This file is not a picture of a kind known here.")
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # a character cut at the end of the head does not count
+            return False
+        text = head[:error.start].decode("utf-8")
+    return bool(text) and all(c.isprintable() or c in "\r\n\t\f" for c in text)

@@ -1,0 +1,261 @@
+"""Trains E: a Dinov2Model whose tokens keep who is in a picture (class token) and what each patch shows (patch tokens).
+
+Two pictures of one individual attract each other (InfoNCE); linear heads name the picture's attributes, mark the subject and
+paint each patch; each patch of the subject names its kind, colours and pattern too, which teaches shapes far sooner than
+the class token alone. The heads are thrown away. Most of the training sees VISIBLE random patches of a picture, which is
+two to three times as fast; the last part sees them all.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Dinov2Config, Dinov2Model
+
+from ..config import AssistantConfig
+from ..world.scene import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES
+from ..models.vision_encoders import resize
+from ..checkpoints import build_clip, load_clip, save_clip, save_module
+from .world_dataset import CAPTIONS, WorldDataset
+from .tokenizer_paths import caption_tokenizer
+
+CLASSES = (len(KINDS), len(COLOURS), len(COLOURS), len(PATTERNS), len(CONTEXTS), len(LIGHTS), len(STYLES), len(POSES),
+           len(EYES), *(1 + len(COLOURS),) * len(ACCESSORIES))
+
+
+VISIBLE = 112  # patches of 256
+WHOLE = 0.85  # from here on all of them
+
+
+class Heads(nn.Module):
+    """What hangs on E while it learns."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        self.who = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, 128))
+        self.names = nn.Linear(width, sum(CLASSES))
+        self.pooled = nn.Linear(width, sum(CLASSES))
+        self.paint = nn.Linear(width, 3 * patch * patch)
+        self.subject = nn.Linear(width, 1)
+        self.local = nn.Linear(width, sum(CLASSES[:4]))
+        self.temperature = nn.Parameter(torch.tensor(2.5))
+
+
+def principal(patches: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(N, d) -> the `count` leading principal directions (count, d) and their standard deviations (count,). Not centred."""
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    return vectors.flip(1)[:, :count].T.contiguous(), values.flip(0)[:count].clamp_min(1e-12).sqrt()
+
+
+@torch.no_grad()
+def begin_from_pixels(projection: nn.Conv2d, positions: nn.Parameter, examples: Tensor) -> None:
+    """Give a vision transformer a start that random weights would spend most of a short training on.
+
+    Its patch embedding becomes the patches' principal components, its positions become two-dimensional sines and cosines.
+
+    Args:
+        positions: (1, 1 + side * side, d) or (1 + side * side, d), the class token's first.
+        examples: normalised pictures (B, 3, H, W).
+    """
+    width, patch = projection.out_channels, projection.kernel_size[0]
+    x = examples.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+    directions, spread = principal(x, min(width, x.shape[1]))
+    directions = directions / spread[:, None].clamp_min(0.05 * spread.max()).sqrt()
+    projection.weight[:len(directions)] = directions.view(-1, 3, patch, patch)
+    if projection.bias is not None:
+        projection.bias.zero_()
+    table = positions.view(-1, positions.shape[-1])
+    side, quarter = int((len(table) - 1) ** 0.5), width // 4
+    waves = 1.0 / 100 ** (torch.arange(quarter) / quarter)
+    at = torch.arange(side)[:, None] * waves  # (side, d/4)
+    one = torch.cat([at.sin(), at.cos()], 1)
+    both = torch.cat([one[:, None].expand(-1, side, -1), one[None].expand(side, -1, -1)], -1).flatten(0, 1)
+    table[1:, :both.shape[1]] = 0.5 * both
+
+
+@torch.no_grad()
+def begin_local(dino: Dinov2Model, generator: torch.Generator) -> None:
+    """Mimetic initialisation (Trockman and Kolter, 2023): queries and keys start alike, so that each patch first looks at
+    patches like itself and near it, and values times output start near a negative identity."""
+    width = dino.config.hidden_size
+    size = width // dino.config.num_attention_heads
+    for layer in dino.modules():
+        if not (hasattr(layer, "q_proj") and hasattr(layer, "k_proj")):
+            continue
+        for h in range(dino.config.num_attention_heads):
+            noise = torch.randn(width, width, generator=generator) / width ** 0.5
+            u, s, v = torch.linalg.svd(0.7 * noise + 0.7 * torch.eye(width))
+            part = slice(h * size, (h + 1) * size)
+            layer.q_proj.weight[part] = (u[:, :size] * s[:size].sqrt()).T
+            layer.k_proj.weight[part] = s[:size].sqrt()[:, None] * v[:size]
+        noise = torch.randn(width, width, generator=generator) / width ** 0.5
+        u, s, v = torch.linalg.svd(0.4 * noise - 0.4 * torch.eye(width))
+        layer.v_proj.weight.copy_(s.sqrt()[:, None] * v)
+        layer.o_proj.weight.copy_(u * s.sqrt())
+
+
+# how much each attribute counts: shapes, patterns and eyes are learned far more slowly than colours
+WEIGHTS = (10, 2, 1, 10, 2, 1, 1, 1, 4, *(0.5,) * len(ACCESSORIES))
+
+
+def attribute_loss(logits: Tensor, labels: Tensor, weights: tuple[float, ...] = WEIGHTS) -> tuple[Tensor, Tensor]:
+    """Weighted mean cross-entropy over the first attributes, those that both `weights` and `labels` have, and each one's accuracy.
+
+    Args:
+        logits: (B, sum of their CLASSES, or more). labels: (B, 17), or the first of them.
+    """
+    weights = weights[:labels.shape[1]]
+    sizes = CLASSES[:len(weights)]
+    parts = logits.float()[:, :sum(sizes)].split(sizes, dim=1)
+    loss = 0.0
+    for i, (weight, part) in enumerate(zip(weights, parts)):
+        rare = None
+        if i >= len(CLASSES) - len(ACCESSORIES):  # nine in ten do not wear it, which is soon known and teaches nothing
+            rare = part.new_ones(part.shape[1])
+            rare[0] = 0.2
+        loss = loss + weight / sum(weights) * F.cross_entropy(part, labels[:, i].long(), rare)
+    return loss, torch.stack([(p.argmax(1) == labels[:, i]).float().mean() for i, p in enumerate(parts)]).detach()
+
+
+class DinoTask:
+    name, lr = "dino", 1.5e-3
+    done = 0.0  # the training loop sets it
+
+    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 32, warm: Path | None = None) -> None:
+        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
+        if warm:
+            self.dino = Dinov2Model.from_pretrained(warm, dtype=torch.float32, attn_implementation="sdpa")
+        else:
+            self.dino = Dinov2Model(Dinov2Config(**config.vision.dino, attn_implementation="sdpa"))
+            begin_from_pixels(self.dino.embeddings.patch_embeddings.projection, self.dino.embeddings.position_embeddings,
+                              self._pixels(torch.from_numpy(world["images"][:128].copy())))
+            begin_local(self.dino, torch.Generator().manual_seed(0))
+        self.dino.to(device).train()
+        self.patch = config.vision.dino["patch_size"]
+        self.heads = Heads(config.vision.patch_width, self.patch).to(device)
+        self.matrices = {f"dino.{n}" for n, p in self.dino.named_parameters() if p.ndim == 2 and ".layer." in n}
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"dino": self.dino, "heads": self.heads}
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        if rng.random() < 0.02:
+            self.world.refresh()
+        a, b = self.world.pairs(rng, self.batch_size // 2)
+        at = np.concatenate([a, b])
+        seen = np.argsort(rng.random((len(at), 256)), axis=1)[:, :VISIBLE]
+        return {"images": torch.from_numpy(self.world["images"][at]), "labels": torch.from_numpy(self.world["labels"][at]),
+                "masks": torch.from_numpy(self.world["masks"][at]), "seen": torch.from_numpy(seen)}
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1)
+                     for v in (self.config.vision.dino_mean, self.config.vision.dino_std))
+        return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        x = self._pixels(batch["images"])
+        p, side = self.patch, x.shape[-1] // self.patch
+        target = x.unflatten(2, (side, p)).unflatten(4, (side, p)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(2)
+        share = batch["masks"].flatten(1).float() / 255
+        tokens = self.dino.embeddings(x)
+        if self.done < WHOLE:
+            at = batch["seen"]
+            tokens = torch.cat([tokens[:, :1], tokens[:, 1:].gather(1, at[..., None].expand(-1, -1, tokens.shape[-1]))], 1)
+            share, target = share.gather(1, at), target.gather(1, at[..., None].expand(-1, -1, target.shape[-1]))
+        out = self.dino.layernorm(self.dino.encoder(tokens).last_hidden_state)
+        first, patches = out[:, 0], out[:, 1:]
+        who = F.normalize(self.heads.who(first).float(), dim=-1)
+        a, b = who.chunk(2)
+        logits = self.heads.temperature.exp().clamp(max=50) * a @ b.T
+        own = torch.arange(len(a), device=x.device)
+        same = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        names, right = attribute_loss(self.heads.names(first), batch["labels"])
+        # the class token learns where to look only slowly; the subject's own patches, pooled, show it the way
+        pooled = (patches * share[..., None]).sum(1) / share.sum(1, keepdim=True).clamp_min(1)
+        pooled_names, pooled_right = attribute_loss(self.heads.pooled(pooled), batch["labels"])
+        on, at = (share > 0.5).nonzero(as_tuple=True)
+        local_names, local_right = attribute_loss(self.heads.local(patches[on, at]), batch["labels"][on], WEIGHTS[:4])
+        paint = (self.heads.paint(patches).float() - target).abs().mean()
+        subject = F.binary_cross_entropy_with_logits(self.heads.subject(patches).squeeze(-1).float(),
+                                                     share)
+        loss = 0.3 * same + 4 * names + 4 * pooled_names + 4 * local_names + paint + subject
+        return loss, {"same": (logits.argmax(1) == own).float().mean(), "kind": right[0], "pooled_kind": pooled_right[0],
+                      "pooled_pattern": pooled_right[3], "local_kind": local_right[0], "colour": right[1], "second": right[2],
+                      "pattern": right[3], "eyes": right[8], "style": right[6], "worn": right[9:].mean(), "paint": paint.detach(),
+                      "subject": subject.detach()}
+
+    def export(self, folder: Path) -> None:
+        save_module(self.dino, folder)
+
+
+# what is worn is small and mostly absent: counted like the kind, or it is never learned
+CLIP_WEIGHTS = (6, 2, 1, 6, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
+
+
+def inner_clip_matrices(clip: nn.Module) -> set[str]:
+    """Names of the kernels and matrices inside both towers, for Muon."""
+    return {f"clip.{n}" for n, p in clip.named_parameters() if p.ndim == 4 and n.startswith("visual.layer") or p.ndim == 2 and ".resblocks." in n}
+
+
+class ClipTask:
+    name, lr = "clip", 1.5e-3
+
+    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 64, warm: Path | None = None) -> None:
+        self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
+        self.clip = load_clip(config, warm).requires_grad_(True) if warm else build_clip(config.vision.clip)
+        self.clip.to(device).train()
+        self.matrices = inner_clip_matrices(self.clip)
+        self.names = nn.Linear(config.language.semantic_width, sum(CLASSES)).to(device)
+        self.local = nn.Linear(16 * config.vision.clip["vision_cfg"]["width"], sum(CLASSES)).to(device)
+        self.stage: Tensor | None = None
+        self.clip.visual.layer3.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple, out: Tensor) -> None:
+        self.stage = out
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"clip": self.clip, "names": self.names, "local": self.local}
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        if rng.random() < 0.02:
+            self.world.refresh()
+        at = np.sort(self.world.pictures(rng, self.batch_size))
+        texts = self.world["captions"][at, rng.integers(0, CAPTIONS, len(at))]
+        return {"images": torch.from_numpy(self.world["images"][at]), "texts": torch.from_numpy(texts),
+                "labels": torch.from_numpy(self.world["labels"][at]), "masks": torch.from_numpy(self.world["masks"][at])}
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 -> normalised (B, 3, h, w) at the tower's own size."""
+        mean, std = (images.new_tensor(v, dtype=torch.float32).view(1, 3, 1, 1)
+                     for v in (self.clip.visual.image_mean, self.clip.visual.image_std))
+        size = self.clip.visual.image_size
+        return (resize(images.permute(0, 3, 1, 2).float() / 255, size[0] if isinstance(size, (tuple, list)) else size) - mean) / std
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        seen = F.normalize(self.clip.encode_image(self._pixels(batch["images"])).float(), dim=-1)
+        said = self.names(seen * self.config.vision.semantic_norm)
+        names, named = attribute_loss(said, batch["labels"], CLIP_WEIGHTS)
+        share = F.adaptive_avg_pool2d(batch["masks"].float() / 255, self.stage.shape[-1])
+        of, y, x = (share > 0.4).nonzero(as_tuple=True)
+        local, found = attribute_loss(self.local(self.stage[of, :, y, x]), batch["labels"][of], CLIP_WEIGHTS)
+        read = F.normalize(self.clip.encode_text(batch["texts"].long()).float(), dim=-1)
+        logits = self.clip.logit_scale.exp().clamp(max=100) * seen @ read.T
+        own = torch.arange(len(logits), device=logits.device)
+        loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        return loss + 8 * names + 8 * local, {
+            "kind": named[0], "local_kind": found[0], "colour": named[1], "context": named[4], "style": named[6],
+            "worn": self._worn(said.detach(), batch["labels"]), "right": (logits.argmax(1) == own).float().mean(),
+            "scale": self.clip.logit_scale.detach().exp()}
+
+    @staticmethod
+    def _worn(logits: Tensor, labels: Tensor) -> Tensor:
+        """Of what is worn, the share that is named with its colour."""
+        right = torch.stack([p.argmax(1) for p in logits.split(CLASSES, 1)[9:]], 1) == labels[:, 9:]
+        return right[labels[:, 9:] > 0].float().mean()
+
+    def export(self, folder: Path) -> None:
+        save_clip(self.clip, self.config.vision.clip, folder)
+        caption_tokenizer(self.config).save_pretrained(folder)

@@ -1,0 +1,175 @@
+"""A sheet of plain shapes in unit coordinates, coloured by the light. Knows light and form; paints no pixel.
+
+Scenery records shapes here, back to front; a style decides how each one is painted (filled, outlined, cast in paper).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import NamedTuple
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+
+class Shape(NamedTuple):
+    """One form; points are fractions of the frame, (0, 0) the upper left corner."""
+
+    kind: str  # "poly": outline; "oval": centre and radii; "line": a stroke; "glow": centre and radii, soft
+    points: tuple[Point, ...]
+    colour: Colour
+    width: float = 0.0  # of a line, as a fraction of the frame
+    edge: bool = True  # False: a detail without outline or paper shadow of its own
+    lit: bool = False  # True: gives light itself
+    alpha: int = 255
+
+
+def mix(a: Colour, b: Colour, t: float) -> Colour:
+    """The colour t of the way from a to b."""
+    return tuple(round(x + (y - x) * t) for x, y in zip(a, b))
+
+
+def grade(colour: Colour, light: str) -> Colour:
+    """A thing's daylight colour as it looks in the given light."""
+    r, g, b = colour
+    if light == "sunset":
+        return mix((r, round(g * 0.83), round(b * 0.78)), (246, 132, 76), 0.15)
+    if light == "night":
+        return (round(r * 0.37 + 4), round(g * 0.46 + 10), round(b * 0.60 + 42))
+    return colour
+
+
+class DisplayList:
+    """Shapes in painting order, the gradient behind them, and the random source that lays them out."""
+
+    def __init__(self, light: str, rng: random.Random) -> None:
+        self.light, self.rng = light, rng
+        self.gradient: tuple[Colour, ...] = ((255, 255, 255), (255, 255, 255))  # evenly spaced, top to bottom
+        self.shapes: list[Shape] = []
+        self.indoors = False  # True: the gradient is a wall
+
+    def by_light(self, day, sunset, night):
+        """The value that belongs to this sheet's light."""
+        return {"day": day, "sunset": sunset, "night": night}[self.light]
+
+    def _add(self, kind, points, colour, width=0.0, edge=True, lit=False, alpha=255) -> None:
+        colour = colour if lit else grade(colour, self.light)
+        self.shapes.append(Shape(kind, tuple(points), colour, width, edge, lit, alpha))
+
+    def poly(self, points, colour: Colour, **how) -> None:
+        self._add("poly", points, colour, **how)
+
+    def rect(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, **how) -> None:
+        self._add("poly", ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), colour, **how)
+
+    def oval(self, x: float, y: float, rx: float, ry: float, colour: Colour, **how) -> None:
+        self._add("oval", ((x, y), (rx, ry)), colour, **how)
+
+    def disc(self, x: float, y: float, r: float, colour: Colour, **how) -> None:
+        self._add("oval", ((x, y), (r, r)), colour, **how)
+
+    def line(self, points, width: float, colour: Colour, **how) -> None:
+        self._add("line", points, colour, width=width, **how)
+
+    def glow(self, x: float, y: float, r: float, colour: Colour, alpha: int = 160, ry: float | None = None) -> None:
+        """A soft light that fades to nothing at its radius."""
+        self._add("glow", ((x, y), (r, ry or r)), colour, edge=False, lit=True, alpha=alpha)
+
+    # ---- forms made of one outline, so that every style can trace them
+
+    def land(self, y: float, swell: float, colour: Colour, waves: float = 1.5, **how) -> None:
+        """Ground from a gently waving upper edge at height y down to the bottom."""
+        phase = self.rng.uniform(0, 6.28)
+        top = [(i / 16, y + swell * math.sin(phase + waves * 6.28 * i / 16)) for i in range(-1, 18)]
+        self.poly((*top, (1.07, 1.02), (-0.07, 1.02)), colour, **how)
+
+    def bumpy(self, x: float, y: float, rx: float, ry: float, bumps: int, depth: float, colour: Colour, **how) -> None:
+        """A round form with a scalloped edge: a tree's crown, a bush, a flower."""
+        turn = self.rng.uniform(0, 3.14)
+        points, steps = [], bumps * 5
+        for i in range(steps):
+            a = 6.2832 * i / steps
+            r = 1 - depth + depth * abs(math.sin(bumps * a / 2 + turn))
+            points.append((x + rx * r * math.cos(a), y + ry * r * math.sin(a)))
+        self.poly(points, colour, **how)
+
+    def cloud(self, x: float, y: float, w: float, colour: Colour, **how) -> None:
+        """A flat-bottomed cloud w wide, its foot at height y."""
+        lobes = ((-0.34, 0.15), (-0.10, 0.25), (0.17, 0.20), (0.38, 0.11))
+        if self.rng.random() < 0.5:
+            lobes = tuple((-cx, r) for cx, r in reversed(lobes))
+        top = []
+        for i in range(33):
+            u = -0.5 + i / 32
+            h = max((math.sqrt(max(0.0, r * r - (u - cx) ** 2)) for cx, r in lobes), default=0)
+            top.append((x + u * w, y - (h + 0.03) * w * 1.1))
+        self.poly((*top, (x + 0.48 * w, y), (x - 0.48 * w, y)), colour, **how)
+
+    def star(self, x: float, y: float, r: float, colour: Colour, points: int = 4, inner: float = 0.36, **how) -> None:
+        ring = [(x + (r if i % 2 == 0 else r * inner) * math.sin(math.pi * i / points),
+                 y - (r if i % 2 == 0 else r * inner) * math.cos(math.pi * i / points)) for i in range(2 * points)]
+        self.poly(ring, colour, **how)
+
+    def fir(self, x: float, foot: float, h: float, colour: Colour, snow: bool = False) -> None:
+        """A conifer of three tiers, white-tipped in snow."""
+        w = h * 0.46
+        self.rect(x - h * 0.045, foot - h * 0.14, x + h * 0.045, foot, (112, 76, 52), edge=False)
+        for tier, (low, high, wide) in enumerate(((0.10, 0.56, 1.0), (0.34, 0.78, 0.78), (0.58, 1.0, 0.55))):
+            half = w * wide / 2
+            self.poly(((x - half, foot - h * low), (x, foot - h * high), (x + half, foot - h * low)),
+                      mix(colour, (255, 255, 255), 0.07 * tier))
+            if snow:
+                t = 0.48
+                base = foot - h * (high - (high - low) * t)
+                self.poly(((x - half * t, base), (x, foot - h * high), (x + half * t, base), (x + half * t * 0.4,
+                          base - h * 0.045), (x, base + h * 0.03), (x - half * t * 0.4, base - h * 0.045)),
+                          (248, 251, 255), edge=False)
+
+
+WHITE = (252, 252, 250)
+BLUE = ((96, 182, 240), (196, 232, 250))
+
+
+def sides(s: DisplayList) -> tuple[float, float]:
+    """The two sides of the frame in random order, as -1 and 1: where the larger and the smaller telling thing go."""
+    return s.rng.choice(((-1, 1), (1, -1)))
+
+
+def at(side: float, offset: float) -> float:
+    """The x that lies `offset` inside the frame from its left (-1) or right (1) edge."""
+    return offset if side < 0 else 1 - offset
+
+
+def stars(s: DisplayList, count: int, low: float = 0.5) -> None:
+    for i in range(count):
+        x = (i + s.rng.uniform(0.1, 0.9)) / count
+        s.star(x, s.rng.uniform(0.03, low), s.rng.uniform(0.014, 0.026), (255, 246, 206), edge=False, lit=True)
+
+
+def sky(s: DisplayList, horizon: float = 0.6, clouds: int = 2, day: tuple[Colour, ...] = BLUE) -> None:
+    """Gradient, sun or moon, and clouds or stars; `day` is the gradient by day."""
+    s.gradient = s.by_light(day, ((112, 74, 150), (238, 112, 92), (255, 190, 96), (255, 222, 150)),
+                            ((10, 14, 50), (26, 38, 96), (56, 74, 140)))
+    side = s.rng.choice((-1, 1))
+    x = at(side, s.rng.uniform(0.12, 0.24))
+    if s.light == "day":
+        y = s.rng.uniform(0.11, 0.17)
+        s.glow(x, y, 0.26, (255, 250, 200), 190)
+        s.disc(x, y, 0.075, (255, 226, 92), lit=True)
+    elif s.light == "sunset":
+        y = horizon - s.rng.uniform(0.10, 0.16)
+        s.glow(x, y, 0.55, (255, 232, 130), 220)
+        s.disc(x, y, 0.115, (255, 240, 164), lit=True)
+    else:
+        y = s.rng.uniform(0.12, 0.18)
+        s.glow(0.5, horizon, 1.25, (92, 126, 206), 235, 0.46)  # haze in moonlight, for things to stand out against
+        stars(s, 15, horizon - 0.08)
+        s.glow(x, y, 0.24, (150, 176, 240), 150)
+        s.disc(x, y, 0.078, (250, 244, 212), lit=True)
+        s.disc(x - 0.022, y - 0.018, 0.017, (222, 214, 184), edge=False, lit=True)
+        s.disc(x + 0.026, y + 0.022, 0.022, (222, 214, 184), edge=False, lit=True)
+    fluff = s.by_light(WHITE, (255, 176, 140), (66, 84, 146))
+    for i in range(clouds if s.light != "night" else min(1, clouds)):
+        s.cloud(at(-side if i % 2 == 0 else side, s.rng.uniform(0.14, 0.34)), s.rng.uniform(0.16, 0.30) + 0.1 * (i > 0),
+                s.rng.uniform(0.24, 0.34), fluff, lit=True)
