@@ -50,13 +50,13 @@ _CALLED = {"imagination": "lambda (likeness or imagination)"}  # settings that p
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Candidate:
-    """One drawn picture, (H, W, 3) uint8, and what the encoders find in it; `verify_picture` None: it was not compared with a plan."""
+    """One drawn picture, (H, W, 3) uint8, and what the encoders find in it; `look` None: it was not compared with a plan."""
 
     denoised: Denoised
     picture: np.ndarray
     seed: int
     likeness: dict[str, float]
-    verify_picture: Verification | None
+    look: Verification | None
 
 
 class Assistant:

@@ -35,7 +35,7 @@ class Settings:
     strengths: Mapping[str, float] = field(default_factory=dict)  # learned concept -> how strongly it acts, 0 to 2; usually 1
     temperature: float = 0.4  # of the reply's words; 0: greedy
     candidates: int = 1  # pictures drawn at most, 1 to 8, until one shows all of its plan; the best is kept
-    imagination: float = 1.0  # DCI's lambda, -2 (near the pictures a concept was learned from) to 2 (near the words)
+    imagination: float = 0.0  # DCI's lambda, -2 (near the pictures a concept was learned from) to 2 (near the words)
     window: float | None = None  # share of the steps in which DCI's auxiliary branch acts; 0: not at all; None: as usual for the engine
     auxiliary: str = ""  # DCI's auxiliary noun; empty: one is proposed
 

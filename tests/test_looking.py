@@ -45,7 +45,7 @@ def test_what_a_text_without_it_fits_better_is_missing() -> None:
     assert verify_picture(Stub({}), None, PLAN, False, 1.5).missing == ("the red fox",)
     assert not_seen(()) == ""
     assert not can_verify(object()) and can_verify(Stub({}))
-    assert seen.doubtful and verify_picture(Stub({"night": -1.0}), None, PLAN, True, 1.5) == Verification((), True, -1.0)  # another may show more, but nothing is said
+    assert seen.doubtful and verify_picture(Stub({"night": -1.0}), None, PLAN, True, 1.5) == Verification((), True, -2.0)  # another may show more, but nothing is said
     assert not verify_picture(Stub({"garden": 0.5}), None, PLAN, True, 1.5).doubtful and verify_picture(Stub({}), None, PLAN, False, 1.5).doubtful
 
 

@@ -24,7 +24,7 @@ from ..diffusion.sampler import Denoised, CancelFlag, OnStep
 from ..errors import ConceptError
 
 WINDOW = 0.15  # T_a / T; the authors' code takes 0.3
-LAMBDA = 1.0  # where nothing is said
+LAMBDA = 0.0  # where nothing is said
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ SUBJECT = 6.0  # a subject that is not there counts as much as this many logits
 @dataclass(frozen=True)
 class Verification:
     """What a picture shows of its plan. `missing`: in words, in the plan's order; `doubtful`: another one may show more; `score`: the
-    higher, the more of it is seen."""
+    higher, the more of it is seen: the whole plan's logit, and each part's as far as CAP."""
 
     missing: tuple[str, ...]
     doubtful: bool
@@ -44,10 +44,10 @@ def verify_picture(vision: VisionEncoders, semantics: Tensor, plan: Plan, subjec
     subject = plan.subject.split(" with ")[0] or "something"
     parts = parts_of(plan)
     pairs = [(_with(subject, part.name, part.words), article(subject) if part.name in ("worn", "other") else subject) for part in parts]
-    logits = vision.compare(semantics, [text for pair in pairs for text in pair])[0].tolist() if pairs else []
+    whole, *logits = vision.compare(semantics, [plan.described(), *(text for pair in pairs for text in pair)])[0].tolist()
     margins = [a - b for a, b in zip(logits[::2], logits[1::2])]
     missing = [_named(part.name, part.words) for part, found in zip(parts, margins) if found < -margin]
-    score = sum(min(found, CAP) for found in margins) - (0.0 if subject_there else SUBJECT)
+    score = whole + sum(min(found, CAP) for found in margins) - (0.0 if subject_there else SUBJECT)
     return Verification((*(() if subject_there else (f"the {subject}",)), *missing), not subject_there or any(found < 0 for found in margins), score)
 
 
