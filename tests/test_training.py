@@ -228,8 +228,8 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: WorldDataset, t
     monkeypatch.setattr(mllm_projector, "FITTED", 1)
     monkeypatch.setattr(mllm_projector, "FITTING", 100)
     config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
-    task = mllm_projector.ProjectorTask(config, WorldDialogues(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=8)
-    batch = task.source.batch(np.random.default_rng((11, 0)), 8, first=0.0)  # one of those that H is fitted on
+    task = mllm_projector.ProjectorTask(config, WorldDialogues(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=32)
+    batch = task.source.batch(np.random.default_rng((11, 0)), 32)  # one of those that H is fitted on
     with torch.no_grad():
         state, truth, _ = task._forward(batch)
         task._fit(1)

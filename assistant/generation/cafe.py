@@ -20,7 +20,7 @@ from .embedding_mixing import blend, subject_tokens
 from ..models.mllm import MultimodalLLM, MllmOutput
 from ..models.chat_template import Prompt
 from ..models.vision_encoders import VisionEncoders
-from ..plan import Plan, read_line, told
+from ..plan import Plan, article, read_line, told
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
 _SENTENCE = re.compile(r"[.!?](?=\s)")
@@ -71,7 +71,7 @@ class CafeGenerator:
 
     def _true(self, stream: Iterator[str], spoken: MllmOutput, said: ReplyState, now: Standing, unfamiliar: bool) -> Iterator[str]:
         """Words of M, those of a picture sentence by sentence: in place of the first that does not agree with its plan, and of all behind it,
-        is said what changed."""
+        is said what the plan says."""
         heard, false, vision = 0, False, self.vision.config
         for delta in chain(stream, (None,)):
             said.plan = _nameless(spoken.plan, unfamiliar)
@@ -85,7 +85,7 @@ class CafeGenerator:
                 continue
             part, heard = spoken.text[heard:end], end
             if not agrees(part, spoken.plan, now, vision.worn_things, vision.worn_colours):
-                part, false = f"{' ' * bool(said.text)}{told(now.shown[-1] if now.shown else None, spoken.plan)}", True
+                part, false = f"{' ' * bool(said.text)}I drew {article(spoken.plan.described())}.", True
             said.text += part
             yield part
 

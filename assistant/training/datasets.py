@@ -135,8 +135,8 @@ class DialogueSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
-        """CPU tensors; in a share `first` of the batches of the first replies only."""
+    def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        """CPU tensors."""
 
     def seen(self, batch: dict[str, Tensor]) -> Tensor:
         """(B, P, d_E): E(photo) as M reads it."""
@@ -160,7 +160,7 @@ class WorldDialogues:
     def __len__(self) -> int:
         return len(self.talks.seen)
 
-    def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
+    def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         """Rows of SORTED times as many that are about as long."""
         t, rows = self.talks, rng.choice(self.talks.seen, SORTED * count)
         start = rng.integers(0, SORTED) * count
@@ -197,7 +197,7 @@ class EncodedDialogues:
         ids = [*asked, *said] if closing == 1 else [*asked, *said[:-1], 0]
         return ids, len(asked), len(said) - (closing == 2)
 
-    def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
+    def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         at = np.sort(rng.integers(0, len(self), count))
         found = [self.line(*words) for words in self.encoded.said(at)]
         longest = max(len(ids) for ids, _, _ in found)

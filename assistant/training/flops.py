@@ -138,7 +138,7 @@ class Noise(EncodedPairs, EncodedDialogues):
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         return self._rows(rng, count)
 
-    def batch(self, rng: np.random.Generator, count: int, first: float) -> dict[str, Tensor]:
+    def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         lines = torch.from_numpy(rng.integers(3, self.config.language.llama["vocab_size"], (count, WORDS)))
         rows = self._rows(rng, count)
         return {"lines": lines, "spoken": torch.arange(WORDS).expand(count, -1) >= WORDS // 2, "token_at": torch.full((count,), WORDS - 1),

@@ -27,10 +27,9 @@ class BridgeNumbers:
     parts: int | None = None
     epochs: float = 5.0
     weight: float = 0.2  # lambda
-    first: float = 0.7  # how often a step ends at the first reply, which says most of what V has to tell
     fitted: bool = True  # H by least squares at the start and at the end
     save_every: float = 60.0
 
 
 CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, seen=None, skew=1.0, muon=False, save_every=1800.0)  # of 14 GB
-BRIDGE = BridgeNumbers(lr=2e-3, batch=128, parts=32, first=1.0, fitted=False, save_every=300.0)
+BRIDGE = BridgeNumbers(lr=2e-3, batch=128, parts=32, fitted=False, save_every=300.0)

@@ -25,7 +25,7 @@ from .dialogue_dataset import DialogueDataset
 from .tokenizer_paths import dialogue_tokenizer
 
 ALONE = 0.0625  # share of a batch that are dialogues without a photo
-NUMBERS = BridgeNumbers(lr=3e-3, first=0.0, fitted=False)
+NUMBERS = BridgeNumbers(lr=3e-3, fitted=False)
 
 
 class LanguageTask(ProjectorTask):
@@ -51,7 +51,7 @@ class LanguageTask(ProjectorTask):
         return {"llama": self.llama, **super().modules()}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        found = self.source.batch(rng, self.batch_size - self.alone, self.numbers.first)
+        found = self.source.batch(rng, self.batch_size - self.alone)
         if self.alone:
             found |= {f"alone_{name}": t for name, t in self.talks.padded(rng.choice(self.talks.alone, self.alone)).items()}
         return found

@@ -56,7 +56,7 @@ class ProjectorTask:
         """Set H to the best map from M's state to F, found on states that are computed once."""
         states, truths = [], []
         for k in range(batches):
-            batch = {n: t.to(self.device) for n, t in self.source.batch(np.random.default_rng((11, k)), self.batch_size, 0.0).items()}
+            batch = {n: t.to(self.device) for n, t in self.source.batch(np.random.default_rng((11, k)), self.batch_size).items()}
             state, truth, _ = self._forward(batch)
             states.append(state), truths.append(truth)
         states, truths = torch.cat(states), torch.cat(truths)
@@ -89,7 +89,7 @@ class ProjectorTask:
         return {"bridge": self.bridge}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        return self.source.batch(rng, self.batch_size, self.numbers.first)
+        return self.source.batch(rng, self.batch_size)
 
     def tally(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """What the two means of the loss are over."""
