@@ -46,7 +46,7 @@ def test_what_is_said_of_a_photo_names_no_kind(assistant) -> None:
         assert "drawings only" in reply.text and not any(kind in reply.text for kind in MINIATURE.nouns), reply.text
         assert (reply.png is not None) == draws
         if draws:
-            assert reply.plan.draws and reply.plan.subject == "" and "subject" not in reply.metadata["plan"]
+            assert reply.plan.draws and reply.plan.subject == "" and reply.plan.worn == () and "subject" not in reply.metadata["plan"]
             *_, given = assistant.respond(Request("without the night", photo, settings=Settings(seed=1, steps=2, temperature=0.0),
                                                   plan=replace(reply.plan, light="day")), threading.Event())
             assert given.png and "drawings only" in given.text and not any(kind in given.text for kind in MINIATURE.nouns), given.text

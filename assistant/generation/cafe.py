@@ -56,7 +56,7 @@ class CafeGenerator:
             return _unfamiliar(now) if unfamiliar and now.act != "chat" and now.about != "app" else None
 
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
-        photo = self._shown(seen, cancel) if seen is not None else None
+        photo = self._shown(seen, cancel, unfamiliar) if seen is not None else None
         now = standing(heard, photo)
         if plan is None and (plan := undone(text, now)) is not None:
             plan = dataclasses.replace(plan, change="draw; back")
@@ -89,9 +89,12 @@ class CafeGenerator:
             said.text += part
             yield part
 
-    def _shown(self, seen: ImageFeatures, cancel: Cancel) -> Plan | None:
-        """What a photo shows: in M's words, but for the things worn, where they are read from F; None: it does not say."""
+    def _shown(self, seen: ImageFeatures, cancel: Cancel, unfamiliar: bool = False) -> Plan | None:
+        """What a photo shows: in M's words, but for the things worn, where they are read from F, and of a photo that it cannot read none;
+        None: it does not say."""
         plan, worn = read_line(self.language.scene(seen.patches, cancel)), self.vision.worn
+        if plan is not None and unfamiliar:
+            return dataclasses.replace(plan, worn=())
         return plan if plan is None or worn is None else dataclasses.replace(plan, worn=worn.to(seen.semantics.device).read(seen.semantics))
 
     def _prompt(self, heard: Sequence[Turn], text: str, photo: Plan | None, picture: bool, plan: Plan | None) -> Prompt:
