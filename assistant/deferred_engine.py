@@ -21,7 +21,7 @@ from .manifest import verify
 from .requests import DatasetAdvice, Cancel, TrainingRun, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingSpec
 from .hub.download import place_of
 
-CANDIDATES = (1, 2, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at
+CANDIDATES = (1, 1, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at
 
 
 def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequence[ReadySubject]) -> EngineInfo:
