@@ -120,4 +120,4 @@ def test_eq_1_in_a_stock_unet_draws_the_engines_picture(assistant, name: str, sc
     vae = AutoencoderKL.from_pretrained(FOLDER / "base/vae").eval()
     with torch.no_grad():
         picture = (vae.decode(theirs / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).numpy()
-    assert np.abs(assistant.diffusion.decode(ours)[0] / 255 - picture).max() <= 0.5 / 255 + 1e-4
+    assert np.abs(assistant.decoder.decode(ours)[0] / 255 - picture).max() <= 0.5 / 255 + 1e-4

@@ -91,7 +91,7 @@ def test_a_wish_gets_words_then_previews_then_a_picture(assistant) -> None:
     picture = Image.open(io.BytesIO(reply.png))
     assert picture.size == (128, 128) and np.asarray(picture).std() > 10
     told = json.loads(picture.text["assistant"])
-    assert told["seed"] == 3 and told["reference"] == photo.sha256 and told["weights"] == assistant.checkpoints
+    assert told["seed"] == 3 and told["reference"] == photo.sha256 and told["weights"] == assistant.weights
 
 
 def test_same_settings_same_picture_and_metadata_redraws_it(assistant) -> None:
@@ -112,7 +112,7 @@ def test_a_picture_of_other_weights_says_that_it_cannot_be_drawn_again(assistant
 
 
 def test_cafe_and_the_base_model_are_one_unet_and_clip_names_what_photos_show(assistant) -> None:
-    assert assistant.diffusion is assistant.base is assistant.trainer.base
+    assert assistant.decoder is assistant.base is assistant.trainer.base
     assert {p.name for p in (FOLDER / "cafe").iterdir()} == {"semantic_values.safetensors"}
     found = assistant.kinds([one.photo for one in assistant.subjects])
     assert all(f" {noun}" in one.name and chance > 0.6 for one, (noun, chance) in zip(assistant.subjects, found))

@@ -76,7 +76,7 @@ def asked(assistant):
 
 def test_words_and_pictures_are_the_pages_own(assistant, asked) -> None:
     assert len(asked.numbers) >= 2
-    drawn = draw(assistant.diffusion, asked, STRENGTH, STRENGTH, 2)
+    drawn = draw(assistant.decoder, asked, STRENGTH, STRENGTH, 2)
     for k, number in enumerate(asked.numbers[:2]):
         case = cases(number + 1)[number]
         reply = answer(assistant, case.words, photo_of(case.photo, 128), number, 2)
@@ -87,10 +87,10 @@ def test_words_and_pictures_are_the_pages_own(assistant, asked) -> None:
 
 
 def test_a_strength_of_nothing_leaves_a_source_out(assistant, asked) -> None:
-    subject = draw(assistant.diffusion, asked, STRENGTH, 0.0, 1)
+    subject = draw(assistant.decoder, asked, STRENGTH, 0.0, 1)
     other = replace(asked, semantics=-asked.semantics)
-    assert torch.equal(subject, draw(assistant.diffusion, other, STRENGTH, 0.0, 1))
-    assert not torch.equal(subject, draw(assistant.diffusion, asked, 0.0, STRENGTH, 1))
+    assert torch.equal(subject, draw(assistant.decoder, other, STRENGTH, 0.0, 1))
+    assert not torch.equal(subject, draw(assistant.decoder, asked, 0.0, STRENGTH, 1))
 
 
 def test_scores_are_one_of_what_was_asked_for_and_less_of_anything_else(assistant, asked) -> None:

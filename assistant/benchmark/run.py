@@ -60,7 +60,7 @@ def run(options: Options) -> None:
 
 def _loaded(table: Table, options: Options) -> None:
     assistant = load(options.preset, options.device)
-    info, steps, decoder = assistant.info(), options.steps or 20, assistant.diffusion
+    info, steps, decoder = assistant.info(), options.steps or 20, assistant.decoder
     table.add("preset", info.preset, f"weights {info.weights}, {info.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     replies(table, assistant, steps, options.repeat)
     if assistant.subjects:
@@ -102,7 +102,7 @@ def paces(table: Table, assistant: Assistant, repeat: int) -> None:
             *_, reply = assistant.respond(request, threading.Event())
             pictures[pace.name].append(np.asarray(Image.open(io.BytesIO(reply.png)).convert("RGB"), dtype=np.float32))
 
-    times = in_turns({name: Step(lambda pace=pace: draw(pace)) for name, pace in known.items()}, repeat, assistant.diffusion.device, warm=1)
+    times = in_turns({name: Step(lambda pace=pace: draw(pace)) for name, pace in known.items()}, repeat, assistant.decoder.device, warm=1)
     for name, pace in known.items():
         away = float(np.mean([np.abs(a - b).mean() for a, b in zip(pictures[name], pictures["fine"])]))
         table.add(f"{name}: {pace.scheduler}, {pace.steps} steps", f"{statistics.median(times[name]) / len(photos):.2f} s",
@@ -135,13 +135,13 @@ def mixing(table: Table, assistant: Assistant, steps: int, repeat: int) -> None:
         return time.perf_counter() - started
 
     seconds(one)
-    before, singles, grids = peak(assistant.diffusion.device), [], []
+    before, singles, grids = peak(assistant.decoder.device), [], []
     for _ in range(repeat):
         singles += [seconds(one) for _ in range(4)]
         grids.append(seconds(*grid(one)))
         singles += [seconds(one) for _ in range(4)]
     single, many = statistics.median(singles), statistics.median(grids)
-    more = peak(assistant.diffusion.device) - before
+    more = peak(assistant.decoder.device) - before
     table.add("mixed picture", f"{single:.2f} s")
     table.add("grid of 5 x 5", f"{many:.2f} s", f"{many / (25 * single):.2f} x 25 pictures, {1024 * more:.0f} MiB more at its peak")
 

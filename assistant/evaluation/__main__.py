@@ -119,7 +119,7 @@ def _miniature(args: argparse.Namespace) -> None:
     steps = args.steps or about.steps
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
     found = evaluate(assistant, assistant.base, witness, counts, steps, lambda what: _say(f"measuring: {what}"))
-    print(write(found, args.out, {"weights": assistant.checkpoints, "steps": steps, "guidance": about.guidance, "seeds": "from 0", **counts}))
+    print(write(found, args.out, {"weights": assistant.weights, "steps": steps, "guidance": about.guidance, "seeds": "from 0", **counts}))
 
 
 def _conversation(args: argparse.Namespace) -> None:

@@ -84,7 +84,7 @@ def table4(bench: Bench, steps: int, say: Say) -> dict:
             load_tensors(place / "out/bridge.safetensors", bridge)
             shipped = bench.assistant.language
             asked = bench.asked(MultimodalLLM(shipped.config, shipped.llama, bridge.eval().requires_grad_(False), shipped.builder))
-            drawn = bench.drawn(bench.assistant.diffusion, asked, STRENGTH, STRENGTH)
+            drawn = bench.drawn(bench.assistant.decoder, asked, STRENGTH, STRENGTH)
             rows[f"{objective}, seed {seed}"] = score(bench.witness, asked, drawn)
             say(f"table 4: {objective}, seed {seed}")
     return {"samples each": steps * BATCHES["table4"], "rows": rows}
@@ -114,7 +114,7 @@ def surface(bench: Bench, say: Say) -> dict:
     for keep in GRID:
         for follow in GRID:
             if keep or follow:
-                rows[f"keep {keep:g}, follow {follow:g}"] = score(bench.witness, asked, bench.drawn(bench.assistant.diffusion, asked, keep, follow))
+                rows[f"keep {keep:g}, follow {follow:g}"] = score(bench.witness, asked, bench.drawn(bench.assistant.decoder, asked, keep, follow))
         say(f"surface: keep subject {keep:g}")
     return {"rows": rows}
 
@@ -126,7 +126,7 @@ def make(name: str, bench: Bench, steps: int, say: Say) -> dict:
     """The table of that name, with what it cost."""
     started = time.monotonic()
     found = {"table4": lambda: table4(bench, steps, say), "table6": lambda: table6(bench, steps, say), "surface": lambda: surface(bench, say)}[name]()
-    return {"table": name, "weights": bench.assistant.checkpoints, "requests": bench.requests, "steps": bench.steps, **found,
+    return {"table": name, "weights": bench.assistant.weights, "requests": bench.requests, "steps": bench.steps, **found,
             "minutes": round((time.monotonic() - started) / 60, 1), "threads": torch.get_num_threads()}
 
 

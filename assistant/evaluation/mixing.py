@@ -57,7 +57,7 @@ def pairs(count: int) -> list[Pair]:
 
 def measure(assistant: Assistant, witness: AttributeJudge, count: int, steps: int, say: Callable[[str], None] = print) -> dict:
     """Share of pictures with w's place and style, with x's kind and colour, and with all of them, at every alpha and both KEEPS."""
-    found = {"pairs": count, "steps": steps, "weights": assistant.checkpoints, "seeds": f"0 to {count - 1}", "curves": {}, "strips": []}
+    found = {"pairs": count, "steps": steps, "weights": assistant.weights, "seeds": f"0 to {count - 1}", "curves": {}, "strips": []}
     for name, keep in KEEPS.items():
         rows = []
         for seed, pair in enumerate(pairs(count)):

@@ -88,14 +88,14 @@ class Mixer:
             if not isinstance(item, Denoised):
                 yield item
         done = item
-        drawn = np.concatenate([self.assistant.diffusion.decode(part) for part in done.latents.split(DECODED)])  # (B, H, W, 3)
+        drawn = np.concatenate([self.assistant.decoder.decode(part) for part in done.latents.split(DECODED)])  # (B, H, W, 3)
         pictures = self._told(request, settings, heard, wish, drawn, done)
         yield MixReply(pictures, settings.seed, settings, time.monotonic() - started, done.stopped,
                        film(list(drawn)) if request.film and not done.stopped else None)
 
     def _denoise(self, heard: MixInputs, wish: Any, settings: Settings, count: int, emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
         """All mixes in one batch and from one seed."""
-        decoder, prepared = self.assistant.diffusion, self.assistant.image_generator.prepare(heard.subject, wish, settings, [settings.seed] * count)
+        decoder, prepared = self.assistant.decoder, self.assistant.image_generator.prepare(heard.subject, wish, settings, [settings.seed] * count)
 
         def sketch(latents: Tensor) -> None:
             if count == 1:
