@@ -98,7 +98,7 @@ def test_follow_ups_change_only_what_was_asked():
     for _ in range(200):
         base = world.sample_scene(rng, world.sample_individual(rng))
         wish = user_requests.order(rng, base, first=False)
-        made = dialogues.drawn(rng, Talk.about(base).post_attention(base, ""), base, wish, held_out=True).target
+        made = dialogues.drawn(rng, Talk.about(base).after(base, ""), base, wish, held_out=True).target
         for name in ("context", "light", "style", "pose"):
             assert getattr(made, name) == (getattr(wish, name) or getattr(base, name)), wish
         if not wish.wear:

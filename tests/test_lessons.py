@@ -189,15 +189,15 @@ def test_ending_the_program_offers_to_go_on_at_the_next_start(engine, tmp_path):
 def test_kill_9_in_the_middle_loses_at_most_what_was_learned_since_the_last_save(tmp_path):
     program = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
-from assistant.session import learning; learning.SAVE_EVERY = 0.05
-from assistant.messages import Settings, Task
+from assistant.session import training_jobs; training_jobs.SAVE_EVERY = 0.05
+from assistant.requests import Settings, TrainingSpec
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests.fake_engine import FakeEngine, photo_of
 manager = SessionManager(FakeEngine(0.01), Store({str(tmp_path / "data")!r}))
 list(manager.send(manager.new("local").id, "hello", photo_of(1), Settings(steps=2), "local"))
-manager.learning.begin("local", Task("done", "mug", (photo_of(1),), options={{"steps": 2}}))
-manager.learning.begin("local", Task("mug-1", "mug", (photo_of(1), photo_of(2)), options={{"steps": 500}}))
+manager.learning.begin("local", TrainingSpec("done", "mug", (photo_of(1),), options={{"steps": 2}}))
+manager.learning.begin("local", TrainingSpec("mug-1", "mug", (photo_of(1), photo_of(2)), options={{"steps": 500}}))
 import time
 while True:
     time.sleep(0.05)

@@ -194,14 +194,14 @@ class Engine:
     trainer = None
 
     def __init__(self, short):
-        self.short, self.seeds, self.active_rows = short, [], []
+        self.short, self.seeds, self.alive = short, [], []
 
     def info(self):
         return EngineInfo("tiny", "cuda", 64, "Tiny.", "abc")
 
     def respond(self, request, cancel):
         big = torch.zeros(10)
-        self.active_rows.append(weakref.ref(big))
+        self.alive.append(weakref.ref(big))
         self.seeds.append(request.settings.seed)
         yield Words("A beach")
         yield Words(", at night.")
@@ -234,7 +234,7 @@ def test_a_shortage_costs_one_tier_and_the_answer_is_whole():
 def test_the_first_tries_tensors_are_gone_before_the_second():
     engine, home, found = Engine(1), Home(), []
     lower = home.lower
-    home.lower = lambda learning=False: found.append(engine.active_rows[0]()) or lower()
+    home.lower = lambda learning=False: found.append(engine.alive[0]()) or lower()
     list(OomRetryEngine(engine, home).respond(ASK, threading.Event()))
     assert found == [None]
 

@@ -96,9 +96,7 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
 def test_what_was_learned_for_one_use_is_learned_for_the_other_and_slid(page, tmp_path):
     say(page, "lambda -2")  # moves the slider, whose tab has not been opened yet
     expect(page.locator("#chat .acts")).to_have_count(1)
-    page.locator("#concept-more .label-wrap").click()
-    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("40")
-    teach(page, pictures(tmp_path, first=8), "rex")
+    teach(page, pictures(tmp_path, first=8), "rex", steps=40)
     card = page.locator(".concept", has=page.get_by_role("button", name="<rex>"))
     card.get_by_role("button", name="Learn it for the likeness slider too").click()
     expect(card.locator(".use")).to_have_count(2, timeout=60 * SECOND)
