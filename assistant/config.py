@@ -136,7 +136,7 @@ class DecoderConfig:
     image_size: int
     joint: bool = False  # CAFE draws with the base model's UNet: E(x) passes the keys and values that text states pass; only V_H is its own
     steps: int = 20  # of denoising, usually
-    sampler: str = "dpm++"  # usually, one of messages.SCHEDULERS
+    sampler: str = "dpm++"  # usually, one of requests.SCHEDULERS
     quick: tuple[str, int] = ("dpm++", 10)  # a sampler and its steps for a first look; of models that were not distilled for fewer
     fine: tuple[str, int] = ("dpm++", 40)  # and for a last one
     guidance: float = 3.0  # of the base model alone, usually

@@ -103,7 +103,7 @@ class DeferredEngine:
 
 
 class DeferredTrainer:
-    """See `requests.Teacher`."""
+    """See `requests.Trainer`."""
 
     def __init__(self, engine: DeferredEngine) -> None:
         self._deferred = engine

@@ -35,7 +35,7 @@ from .deferred_engine import info_of
 from .generation.base import ImageGenerator, ReplyState, ImageFeatures
 from .errors import InputError
 from .generation.verification import Verification, can_verify, verify_picture
-from .requests import SCHEDULERS, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
+from .requests import Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words, check
 from .generation.mixing import Mixer
 from .models.vision_encoders import pad_square, pixels
 from .plan import Plan, plan_in
@@ -43,9 +43,6 @@ from .image_io import write_png
 from .sweep_requests import Masks, StripEvent, SweepRequest
 
 DEFAULT_WISH = "surprise me with something creative"
-_LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
-           "preview_every": (0, 100), "candidates": (1, 8), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
-_CALLED = {"imagination": "lambda (likeness or imagination)"}  # settings that people know by another name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +57,7 @@ class _Candidate:
 
 
 class Assistant:
-    """The engine: a image generator behind `requests.Engine`.
+    """The engine: an image generator behind `requests.Engine`.
 
     Args:
         weights: short hash of the weight files; part of every picture's metadata.
@@ -300,23 +297,6 @@ class Assistant:
         return {name: round(float(value.clamp(0, 1)), 3) for name, value in found.items()}
 
 
-def check(settings: Settings) -> Settings:
-    """Refuse what cannot be drawn with.
-
-    Raises:
-        InputError: names the setting, its value and its limits.
-    """
-    for name, (low, high) in _LIMITS.items():
-        value = getattr(settings, name)
-        if value is not None and not low <= value <= high:
-            raise InputError(f"{_CALLED.get(name, name.replace('_', ' '))} is {value:g}; it can be {low:g} to {high:g}.", "Choose a value in between.")
-    if settings.scheduler not in SCHEDULERS:
-        raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")
-    if settings.seed is not None and not 0 <= settings.seed < 2**63:
-        raise InputError(f"The seed {settings.seed} is out of range.", f"Choose a whole number from 0 to {2**63 - 1}.")
-    return settings
-
-
 def _planned(plan: Plan | None) -> dict[str, Any]:
     """A plan as metadata."""
     return {} if plan is None else {"plan": plan.as_json()}
@@ -339,10 +319,10 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
-        attention: one of decoder.kernels.KERNELS; "auto" measures them on CUDA.
-        speed: switches of decoder.compiled.Tuning, NAME=on or NAME=off.
+        attention: one of diffusion.attention_backends.KERNELS; "auto" measures them on CUDA.
+        speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
         folder: the preset's weights; None: those that ship, or where downloads are put.
-        memory: how they live on a GPU, "auto" or the name of one of memory.TIERS.
+        memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.
         llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
 
     Raises:

@@ -1,7 +1,7 @@
 """Reads what others published for the preset `open`: an image encoder, IP-Adapters, a chat model, each in its own layout.
 
 FOLDER/base is a Stable Diffusion, FOLDER/image_encoder and FOLDER/llm are transformers', FOLDER/adapters holds h94's files.
-Like weights.py it opens safetensors only, and nothing of the network.
+Like checkpoints.py it opens safetensors only, and nothing of the network.
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Union
 
+from .errors import InputError
 from .plan import Plan
 
 SCHEDULERS = ("dpm++", "ddim", "unipc")
@@ -38,6 +39,28 @@ class Settings:
     imagination: float = 0.0  # DCI's lambda, -2 (near the pictures a concept was learned from) to 2 (near the words)
     window: float | None = None  # share of the steps in which DCI's auxiliary branch acts; 0: not at all; None: as usual for the engine
     auxiliary: str = ""  # DCI's auxiliary noun; empty: one is proposed
+
+
+_LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
+           "preview_every": (0, 100), "candidates": (1, 8), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
+_CALLED = {"imagination": "lambda (likeness or imagination)"}  # settings that people know by another name
+
+
+def check(settings: Settings) -> Settings:
+    """Refuse what cannot be drawn with.
+
+    Raises:
+        InputError: names the setting, its value and its limits.
+    """
+    for name, (low, high) in _LIMITS.items():
+        value = getattr(settings, name)
+        if value is not None and not low <= value <= high:
+            raise InputError(f"{_CALLED.get(name, name.replace('_', ' '))} is {value:g}; it can be {low:g} to {high:g}.", "Choose a value in between.")
+    if settings.scheduler not in SCHEDULERS:
+        raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")
+    if settings.seed is not None and not 0 <= settings.seed < 2**63:
+        raise InputError(f"The seed {settings.seed} is out of range.", f"Choose a whole number from 0 to {2**63 - 1}.")
+    return settings
 
 
 @dataclass(frozen=True)
@@ -157,7 +180,7 @@ class Cancel(Protocol):
 
 
 class Engine(Protocol):
-    """What a session needs of the pipeline."""
+    """What a session needs of an engine."""
 
     def info(self) -> EngineInfo: ...
 

@@ -17,7 +17,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import Dinov2Model, LlamaForCausalLM
 
-from assistant import manifest, engine, checkpoints
+from assistant import checkpoints, engine, manifest, requests
 from assistant.diffusion.attention import AttentionContext
 from assistant.diffusion.conditions import EMPTY, TEXT
 from assistant.diffusion.guidance import text_guidance
@@ -180,9 +180,9 @@ def test_odd_words_get_an_answer(assistant, text: str) -> None:
 
 def test_limits_are_named() -> None:
     with pytest.raises(InputError, match="steps is 1000; it can be 1 to 100"):
-        engine.check(Settings(steps=1000))
+        requests.check(Settings(steps=1000))
     with pytest.raises(InputError, match="sampler"):
-        engine.check(Settings(scheduler="euler"))
+        requests.check(Settings(scheduler="euler"))
     with pytest.raises(DeviceError, match="cuda:99"):
         engine.load("miniature", "cuda:99")
     with pytest.raises(WeightsError, match="which nobody published"):

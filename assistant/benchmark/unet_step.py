@@ -75,7 +75,7 @@ def stock_step(case: Case, tokens: int | None = None) -> Step:
 
 def ip_adapter_step(case: Case, tokens: int | None = None) -> Step:
     """IP-Adapter of stock diffusers on every cross-attention layer: a prompt, and `tokens` image tokens (as many as E(x) has, unless said
-    otherwise). Its projection of the picture, which the pipeline repeats at each step, is left out."""
+    otherwise). Its projection of the picture, which diffusers' pipeline repeats at each step, is left out."""
     unet, count = case.unet, tokens or case.patches
     width, batch, t = unet.config.cross_attention_dim, case.latents(2), _middle(case)
     words, picture = case.drawn(2, case.text, width, seed=3), case.drawn(2, count, width, seed=4)

@@ -53,7 +53,7 @@ class IcoRecipe:
 
 
 class IcoTrainer(Learned):
-    """Learns one concept; the interface of Infusion's `Learner`.
+    """Learns one concept; the interface of `InfusionTrainer`.
 
     The loss is the prediction's, t uniform.
 

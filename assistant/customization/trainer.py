@@ -1,6 +1,6 @@
 """The engine's teacher: which methods there are, what can be said of pictures beforehand, and a lesson's steps and previews.
 
-Behind `requests.Teacher`: the session decides when a step is made, and keeps what `TrainingRun.state` gives. Knows no queue and no page.
+Behind `requests.Trainer`: the session decides when a step is made, and keeps what `TrainingRun.state` gives. Knows no queue and no page.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Namer = Callable[[Sequence[Photo]], Sequence[tuple[str, float]]]
 
 
 class ConceptTrainer:
-    """See `requests.Teacher`.
+    """See `requests.Trainer`.
 
     Args:
         base: the text-to-image model that concepts are learned on; never changed.
@@ -96,7 +96,7 @@ class ConceptTrainer:
 
 
 class _TrainingRun:
-    """A `requests.Course`: steps of a learner, its state, and what is learned so far. Options: those of `recipe`'s class."""
+    """A `requests.TrainingRun`: steps of a learner, its state, and what is learned so far. Options: those of `recipe`'s class."""
 
     recipe_class: type
 

@@ -192,7 +192,7 @@ class Acceleration:
     channels_last: bool = False  # memory layout of UNet and autoencoder: for half precision's kernels; on a CPU a step takes 1.09 times as long
     compiled: bool = False  # torch.compile and a CUDA graph, made in the background; on a CPU it takes minutes of all cores
     probed: bool = False  # attention kernels by measurement, layer by layer; a CPU has one
-    static_cache: bool = False  # the language model's keys and values in a place of fixed size; see `mllm.language.cache_of`
+    static_cache: bool = False  # the language model's keys and values in a place of fixed size; see `models.mllm.cache_of`
 
     @classmethod
     def usual(cls, device: torch.device, attention: str = "auto") -> Acceleration:

@@ -19,7 +19,7 @@ from ..requests import Cancel, TrainingRun, EngineInfo, Event, Reply, Request, T
 
 
 class Lives(Protocol):
-    """`residence.Residence`."""
+    """`offloading.OffloadManager`."""
 
     tier: Tier | None
 

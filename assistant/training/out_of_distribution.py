@@ -1,4 +1,4 @@
-"""Fits `mllm.ood.OutOfDistribution`: drawings of the world, and what an autoencoder makes of them, against real photos and against
+"""Fits `models.out_of_distribution.OutOfDistribution`: drawings of the world, and what an autoencoder makes of them, against real photos and against
 random pictures with their statistics: noise with a power law, and dead leaves (Lee, Mumford and Huang, 2001).
 
 Few photos are enough, since 416 numbers are fitted; the threshold lets three in a hundred drawings that were not fitted be taken for a photo.

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from ..plan import Plan
-from . import free_wording, user_requests, edit_requests, small_talk
+from . import free_questions, free_wording, user_requests, edit_requests, small_talk
 from .captions import describe, plan_of
 from .scene_planner import choose
 from .replies import declined, reply
@@ -103,7 +103,7 @@ def _turn(rng: random.Random, talk: Talk, held_out: bool) -> tuple[Exchange | No
         return drawn(rng, talk, base, replace(talk.offer, text=small_talk.yes(rng)), held_out), None
     roll, freely = rng.random(), rng.random() < _FREE
     if roll < _IN_WORDS:
-        said = (free_wording if freely else small_talk).in_words(rng, talk)
+        said = (free_questions if freely else small_talk).in_words(rng, talk)
         return Exchange(said.text, said.answer, None, Plan(said.act, about=said.about)), said.offer
     if roll < _IN_WORDS + _DECLINED:
         if freely:

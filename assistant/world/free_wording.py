@@ -11,20 +11,20 @@ from __future__ import annotations
 import random
 
 from ..dialogue_state import applied
-from . import out_of_domain_terms, questions, small_talk
+from . import out_of_domain_terms, questions
 from . import vocabulary as v
-from .captions import describe, plan_of
+from .captions import plan_of
 from .vague_requests import MOOD_ALSO, MOODS
 from .user_requests import UserRequest, colour_said, friend, modifiers, named, said_as
-from .text_noise import mirrored, sentence, typed
-from .small_talk import Said, able, offered
+from .text_noise import mirrored, typed
 from .vocabulary import SAY, bank
 from .scene import ACCESSORIES, ANIMALS, COLOURS, CONTEXTS, LIGHTS, POSES, SLOTS, STYLES, Scene
 
 PHRASES: dict[str, tuple[str, ...]] = bank("phrases")  # name of a table -> its phrases
 
 
-def _say(rng: random.Random, table: str, base: Scene, first: bool, **slots: str) -> str:
+def say(rng: random.Random, table: str, base: Scene, first: bool, **slots: str) -> str:
+    """A phrase of a table about a scene, its slots filled. `first`: nothing was drawn yet."""
     return rng.choice(PHRASES[table]).format_map({"s": named(rng, base, first), "old_place": v.CONTEXT_THE[base.context], **slots})
 
 
@@ -43,63 +43,63 @@ def _change(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
     name = rng.choices(tuple(names), tuple(names.values()))[0]
     if name == "place":
         context = _other(rng, CONTEXTS, base.context)
-        return _say(rng, name, base, first, place=said_as(rng, v.CONTEXT_SAID[context]), the_place=v.CONTEXT_THE[context]), {"context": context}
+        return say(rng, name, base, first, place=said_as(rng, v.CONTEXT_SAID[context]), the_place=v.CONTEXT_THE[context]), {"context": context}
     if name == "light":
         light = _other(rng, LIGHTS, base.light)
         table = name if rng.random() < 0.45 else f"light_{light}"
-        return _say(rng, table, base, first, light=said_as(rng, v.LIGHT_SAID[light])), {"light": light}
+        return say(rng, table, base, first, light=said_as(rng, v.LIGHT_SAID[light])), {"light": light}
     if name == "style":
         style = _other(rng, STYLES, base.style)
         table = name if rng.random() < 0.55 else f"style_{style}"
-        return _say(rng, table, base, first, style=said_as(rng, v.STYLE_SAID[style]), a_style=said_as(rng, v.STYLE_TERSE[style])), {"style": style}
+        return say(rng, table, base, first, style=said_as(rng, v.STYLE_SAID[style]), a_style=said_as(rng, v.STYLE_TERSE[style])), {"style": style}
     if name == "pose":
         pose = _other(rng, POSES, base.pose)
         table = name if rng.random() < 0.3 else f"pose_{pose}"
-        return _say(rng, table, base, first, pose=pose), {"pose": pose}
+        return say(rng, table, base, first, pose=pose), {"pose": pose}
     if name == "wear":
         thing = rng.choice(ACCESSORIES)
         if rng.random() < 0.22:
-            return _say(rng, f"wear_{thing.replace(' ', '_')}", base, first), {"wear": ((thing, None),)}
+            return say(rng, f"wear_{thing.replace(' ', '_')}", base, first), {"wear": ((thing, None),)}
         things = [(thing, rng.choice(_COLOURS) if rng.random() < 0.75 else None)]
         if rng.random() < 0.2:
             things.append((_beside(rng, thing), rng.choice(_COLOURS) if rng.random() < 0.75 else None))
-        return _say(rng, name, base, first, thing=_things(rng, things)), {"wear": tuple(things)}
+        return say(rng, name, base, first, thing=_things(rng, things)), {"wear": tuple(things)}
     if name in ("two", "too"):
         thing, colour = rng.choice(ACCESSORIES), rng.choice(worn).colour if name == "too" and worn else rng.choice(_COLOURS)
         second = _beside(rng, thing)
         wear = ((thing, colour), (second, colour))[:1 + (name == "two")]
-        return _say(rng, name, base, first, thing=v.wear(thing), thing2=v.wear(second), colour=colour_said(rng, colour)), {"wear": wear}
+        return say(rng, name, base, first, thing=v.wear(thing), thing2=v.wear(second), colour=colour_said(rng, colour)), {"wear": wear}
     if name == "match":
         return _match(rng, base, first)
     if name == "join":
         join = _friend(rng, base)
-        return _say(rng, name, base, first, other=friend(rng, join)), {"join": join}
+        return say(rng, name, base, first, other=friend(rng, join)), {"join": join}
     if name == "leave":
-        return _say(rng, name, base, first, otherkind=base.companion.kind), {"leave": True}
+        return say(rng, name, base, first, otherkind=base.companion.kind), {"leave": True}
     if name == "other_anew":
         join = _friend(rng, base)
-        return _say(rng, name, base, first, otherkind=base.companion.kind, other=friend(rng, join)), {"join": join}
+        return say(rng, name, base, first, otherkind=base.companion.kind, other=friend(rng, join)), {"join": join}
     if name == "other_colour":
         colour, now = _other(rng, _COLOURS, base.companion.colour), base.companion
-        return _say(rng, name, base, first, otherkind=now.kind, oldcolour=now.colour, colour=colour_said(rng, colour)), {"join": (now.kind, colour)}
+        return say(rng, name, base, first, otherkind=now.kind, oldcolour=now.colour, colour=colour_said(rng, colour)), {"join": (now.kind, colour)}
     if name == "strip":
-        return _say(rng, name, base, first), {"remove": tuple(a.name for a in worn)}
+        return say(rng, name, base, first), {"remove": tuple(a.name for a in worn)}
     old = rng.choice(worn)
     if name == "bare":
-        return _say(rng, f"bare_{SLOTS[old.name]}", base, first), {"remove": (old.name,)}
+        return say(rng, f"bare_{SLOTS[old.name]}", base, first), {"remove": (old.name,)}
     if name == "remove":
-        return _say(rng, name, base, first, worn=old.name), {"remove": (old.name,)}
+        return say(rng, name, base, first, worn=old.name), {"remove": (old.name,)}
     if name == "match_worn":
         like = next(a for a in worn if a != old)
-        return _say(rng, name, base, first, worn=old.name, like=like.name, like_colour=like.colour), _like(old.name, like.name, like.colour)
+        return say(rng, name, base, first, worn=old.name, like=like.name, like_colour=like.colour), _like(old.name, like.name, like.colour)
     if name == "recolour_worn":
         colour = _other(rng, _COLOURS, old.colour)
-        return _say(rng, name, base, first, worn=old.name, colour=colour_said(rng, colour)), {"wear": ((old.name, colour),)}
+        return say(rng, name, base, first, worn=old.name, colour=colour_said(rng, colour)), {"wear": ((old.name, colour),)}
     new = _other(rng, ACCESSORIES, old.name)
     if name == "swap_match":
-        return _say(rng, name, base, first, worn=old.name, thing=v.wear(new), like_colour=old.colour), {"remove": (old.name,), **_like(new, old.name, old.colour)}
+        return say(rng, name, base, first, worn=old.name, thing=v.wear(new), like_colour=old.colour), {"remove": (old.name,), **_like(new, old.name, old.colour)}
     colour = rng.choice(_COLOURS) if rng.random() < 0.6 else None
-    return _say(rng, name, base, first, worn=old.name, thing=_things(rng, [(new, colour)])), {"remove": (old.name,), "wear": ((new, colour),)}
+    return say(rng, name, base, first, worn=old.name, thing=_things(rng, [(new, colour)])), {"remove": (old.name,), "wear": ((new, colour),)}
 
 
 _COLOURS = tuple(COLOURS)
@@ -127,7 +127,7 @@ def _match(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
     likes += [(v.PATTERN_NOUN_SAID[one.pattern][0], one.second)] * 2 if one.pattern != "plain" else []
     like, colour = rng.choice(likes)
     new = rng.choice([n for n in ACCESSORIES if SLOTS[n] != SLOTS.get(like)])
-    return _say(rng, "match", base, first, thing=v.wear(new), like=like, like_colour=colour), _like(new, like, colour)
+    return say(rng, "match", base, first, thing=v.wear(new), like=like, like_colour=colour), _like(new, like, colour)
 
 
 def _things(rng: random.Random, things: list[tuple[str, str | None]]) -> str:
@@ -167,33 +167,33 @@ def _meant(rng: random.Random, talk: questions.Talk) -> tuple[str, dict] | None:
     if not options:
         return None
     x, old, fields = rng.choice(options)
-    return _say(rng, "meant", now, False, x=x, old=old), fields
+    return say(rng, "meant", now, False, x=x, old=old), fields
 
 
 def wish(rng: random.Random, talk: questions.Talk) -> UserRequest:
     """A wish for one to three changes, a correction, a free choice, a mood, an occasion, or the same once more."""
     base, first, roll = talk.seen, talk.last is None, rng.random()
     if roll < 0.05:
-        return UserRequest(typed(rng, _say(rng, "creative", base, first))[0], creative=True)
+        return UserRequest(typed(rng, say(rng, "creative", base, first))[0], creative=True)
     if roll < 0.11:
         mood = rng.choice(MOODS)
         if rng.random() < 0.5:
             adjective = mood.name if rng.random() < 0.4 else rng.choice(MOOD_ALSO[mood.name])
-            return UserRequest(typed(rng, _say(rng, "mood", base, first, mood=adjective))[0], mood=mood, creative=True)
+            return UserRequest(typed(rng, say(rng, "mood", base, first, mood=adjective))[0], mood=mood, creative=True)
         occasion = rng.choice(mood.occasions)
-        text, said = typed(rng, _say(rng, "occasion", base, first, occasion=occasion), occasion)
+        text, said = typed(rng, say(rng, "occasion", base, first, occasion=occasion), occasion)
         return UserRequest(text, mood=mood, creative=True, occasion=said.lower() if said.isupper() else said)
     if not first and roll < 0.14:
-        return UserRequest(typed(rng, _say(rng, "again", base, first))[0], plea="again")
+        return UserRequest(typed(rng, say(rng, "again", base, first))[0], plea="again")
     if roll < 0.19:
         name = rng.choice(("context", "light", "style", "pose"))
         value = _other(rng, {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}[name], getattr(base, name))
-        return UserRequest(typed(rng, _say(rng, "keep_but", base, first, change=modifiers(rng, {name: value})))[0], **{name: value})
+        return UserRequest(typed(rng, say(rng, "keep_but", base, first, change=modifiers(rng, {name: value})))[0], **{name: value})
     if not first and roll < 0.24 and (meant := _meant(rng, talk)) is not None:
         return UserRequest(typed(rng, meant[0])[0], **meant[1])
     if not first and roll < 0.25:
         thing = (rng.choice(ACCESSORIES), rng.choice(_COLOURS))
-        return UserRequest(typed(rng, _say(rng, "you_forgot", base, first, worn=thing[0], thing=v.wear(*thing)))[0], wear=(thing,))
+        return UserRequest(typed(rng, say(rng, "you_forgot", base, first, worn=thing[0], thing=v.wear(*thing)))[0], wear=(thing,))
     text, asked = _change(rng, base, first)
     for _ in range(rng.choices((0, 1, 2), (56, 34, 10))[0]):
         more, also = _change(rng, base, False)
@@ -203,13 +203,13 @@ def wish(rng: random.Random, talk: questions.Talk) -> UserRequest:
     touched = {n for n, _ in asked.get("wear", ())} | set(asked.get("remove", ()))
     stays = [a.name for a in base.accessories if SLOTS[a.name] not in {SLOTS[n] for n in touched}]
     if stays and len(touched) < 2 and rng.random() < 0.12:
-        kept, joint = _say(rng, "keep", base, first, worn=rng.choice(stays)), rng.choice((", ", ", but ", " and ", ". "))
+        kept, joint = say(rng, "keep", base, first, worn=rng.choice(stays)), rng.choice((", ", ", but ", " and ", ". "))
         text = f"{text.rstrip('.?!')}{joint}{kept}" if rng.random() < 0.6 else f"{kept}{joint}{text}"
     if rng.random() < 0.05:  # and something that can't be drawn
         x = rng.choice(out_of_domain_terms.THINGS)
         x = x if x.endswith("s") and not x.endswith("ss") else v.an(x)
         table, missing = rng.choice((("out_thing", x), ("recolour_subject", "another look of it"), ("part", "another look of it")))
-        said = typed(rng, f"{text.rstrip('.?!')}{rng.choice((' and ', ', and ', '. '))}{_say(rng, table, base, False, x=x, colour=rng.choice(_COLOURS), part=_part(rng, base))}", x)
+        said = typed(rng, f"{text.rstrip('.?!')}{rng.choice((' and ', ', and ', '. '))}{say(rng, table, base, False, x=x, colour=rng.choice(_COLOURS), part=_part(rng, base))}", x)
         return UserRequest(said[0], missing=said[1].lower() if table == "out_thing" else missing, missing_is="thing", **asked)
     if "wear" in asked and "remove" in asked:  # what is both put on and taken off stays on
         asked["remove"] = tuple(name for name in asked["remove"] if name not in {n for n, _ in asked["wear"]})
@@ -238,7 +238,7 @@ def back(rng: random.Random, talk: questions.Talk) -> tuple[Scene, UserRequest]:
     name = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
 
     def words(table: str, **slots: str) -> str:
-        return typed(rng, _say(rng, table, last, False, **slots))[0]
+        return typed(rng, say(rng, table, last, False, **slots))[0]
 
     if name == "undo":
         text = words(name) if rng.random() < 0.8 else typed(rng, rng.choice(SAY["wish_undo"]))[0]
@@ -289,99 +289,10 @@ def beyond(rng: random.Random, base: Scene, first: bool) -> tuple[str, str, bool
     slots = {"x": x, "colour": rng.choice(_COLOURS), "part": _part(rng, base), "marks": own, "marks2": rng.choice([m for m in marks if m and m != own])}
     if base.companion is not None:
         slots |= {"otherkind": base.companion.kind, "thing": _things(rng, [(rng.choice(ACCESSORIES), rng.choice(_COLOURS))])}
-    text, x = typed(rng, _say(rng, name, base, first, **slots), x)
+    text, x = typed(rng, say(rng, name, base, first, **slots), x)
     x = mirrored(x.lower())
     missing, about = {"recolour_subject": ("another look of it", "look"), "part": ("another look of it", "look"), "new_marks": ("another look of it", "look"),
                       "face": ("another face", "face"), "other_subject": (f"{x} in its place", "subject"), "out_thing": (x, "thing"), "person": (x, "thing"),
                       "fill": (x, "thing"), "out_doing": (x, "doing"), "text_in_picture": ("letters", "text"), "video_or_3d": ("anything but a picture", "medium"),
                       "second_dress": ("anything on the other one", "other")}[name]
     return text, missing, name == "out_doing", about
-
-
-_PICTURE = ("picture_place", "light", "style", "pose", "worn", "other", "subject", "describe")
-
-
-def in_words(rng: random.Random, talk: questions.Talk) -> Said:
-    """A turn that needs no new picture."""
-    scene, drawn = talk.seen, talk.last is not None
-    kinds = {"picture": 7, "ask_there": 1.5, "ask_keep": 3, "app": 4, "ask_limits": 2.5, "greeting": 1.5, "smalltalk": 3, "life": 2.5, "insult": 0.7, "nonsense": 3.5,
-             "language": 2.5}
-    kinds |= {"changes": 5, "why": 2.5, "ask_who_chose": 1.2, "history": 1.5, "thanks": 3, "praise": 3, "praise_part": 2.5, "goodbye": 1,
-              "complaint_general": 1.5} if drawn else {}
-    name = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
-    offer = None
-    if name == "picture":
-        of = rng.choice(_PICTURE)
-        text, answer, act, about = _say(rng, f"ask_{of}", scene, not drawn), _picture(rng, of, scene), "answer", "picture"
-    elif name == "changes":
-        text, answer, act, about = _say(rng, "ask_changes", scene, False), questions.changed(rng, talk)[1], "answer", "changes"
-    elif name == "why":
-        text, answer, act, about = _say(rng, "ask_why", scene, False), questions.why(rng, talk)[1], "answer", "reason"
-    elif name == "history":
-        count = len(talk.drawn)
-        text, act, about = _say(rng, "ask_history", scene, False), "answer", "history"
-        answer = f"So far I drew {'one picture' if count == 1 else f'{count} pictures'}; the last one shows {questions.full(rng, scene)}."
-    elif name in ("app", "ask_limits"):
-        text, answer, act, about = _say(rng, "ask_app" if name == "app" else name, scene, not drawn, **_slots(rng, scene)), able(rng), "answer", "app"
-    elif name in ("ask_there", "ask_keep"):
-        (text, answer), act, about = _check(rng, name, scene, not drawn), "answer", "picture"
-    elif name == "ask_who_chose":
-        text, answer, act, about = _say(rng, name, scene, False, **_slots(rng, scene)), questions.why(rng, talk)[1], "answer", "reason"
-    elif name == "language":
-        language = rng.choice(tuple(SAY["other_languages"]))
-        return Said(rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language")
-    elif name == "nonsense":
-        text = "" if rng.random() < 0.04 else rng.choice(PHRASES[rng.choice(("nonsense", "nonsense", "broken_off"))]) if rng.random() < 0.7 else small_talk.nonsense(rng)
-        return Said(text, f"{rng.choice(SAY['unclear'])} {rng.choice(SAY['ask_wish'])}", "ask", "unclear")
-    else:
-        text, act = _say(rng, name, scene, not drawn, **_slots(rng, scene)), "chat"
-        about = {"complaint_general": "complaint", "insult": "complaint", "praise_part": "praise", "life": "smalltalk"}.get(name, name)
-        answer = rng.choice({"greeting": SAY["greeted"], "thanks": SAY["thanked"], "praise": SAY["praised"], "goodbye": SAY["byed"], "insult": SAY["insulted"],
-                             "complaint_general": SAY["insulted"], "smalltalk": SAY["heard"], "life": SAY["heard"], "praise_part": SAY["praised"]}[name])
-        if name in ("complaint_general", "greeting", "smalltalk", "life") and rng.random() < 0.6:
-            answer = f"{answer} {rng.choice(SAY['ask_wish'])}"
-    if act == "answer" and about not in ("changes", "app") and rng.random() < 0.2:
-        asked, offer = offered(rng, scene)
-        answer = f"{answer} {asked}"
-    return Said(typed(rng, text, dress=0.05)[0], sentence(answer), act, about, offer)
-
-
-def _slots(rng: random.Random, scene: Scene) -> dict[str, str]:
-    """What a question or a word of praise may name."""
-    worn = rng.choice(scene.accessories) if scene.accessories else None
-    first, second = rng.sample(ACCESSORIES, 2)
-    return {"worn": worn.name if worn else first, "thing": v.wear(worn.name if worn else first, worn.colour if worn else None), "thing2": v.wear(second),
-            "place": said_as(rng, v.CONTEXT_SAID[scene.context]), "the_place": v.CONTEXT_THE[scene.context], "kind": scene.individual.kind,
-            **dict(zip(("style1", "style2"), rng.sample(STYLES, 2)))}
-
-
-def _check(rng: random.Random, table: str, scene: Scene, first: bool) -> tuple[str, str]:
-    """A question whether a thing is there, or a place is the one named, with its answer."""
-    worn = {a.name: a.colour for a in scene.accessories}
-    name = rng.choice(tuple(worn)) if worn and rng.random() < 0.7 else rng.choice(ACCESSORIES)
-    context = scene.context if rng.random() < 0.6 else rng.choice(CONTEXTS)
-    one, two = rng.sample(_COLOURS, 2)
-    text = _say(rng, table, scene, first, worn=name, colour=worn.get(name, one), colour2=two, place=said_as(rng, v.CONTEXT_SAID[context]), the_place=v.CONTEXT_THE[context])
-    if table == "ask_there":
-        return text, f"{'Yes, it' if context == scene.context else 'No, it'} is {questions.where(rng, scene)}."
-    return text, f"It has {v.wear(name, worn[name])}." if name in worn else f"No, there is no {name} in the picture."
-
-
-def _picture(rng: random.Random, of: str, scene: Scene) -> str:
-    """What is seen of one thing."""
-    one = scene.individual
-    if of == "picture_place":
-        return f"It is {questions.where(rng, scene)}{'' if scene.light == 'day' else f' {v.LIGHT_SAID[scene.light][0]}'}."
-    if of == "light":
-        return {"day": "It is day.", "sunset": "The sun is setting.", "night": "It is night."}[scene.light]
-    if of == "style":
-        return f"It is {v.an(v.STYLE_A[scene.style][0])}."
-    if of == "pose":
-        return f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
-    if of == "worn":
-        return f"It has {v.listing([v.wear(a.name, a.colour) for a in scene.accessories])}." if scene.accessories else "It has nothing on."
-    if of == "other":
-        return f"Beside it is {v.an(describe(scene.companion))}." if scene.companion is not None else "There is nobody beside it."
-    if of == "subject":
-        return f"It is {v.an(describe(one))}."
-    return f"I see {questions.full(rng, scene)}."

@@ -1,0 +1,103 @@
+"""Free wordings of turns that need no new picture: questions about it and about the app, praise, thanks, chat, nonsense."""
+
+from __future__ import annotations
+
+import random
+
+from . import questions, small_talk
+from . import vocabulary as v
+from .captions import describe
+from .free_wording import PHRASES, say
+from .scene import ACCESSORIES, COLOURS, CONTEXTS, STYLES, Scene
+from .small_talk import Said, able, offered
+from .text_noise import sentence, typed
+from .user_requests import said_as
+from .vocabulary import SAY
+
+_PICTURE = ("picture_place", "light", "style", "pose", "worn", "other", "subject", "describe")
+
+
+def in_words(rng: random.Random, talk: questions.Talk) -> Said:
+    """A turn that needs no new picture."""
+    scene, drawn = talk.seen, talk.last is not None
+    kinds = {"picture": 7, "ask_there": 1.5, "ask_keep": 3, "app": 4, "ask_limits": 2.5, "greeting": 1.5, "smalltalk": 3, "life": 2.5, "insult": 0.7, "nonsense": 3.5,
+             "language": 2.5}
+    kinds |= {"changes": 5, "why": 2.5, "ask_who_chose": 1.2, "history": 1.5, "thanks": 3, "praise": 3, "praise_part": 2.5, "goodbye": 1,
+              "complaint_general": 1.5} if drawn else {}
+    name = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
+    offer = None
+    if name == "picture":
+        of = rng.choice(_PICTURE)
+        text, answer, act, about = say(rng, f"ask_{of}", scene, not drawn), _picture(rng, of, scene), "answer", "picture"
+    elif name == "changes":
+        text, answer, act, about = say(rng, "ask_changes", scene, False), questions.changed(rng, talk)[1], "answer", "changes"
+    elif name == "why":
+        text, answer, act, about = say(rng, "ask_why", scene, False), questions.why(rng, talk)[1], "answer", "reason"
+    elif name == "history":
+        count = len(talk.drawn)
+        text, act, about = say(rng, "ask_history", scene, False), "answer", "history"
+        answer = f"So far I drew {'one picture' if count == 1 else f'{count} pictures'}; the last one shows {questions.full(rng, scene)}."
+    elif name in ("app", "ask_limits"):
+        text, answer, act, about = say(rng, "ask_app" if name == "app" else name, scene, not drawn, **_slots(rng, scene)), able(rng), "answer", "app"
+    elif name in ("ask_there", "ask_keep"):
+        (text, answer), act, about = _check(rng, name, scene, not drawn), "answer", "picture"
+    elif name == "ask_who_chose":
+        text, answer, act, about = say(rng, name, scene, False, **_slots(rng, scene)), questions.why(rng, talk)[1], "answer", "reason"
+    elif name == "language":
+        language = rng.choice(tuple(SAY["other_languages"]))
+        return Said(rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language")
+    elif name == "nonsense":
+        text = "" if rng.random() < 0.04 else rng.choice(PHRASES[rng.choice(("nonsense", "nonsense", "broken_off"))]) if rng.random() < 0.7 else small_talk.nonsense(rng)
+        return Said(text, f"{rng.choice(SAY['unclear'])} {rng.choice(SAY['ask_wish'])}", "ask", "unclear")
+    else:
+        text, act = say(rng, name, scene, not drawn, **_slots(rng, scene)), "chat"
+        about = {"complaint_general": "complaint", "insult": "complaint", "praise_part": "praise", "life": "smalltalk"}.get(name, name)
+        answer = rng.choice({"greeting": SAY["greeted"], "thanks": SAY["thanked"], "praise": SAY["praised"], "goodbye": SAY["byed"], "insult": SAY["insulted"],
+                             "complaint_general": SAY["insulted"], "smalltalk": SAY["heard"], "life": SAY["heard"], "praise_part": SAY["praised"]}[name])
+        if name in ("complaint_general", "greeting", "smalltalk", "life") and rng.random() < 0.6:
+            answer = f"{answer} {rng.choice(SAY['ask_wish'])}"
+    if act == "answer" and about not in ("changes", "app") and rng.random() < 0.2:
+        asked, offer = offered(rng, scene)
+        answer = f"{answer} {asked}"
+    return Said(typed(rng, text, dress=0.05)[0], sentence(answer), act, about, offer)
+
+
+def _slots(rng: random.Random, scene: Scene) -> dict[str, str]:
+    """What a question or a word of praise may name."""
+    worn = rng.choice(scene.accessories) if scene.accessories else None
+    first, second = rng.sample(ACCESSORIES, 2)
+    return {"worn": worn.name if worn else first, "thing": v.wear(worn.name if worn else first, worn.colour if worn else None), "thing2": v.wear(second),
+            "place": said_as(rng, v.CONTEXT_SAID[scene.context]), "the_place": v.CONTEXT_THE[scene.context], "kind": scene.individual.kind,
+            **dict(zip(("style1", "style2"), rng.sample(STYLES, 2)))}
+
+
+def _check(rng: random.Random, table: str, scene: Scene, first: bool) -> tuple[str, str]:
+    """A question whether a thing is there, or a place is the one named, with its answer."""
+    worn = {a.name: a.colour for a in scene.accessories}
+    name = rng.choice(tuple(worn)) if worn and rng.random() < 0.7 else rng.choice(ACCESSORIES)
+    context = scene.context if rng.random() < 0.6 else rng.choice(CONTEXTS)
+    one, two = rng.sample(tuple(COLOURS), 2)
+    text = say(rng, table, scene, first, worn=name, colour=worn.get(name, one), colour2=two, place=said_as(rng, v.CONTEXT_SAID[context]), the_place=v.CONTEXT_THE[context])
+    if table == "ask_there":
+        return text, f"{'Yes, it' if context == scene.context else 'No, it'} is {questions.where(rng, scene)}."
+    return text, f"It has {v.wear(name, worn[name])}." if name in worn else f"No, there is no {name} in the picture."
+
+
+def _picture(rng: random.Random, of: str, scene: Scene) -> str:
+    """What is seen of one thing."""
+    one = scene.individual
+    if of == "picture_place":
+        return f"It is {questions.where(rng, scene)}{'' if scene.light == 'day' else f' {v.LIGHT_SAID[scene.light][0]}'}."
+    if of == "light":
+        return {"day": "It is day.", "sunset": "The sun is setting.", "night": "It is night."}[scene.light]
+    if of == "style":
+        return f"It is {v.an(v.STYLE_A[scene.style][0])}."
+    if of == "pose":
+        return f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
+    if of == "worn":
+        return f"It has {v.listing([v.wear(a.name, a.colour) for a in scene.accessories])}." if scene.accessories else "It has nothing on."
+    if of == "other":
+        return f"Beside it is {v.an(describe(scene.companion))}." if scene.companion is not None else "There is nobody beside it."
+    if of == "subject":
+        return f"It is {v.an(describe(one))}."
+    return f"I see {questions.full(rng, scene)}."
