@@ -212,13 +212,17 @@ def load_llama(folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -
     return frozen(folder, LlamaForCausalLM, dtype, **extra), tokenizer
 
 
+TAUGHT = "taught_words.json"  # beside an M that was trained from scratch: every word that it was taught to say
+
+
 def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> MultimodalLLM:
     """M with its bridges, which stay in float32. `extra` as of `load_llama`."""
     llama, tokenizer = load_llama(folder / "llama", dtype, **extra)
     bridge = Bridge(config.language, config.vision.patch_width)
     load_tensors(folder / "bridge" / "bridge.safetensors", bridge)
-    return MultimodalLLM(config.language, llama, bridge.eval().requires_grad_(False),
-                         PromptBuilder(config.language, tokenizer))
+    words = folder / "llama" / TAUGHT
+    return MultimodalLLM(config.language, llama, bridge.eval().requires_grad_(False), PromptBuilder(config.language, tokenizer),
+                         frozenset(json.loads(words.read_text())) if words.exists() else frozenset())
 
 
 def load_vae(folder: Path) -> nn.Module:

@@ -21,6 +21,7 @@ LISTS = ("worn",)
 LONGEST = 120  # characters of one value
 MOST = 8  # things worn
 NOTHING = ("", "none", "nothing", "n/a", "null", "-")  # what a chat model writes where there is nothing to say
+WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")  # of a text in lower case
 NAMED = re.compile(r"<([^<>\s]+)>")  # a learned concept, as it is written in a text
 _LEAD = re.compile(r"^(?:in|on|at|by|as|with|wearing|holding|carrying|and|plus|beside|alongside|near|next to|together with|along with) +(?=\S)", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:an?|the|some|another|my) +(?=\S)", re.IGNORECASE)

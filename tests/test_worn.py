@@ -1,4 +1,4 @@
-"""What a photo's subject wears: read from F, and taken for what stands when the talk begins."""
+"""What a photo's subject wears, read from F and taken for what stands when the talk begins; and words that are not told."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from assistant.generation.cafe import CafeGenerator
-from assistant.generation.base import ImageFeatures
+from assistant.dialogue_state import standing
+from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.manifest import CHECKPOINTS
 from assistant.world.captions import plan_of
 from assistant.world.renderer import render
+from assistant.models.mllm import MllmOutput
 from assistant.models.vision_encoders import pixels
+from assistant.plan import Plan
 from assistant.models.worn import WornReader
 from assistant.presets import MINIATURE
 from assistant.training import worn
@@ -55,3 +58,25 @@ def test_it_is_learned_from_labels(tmp_path, monkeypatch, capsys) -> None:
     reader = worn.fit(MINIATURE, {"labels": labels}, tmp_path, steps=150)
     assert float(capsys.readouterr().out.split("Of 150 drawings left out, ")[1].split(" ")[0]) > 0.95
     assert isinstance(reader, WornReader) and (tmp_path / "worn/worn.safetensors").exists()
+
+
+@pytest.mark.parametrize("plan, sentences, told", [
+    (Plan("draw", "red fox", "garden"), ["For your little gorf.", " I drew a red fox."], "I drew a red fox, garden."),
+    (Plan("draw", "red fox", "garden"), ["I drew a red fox.", " It is a gorf.", " It is red."], "I drew a red fox. I drew a red fox, garden."),
+    (Plan("draw", "red fox", "garden"), ["I drew a red fox for Bob."], "I drew a red fox for Bob."),  # a name that was said to it
+    (Plan("decline"), ["I can't draw a gorf."], "That is nothing that I can draw."),
+    (Plan("answer"), ["It is a gorf."], "It is a gorf.")])  # told from plans, whose words may be anybody's
+def test_a_made_up_word_is_not_told(plan: Plan, sentences: list[str], told: str) -> None:
+    generator = CafeGenerator(SimpleNamespace(config=SimpleNamespace(worn_things=(), worn_colours=())), None, None, 17)
+    spoken, said = MllmOutput(plan=plan), ReplyState()
+
+    def stream():
+        for sentence in sentences:
+            spoken.text += sentence
+            yield sentence
+
+    words = frozenset("for your little i drew a red fox it is can't draw bob".split())
+    assert "".join(generator._true(stream(), spoken, said, standing((), None), False, words)) == said.text == told
+    said = ReplyState()
+    spoken.text = ""
+    assert "".join(generator._true(stream(), spoken, said, standing((), None), False, frozenset())) == "".join(sentences)  # it knows any word

@@ -20,9 +20,10 @@ from .embedding_mixing import blend, subject_tokens
 from ..models.mllm import MultimodalLLM, MllmOutput
 from ..models.chat_template import Prompt
 from ..models.vision_encoders import VisionEncoders
-from ..plan import Plan, article, read_line, told
+from ..plan import WORD, Plan, article, read_line, told
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
+_PLAIN = {"decline": "That is nothing that I can draw.", "ask": "What shall I draw?", "chat": "Tell me what to draw next."}
 _SENTENCE = re.compile(r"[.!?](?=\s)")
 
 
@@ -64,18 +65,18 @@ class CafeGenerator:
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
                                  settled=lambda line: self._settled(line, now))
-        yield from self._true(stream, spoken, said, now, unfamiliar)
+        yield from self._true(stream, spoken, said, now, unfamiliar, self.language.taught and self.language.taught.union(WORD.findall(text.lower())))
         said.plan, said.stopped = _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
             said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
 
-    def _true(self, stream: Iterator[str], spoken: MllmOutput, said: ReplyState, now: Standing, unfamiliar: bool) -> Iterator[str]:
-        """Words of M, those of a picture sentence by sentence: in place of the first that does not agree with its plan, and of all behind it,
-        is said what the plan says."""
+    def _true(self, stream: Iterator[str], spoken: MllmOutput, said: ReplyState, now: Standing, unfamiliar: bool, words: frozenset[str]) -> Iterator[str]:
+        """Words of M, sentence by sentence: in place of the first that does not agree with its plan, or that holds a made-up word (not of
+        `words`, if there are any), and of all behind it, is said what the plan says. Answers are not checked: they are told from plans."""
         heard, false, vision = 0, False, self.vision.config
         for delta in chain(stream, (None,)):
             said.plan = _nameless(spoken.plan, unfamiliar)
-            if unfamiliar or spoken.plan is None or not spoken.plan.draws:
+            if unfamiliar or spoken.plan is None or spoken.plan.act == "answer":
                 said.text = spoken.text
                 if delta:
                     yield delta
@@ -84,8 +85,10 @@ class CafeGenerator:
             if false or end <= heard:
                 continue
             part, heard = spoken.text[heard:end], end
-            if not agrees(part, spoken.plan, now, vision.worn_things, vision.worn_colours):
-                part, false = f"{' ' * bool(said.text)}I drew {article(spoken.plan.described())}.", True
+            draws, made_up = spoken.plan.draws, bool(words) and not words.issuperset(WORD.findall(part.lower()))
+            if made_up or draws and not agrees(part, spoken.plan, now, vision.worn_things, vision.worn_colours):
+                instead = f"I drew {article(spoken.plan.described())}." if draws else _PLAIN[spoken.plan.act]
+                part, false = f"{' ' * bool(said.text)}{instead}", True
             said.text += part
             yield part
 

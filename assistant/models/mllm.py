@@ -111,14 +111,15 @@ class MultimodalLLM(nn.Module):
     Args:
         llama: a transformers `LlamaForCausalLM`.
         builder: the prompt builder of its tokenizer.
+        taught: all words that it was taught to say, in lower case; none: it knows more than can be listed.
 
     Attributes:
         static_cache: keep keys and values in a place of fixed size.
     """
 
-    def __init__(self, config: LanguageConfig, llama: nn.Module, bridge: Bridge, builder: PromptBuilder) -> None:
+    def __init__(self, config: LanguageConfig, llama: nn.Module, bridge: Bridge, builder: PromptBuilder, taught: frozenset[str] = frozenset()) -> None:
         super().__init__()
-        self.config, self.llama, self.bridge, self.builder = config, llama, bridge, builder
+        self.config, self.llama, self.bridge, self.builder, self.taught = config, llama, bridge, builder, taught
         self.static_cache = False
 
     @property

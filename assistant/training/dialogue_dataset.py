@@ -1,6 +1,6 @@
 """The dialogues that M learns from: sampled about photos of a drawn set, as token ids, with what each reply's picture would show.
 
-A dialogue needs no picture of its own targets: H learns F's mean given their attributes (`diffusion.Expected`), which follows from labels.
+A dialogue needs no picture of its own targets: H learns F's mean given their attributes (`losses.ConditionalMean`), which follows from labels.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..config import AssistantConfig
 from ..dialogue_state import lines_of, stood
+from ..plan import WORD
 from ..requests import Turn
 from ..world.captions import plan_of
 from ..world.dialogues import Dialogue, dialogue
@@ -133,6 +135,11 @@ class DialogueDataset:
         for done in folder.glob("shard-*.done"):
             ready[(first := int(done.stem[6:]) * SHARD):first + SHARD] = True
         self.seen, self.alone = np.flatnonzero(ready & (photos >= 0)), np.flatnonzero(ready & (photos < 0))
+
+    def taught(self, tokenizer: Any) -> list[str]:
+        """Every word that a reply of the set says, in lower case, sorted."""
+        said = (tokenizer.decode(line[count == WEIGHTS["words"]]) for line, count in zip(self["lines"], self["counts"]))
+        return sorted({word for text in said for word in WORD.findall(text.lower())})
 
     def padded(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """`lines` and `spoken` of rows, as long as the longest of them."""

@@ -6,6 +6,7 @@ on with V, H and the token alone. Dialogues without a photo are learned beside, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..config import AssistantConfig
-from ..checkpoints import load_llama, save_bridge, save_llama
+from ..checkpoints import TAUGHT, load_llama, save_bridge, save_llama
+from ..files import SHARED, write_whole
 from .mllm_projector import ProjectorTask
 from .world_dataset import WorldDataset
 from .losses import training_kernel
@@ -66,4 +68,5 @@ class LanguageTask(ProjectorTask):
     def export(self, folder: Path) -> None:
         """`llama` and `bridge` below `folder`."""
         save_llama(self.llama, self.tokenizer, folder / "llama")
+        write_whole(folder / "llama" / TAUGHT, json.dumps(self.talks.taught(self.tokenizer)).encode(), SHARED)
         save_bridge(self.bridge, folder / "bridge")
