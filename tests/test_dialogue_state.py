@@ -109,6 +109,7 @@ class Language:
 
     def __init__(self, line: str) -> None:
         self.line, self.plans, self.built, self.config = line, [], [], SimpleNamespace(plan_turns=3, worn_apart=APART, worn_most=2)
+        self.taught: frozenset[str] = frozenset()
         self.builder = SimpleNamespace(plan_ids=(1, 2), build=lambda *args: self.built.append(args))
 
     def scene(self, patches, cancel) -> str:
