@@ -13,7 +13,7 @@ from .captions import describe, plan_of
 from .user_requests import UserRequest
 from .text_noise import sentence, typed
 from .vocabulary import SAY
-from .scene import ACCESSORIES, ANIMALS, COLOURS, KINDS, Scene
+from .scene import ACCESSORIES, ANIMALS, COLOURS, KINDS, Accessory, Scene
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Talk:
     def before(self) -> Scene | None:
         """What was seen before it."""
         return self.states[-2] if self.drawn else None
+
+    @property
+    def lost(self) -> tuple[Accessory, ...]:
+        """What it wore earlier and no longer wears, each as it was worn last."""
+        worn = {a.name for a in self.seen.accessories}
+        return tuple(a for a in {a.name: a for s in self.states[:-1] for a in s.accessories}.values() if a.name not in worn)
 
     @property
     def seen(self) -> Scene:
