@@ -9,7 +9,7 @@ import pytest
 
 from assistant import plan
 from assistant.errors import InputError
-from assistant.world import captions, dialogues, free_questions, free_wording, out_of_domain_terms, user_requests, vocabulary, scene as world
+from assistant.world import captions, dialogues, free_questions, free_wording, out_of_domain_terms, small_talk, user_requests, vocabulary, scene as world
 from assistant.world.questions import Talk
 from assistant.world.attribute_parser import attributes, read, read_reply
 
@@ -181,10 +181,13 @@ def test_what_was_is_told_from_what_was_seen():
     assert [a.name for a in talk.lost] == ["sunglasses", "hat"]
     for table, told in (("ask_before_place", "castle"), ("ask_before_light", "night"), ("ask_before_style", "pencil"), ("ask_before_pose", "jumping"), ("ask_before_worn", "red hat")):
         assert all(told in said.answer and (said.act, said.about) == ("answer", "history") for said in _asked(table, talk)), table
+    for table, told in (("ask_who_chose", "beach"), ("ask_why_style", "Neon"), ("ask_why_light", "sunset"), ("ask_why_worn", "pink crown")):
+        assert all(told in said.answer and (said.act, said.about) == ("answer", "reason") for said in _asked(table, talk)), table
     assert all("castle" in said.answer and "red hat" in said.answer for said in _asked("ask_first_picture", talk))
     assert all("garden" in said.answer and "blue sunglasses" in said.answer for said in _asked("ask_photo", talk))
     for said in _asked("ask_gone", talk):
         assert (("pink crown" in said.answer and "red hat" in said.answer) if said.text["worn"] == "hat" else "blue sunglasses" in said.answer), said
+    assert all("once more" in said.answer and said.offer.plea == "again" for said in _asked("ask_likeness", talk))
     assert all(said.text["worn"] in said.answer and said.text["worn"] != "crown" and said.about == "worn" for said in _asked("remove", talk))
 
 
@@ -192,9 +195,11 @@ def test_remarks_ask_for_nothing_and_facts_of_the_app_are_answered():
     one = world.Individual("mug", "teal", "white", "plain", "dots", 0, 1.0, 1.0, 1.0, 1.0)
     talk = Talk.about(world.Scene(one, "garden", "day", "flat", "standing", (), 0.65, 0.5, False, 1))
     assert all((said.act, said.about) == ("chat", "smalltalk") for said in _asked("remark", talk))
-    for table, told in (("ask_private", "this machine"), ("ask_cost", ("free", "Nothing")), ("ask_time", "second"), ("ask_files", "PNG")):
-        told = (told,) if isinstance(told, str) else told
-        assert all(any(word in said.answer for word in told) and said.about == "app" for said in _asked(table, talk)), table
+    assert all((said.act, said.about) == ("decline", "other") for said in _asked("leave", talk))
+    rng, tables = random.Random(22), {phrase: table for table in ("ask_private", "ask_cost", "ask_time", "ask_files") for phrase in free_wording.PHRASES[table]}
+    told = {"ask_private": ("this machine",), "ask_cost": ("free", "nothing"), "ask_time": ("second",), "ask_files": ("PNG",)}
+    for text, answer in (small_talk.fact(rng) for _ in range(300)):
+        assert any(word in answer for word in told[tables[text]]), (text, answer)
     for said in _asked("ask_styles", talk):
         assert all(style.lower() in said.answer.lower() for style in (said.text["style1"], said.text["style2"])), said
 

@@ -8,15 +8,14 @@ from . import questions, small_talk
 from . import vocabulary as v
 from .captions import describe
 from .free_wording import PHRASES, say
-from .scene import ACCESSORIES, COLOURS, CONTEXTS, SLOTS, STYLES, Scene
-from .small_talk import Said, able, offered
+from .scene import ACCESSORIES, COLOURS, CONTEXTS, KINDS, SLOTS, STYLES, Scene
+from .small_talk import Said, able, fact, offered
 from .text_noise import sentence, typed
-from .user_requests import said_as
+from .user_requests import UserRequest, said_as
 from .vocabulary import SAY
 
 _PICTURE = ("picture_place", "light", "style", "pose", "worn", "other", "subject", "describe")
 _BEFORE = {"place": "picture_place", "light": "light", "style": "style", "pose": "pose", "worn": "worn"}  # ask_before_... -> what is seen of the picture before
-_FACTS = ("private", "cost", "time", "files")  # of the app: ask_... is answered by app_...
 _REMEMBERED = 3  # turns after which the first picture may be out of what M reads (`AssistantConfig.plan_turns`)
 
 
@@ -25,10 +24,10 @@ def in_words(rng: random.Random, talk: questions.Talk) -> Said:
     scene, drawn = talk.seen, talk.last is not None
     kinds = {"picture": 7, "ask_there": 1.5, "ask_keep": 3, "app": 4, "ask_limits": 2.5, "greeting": 1.5, "smalltalk": 3, "life": 2.5, "insult": 0.7, "nonsense": 3.5,
              "language": 2.5, "facts": 3, "ask_styles": 1, "remark": 3, "not_worn": 0.8}
-    kinds |= {"changes": 5, "why": 2.5, "ask_who_chose": 1.2, "history": 1.5, "thanks": 3, "praise": 3, "praise_part": 2.5, "goodbye": 1,
-              "complaint_general": 1.5, "before": 2} if drawn else {}
+    kinds |= {"changes": 5, "why": 2.5, "reason": 2.5, "history": 1.5, "thanks": 3, "praise": 3, "praise_part": 2.5, "goodbye": 1,
+              "complaint_general": 1.5, "before": 2, "likeness": 1} if drawn else {}
     kinds |= {"ask_first_picture": 0.8, "ask_photo": 0.8} if drawn and talk.turns <= _REMEMBERED else {}
-    kinds |= {"ask_gone": 2} if talk.lost else {}
+    kinds |= ({"ask_gone": 2} if talk.lost else {}) | ({"nobody": 0.5} if scene.companion is None else {})
     name = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
     offer = None
     if name == "picture":
@@ -53,8 +52,7 @@ def in_words(rng: random.Random, talk: questions.Talk) -> Said:
     elif name == "ask_gone":
         (text, answer), act, about = _gone(rng, talk), "answer", "reason"
     elif name == "facts":
-        of = rng.choice(_FACTS)
-        text, answer, act, about = say(rng, f"ask_{of}", scene, not drawn), rng.choice(SAY[f"app_{of}"]), "answer", "app"
+        (text, answer), act, about = fact(rng), "answer", "app"
     elif name == "ask_styles":
         one, two = rng.sample(STYLES, 2)
         text, act, about = say(rng, name, scene, not drawn, style1=v.STYLE_THE[one], style2=v.STYLE_THE[two]), "answer", "app"
@@ -63,12 +61,18 @@ def in_words(rng: random.Random, talk: questions.Talk) -> Said:
         worn = rng.choice([n for n in ACCESSORIES if n not in {a.name for a in scene.accessories}])
         text, act, about = say(rng, "remove", scene, not drawn, worn=worn), "decline", "worn"
         answer = rng.choice(SAY["not_worn"]).format(name=worn, are="are" if worn in v.PLURAL else "is")
+    elif name == "likeness":
+        text, act, about, offer = say(rng, "ask_likeness", scene, False, kind=scene.individual.kind), "answer", name, UserRequest("", plea="again")
+        answer = rng.choice(SAY["likeness_sorry"]).format(one=describe(scene.individual))
+    elif name == "nobody":
+        text, act, about = say(rng, "leave", scene, not drawn, otherkind=rng.choice([k for k in KINDS if k != scene.individual.kind])), "decline", "other"
+        answer = rng.choice(SAY["nobody_there"])
     elif name in ("app", "ask_limits"):
         text, answer, act, about = say(rng, "ask_app" if name == "app" else name, scene, not drawn, **_slots(rng, scene)), able(rng), "answer", "app"
     elif name in ("ask_there", "ask_keep"):
         (text, answer), act, about = _check(rng, name, scene, not drawn), "answer", "picture"
-    elif name == "ask_who_chose":
-        text, answer, act, about = say(rng, name, scene, False, **_slots(rng, scene)), questions.why(rng, talk)[1], "answer", "reason"
+    elif name == "reason":
+        (text, answer), act, about = _reason(rng, scene), "answer", "reason"
     elif name == "language":
         language = rng.choice(tuple(SAY["other_languages"]))
         return Said(rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language")
@@ -82,7 +86,7 @@ def in_words(rng: random.Random, talk: questions.Talk) -> Said:
                              "complaint_general": SAY["insulted"], "smalltalk": SAY["heard"], "life": SAY["heard"], "remark": SAY["heard"], "praise_part": SAY["praised"]}[name])
         if name in ("complaint_general", "greeting", "smalltalk", "life", "remark") and rng.random() < 0.6:
             answer = f"{answer} {rng.choice(SAY['ask_wish'])}"
-    if act == "answer" and about not in ("changes", "app") and rng.random() < 0.2:
+    if act == "answer" and about not in ("changes", "app", "likeness") and rng.random() < 0.2:
         asked, offer = offered(rng, scene)
         answer = f"{answer} {asked}"
     return Said(typed(rng, text, dress=0.05)[0], sentence(answer), act, about, offer)
@@ -97,6 +101,19 @@ def _slots(rng: random.Random, scene: Scene) -> dict[str, str]:
             "worn": worn.name if worn else first, "thing": v.wear(worn.name if worn else first, worn.colour if worn else None), "thing2": v.wear(second),
             "place": said_as(rng, v.CONTEXT_SAID[scene.context]), "the_place": v.CONTEXT_THE[scene.context], "kind": scene.individual.kind,
             **dict(zip(("style1", "style2"), rng.sample(STYLES, 2)))}
+
+
+def _reason(rng: random.Random, scene: Scene) -> tuple[str, str]:
+    """A question why one thing is as it is, with what speaks for it."""
+    of = rng.choice(("place", "place", "style", "light", *["worn"] * len(scene.accessories)))
+    if of == "worn":
+        one = rng.choice(scene.accessories)
+        return say(rng, "ask_why_worn", scene, False, worn=one.name), questions.why_worn(rng, scene, one)
+    if of == "place":
+        return say(rng, "ask_who_chose", scene, False, **_slots(rng, scene)), questions.why_there(rng, scene)
+    if of == "style":
+        return say(rng, "ask_why_style", scene, False, style_the=v.STYLE_THE[scene.style]), questions.why_style(rng, scene)
+    return say(rng, "ask_why_light", scene, False), questions.why_light(rng, scene)
 
 
 def _gone(rng: random.Random, talk: questions.Talk) -> tuple[str, str]:
