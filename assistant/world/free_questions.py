@@ -24,7 +24,7 @@ def in_words(rng: random.Random, talk: questions.Talk) -> Said:
     scene, drawn = talk.seen, talk.last is not None
     kinds = {"picture": 7, "ask_there": 1.5, "ask_keep": 3, "app": 4, "ask_limits": 2.5, "greeting": 1.5, "smalltalk": 3, "life": 2.5, "insult": 0.7, "nonsense": 3.5,
              "language": 2.5, "facts": 3, "ask_styles": 1, "remark": 3, "not_worn": 0.8}
-    kinds |= {"changes": 5, "why": 2.5, "reason": 2.5, "history": 1.5, "thanks": 3, "praise": 3, "praise_part": 2.5, "goodbye": 1,
+    kinds |= {"changes": 5, "why": 2.5, "reason": 2.5, "history": 1.5, "thanks": 3, "praise": 3, "praise_part": 2.5, "goodbye": 1.8,
               "complaint_general": 1.5, "before": 2, "likeness": 1} if drawn else {}
     kinds |= {"ask_first_picture": 0.8, "ask_photo": 0.8} if drawn and talk.turns <= _REMEMBERED else {}
     kinds |= ({"ask_gone": 2} if talk.lost else {}) | ({"nobody": 0.5} if scene.companion is None else {})
