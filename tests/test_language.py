@@ -210,11 +210,12 @@ def test_phrases_are_whole_and_said_once():
         assert all(p == p.strip() and "  " not in p and len(p.split()) <= 30 for p in phrases), table
 
 
-def test_a_place_or_style_that_is_not_there_becomes_the_nearest_and_is_named():
+def test_free_wishes_do_not_contradict_themselves_and_a_place_or_style_that_is_not_there_becomes_the_nearest():
     rng, seen = random.Random(21), set()
     for _ in range(1500):
         base = world.sample_scene(rng, world.sample_individual(rng))
         wish = free_wording.wish(rng, Talk.about(base))
+        assert not {name for name, _ in wish.wear} & set(wish.remove), wish
         if wish.missing_is in ("place", "style"):
             known = {place.split(" ", 1)[1]: near for place, near in out_of_domain_terms.PLACES.items()} if wish.missing_is == "place" else out_of_domain_terms.STYLES
             assert known[wish.missing] == (wish.context or wish.style) and wish.missing in wish.text.lower(), wish

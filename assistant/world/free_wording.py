@@ -203,7 +203,8 @@ def wish(rng: random.Random, talk: questions.Talk) -> UserRequest:
     text, asked = _change(rng, base, first)
     for _ in range(rng.choices((0, 1, 2), (56, 34, 10))[0]):
         more, also = _change(rng, base, False)
-        if not also.keys() & asked.keys() and len(f"{text} {more}".split()) < _LONG:
+        both = {n for n, _ in (*asked.get("wear", ()), *also.get("wear", ()))} & {*asked.get("remove", ()), *also.get("remove", ())}
+        if not both and not also.keys() & asked.keys() and len(f"{text} {more}".split()) < _LONG:
             joint = rng.choice((" and ", ", ", ", and ", ". ", ". also ", ", then ", " but ", "; ", " + ", ". oh and "))
             text, asked = f"{text.rstrip('.?!')}{joint}{more}", asked | also
     touched = {n for n, _ in asked.get("wear", ())} | set(asked.get("remove", ()))
@@ -217,8 +218,6 @@ def wish(rng: random.Random, talk: questions.Talk) -> UserRequest:
         table, missing = rng.choice((("out_thing", x), ("recolour_subject", "another look of it"), ("part", "another look of it")))
         said = typed(rng, f"{text.rstrip('.?!')}{rng.choice((' and ', ', and ', '. '))}{say(rng, table, base, False, x=x, colour=rng.choice(_COLOURS), part=_part(rng, base))}", x)
         return UserRequest(said[0], missing=said[1].lower() if table == "out_thing" else missing, missing_is="thing", **asked)
-    if "wear" in asked and "remove" in asked:  # what is both put on and taken off stays on
-        asked["remove"] = tuple(name for name in asked["remove"] if name not in {n for n, _ in asked["wear"]})
     if rng.random() < 0.07:
         text = rng.choice(PHRASES["briefs"]).format(wish=text.rstrip(".?!"))
     elif not first and rng.random() < 0.15:
