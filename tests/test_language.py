@@ -166,7 +166,7 @@ def _asked(table, talk):
     rng = random.Random(20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(free_questions, "say", lambda rng, name, *args, **slots: (name, slots))
-        patch.setattr(free_questions, "typed", lambda rng, said, dress: said)
+        patch.setattr(free_questions, "typed", lambda rng, said, dress: (said,))
         found = [replace(said, text=said.text[1]) for said in (free_questions.in_words(rng, talk) for _ in range(3000)) if said.text and said.text[0] == table]
     assert found, table
     return found
