@@ -100,6 +100,7 @@ class FlowConfig:
     """An open model that edits pictures by words (FLUX.2 klein). It draws the chat and the boards; the base model beside it draws concepts."""
 
     named: str  # as people call it
+    beside: str  # the base model, as people call it
     transformer: Mapping[str, Any]  # diffusers.Flux2Transformer2DModel
     vae: Mapping[str, Any]  # diffusers.AutoencoderKLFlux2
     text: Mapping[str, Any]  # transformers.Qwen3Config: the text encoder

@@ -119,7 +119,7 @@ class Assistant:
         # 3. words, and what they wish for; or a picture in their place; or an earlier picture's own
         said = ReplyState()
         if request.redraw is not None:
-            said.text, said.wish, said.plan = self._recall(request.redraw)
+            said.text, said.wish, said.plan = self._recall(request.redraw, request.others)
             yield Words(said.text)
         elif request.like is not None:
             said.wish = self.image_generator.like(self.known(request.like), request.text)
@@ -237,7 +237,7 @@ class Assistant:
                 "reference": photo.sha256 if photo else None, "like": request.like.sha256 if request.like else None,
                 "steps_done": denoised.steps_done, "stopped": denoised.stopped, **_planned(said.plan), **self.image_generator.note(said.wish)}
 
-    def _recall(self, metadata: Any) -> tuple[str, Any, Plan | None]:
+    def _recall(self, metadata: Any, others: Sequence[Photo]) -> tuple[str, Any, Plan | None]:
         """The reply, the wish and the plan of an earlier picture.
 
         Raises:
@@ -248,7 +248,7 @@ class Assistant:
             raise InputError(f"This picture was drawn by another version of the model ({drawn_with}; here it is {self.weights}), so it cannot be "
                              "drawn again as it was.", "Ask for it again in words.")
         try:
-            return str(metadata["reply"]), self.image_generator.recall(metadata), plan_in(metadata)
+            return str(metadata["reply"]), self.image_generator.recall(metadata, [self.known(one) for one in others]), plan_in(metadata)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
 

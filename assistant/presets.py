@@ -149,7 +149,7 @@ FLUX = AssistantConfig(
     language=ChatConfig(folder="flux/text_encoder"),  # the decoder's own text encoder, which is a chat model: Qwen3-4B
     decoder=replace(SD15.decoder, steps=25, sampler="dpm++", guidance=7.5, guidance_unit=3.75),
     flow=FlowConfig(
-        named="FLUX.2 klein 4B",
+        named="FLUX.2 klein 4B", beside="Stable Diffusion 1.5",
         # 3,875,544,576; distilled for 4 steps without guidance
         transformer=dict(in_channels=128, num_layers=5, num_single_layers=20, attention_head_dim=128, num_attention_heads=24, joint_attention_dim=7680,
                          mlp_ratio=3.0, axes_dims_rope=(32, 32, 32, 32), rope_theta=2000, guidance_embeds=False),

@@ -53,7 +53,7 @@ def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dty
 
 
 def load_flow(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> FlowGenerator:
-    """The image generator of a preset whose decoder edits pictures. Its text encoder is the chat model too, once in memory, unless another is named.
+    """The image generator of a preset whose decoder edits pictures; all but the autoencoder and what judges likeness is still in the computer's memory. Its text encoder is the chat model too, once in memory, unless another is named.
 
     Args:
         dtype, device, extra: as of `load_drawer`.
@@ -71,7 +71,7 @@ def load_flow(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.
         tokenizer = AutoTokenizer.from_pretrained(place / "tokenizer", local_files_only=True)
     encoder = _as_said(checkpoints.frozen(folder / about.encoder, Qwen3ForCausalLM, dtype, **extra), about.text, "text encoder")
     vae = checkpoints.frozen(place / "vae", AutoencoderKLFlux2)
-    decoder = FlowDecoder(transformer, vae, encoder, tokenizer, scheduler, about.image_size).to(device)
+    decoder = FlowDecoder(transformer, vae, encoder, tokenizer, scheduler, about.image_size).at(device)
     shared = config.language.folder == about.encoder
     chat = ChatModel(config.language, encoder, tokenizer).at(device) if shared else load_chat(config.language, folder / config.language.folder, dtype, device, **extra)
     vision = DinoVision(config.vision, checkpoints.frozen(folder / "dino", Dinov2Model, dtype)).to(device)

@@ -86,6 +86,7 @@ class Request:
     plan: Plan | None = None  # what is to be seen, already decided: the words follow it
     like: Photo | None = None  # w: F(w) takes the place of H(s), and the language model is skipped
     redraw: Mapping[str, Any] | None = None  # metadata of an earlier picture: its words and H(s) again, drawn anew
+    others: tuple[Photo, ...] = ()  # further pictures that came with the text, the subject left out
     library: Any = None  # the owner's learned concepts, as the engine's `Trainer` opened them; a text names them <so>
     examples: Callable[[str], Sequence[Photo]] | None = None  # name of a concept -> the photos it was learned from, as far as they are kept
     mix: Any = None  # a `board_requests.Mix` takes the place of H(s), and `say` of the language model's words
@@ -173,7 +174,7 @@ class EngineInfo:
     window: float = 0.15  # of DCI, usually
     samplers: tuple[str, ...] = SCHEDULERS  # that it can draw with
     unheard: tuple[str, ...] = ()  # settings that change nothing in what it draws
-    models: Mapping[str, str] = field(default_factory=dict)  # part of the page -> the model that draws there, where they are not the same
+    models: Mapping[str, str] = field(default_factory=dict)  # "Chat", or a panel's title -> the model that draws there, where it is not one for all
     lesson_steps: Mapping[str, int] = field(default_factory=lambda: {"infusion": 300, "ico": 300})  # way of learning a concept -> its usual steps
 
 

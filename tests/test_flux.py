@@ -15,22 +15,25 @@ import torch
 from diffusers import Flux2KleinPipeline
 from PIL import Image
 
-from assistant import engine as pipeline, presets, pretrained_loading
+from assistant import engine as pipeline, loading, presets, pretrained_loading
 from assistant.board_requests import Mix, MixReply, MixRequest, Source, strip
 from assistant.checkpoints import load_base
 from assistant.engine import Assistant
 from assistant.errors import ConfigError, InputError, WeightsError
 from assistant.generation.flow import instruction
-from assistant.memory.budget import GIB, TIERS, Budget
+from assistant.memory.budget import GIB, TIERS, Budget, tier
+from assistant.memory.offloading import OffloadManager
 from assistant.model_factory import build, count
 from assistant.plan import Plan
 from assistant.presets import FLUX
 from assistant.requests import FLOW, Photo, Progress, Request, Settings, TrainingSpec, Words
+from assistant.session.image_roles import ImageRoles, numbered
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests import tiny_flux as tiny
 from ui import presenters
 from ui.generation_panel import settings as read_settings
+from ui.page import PANELS, build as build_page
 
 QUICK = Settings(seed=4, steps=3, scheduler=FLOW, preview_every=1, temperature=0.7)
 
@@ -153,6 +156,9 @@ def test_a_board_shows_its_references_in_order_and_says_how_much_each_counts(eng
     prepared = engine.image_generator.prepare([engine.see(x)], asked, QUICK, [1, 1])
     assert [[p.size for p in pictures] for _, pictures in prepared.asked] == [[(80, 64), (64, 64), (96, 64)], [(80, 64), (64, 64)]]
     assert "partly from image 2" in prepared.asked[0][0] and "partly from image 3" in prepared.asked[0][0] and "Show: slightly at night." in prepared.asked[0][0]
+    said = engine.image_generator.mix(None, [engine.see(a)], [[0.5, 0.5]], "image 1 in the style of image 2")
+    (prompt, pictures), = engine.image_generator.prepare([engine.see(x)], said, QUICK, [1]).asked
+    assert "Show: image 1 in the style of image 2." in prompt and "Take" not in prompt and len(pictures) == 2
     one, other = (mixed(engine, Mix((x,), sources, 1.0)) for sources in ((Source(a), Source(b)), (Source(b), Source(a))))
     assert not np.array_equal(opened(one.pictures[0].png), opened(other.pictures[0].png)), "their order is heard"
     assert len(one.pictures[0].sources) == 2 and all(0 <= v <= 1 for v in (*one.pictures[0].sources, one.pictures[0].subject))
@@ -183,6 +189,27 @@ def test_what_the_model_cannot_do_is_said_with_the_number_and_the_limit(engine) 
         respond(engine, "", photo=photo(1), redraw=liked.metadata)
 
 
+def test_two_pictures_and_words_in_one_message_are_drawn_as_they_were_said_and_drawn_again(engine, tmp_path) -> None:
+    store = Store(tmp_path)
+    manager = SessionManager(engine, store, 2)
+    try:
+        conversation = manager.new("me")
+        *_, reply = manager.send(conversation.id, "put the hat of the first picture on the second", photo(1), QUICK, "me", others=(photo(2, 64),))
+        assert reply.metadata["read"] == "put the hat of image 1 on image 2" and reply.metadata["following"] == [""] and reply.metadata["reference"] == photo(1).sha256
+        (turn,) = store.turns(conversation.id, "me")
+        *_, again = manager.redraw(turn.id, "me", replace(QUICK, seed=reply.seed))
+        assert np.array_equal(opened(again.png), opened(reply.png)) and again.metadata["read"] == reply.metadata["read"]
+    finally:
+        manager.close()
+        store.close()
+
+
+def test_pictures_that_are_mentioned_by_their_place_get_their_number() -> None:
+    assert numbered("the dog in picture 2 in the style of the first one", ImageRoles(1, (0,))) == "the dog in image 1 in the style of image 2"
+    assert numbered("this one in the style of that one", ImageRoles(0, (1,))) == "image 1 in the style of image 2"
+    assert numbered("make it festive", ImageRoles(0, (1, 2))) == "make it festive"
+
+
 def test_words_on_a_board_become_a_reference_of_the_same_model(engine) -> None:
     with Counted(engine.decoder.transformer) as calls:
         png = engine.imagine("a harbour at night", QUICK, threading.Event())
@@ -209,7 +236,8 @@ def test_the_page_says_which_model_draws_where_and_shows_no_control_that_does_no
     info = engine.info()
     assert (info.size, info.steps, info.sampler, info.samplers, [p.steps for p in info.paces]) == (64, 3, FLOW, (FLOW,), [2, 3, 8])
     page = presenters.header(info)
-    assert "The chat and Mix: FLUX.2 klein, tiny." in page and "Concepts and Likeness: stable-diffusion-v1-5." in page
+    assert all(f"{part}: FLUX.2 klein, tiny." in page for part in ("Chat", "Mix")) and all(f"{part}: Stable Diffusion, tiny." in page for part in ("Concepts", "Likeness"))
+    assert set(info.models) == {"Chat", *(panel.title for panel in PANELS)} - {"Drawing"}
     assert read_settings("", 2, 2, 3, FLOW).scheduler == FLOW
     store = Store(tmp_path)
     manager = SessionManager(engine, store, 2)
@@ -220,6 +248,8 @@ def test_the_page_says_which_model_draws_where_and_shows_no_control_that_does_no
         from ui.generation_panel import GenerationPanel
         from ui.panel import PanelContext
 
+        shown = str(build_page(manager, Owners(()), tmp_path, tmp_path).config)
+        assert "Draws with FLUX.2 klein, tiny." in shown and shown.count("Draws with Stable Diffusion, tiny.") >= 2
         with gr.Blocks():
             panel = GenerationPanel(PanelContext(manager, Owners(()), tmp_path, tmp_path))
         keep, follow, sampler = panel.inputs[1], panel.inputs[2], panel.inputs[4]
@@ -250,8 +280,18 @@ def test_parts_have_the_published_numbers() -> None:
 
 
 def test_it_is_planned_for_cards_from_24_gb_down() -> None:
-    needs = {tier.name: Budget(FLUX, 2).need(tier).device / GIB for tier in TIERS}
+    needs = {one.name: Budget(FLUX, 2).need(one).device / GIB for one in TIERS}
     assert 19 < needs["whole"] < 26 and needs["turns"] < 16 and needs["layers"] < 8 and needs["4bit"] < needs["whole"]
+
+
+@pytest.mark.parametrize("name", ["turns", "layers"])
+def test_on_a_small_card_weights_come_and_go_and_the_picture_is_the_same(engine, folder, name) -> None:
+    whole = respond(engine, photo=photo(1))[-1]
+    generator, base = loading.hands(tiny.CONFIG, folder, "auto", torch.float32, torch.device("cpu"))
+    assert set(groups := loading.groups_of(generator, base)) == {"base", "cafe", "words", "eyes"}
+    OffloadManager(torch.device("cpu"), groups, (), tier(name))
+    assert respond(Assistant(tiny.CONFIG, generator, "0" * 12, base=(base, "base")), photo=photo(1))[-1].png == whole.png
+    assert len(groups["words"].kept) > 0 and generator.decoder.text_encoder is generator.language.llm
 
 
 @pytest.mark.slow

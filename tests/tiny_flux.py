@@ -30,7 +30,7 @@ SCHEDULER = dict(shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift
 CONFIG = AssistantConfig(
     name="flux", vision=LikenessConfig(DINO, side=28), language=ChatConfig(folder="flux/text_encoder", max_new_tokens=12),
     decoder=replace(tiny_open.CONFIG.decoder, steps=3, recipes={"infusion": dict(steps=2)}),
-    flow=FlowConfig("FLUX.2 klein, tiny", TRANSFORMER, VAE, TEXT, SIDE, references=4, steps=3), notice="Tiny.", sources=FLUX.sources)
+    flow=FlowConfig("FLUX.2 klein, tiny", "Stable Diffusion, tiny", TRANSFORMER, VAE, TEXT, SIDE, references=4, steps=3), notice="Tiny.", sources=FLUX.sources)
 
 
 def tokenizer() -> Qwen2TokenizerFast:

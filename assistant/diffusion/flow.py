@@ -1,6 +1,8 @@
 """A flow-matching transformer that draws from words and from pictures: FLUX.2 klein, through diffusers' own pipeline. Knows no requests and no files.
 
-It stands where `LatentDiffusion` does for whatever decodes and previews. It has no UNet, so no control of ours acts in it.
+It stands where `LatentDiffusion` does for whatever decodes and previews. It has no UNet, so no control of ours acts in it. diffusers' Flux2KleinKVPipeline,
+which keeps the references' keys and values, lets references attend to themselves alone and at timestep 0: on weights that were not trained so it is another
+model, and what it draws is not what this one draws.
 """
 
 from __future__ import annotations
@@ -46,9 +48,8 @@ class FlowDecoder:
         self.device = transformer.device
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
 
-    def to(self, device: torch.device | str) -> FlowDecoder:
-        """Move the transformer and the autoencoder; the text encoder is brought by whoever lends it."""
-        self.transformer.to(device)
+    def at(self, device: torch.device | str) -> FlowDecoder:
+        """Compute on a device. The autoencoder moves there; transformer and text encoder are brought by whoever loads or lends them."""
         self.vae.to(device)
         self.device = torch.device(device)
         return self
@@ -66,10 +67,10 @@ class FlowDecoder:
         pipe.where = self.device
         pipe.set_progress_bar_config(disable=True)
         side = self.size // (2 * self.factor)
-        noise = draw_noise([seed], (self.transformer.config.in_channels, side, side), self.device)
+        noise = draw_noise([seed], (self.transformer.config.in_channels, side, side), self.device).to(self.text_encoder.dtype)
         if cancel is not None and cancel.is_set():
             return _done(self._unpacked(pipe._pack_latents(noise)), True, 0)
-        before, state = pipe._pack_latents(noise), {"done": 0, "stopped": False}
+        before, state = pipe._pack_latents(noise).float(), {"done": 0, "stopped": False}
 
         def stepped(_pipe: Any, step: int, _timestep: Any, given: dict[str, Tensor]) -> dict[str, Tensor]:
             nonlocal before

@@ -97,8 +97,9 @@ class ImageGenerator(Protocol):
         """A board's sentence about a subject, without chance: a vector beside F's, or what else `mix` takes; None: it asks for no picture."""
         ...
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]]) -> Any:
-        """Eq. 4 for b mixes: F(x), (1, d_F), the sources, pictures of `look` or words of `hear`, and for each mix 1 + len(sources) numbers."""
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
+        """Eq. 4 for b mixes: F(x), (1, d_F), the sources, pictures of `look` or words of `hear`, and for each mix 1 + len(sources) numbers.
+        `words`: what was said with the pictures; vectors have no place for it."""
         ...
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seeds: Sequence[int]) -> Drawing:
@@ -109,8 +110,8 @@ class ImageGenerator(Protocol):
         """Picture `number`'s wish as JSON values."""
         ...
 
-    def recall(self, metadata: Mapping[str, Any]) -> Any:
-        """The wish that `note` wrote. Raises KeyError, ValueError or TypeError where it did not."""
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> Any:
+        """The wish that `note` wrote; `others`: the pictures that came with it, in order, as far as they are kept. Raises KeyError, ValueError or TypeError where it did not."""
         ...
 
     def trait(self, seen: ImageFeatures) -> Tensor:

@@ -39,7 +39,7 @@ class Reference(ImageFeatures):
 
 @dataclass(frozen=True, eq=False)
 class FlowInputs:
-    """What b pictures should be like: of each its words, and the references that it follows, each with how much, in words."""
+    """What b pictures should be like: of each its words, and the references that it follows, each with how much, in words; "" where its words say that too."""
 
     words: tuple[str, ...]
     followed: tuple[tuple[tuple[Reference, str], ...], ...]
@@ -94,18 +94,23 @@ class FlowGenerator(TextToImageGenerator):
     def like(self, seen: ImageFeatures, text: str) -> FlowInputs:
         return FlowInputs((text.strip(),), (((seen, "entirely"),),))
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]]) -> FlowInputs:
-        """Raises InputError: a reference is to be moved away from, which this model cannot."""
-        words, followed = [], []
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]], words: str = "") -> FlowInputs:
+        """Where something was said with the pictures, it says what to take of which; else the coefficients do.
+
+        Raises:
+            InputError: a reference is to be moved away from, which this model cannot.
+        """
+        spoken, followed = [], []
         for row in coefficients:
             away = next((k for k, c in enumerate(row[1:], 1) if c < -NONE), None)
             if away is not None:
                 raise InputError(f"Reference {away} counts {row[away]:g}; this model can follow a reference, and cannot move away from one.",
                                  "Give it a weight of 0 or more.")
             counted = [(source, degree(c)) for source, c in zip(sources, row[1:]) if c > NONE]
-            words.append("; ".join(f"{how} {source}" if how != "entirely" else source for source, how in counted if isinstance(source, str)))
-            followed.append(tuple(pair for pair in counted if not isinstance(pair[0], str)))
-        return FlowInputs(tuple(words), tuple(followed))
+            sentences = [f"{how} {source}" if how != "entirely" else source for source, how in counted if isinstance(source, str)]
+            spoken.append("; ".join([words, *sentences] if words else sentences))
+            followed.append(tuple((source, "" if words else how) for source, how in counted if not isinstance(source, str)))
+        return FlowInputs(tuple(spoken), tuple(followed))
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: FlowInputs, settings: Settings, seeds: Sequence[int]) -> FlowSampling:
         """Raises InputError: more pictures than the decoder takes."""
@@ -121,11 +126,10 @@ class FlowGenerator(TextToImageGenerator):
     def note(self, wish: FlowInputs, number: int = 0) -> dict[str, Any]:
         return {"read": wish.words[number], "following": [how for _, how in wish.followed[number]]}
 
-    def recall(self, metadata: Mapping[str, Any]) -> FlowInputs:
-        """A picture that followed others is drawn again on its board, which keeps them."""
-        if metadata["following"]:
-            raise KeyError("the references are not in a picture's metadata")
-        return self.wished(str(metadata["read"]))
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> FlowInputs:
+        """Raises ValueError: the pictures that it followed did not come with it; its board keeps them."""
+        how = [str(one) for one in metadata["following"]]
+        return FlowInputs((str(metadata["read"]),), (tuple(zip(others if how else (), how, strict=True)),))
 
     def meant(self, wish: FlowInputs) -> None:
         return None
@@ -141,7 +145,7 @@ def instruction(subjects: int, words: str, followed: Sequence[str]) -> str:
     parts = list(_of_subject(subjects, bool(words or followed)))
     if words:
         parts.append(f"Show: {words.rstrip('.')}." if subjects else words)
-    for number, how in enumerate(followed, subjects + 1):
+    for number, how in ((n, how) for n, how in enumerate(followed, subjects + 1) if how):
         parts.append(f"Take the setting, the light and the style {how} from image {number}{', but not its subject' if subjects else ''}.")
     return " ".join(parts) or "A picture."
 

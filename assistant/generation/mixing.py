@@ -79,7 +79,7 @@ class Mixer:
             check(one)
         settings, started = request.settings, time.monotonic()
         heard = self.hear(request, cancel)
-        wish = self.assistant.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes])
+        wish = self.assistant.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes], request.mixes[0].words)
 
         def work(emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
             return self._denoise(heard, wish, settings, len(request.mixes), emit, stop)

@@ -107,7 +107,7 @@ class TextToImageGenerator:
     def hear(self, words: str, seen: ImageFeatures | None, cancel: Cancel) -> str:
         return words
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | str], coefficients: Sequence[Sequence[float]]) -> TextToImageInputs:
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | str], coefficients: Sequence[Sequence[float]], words: str = "") -> TextToImageInputs:
         """F(x) and pictures are mixed as vectors, and all of them together count what sentences leave; a sentence counts as a prompt."""
         pictured = [k for k, source in enumerate(sources, 1) if isinstance(source, ImageFeatures)]
         spoken = [k for k in range(1, 1 + len(sources)) if k not in pictured]
@@ -159,7 +159,7 @@ class TextToImageGenerator:
         about = {"read": ", ".join(words for words, _ in prompt), "prompts": [list(part) for part in prompt]}
         return about if wish.semantics is None else {**about, "semantics": encoded(wish.semantics[number]), "share": wish.shares[number]}
 
-    def recall(self, metadata: Mapping[str, Any]) -> TextToImageInputs:
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> TextToImageInputs:
         prompt = tuple((str(words), float(weight)) for words, weight in metadata["prompts"])
         if metadata.get("semantics") is None:
             return TextToImageInputs((prompt,))
