@@ -1,4 +1,4 @@
-"""`python -m assistant doctor | bench | download`: what this machine has, how fast the assistant is on it, and what is fetched for it."""
+"""`python -m assistant doctor | bench | download | eval`: what this machine has, how fast the assistant is on it, what is fetched for it, how good it is."""
 
 import argparse
 import os
@@ -25,7 +25,15 @@ def main() -> None:
     fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to put them (default: CAFE_WEIGHTS_DIR, else beside your data)")
     fetch.add_argument("--from", type=Path, metavar="FOLDER", dest="source", help="take the parts from a folder that holds them, without network")
     fetch.add_argument("--dry", action="store_true", help="only list what would be fetched, from where, and how large it is")
-    args = parser.parse_args()
+    commands.add_parser("eval", add_help=False, help="measure: dreambench, and every table of the papers; eval --help lists them")
+    args, rest = parser.parse_known_args()
+    if args.command == "eval":
+        from .evaluation.__main__ import main as evaluate
+
+        evaluate(rest)
+        return
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if args.command == "download":
         _download(args)
         return

@@ -35,6 +35,7 @@ class Mix:
     subjects: tuple[Photo, ...]  # photos of one subject
     sources: tuple[Source, ...] = ()
     alpha: float = 0.5  # 0: as the subject's own picture is; 1: as the sources say
+    words: str = ""  # what was said with its pictures, which it calls image 1, 2, ...: the subject's first, then the sources'
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from transformers.utils import logging as transformers_logging
 from . import manifest, pretrained_loading, checkpoints
 from .config import AssistantConfig, VisionConfig
 from .diffusion.latent_diffusion import LatentDiffusion
+from .diffusion.flow import FlowDecoder
 from .diffusion.acceleration import Acceleration, tune
 from .deferred_engine import ready_subjects
 from .generation.cafe import CafeGenerator
-from .generation.base import ImageGenerator
+from .generation.base import Decoder, ImageGenerator
 from .errors import DeviceError
 from .memory.budget import Budget, Tier, tier
 from .hub.download import place_of, require
@@ -91,13 +92,19 @@ def groups_of(image_generator: ImageGenerator, base: LatentDiffusion) -> dict[st
     """What moves in a memory tier, by the names that the budget counts it under."""
     found = {"base": Group([base.unet])}
     if image_generator.decoder is not base:
-        found["cafe"] = Group([image_generator.decoder.unet])
+        found["cafe"] = Group([drawing_module(image_generator)])
     if image_generator.language is not None:
         speaks = image_generator.language.model
         found["words"] = Group([speaks], [speaks, speaks.base_model, speaks.get_input_embeddings()])
     if image_generator.vision is not None:
         found["eyes"] = Group(image_generator.vision.encoders, image_generator.vision.doors)
     return found
+
+
+def drawing_module(image_generator: ImageGenerator) -> torch.nn.Module:
+    """The UNet or the transformer."""
+    decoder = image_generator.decoder
+    return decoder.transformer if isinstance(decoder, FlowDecoder) else decoder.unet
 
 
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
@@ -107,11 +114,12 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)
-    kind = pick_dtype(dtype, where)
+    kind = pick_dtype("bfloat16" if config.flow is not None and dtype == "auto" and where.type == "cuda" else dtype, where)  # it was trained in it
     short = identified(config, folder)
     chosen = pick_tier(config, memory, where, kind)
     image_generator, base = hands(config, folder, attention, kind, where, **(checkpoints.in_4_bits(where, kind) if chosen.quantised else {}))
-    residence = OffloadManager(where, groups_of(image_generator, base), (base.vae,), chosen, lambda: plain(image_generator.decoder, base))
+    residence = OffloadManager(where, groups_of(image_generator, base), tuple({id(d.vae): d.vae for d in (base, image_generator.decoder)}.values()),
+                               chosen, lambda: plain(image_generator.decoder, base))
     tuning = Acceleration.usual(where, attention).changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
@@ -122,24 +130,28 @@ def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: Late
     """Set all that draws and speaks up for speed, where weights do not move."""
     words, memory = config.decoder.text["max_position_embeddings"], default_data_dir() / "attention.json"
     tune(base, tuning, config.vision.patch_tokens if base.semantic_values is not None else words, memory)
-    if base is not image_generator.decoder:
+    if isinstance(image_generator.decoder, LatentDiffusion) and base is not image_generator.decoder:
         tune(image_generator.decoder, tuning, config.vision.patch_tokens, memory)
     if image_generator.language is not None:
         image_generator.language.static_cache = tuning.static_cache
 
 
-def plain(*decoders: LatentDiffusion) -> None:
+def plain(*decoders: Decoder) -> None:
     """Take back compiled steps: they were recorded with weights that stay where they are."""
     for decoder in decoders:
-        decoder.step = decoder.unet
+        if isinstance(decoder, LatentDiffusion):
+            decoder.step = decoder.unet
 
 
 def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, **extra: Any) -> tuple[ImageGenerator, LatentDiffusion]:
-    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base
+    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, or one that edits pictures, else the base
     model itself. A joint decoder is both.
 
     Encoders and language model may still be in the computer's memory: a `OffloadManager` brings them. `extra`: as `load_llama` takes it.
     """
+    if config.flow is not None:
+        base = checkpoints.load_base(config, folder, attention, kind).to(where, kind)
+        return pretrained_loading.load_flow(config, folder, kind, where, **extra), base
     if not isinstance(config.vision, VisionConfig):
         image_generator = pretrained_loading.load_drawer(config, folder, attention, kind, where, **extra)
         return image_generator, image_generator.decoder

@@ -1,5 +1,5 @@
-"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN is made
-of published weights. Knows no torch."""
+"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN and
+FLUX are made of published weights. Knows no torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, LanguageConfig, Source,
-                     VisionConfig)
+from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, FlowConfig, LanguageConfig, LikenessConfig,
+                     Source, VisionConfig)
 from .errors import ConfigError
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -142,7 +142,34 @@ OPEN = AssistantConfig(
         # 1.5 B, Apache 2.0; larger ones speak better
         "llm": Source(("Qwen/Qwen2.5-1.5B-Instruct",), ("*.json", "*.safetensors", "merges.txt", "*.jinja"), gib=2.9)})
 
-PRESETS = {p.name: p for p in (MINIATURE, OPEN, SD15, SD2, FULL)}
+FLUX = AssistantConfig(
+    name="flux",
+    # DINOv2-small, 22,056,576: it says how like the subject a picture is
+    vision=LikenessConfig(dict(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14, mlp_ratio=4)),
+    language=ChatConfig(folder="flux/text_encoder"),  # the decoder's own text encoder, which is a chat model: Qwen3-4B
+    decoder=replace(SD15.decoder, steps=25, sampler="dpm++", guidance=7.5, guidance_unit=3.75),
+    flow=FlowConfig(
+        named="FLUX.2 klein 4B", beside="Stable Diffusion 1.5",
+        # 3,875,544,576; distilled for 4 steps without guidance
+        transformer=dict(in_channels=128, num_layers=5, num_single_layers=20, attention_head_dim=128, num_attention_heads=24, joint_attention_dim=7680,
+                         mlp_ratio=3.0, axes_dims_rope=(32, 32, 32, 32), rope_theta=2000, guidance_embeds=False),
+        vae=dict(_SD_VAE, latent_channels=32, sample_size=1024),  # 84,046,115
+        # Qwen3-4B, 4,022,468,096
+        text=dict(vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
+                  head_dim=128, max_position_embeddings=40960, tie_word_embeddings=True),
+        image_size=1024, references=4),
+    notice="This is FLUX.2 klein 4B, at 1024 pixels: photos are welcome. It sees your photo and keeps what it shows; the words come from a language model "
+           "that does not see it. Concepts and Likeness draw with Stable Diffusion 1.5, at 512 pixels.",
+    sources={
+        # 4 B and its text encoder, Apache 2.0; the single file beside them holds the transformer a second time
+        "flux": Source(("black-forest-labs/FLUX.2-klein-4B",), (
+            "model_index.json", "transformer/config.json", "transformer/*.safetensors", "transformer/*.index.json", "vae/config.json",
+            "vae/diffusion_pytorch_model.safetensors", "text_encoder/*.json", "text_encoder/*.safetensors", "scheduler/scheduler_config.json",
+            "tokenizer/*.json", "tokenizer/merges.txt", "tokenizer/*.jinja"), gib=14.9),
+        "dino": Source(("facebook/dinov2-small",), ("config.json", "model.safetensors"), gib=0.1),
+        "base": SD15.sources["base"]})
+
+PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SD15, SD2, FULL)}
 
 
 def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:

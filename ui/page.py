@@ -58,6 +58,8 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
                 for kind in (kind for kind in PANELS if kind.fits(manager)):
                     with gr.Tab(kind.title, id=kind.name, elem_id=f"panel-{kind.name}"):
                         panels.append(kind(place))
+                        if kind.title in info.models:
+                            gr.HTML(presenters.model(info.models[kind.title]))
             gr.HTML('<div id="scrim" data-ui="close"></div>')
         couriers = [courier(), *(courier(panel.name) for panel in panels)]
         conversation = gr.Textbox(visible="hidden", elem_id="conversation")

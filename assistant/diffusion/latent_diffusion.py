@@ -127,7 +127,7 @@ class LatentDiffusion:
         """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w)."""
         unscaled = latents / self.vae.config.scaling_factor + self._shift
         x = self.vae.decode(unscaled.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
-        return _to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5)
+        return to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5)
 
     def decode_preview(self, latents: torch.Tensor) -> list[Image.Image]:
         """Rough pictures of scaled latents (B, C, h, w) at full size, without running the autoencoder.
@@ -138,7 +138,7 @@ class LatentDiffusion:
         if self.preview is None:
             raise ConfigError("This decoder has no preview matrix.", "Set preview_every to 0.")
         matrix, bias = (part.to(latents) for part in self.preview)
-        small = _to_uint8(latents.movedim(1, -1) @ matrix + bias)  # (B, h, w, 3)
+        small = to_uint8(latents.movedim(1, -1) @ matrix + bias)  # (B, h, w, 3)
         size = (small.shape[2] * self.factor, small.shape[1] * self.factor)
         return [Image.fromarray(array).resize(size, Image.Resampling.BICUBIC) for array in small]
 
@@ -165,6 +165,6 @@ class LatentDiffusion:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
 
 
-def _to_uint8(unit: torch.Tensor) -> np.ndarray:
+def to_uint8(unit: torch.Tensor) -> np.ndarray:
     """RGB in 0..1, clipped and rounded."""
     return (unit.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

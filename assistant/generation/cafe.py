@@ -19,7 +19,7 @@ from ..requests import Cancel, Settings, Turn
 from .embedding_mixing import blend, subject_tokens
 from ..models.mllm import MultimodalLLM, MllmOutput
 from ..models.chat_template import Prompt
-from ..models.vision_encoders import VisionEncoders
+from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, article, read_line, told
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
@@ -41,6 +41,7 @@ class CafeGenerator:
         self.vision, self.language, self.decoder, self.picture_tokens = vision, language, decoder, picture_tokens
 
     def look(self, pixels: Tensor) -> ImageFeatures:
+        pixels = pad_square(pixels)
         return ImageFeatures(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
@@ -124,8 +125,8 @@ class CafeGenerator:
             pass
         return said.wish
 
-    def mix(self, own: Tensor, sources: Sequence[Tensor], coefficients: Sequence[Sequence[float]]) -> Tensor:
-        return blend(own, sources, coefficients)
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor], coefficients: Sequence[Sequence[float]], words: str = "") -> Tensor:
+        return blend(own, [s.semantics if isinstance(s, ImageFeatures) else s for s in sources], coefficients)
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: Tensor, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
         """All pictures in one batch; E's keys and values are made once and shared by all of them."""
@@ -135,7 +136,7 @@ class CafeGenerator:
     def note(self, wish: Tensor, number: int = 0) -> dict[str, Any]:
         return {"semantics": encoded(wish[number])}
 
-    def recall(self, metadata: Mapping[str, Any]) -> Tensor:
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> Tensor:
         return decoded(metadata["semantics"], self.decoder.device)
 
     def trait(self, seen: ImageFeatures) -> Tensor:

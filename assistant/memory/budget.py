@@ -17,7 +17,9 @@ VAE_LIVE = 6  # in decoding, for each pixel and channel of its first block
 MOST_ROWS = 4  # Infusion's
 QUANTISED = 4.6 / 8  # bytes a parameter in 4 bits, with scales, and with embeddings left in 16
 # Which modules move together, and are needed together; what is not named stays where pictures are made.
-GROUPS = {"words": ("llama", "llm"), "eyes": ("dino", "clip", "image_encoder"), "cafe": ("cafe",), "base": ("unet",)}
+GROUPS = {"words": ("llama", "llm", "qwen"), "eyes": ("dino", "clip", "image_encoder"), "cafe": ("cafe", "transformer"), "base": ("unet",)}
+FLOW_LIVE = 18  # numbers alive at once in a flow-matching transformer's block, for each token and unit of its width: what is fused into one matrix, twice
+FLOW_TEXT = 512  # tokens of a prompt
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,14 @@ class Budget:
 
     def need(self, tier: Tier) -> Need:
         """Bytes that a tier takes at its peak."""
-        weights = {name: n * (4 if name == "vae" else self.width) for name, n in self.numbers.items()}
+        weights = {name: n * (4 if name in ("vae", "flow_vae") else self.width) for name, n in self.numbers.items()}
         groups = {group: sum(weights.pop(part, 0) for part in parts) for group, parts in GROUPS.items()}
         if tier.quantised:
             groups["words"] = int(groups["words"] / self.width * QUANTISED)
         d, side = self.config.decoder, self.config.decoder.unet["sample_size"]
         vae = VAE_LIVE * d.image_size**2 * d.vae["block_out_channels"][0] * 4 // (4 if tier.tiled else 1)
         drawing = max(UNET_LIVE * MOST_ROWS * side**2 * d.unet["block_out_channels"][0] * self.width, vae)
-        work = {"words": self._cache(), "eyes": 0, "cafe": drawing, "base": drawing}
+        work = {"words": self._cache(), "eyes": 0, "cafe": drawing if self.config.flow is None else self._flow(tier), "base": drawing}
         waits = {group: size for group, size in groups.items() if not (tier.quantised and group == "words")}
         if tier.layers:
             on_it = max(work.values()) + 2 * max(self._matrix(), GIB // 8)
@@ -95,6 +97,14 @@ class Budget:
             on_it = sum(groups.values()) + max(work.values())
         host = sum(waits.values()) if tier.turns or tier.layers else max(waits.values())  # a part passes through it when it is loaded
         return Need(int((sum(weights.values()) + on_it) * ALLOWANCE + CONTEXT), int(host * 1.05 + GIB))
+
+    def _flow(self, tier: Tier) -> int:
+        """A step of a decoder that edits pictures, with all the references it takes, or its decoding."""
+        about = self.config.flow
+        tokens = FLOW_TEXT + (1 + about.references) * (about.image_size // 2 ** len(about.vae["block_out_channels"])) ** 2
+        width = about.transformer["num_attention_heads"] * about.transformer["attention_head_dim"]
+        decoding = VAE_LIVE * about.image_size**2 * about.vae["block_out_channels"][0] * 4 // (4 if tier.tiled else 1)
+        return max(FLOW_LIVE * tokens * width * self.width, decoding)
 
     def choose(self, wanted: str, free: int, host: int, can_quantise: bool) -> Tier:
         """The first tier that fits, or the one that is wanted.
@@ -140,6 +150,8 @@ class Budget:
 
     def _matrix(self) -> int:
         """The largest single matrix, about: the table of words."""
+        if self.config.flow is not None:
+            return self.config.flow.text["vocab_size"] * self.config.flow.text["hidden_size"] * self.width
         llama = self.config.language.llama if isinstance(self.config.language, LanguageConfig) else {"vocab_size": 0, "hidden_size": 0}
         return llama["vocab_size"] * llama["hidden_size"] * self.width
 

@@ -190,7 +190,7 @@ class SessionManager:
     def _enqueue_mixed(self, conversation_id: str, text: str, photos: list[Photo], settings: Settings, owner: str) -> Iterator[Event]:
         who = image_roles.infer(text, len(photos))
         subject, others = photos[who.subject], [photos[k] for k in who.references]
-        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA))
+        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA, image_roles.numbered(text, who)))
         board = self.board_jobs.begin(owner, mix, settings)
         try:  # from the board's seed, so that the answer is what the board shows
             return self._enqueue(conversation_id, text, subject, replace(settings, seed=board.seed), owner, others=others,
@@ -207,7 +207,7 @@ class SessionManager:
         history = self._history(turns, before=redraw_of)
         if self.learning is not None:
             more |= {"library": self.learning.library(owner), "examples": partial(self.learning.examples, owner)}
-        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, **more)
+        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, others=tuple(others), **more)
         with self._changed:
             if conversation_id in self._jobs:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")

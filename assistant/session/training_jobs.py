@@ -97,8 +97,8 @@ class TrainingJobs:
 
     def try_out(self, owner: str, text: str, seed: int, cancel: Cancel) -> bytes | None:
         """One picture of a text with concepts in it, kept nowhere; a turn of the chat goes first. None: cancelled."""
-        request = Request(text, settings=Settings(seed=seed, steps=self._engine.info().steps, preview_every=0),
-                          library=self.library(owner))
+        usual = self._engine.info()
+        request = Request(text, settings=Settings(seed=seed, steps=usual.steps, scheduler=usual.sampler, preview_every=0), library=self.library(owner))
         flag = _Either(cancel, self._device.wanted)
         while not cancel.is_set():
             with self._device.step(cancel) as mine:
