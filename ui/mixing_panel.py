@@ -70,9 +70,9 @@ class MixingPanel(Panel):
         self.moved = [one for one in shown if one is not self.notice]
         quiet = dict(api_visibility="private", show_progress="hidden", trigger_mode="multiple")
         for source in (courier, bearer):
-            source.click(self.act, [self.board, desk.parts.box], [*shown, desk.parts.box], js=WORDS_ONLY, **quiet)
-        self.pulse.change(self.watch, [self.board, self.pulse], shown, js="(...values) => { window.cafeMixIdle(); return values; }", **quiet)
-        desk.page.load(self.load, None, shown, api_visibility="private", show_progress="hidden")
+            source.click(self.act, [self.board, desk.parts.box], [*shown, desk.parts.box], js=WORDS_ONLY, api_name="mix_act", **quiet)
+        self.pulse.change(self.watch, [self.board, self.pulse], shown, api_name="mix_watch", js="(...values) => { window.cafeMixIdle(); return values; }", **quiet)
+        desk.page.load(self.load, None, shown, api_name="mix_load", api_visibility="private", show_progress="hidden")
         desk.parts.gallery.change(self.refresh, [self.board], [self.shelf], api_visibility="private", show_progress="hidden")
 
     def answered(self, turn: StoredTurn, owner: str) -> Updates:
