@@ -188,11 +188,15 @@ def test_back_goes_to_the_conversation_before(page):
         expect(replies(page)).to_contain_text(n)
         expect(page.locator("#box .submit-button")).to_be_visible()
     entries = page.locator("#conversations .entry .to")
+    expect(page).to_have_url(re.compile("c="))
+    two = page.url
     entries.nth(1).click()
     expect(page.locator("#chat .user-row")).to_contain_text("one")
+    expect(page).not_to_have_url(two)
     one = page.url
     entries.nth(0).click()
     expect(page.locator("#chat .user-row")).to_contain_text("two")
+    expect(page).to_have_url(two)
     page.go_back()
     expect(page.locator("#chat .user-row")).to_contain_text("one")
     assert page.url == one
@@ -216,6 +220,7 @@ def test_a_double_click_on_send_does_not_stop_what_it_sent(page):
 def test_a_second_window_sees_the_turn_and_can_stop_it(page):
     say(page, "words only, first")
     expect(replies(page)).to_have_count(1)
+    expect(page).to_have_url(re.compile("c="))
     other = page.context.new_page()
     other.goto(page.url)
     expect(replies(other)).to_have_count(1)
