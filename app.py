@@ -37,6 +37,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="0.0.0.0" if on_spaces else "127.0.0.1",
         help="address to listen on; 0.0.0.0 lets others in the network in")
     add("--port", type=_port, default=None, help="port to listen on; default: the first free one from 7860")
+    add("--root-path", type=_root_path, default=os.environ.get("GRADIO_ROOT_PATH", ""), metavar="PATH",
+        help="behind a reverse proxy: the path that it serves this page at, like /cafe, or the whole address, like https://example.com/cafe, "
+             "where it does not tell of HTTPS by X-Forwarded-Proto")
     add("--share", action="store_true", help="also offer the page at a public gradio.live address (needs the internet)")
     add("--auth", action="append", default=[], metavar="USER:PASSWORD",
         help="require a sign-in; repeat for more users, or @FILE with one USER:PASSWORD a line")
@@ -66,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         from ui.serve import Address, start
 
         address = Address(options.host, options.port, options.share, users(options.auth),
-                          framed=bool(os.environ.get("SPACE_ID")))
+                          framed=bool(os.environ.get("SPACE_ID")), root_path=options.root_path)
         store = Store(options.data_dir or default_data_dir())
         plain = (options.dtype, options.attention, options.memory, options.speed, options.llm) == ("auto", "auto", "auto", [], None)
         deferred = plain and "spaces" not in sys.modules and can_defer(preset(options.preset), options.device)
@@ -75,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         page, url = start(manager, address, store.folder)
         info = engine.info()
         print(f"CAFE ({info.preset} on {info.device}) is at {url}  -  conversations in {store.folder}  -  Ctrl+C ends it", flush=True)
+        if page.own_link:
+            print(f"What you made here without --share or --auth is at {page.own_link}  -  keep this link to yourself", flush=True)
     except AssistantError as error:
         print(error, file=sys.stderr)
         return 1
@@ -131,6 +136,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
     return int(text)
+
+
+def _root_path(text: str) -> str:
+    if text and not text.startswith(("/", "http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text} is neither a path like /cafe nor an address like https://example.com/cafe")
+    return text.rstrip("/")
 
 
 def _queue(text: str) -> int:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,9 +32,11 @@ def enlarge(png: bytes, side: int = SHOWN_SIDE) -> bytes:
         factor = side // max(image.size)
         if factor < 2:
             return png
-        buffer = io.BytesIO()
+        buffer, texts = io.BytesIO(), PngInfo()
+        for name, text in image.text.items():  # who saves what is shown has its settings too
+            texts.add_itxt(name, str(text))
         size = (image.width * factor, image.height * factor)
-        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", compress_level=1)
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", compress_level=1, pnginfo=texts)
         return buffer.getvalue()
 
 

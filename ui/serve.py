@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Address:
     share: bool = False
     auth: tuple[tuple[str, str], ...] = ()  # (user, password)
     framed: bool = False  # inside another site, over HTTPS (Hugging Face Spaces)
+    root_path: str = ""  # behind a reverse proxy: the path there, like /cafe, or its whole address, like https://example.com/cafe
 
     @property
     def public(self) -> bool:
@@ -36,7 +38,8 @@ class Address:
 
 
 def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr.Blocks, str]:
-    """Launch without waiting. Returns the page and its URL; `page.block_thread()` waits, `page.close()` ends it.
+    """Launch without waiting. Returns the page and its URL; `page.block_thread()` waits, `page.close()` ends it, `page.own_link` is
+    where a browser of this computer sees what was made here before, on a page that others can reach ("": it does anyway).
 
     Raises:
         ConfigError: the address cannot be used.
@@ -46,7 +49,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
     uploads.mkdir()
     ours.mkdir()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # read by each component when it is made
-    owners = Owners(guests=address.public and not address.auth)
+    owners = Owners(guests=address.public and not address.auth, own=secrets.token_urlsafe(24) if address.public or address.auth else "")
     blocks = page.build(manager, owners, ours, uploads)
     blocks.scratch = scratch  # lives as long as the page
     blocks.queue(max_size=256, default_concurrency_limit=WATCHERS, api_open=False)
@@ -55,10 +58,10 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
     routes += [route for panel in panels for route in panel.routes(manager, owners)]
     style, script = ("".join(file.read_text("utf-8") for name in ("style" if kind == "css" else "page", *(p.name for p in panels))
                              if (file := page.HERE / f"{name}.{kind}").exists()) for kind in ("css", "js"))
-    headers = Middleware(PageHeaders, guests=owners.guests, framed=address.framed)
+    headers = Middleware(PageHeaders, owners=owners, framed=address.framed)
     try:
         _, local, shared = blocks.launch(
-            server_name=address.host, server_port=address.port, share=address.share, auth=list(address.auth) or None,
+            server_name=address.host, server_port=address.port, root_path=address.root_path or None, share=address.share, auth=list(address.auth) or None,
             prevent_thread_lock=True, quiet=True, show_error=False, max_file_size=MAX_UPLOAD, max_threads=2 * WATCHERS,
             blocked_paths=[str(data_dir)], ssr_mode=False, enable_monitoring=False, mcp_server=False, footer_links=[],
             theme=theme(), css=variables() + style, head=f"<script>{script}</script>",
@@ -68,6 +71,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
         scratch.cleanup()
         raise ConfigError(f"The page cannot be offered at {address.host}, port {address.port or '7860 to 7959'}: "
                           f"it is taken or not allowed.", "Choose another --port or --host.") from error
+    blocks.own_link = f"{local.rstrip('/')}/?own={owners.own}" if owners.own else ""
     return blocks, shared or local
 
 

@@ -85,8 +85,9 @@ class Store:
 
     def conversations(self, owner: str, limit: int = 200) -> list[Conversation]:
         """This owner's, last used first."""
-        rows = self.rows("SELECT id, owner, title, created, updated FROM conversations "
-                          "WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, limit))
+        rows = self.rows("SELECT id, owner, title, created, updated, (SELECT COALESCE(t.picture, t.photo) FROM turns t WHERE t.conversation_id = c.id "
+                         "AND COALESCE(t.picture, t.photo) IS NOT NULL ORDER BY t.id DESC LIMIT 1) AS cover FROM conversations c "
+                         "WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, limit))
         return [Conversation(**dict(row)) for row in rows]
 
     def conversation(self, conversation_id: str, owner: str) -> Conversation:

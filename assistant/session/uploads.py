@@ -26,8 +26,15 @@ MAX_ASPECT = 16  # long side / short side
 MAX_SIDE = 1024  # pixels, of what is kept
 MAX_CHARACTERS = 4000
 
+try:  # not among the requirements; a phone's photos are read where it is there
+    import pillow_heif
+    pillow_heif.register_heif_opener()
+except ImportError:
+    pillow_heif = None
+
 _ACCEPTED = "Use a PNG, JPEG, WebP, GIF, BMP or TIFF picture."
-_FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])
+_PHONE = "Share it as a JPEG; on an iPhone, Settings, Camera, Formats, Most Compatible takes photos that can be read everywhere."
+_FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else []) + (["HEIF"] if pillow_heif else [])
 _WARNINGS = threading.Lock()  # `warnings.catch_warnings` changes a global
 _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # can make text read as something else
 
@@ -99,7 +106,8 @@ def _open(data: bytes) -> Image.Image:
         found = re.search(r"\((\d+) pixels\)", str(error))
         raise _too_many(int(found.group(1)) if found else 2 * MAX_PIXELS) from error
     except Exception as error:  # not only UnidentifiedImageError: a header can be damaged in many ways
-        raise PhotoError(_name_it(data), _ACCEPTED) from error
+        sentence = _name_it(data)
+        raise PhotoError(sentence, _PHONE if "HEIC" in sentence else _ACCEPTED) from error
 
 
 def _check_size(width: int, height: int) -> None:
