@@ -31,9 +31,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="how a large preset lives on a GPU; auto: the first that fits. whole: all of it stays there; 4bit: the language model in 4 bits "
              "(needs bitsandbytes); turns: language model and decoder one after the other; layers: every layer when it is needed")
     add("--attention", default="auto", choices=("auto", "sdpa", "xformers", "flash", "efficient", "cudnn", "math"),
-        help="attention kernel; auto: on an NVIDIA GPU the fastest for each layer, measured at the first start")
+        help="attention kernel; auto: torch's own choice, or with --speed probed=on the fastest for each layer, measured at the first start")
     add("--speed", action="append", default=[], metavar="NAME=on|off",
-        help="an optimisation that is not to be as it usually is on the device: channels-last, compiled, probed, static-cache; repeat for more")
+        help="switch an optimisation on: channels-last, compiled, probed (attention kernels by measurement), static-cache; repeat for more")
     add("--host", default="0.0.0.0" if on_spaces else "127.0.0.1",
         help="address to listen on; 0.0.0.0 lets others in the network in")
     add("--port", type=_port, default=None, help="port to listen on; default: the first free one from 7860")

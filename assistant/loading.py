@@ -49,7 +49,7 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Raises DeviceError for an unknown name, or half precision on a CPU, where it is many times slower."""
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return torch.float32 if device.type == "cpu" else torch.float16
     if name not in DTYPES:
         raise DeviceError(f"There is no dtype {name!r}.", f"Choose auto, {', '.join(DTYPES)}.")
     if device.type == "cpu" and name == "float16":
@@ -71,13 +71,20 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     return manifest.verify(folder)
 
 
-def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype) -> Tier:
-    """How a preset lives on a device. Raises DeviceError: it does not fit, or there is no such tier here."""
+def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype, may_halve: bool = True) -> Tier:
+    """How a preset lives on a device.
+
+    Args:
+        may_halve: without a GPU, numbers of 16 bits may be taken where those of 32 do not fit.
+
+    Raises:
+        DeviceError: it does not fit, or there is no such tier here.
+    """
     if where.type != "cuda":
         if wanted not in ("auto", "whole"):
             raise DeviceError(f"The memory tier {wanted!r} is for NVIDIA GPUs; this is {where.type}.", "Leave --memory at auto.")
         if wanted == "auto" and config.sources:
-            Budget(config, kind.itemsize).check_host(free_memory(where))
+            return Budget(config, kind.itemsize).choose_host(free_memory(where), may_halve and where.type == "cpu")
         return tier("whole")
     return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), checkpoints.can_quantise())
 
@@ -109,13 +116,14 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     where, folder = pick_device(device), place_of(config, folder)
     kind = pick_dtype(dtype, where)
     short = identified(config, folder)
-    chosen = pick_tier(config, memory, where, kind)
+    chosen = pick_tier(config, memory, where, kind, dtype == "auto")
+    kind = torch.bfloat16 if chosen.halved else kind
     image_generator, base = hands(config, folder, attention, kind, where, **(checkpoints.in_4_bits(where, kind) if chosen.quantised else {}))
     residence = OffloadManager(where, groups_of(image_generator, base), (base.vae,), chosen, lambda: plain(image_generator.decoder, base))
-    tuning = Acceleration.usual(where, attention).changed(speed)
+    tuning = Acceleration().changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
-    return OomRetryEngine(engine, residence) if where.type == "cuda" else engine
+    return OomRetryEngine(engine, residence) if where.type == "cuda" or chosen.halved else engine
 
 
 def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: LatentDiffusion, tuning: Acceleration) -> None:
