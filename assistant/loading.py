@@ -19,7 +19,7 @@ from .generation.cafe import CafeGenerator
 from .generation.base import ImageGenerator
 from .errors import DeviceError
 from .memory.budget import Budget, Tier, tier
-from .hub.download import place_of, require
+from .hub.inventory import command, place_of, require
 from .engine import Assistant
 from .paths import default_data_dir
 from .presets import preset as find_preset
@@ -65,9 +65,12 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     """
     if config.sources:
         require(config, folder)
+        remedy = f"Run: {command(config, folder)}"
         if not (folder / "manifest.json").exists():
+            manifest.check_whole(folder, remedy)
             print(f"Reading {folder} once, to know its files again ...", flush=True)
             manifest.write_manifest(folder)
+        return manifest.verify(folder, remedy)
     return manifest.verify(folder)
 
 

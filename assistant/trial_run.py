@@ -19,7 +19,7 @@ from . import machine
 from .board_requests import Mix, MixReply, MixRequest, Source, grid
 from .deferred_engine import ready_subjects
 from .errors import AssistantError
-from .hub.download import place_of
+from .hub.inventory import place_of
 from .presets import MINIATURE
 from .requests import Photo, Reply, Request, Settings, TrainingSpec
 from .sweep_requests import SweepReply, SweepRequest
