@@ -116,6 +116,7 @@ def download_of(options: argparse.Namespace):
     from assistant.hub.client import HubClient
     from assistant.hub.download_job import DownloadJob
     from assistant.hub.inventory import missing, place_of
+    from assistant.zero_gpu import is_here
 
     config = config_of(options)
     folder = place_of(config, options.weights)
@@ -123,6 +124,12 @@ def download_of(options: argparse.Namespace):
     if not gone or not set(gone) <= config.sources.keys():
         return None
     unattended = os.environ.get("CAFE_DOWNLOAD", "") not in ("", "0")
+    if is_here():  # models must be on the device before the page is launched
+        if not unattended:
+            return None  # loading says what is missing
+        print(f"Fetching the preset {config.name} into {folder} before the page opens ...", flush=True)
+        DownloadJob(config, folder, HubClient(), unattended).wait(patiently=False)
+        return None
     print(f"The preset {config.name} is not here yet: the page opens with the miniature and {'fetches' if unattended else 'offers to fetch'} it into {folder}.", flush=True)
     return DownloadJob(config, folder, HubClient(), unattended)
 
@@ -143,10 +150,11 @@ def fetched(job, options: argparse.Namespace):
 def engine_of(options: argparse.Namespace):
     """The engine of the arguments; where that can be, its models are loaded behind the page. Raises AssistantError."""
     from assistant.deferred_engine import DeferredEngine, can_defer
+    from assistant.zero_gpu import is_here
 
     config = config_of(options)
     plain = (options.dtype, options.attention, options.memory, options.speed, options.llm) == ("auto", "auto", "auto", [], None)
-    if plain and "spaces" not in sys.modules and can_defer(config, options.device):
+    if plain and not is_here() and can_defer(config, options.device):
         return DeferredEngine(config, options.weights, lambda: load(options))
     return load(options)
 
@@ -166,10 +174,15 @@ def miniature():
 
 def load(options: argparse.Namespace):
     """The engine of the arguments. Raises AssistantError."""
-    from assistant import engine as pipeline
+    from assistant import engine as pipeline, zero_gpu
 
-    return pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
-                         options.memory)
+    engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
+                           options.memory)
+    if not zero_gpu.is_here():
+        return engine
+    import spaces
+
+    return zero_gpu.ZeroGpuEngine(engine, spaces.GPU)
 
 
 def users(given: list[str]) -> tuple[tuple[str, str], ...]:

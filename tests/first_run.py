@@ -15,8 +15,12 @@ from safetensors.torch import load_file, save
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests import tiny_open  # noqa: E402
 from tests.stand_in_hub import StandInHub  # noqa: E402
+
+HUB = StandInHub({})
+os.environ["HF_ENDPOINT"] = HUB.url  # the hub's library reads it when it is imported
+
+from tests import tiny_open  # noqa: E402
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 
@@ -35,11 +39,11 @@ def repositories(folder: Path) -> dict[str, dict[str, bytes]]:
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder, StandInHub(repositories(tiny_open.write(Path(folder)))) as hub:
+    with tempfile.TemporaryDirectory() as folder, HUB as hub:
+        hub.repositories = repositories(tiny_open.write(Path(folder)))
         base = tiny_open.CONFIG.sources["base"]
         hub.pace, hub.cuts[UNET] = int(os.environ.get("PACE", 150_000)), [60_000]
         hub.refuses[f"{base.hubs[0]}/vae/config.json"] = 503
-        os.environ["HF_ENDPOINT"] = hub.url
         from assistant import presets
 
         sources = {**tiny_open.CONFIG.sources, "base": replace(base, hubs=(*base.hubs, "bob/mirror"))}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import time
 from dataclasses import replace
 
+import gradio as gr
 import pytest
 import torch
 from huggingface_hub import constants
@@ -17,11 +19,14 @@ from assistant.config import Source
 from assistant.errors import WeightsError
 from assistant.hub import client as hub_client
 from assistant.hub.client import HubClient
+from assistant.hub.download_job import DownloadJob
 from assistant.hub.download import Interrupted, download, look
 from assistant.hub.inventory import missing
 from assistant.presets import SD15
 from tests import tiny_full
 from tests.stand_in_hub import SHA, StandInHub
+from ui import weights_card
+from ui.weights_card import card, duration, size
 
 WEIGHTS, HALF = (random.Random(n).randbytes(size) for n, size in ((1, 400_000), (2, 200_000)))
 FILES = {"unet/config.json": b"{}", "unet/model.safetensors": WEIGHTS, "vae/config.json": b"[]", "vae/model.safetensors": WEIGHTS[:9000]}
@@ -186,3 +191,68 @@ def test_the_same_command_mends_what_was_put_there_and_fetches_nothing_else(hub,
     (tmp_path / "base/unet/config.json").write_bytes(b"[]")  # damaged, of the same size
     fetch(hub, tmp_path)
     assert (tmp_path / "base/unet/config.json").read_bytes() == b"{}"
+
+
+# --- beside a page ---------------------------------------------------------------------------------------------------------
+
+def until(job, *states, seconds=20.0):
+    end = time.monotonic() + seconds
+    while job.status().state not in states:
+        assert time.monotonic() < end, job.status()
+        time.sleep(0.02)
+    return job.status()
+
+
+def test_a_download_is_paused_and_gone_on_with_and_tells_how_far_it_is(hub, tmp_path):
+    hub.pace = 400_000
+    job = DownloadJob(ONE, tmp_path / "w", HubClient(hub.url))
+    offered = job.status()
+    assert offered.state == "offered" and offered.parts[0].repository == "ada/original" and offered.free > 0 and hub.log == []
+    job.begin()
+    job.begin()  # a second click
+    while not job.status().done > 100_000:
+        time.sleep(0.02)
+    running = job.status()
+    assert running.state == "running" and running.total == sum(map(len, FILES.values())) and 50_000 < running.pace < 800_000 and 0 < running.left < 20
+    job.pause()
+    paused = until(job, "paused")
+    sent = hub.sent(BIG)
+    job.begin()
+    hub.pace = 0
+    job.wait()
+    assert job.status().state == "loading" and whole(tmp_path / "w") and paused.done < paused.total
+    assert hub.sent(BIG) < len(WEIGHTS) + 100_000 and sent < len(WEIGHTS)  # what was on its way is lost, no more
+    job.unusable(WeightsError("It takes more memory than there is.", "Close something."))
+    assert job.status().state == "unusable" and "Close something." in card(job.status(), True)
+
+
+def test_unattended_it_tries_again_until_the_network_is_back(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_client, "TRIES", 0)
+    hub.refuses = {"ada/original": 503, "bob/mirror": 503}
+    job = DownloadJob(ONE, tmp_path / "w", HubClient(hub.url), unattended=True, retry=(0.05,))
+    while "Trying again" not in job.status().file:
+        time.sleep(0.01)
+    assert job.status().state == "running"
+    hub.refuses = {}
+    job.wait()
+    assert whole(tmp_path / "w")
+
+
+def test_what_cannot_be_had_is_a_sentence_on_the_card_and_for_those_who_wait_an_error(hub, tmp_path):
+    hub.refuses = {"ada/original": 403, "bob/mirror": 403}
+    job = DownloadJob(ONE, tmp_path / "w", HubClient(hub.url), unattended=True)
+    with pytest.raises(WeightsError, match="answers 403"):
+        job.wait(patiently=False)
+    shown = card(job.status(), True)
+    assert "answers 403" in shown and "Try again" in shown and "Try again" not in card(job.status(), False)
+
+
+def test_only_those_who_may_begin_a_download(hub, tmp_path):
+    job = DownloadJob(ONE, tmp_path / "w", HubClient(hub.url))
+    event = gr.EventData(None, {"act": "weights.begin"})
+    with gr.Blocks():
+        weights_card.WeightsCard(job, may_act=False).press(event)
+        assert job.status().state == "offered"
+        weights_card.WeightsCard(job, may_act=True).press(event)
+    job.wait()
+    assert whole(tmp_path / "w") and size(3_400_000_000) == "3.4 GB" and duration(600) == "10 min" and duration(2.2) == "2 s"

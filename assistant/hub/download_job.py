@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import AssistantConfig
-from ..errors import AssistantError
+from ..errors import AssistantError, WeightsError
 from ..presets import LICENCES
 from .download import Client, Interrupted, download, free_disk, look
 from .inventory import missing
@@ -106,10 +106,19 @@ class DownloadJob:
             return DownloadStatus(self.config.name, self._state, self._parts, self.folder, free_disk(self.folder), self._total, self._done, pace, self._file,
                                   self._error)
 
-    def wait(self) -> None:
-        """Until everything is here. Raises KeyboardInterrupt as it comes."""
+    def wait(self, patiently: bool = True) -> None:
+        """Until everything is here.
+
+        Args:
+            patiently: also after a failure, which somebody may mend and try again.
+
+        Raises:
+            WeightsError: it failed, and nobody is waited for.
+        """
         with self._changed:
             while self._state != "loading":
+                if self._state == "failed" and not patiently:
+                    raise WeightsError(self._error)
                 self._changed.wait(0.5)  # a wait without an end cannot be interrupted on Windows
 
     def unusable(self, error: AssistantError) -> None:
