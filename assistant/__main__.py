@@ -69,9 +69,19 @@ def _download(args: argparse.Namespace) -> None:
     folder, client = args.to or weights_dir(config.name), FolderClient(args.source) if args.source else HubClient()
     errand = look(config, folder, client)
     print(told(config, errand, folder))
-    if not args.dry:
-        download(errand, folder, client)
-        print(f"Done: {folder}")
+    if args.dry:
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=errand.bytes, unit="B", unit_scale=True, disable=None) as bar:
+
+        def came(count: int, kept: bool) -> None:
+            if kept and not bar.disable:
+                bar.initial += count  # what was here already does not count for the pace
+            bar.update(count)
+
+        download(errand, folder, client, bar.write, came)
+    print(f"Done: {folder}")
 
 
 if __name__ == "__main__":
@@ -81,3 +91,5 @@ if __name__ == "__main__":
         main()
     except AssistantError as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit("Ended. A download goes on where it stopped: run the same command again.") from None

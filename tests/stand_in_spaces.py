@@ -37,14 +37,15 @@ class StandInSpaces(ModuleType):
 
     def _call(self, task: Callable[..., Any], duration: Any) -> Callable[..., Any]:
         def gpu(*args: Any) -> Any:
-            return next(self._forked(lambda *given: iter([task(*given)]), args, duration))
+            (value,) = self._forked(lambda *given: iter([task(*given)]), args, duration)
+            return value
         return gpu
 
     def _forked(self, task: Callable[..., Any], args: tuple, duration: Any) -> Iterator[Any]:
         self.asked.append((getattr(task, "__qualname__", ""), duration(*args) if callable(duration) else duration))
         buffer = io.BytesIO()
         ForkingPickler(buffer).dump(args)  # raises where something cannot be copied
-        receiver, sender = multiprocessing.Pipe(duplex=False)
+        receiver, sender = multiprocessing.Pipe()
         child = os.fork()
         if child == 0:
             code = 0
@@ -54,6 +55,7 @@ class StandInSpaces(ModuleType):
                 for value in task(*ForkingPickler.loads(buffer.getvalue())):
                     sender.send(("value", value))
                 sender.send(("end", None))
+                sender.recv()  # tensors are taken over from a process that is there
             except BaseException as error:
                 traceback.print_exc()
                 sender.send(("error", type(error).__name__))
@@ -65,6 +67,7 @@ class StandInSpaces(ModuleType):
             while True:
                 kind, value = receiver.recv()
                 if kind == "end":
+                    receiver.send("taken")
                     return
                 if kind == "error":
                     raise RuntimeError(f"ZeroGPU worker error: {value}")

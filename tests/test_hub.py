@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import sys
 import time
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save
 
-from assistant import loading, manifest
+from assistant import loading, manifest, presets
+from assistant.__main__ import main
 from assistant.config import Source
 from assistant.errors import WeightsError
 from assistant.hub import client as hub_client
@@ -111,6 +113,15 @@ def test_half_precision_is_taken_where_there_is_one_unless_the_whole_is_there(hu
     assert not look(ONE, tmp_path / "old", HubClient(hub.url)).wanted
     fetch(hub, tmp_path / "new")
     assert (tmp_path / "new/base" / BIG).read_bytes() == HALF and loading.identified(ONE, tmp_path / "new")
+
+
+def test_the_command_fetches_and_says_what(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hub_client.HubClient, "__init__", lambda self: setattr(self, "endpoint", hub.url))
+    monkeypatch.setitem(presets.PRESETS, "one", ONE)
+    monkeypatch.setattr(sys, "argv", ["assistant", "download", "one", "--to", str(tmp_path / "w")])
+    main()
+    said = capsys.readouterr().out
+    assert whole(tmp_path / "w") and f"2 of 4: base/{BIG}" in said and f"Done: {tmp_path / 'w'}" in said
 
 
 # --- the Hugging Face cache ------------------------------------------------------------------------------------------------
