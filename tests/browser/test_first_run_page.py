@@ -8,6 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.fake_engine import draw
 from tests.browser.visitor import PATIENCE, SECOND, Server, expect, replies, say
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -50,8 +51,12 @@ def test_a_card_downloads_pauses_goes_on_and_the_page_switches_over(browser, sta
         expect(page.locator("#weights")).to_have_count(0)
         expect(page.locator("#conversations .entry")).to_have_count(1)
         page.get_by_role("button", name="New conversation").click()
+        expect(replies(page)).to_have_count(0)
+        draw(3, 480).save(tmp_path / "mine.png")
+        page.locator("#box input[type=file]").set_input_files(tmp_path / "mine.png")
+        page.locator("#box .thumbnail-item").wait_for()
         say(page, "a red cat in the snow")
-        expect(page.locator("#chat .picture img, #chat .fault")).to_have_count(1)
+        expect(page.locator("#chat .acts")).to_have_count(1)
         expect(page.locator("#chat .fault")).to_have_count(0)
         page.close()
     assert not list((tmp_path / "weights").rglob("*.incomplete"))
