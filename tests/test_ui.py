@@ -24,7 +24,7 @@ from assistant.requests import Progress, Settings
 from assistant.session.records import Conversation
 from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import FakeEngine, draw, png_of
-from ui import generation_panel, page as pages, image_routes, presenters
+from ui import generation_panel, page as pages, image_routes, presenters, serve
 from ui.auth import COOKIE, OWN_COOKIE, Owners, PageHeaders
 from ui.panel import Panel, courier, pressed
 
@@ -203,6 +203,20 @@ def test_users_from_a_file(tmp_path):
     for bad in ("@/nowhere", "ada", ":x", "ada:"):
         with pytest.raises(ConfigError):
             app.users([bad])
+
+
+def test_a_page_that_replaces_another_keeps_its_address_and_who_signed_in(manager, store):
+    """As when the weights of another preset have come."""
+    auth = (("ada", "one"),)
+    first, url = serve.start(manager, serve.Address(auth=auth), store.folder)
+    ada = sign_in(url, "ada", "one")
+    assert ada.get("config").status_code == 200 and ada.get("weights").status_code == 404
+    first.close(verbose=False)
+    second, again = serve.start(manager, serve.Address(port=first.server_port, auth=auth), store.folder, None, first)
+    try:
+        assert again == url and ada.get("config").status_code == 200 and sign_in(url).get("config").status_code == 401
+    finally:
+        second.close(verbose=False)
 
 
 def test_sign_in_keeps_people_apart(served):

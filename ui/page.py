@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.events import EventListenerMethod
 
+from assistant.hub.download_job import DownloadJob
 from assistant.session.manager import SessionManager
 from ui import presenters
 from ui.api import Endpoints
@@ -17,14 +18,16 @@ from ui.fidelity_panel import FidelityPanel
 from ui.mixing_panel import MixingPanel
 from ui.auth import Owners
 from ui.panel import WORDS_ONLY, Panel, PanelContext, courier, fresh_pulse
+from ui.weights_card import WeightsCard
 
 PANELS: tuple[type[Panel], ...] = (GenerationPanel, ConceptsPanel, FidelityPanel, MixingPanel)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
 
-def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path) -> gr.Blocks:
+def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path, job: DownloadJob | None = None) -> gr.Blocks:
     """Build the page.
 
     Args:
+        job: the download of a preset that is to answer in this one's place.
         scratch: a private, temporary folder for pictures that are put into the box.
         uploads: where gradio keeps what is uploaded.
     """
@@ -37,6 +40,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
 
     with gr.Blocks(title="CAFE", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
         gr.HTML(presenters.header(info), elem_id="top")
+        card = WeightsCard(job, not owners.guests) if job is not None else None
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="left", scale=0, min_width=0):
                 gr.HTML('<button type="button" class="new" data-act="new">New conversation</button>')
@@ -75,6 +79,8 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
         _wire(page, desk, parts, couriers[0])
         _tell_failures(page, told, "status")
         Endpoints(place).offer()
+        if card is not None:
+            card.wire()
     return page
 
 

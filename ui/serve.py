@@ -12,8 +12,9 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from assistant.errors import ConfigError
+from assistant.hub.download_job import DownloadJob
 from assistant.session.manager import SessionManager
-from ui import page, image_routes
+from ui import page, image_routes, weights_card
 from ui.auth import Owners, PageHeaders
 
 MAX_UPLOAD = "40mb"
@@ -37,9 +38,14 @@ class Address:
         return self.share or self.framed or self.host not in ("127.0.0.1", "localhost", "::1")
 
 
-def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr.Blocks, str]:
+def start(manager: SessionManager, address: Address, data_dir: Path, job: DownloadJob | None = None,
+          before: gr.Blocks | None = None) -> tuple[gr.Blocks, str]:
     """Launch without waiting. Returns the page and its URL; `page.block_thread()` waits, `page.close()` ends it, `page.own_link` is
     where a browser of this computer sees what was made here before, on a page that others can reach ("": it does anyway).
+
+    Args:
+        job: the download of a preset that is to answer in the engine's place.
+        before: the page that this one replaces, closed by now: who had signed in there stays so.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -50,7 +56,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
     ours.mkdir()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # read by each component when it is made
     owners = Owners(guests=address.public and not address.auth, own=secrets.token_urlsafe(24) if address.public or address.auth else "")
-    blocks = page.build(manager, owners, ours, uploads)
+    blocks = page.build(manager, owners, ours, uploads, job)
     blocks.scratch = scratch  # lives as long as the page
     blocks.queue(max_size=256, default_concurrency_limit=WATCHERS, api_open=False)
     routes = image_routes.routes(manager, owners)
@@ -58,6 +64,9 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
     routes += [route for panel in panels for route in panel.routes(manager, owners)]
     style, script = ("".join(file.read_text("utf-8") for name in ("style" if kind == "css" else "page", *(p.name for p in panels))
                              if (file := page.HERE / f"{name}.{kind}").exists()) for kind in ("css", "js"))
+    routes += weights_card.routes(job, not owners.guests)
+    if job is not None:
+        style, script = style + weights_card.assets("css"), script + weights_card.assets("js")
     headers = Middleware(PageHeaders, owners=owners, framed=address.framed)
     try:
         _, local, shared = blocks.launch(
@@ -72,6 +81,9 @@ def start(manager: SessionManager, address: Address, data_dir: Path) -> tuple[gr
         raise ConfigError(f"The page cannot be offered at {address.host}, port {address.port or '7860 to 7959'}: "
                           f"it is taken or not allowed.", "Choose another --port or --host.") from error
     blocks.own_link = f"{local.rstrip('/')}/?own={owners.own}" if owners.own else ""
+    if before is not None:
+        blocks.app.tokens.update(before.app.tokens)
+        blocks.app.cookie_id = before.app.cookie_id
     return blocks, shared or local
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from . import attention, sampler
 from .guidance import GuidancePlan
-from ..errors import ConfigError
+from ..errors import ConfigError, DeviceError
 
 
 class LatentDiffusion:
@@ -124,9 +124,16 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
-        """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w)."""
+        """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w).
+
+        Raises:
+            DeviceError: the picture holds numbers that are none, which would be shown as black.
+        """
         unscaled = latents / self.vae.config.scaling_factor + self._shift
         x = self.vae.decode(unscaled.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
+        if not bool(x.isfinite().all()):
+            raise DeviceError(f"The picture came out as numbers that are none (NaN): the decoder overflowed in {str(self.unet.dtype).removeprefix('torch.')}.",
+                              "Start with --dtype float32, or with bfloat16 where the device has it.")
         return to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5)
 
     def decode_preview(self, latents: torch.Tensor) -> list[Image.Image]:

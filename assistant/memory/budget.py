@@ -32,6 +32,7 @@ class Tier:
     turns: bool = False  # groups take turns on the GPU, and wait in the computer's memory
     layers: bool = False  # every layer is brought when it is its turn
     tiled: bool = False  # the autoencoder works tile by tile, one picture at a time
+    halved: bool = False  # without a GPU: numbers of 16 bits (bfloat16) rather than 32
 
 
 TIERS = (
@@ -40,6 +41,12 @@ TIERS = (
     Tier("turns", "the language model and the decoder take turns on the GPU, which is slower", turns=True, tiled=True),
     Tier("4bit-turns", "the language model is held in 4 bits and the other models take turns", quantised=True, turns=True, tiled=True),
     Tier("layers", "every layer is brought to the GPU when it is needed, which is much slower", layers=True, tiled=True))
+
+# Without a GPU, where nothing can wait elsewhere.
+HOST_TIERS = (
+    TIERS[0],
+    Tier("halved", "numbers are held in 16 bits (bfloat16), which is slower on most CPUs and a little less exact", halved=True),
+    Tier("halved-tiled", "numbers are held in 16 bits (bfloat16) and pictures are decoded in tiles, which is slower", halved=True, tiled=True))
 
 
 def tier(name: str) -> Tier:
@@ -132,12 +139,21 @@ class Budget:
                           f"{least.host / GIB:.1f} GiB beside it; {free / GIB:.1f} GiB and {host / GIB:.1f} GiB are free.",
                           "Close other programs, or choose a smaller preset: sd15.")
 
-    def check_host(self, host: int) -> None:
-        """Where there is no GPU: raise DeviceError unless everything fits into the computer's memory."""
-        takes = self.need(TIERS[0]).device
-        if takes > host:
-            raise DeviceError(f"The preset {self.config.name!r} takes {takes / GIB:.1f} GiB of memory without a GPU; {host / GIB:.1f} GiB are free.",
-                              "Close other programs, or choose a smaller preset: miniature, sd15.")
+    def choose_host(self, host: int, may_halve: bool = True) -> Tier:
+        """Where there is no GPU: the first of HOST_TIERS that fits.
+
+        Args:
+            host: bytes of the computer's memory that are free. may_halve: whether numbers of 16 bits may be taken; not where others were asked for.
+
+        Raises:
+            DeviceError: none fits.
+        """
+        takes = {one: (Budget(self.config, 2) if one.halved else self).need(one).device for one in HOST_TIERS if may_halve or not one.halved}
+        for one, size in takes.items():
+            if size <= host:
+                return one
+        raise DeviceError(f"The preset {self.config.name!r} takes at least {min(takes.values()) / GIB:.1f} GiB of memory without a GPU; "
+                          f"{host / GIB:.1f} GiB are free.", "Close other programs, or choose a smaller preset: miniature, sd15.")
 
     def _cache(self) -> int:
         """Keys and values of the longest conversation."""
@@ -158,5 +174,7 @@ class Budget:
 
 def next_tier(now: Tier) -> Tier | None:
     """What a running engine can change to when memory runs out: nothing is quantised or loaded anew. None: nothing is left."""
+    if now not in TIERS:
+        return None
     after = TIERS[TIERS.index(now) + 1:]
     return next((t for t in after if t.quantised == now.quantised or (now.quantised and t.layers)), None)

@@ -78,6 +78,11 @@ class JobRunner:
         with self.changed:
             return self._queue.position(job)
 
+    def drain(self, seconds: float) -> bool:
+        """Wait until nothing runs or waits; False: it still does after so many seconds."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self._running is None and not len(self._queue), seconds)
+
     def close(self, seconds: float = 5.0) -> None:
         """Stop what runs and end the worker; what waits never runs."""
         with self.changed:

@@ -179,6 +179,10 @@ class SessionManager:
         """PNG of a picture or photo in this owner's conversations, exactly as it was drawn or normalised."""
         return self._store.picture_for(owner, name)
 
+    def drain(self, seconds: float) -> bool:
+        """Wait until no turn, board or strip is in work or waits, at most so long; whether none is."""
+        return self._runner.drain(seconds)
+
     def close(self, seconds: float = 5.0) -> None:
         """Stop what runs and end the worker. What waits is marked as interrupted at the next start."""
         self._runner.close(seconds)
