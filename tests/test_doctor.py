@@ -19,7 +19,7 @@ from assistant.trial_run import checked, failures, trial
 from tests import tiny_full, tiny_open
 from tests.fake_engine import draw, png_of
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+SIZES = Path(__file__).resolve().parents[1] / "docs" / "full-size.md"
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +97,14 @@ def test_the_driver_is_asked(monkeypatch, tmp_path):
 
 
 def test_requirements_and_advice_name_one_torch():
-    assert set(machine.PINNED.split()) <= set((README.parent / "requirements.txt").read_text().split())
+    assert set(machine.PINNED.split()) <= set((SIZES.parents[1] / "requirements.txt").read_text().split())
 
 
 # --- what fits -------------------------------------------------------------------------------------------------------------
 
-def test_the_readmes_table_of_cards_is_the_computed_one(monkeypatch):
+def test_the_documented_table_of_cards_is_the_computed_one(monkeypatch):
     monkeypatch.undo()
-    assert doctor.cards() in README.read_text(encoding="utf-8"), "python -m assistant doctor --cards prints the table of today"
+    assert doctor.cards() in SIZES.read_text(encoding="utf-8"), "python -m assistant doctor --cards prints the table of today"
 
 
 def test_sixteen_gigabytes_without_a_gpu_are_not_refused(monkeypatch):
