@@ -8,7 +8,6 @@ comes in as an object) and no page.
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +27,6 @@ PREVIEWS = 6  # of a lesson, the one before the first step included
 MOST_PICTURES = 8
 MOST_LESSONS = 256  # that may wait
 PASSES = {"infusion": 4, "ico": 7}  # of the UNet in a step of each method; one backward is two
-
-_log = logging.getLogger(__name__)
 
 
 class _JobState:
@@ -173,15 +170,14 @@ class TrainingJobs:
         """What is learned so far is kept, and can be gone on with."""
         lesson, course = self._lessons.get(number, owner), self._courses.get(number)
         if course is not None and self._runner.cancel(course):
-            self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
-            self._courses.pop(number, None)
+            self._over(course, None, "stopped" if lesson.step else "interrupted")
 
     def drop(self, number: int, owner: str) -> None:
         """Forget a lesson, its photos too; what it has put into the library stays."""
         self.stop(number, owner)
         with self._changed:
             self._changed.wait_for(lambda: number not in self._courses, 30)
-        self._lessons.mark(number, "dropped")
+        self._lessons.drop(number)
 
     def lessons(self, owner: str) -> list[TrainingJob]:
         """This owner's, the newest first, as they are this moment."""
@@ -207,15 +203,14 @@ class TrainingJobs:
             course = self._courses[number] = _JobState(self._lessons.get(number, owner), self._learn, self._over)
             self._runner.put(course)
 
-    def _over(self, run: _JobState, error: AssistantError | None) -> None:
+    def _over(self, run: _JobState, error: AssistantError | None, status: str = "") -> None:
         try:
-            if error is not None:
-                self._lessons.mark(run.lesson.id, "failed", str(error))
-        except AssistantError:
-            _log.exception("lesson %d: its error could not be kept", run.lesson.id)
-        with self._changed:
-            self._courses.pop(run.lesson.id, None)
-            self._changed.notify_all()
+            if error is not None or status:
+                self._lessons.end(run.lesson.id, status or "failed", None if error is None else str(error))
+        finally:
+            with self._changed:
+                self._courses.pop(run.lesson.id, None)
+                self._changed.notify_all()
 
     def _learn(self, run: _JobState) -> None:
         lesson = run.lesson
@@ -224,7 +219,7 @@ class TrainingJobs:
         run.lesson, task = replace(lesson, status="running"), self._task(lesson)
         with self._device.step(run.cancel) as mine:
             if not mine:
-                self._lessons.mark(lesson.id, "interrupted")
+                self._lessons.end(lesson.id, "interrupted")
                 return
             course = self._teacher.begin(task, self._lessons.state(lesson.id))
         run.losses = _padded(run.losses, course.step)
@@ -266,13 +261,13 @@ class TrainingJobs:
         """Stopped, closing, or learned: first the state, then the concept, then the word."""
         self._save(run, course)
         if self._runner.closing or not course.step:
-            self._lessons.mark(run.lesson.id, "interrupted")
+            self._lessons.end(run.lesson.id, "interrupted")
             return
         if not run.previews or run.previews[-1][0] != course.step:
             self._preview(run, course, last=True)
         thumbnail = self._store.read_picture(run.previews[-1][1]) if run.previews else b""
         course.keep(self.library(run.lesson.owner), thumbnail)
-        self._lessons.mark(run.lesson.id, "done" if course.step >= course.steps else "stopped")
+        self._lessons.end(run.lesson.id, "done" if course.step >= course.steps else "stopped")
 
     def _save(self, run: _JobState, course: TrainingRun) -> None:
         self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews, run.seconds)
