@@ -1,6 +1,7 @@
 """Preset name -> a running engine: picks device and dtype, reads the weights, offers the ready subjects."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,18 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     tuning = Acceleration.usual(where, attention).changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
-    return OomRetryEngine(engine, residence) if where.type == "cuda" else engine
+    if where.type != "cuda":
+        return engine
+    return OomRetryEngine(engine, residence, None if kind == torch.float32 else lambda: in_single_precision(image_generator.decoder, base))
+
+
+@contextlib.contextmanager
+def in_single_precision(*decoders: LatentDiffusion) -> Iterator[None]:
+    """See `LatentDiffusion.in_single_precision`. A decoder may be given twice."""
+    with contextlib.ExitStack() as held:
+        for decoder in dict.fromkeys(decoders):
+            held.enter_context(decoder.in_single_precision())
+        yield
 
 
 def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: LatentDiffusion, tuning: Acceleration) -> None:

@@ -7,12 +7,21 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+import torch
 
-from assistant.errors import StorageError
-from assistant.requests import Words
+from assistant import loading, presets
+from assistant.board_requests import Mix, MixRequest, Source
+from assistant.customization.trainer import ConceptTrainer
+from assistant.diffusion import sampler
+from assistant.errors import NotFiniteError, StorageError
+from assistant.memory.budget import tier
+from assistant.memory.offloading import OffloadManager
+from assistant.memory.oom_retry import OomRetryEngine
+from assistant.requests import Request, Settings, Words
 from assistant.session import store as storing
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
+from tests import tiny_open
 from tests.fake_engine import FakeEngine, photo_of
 from tests.lessons import task, until
 from tests.test_session import QUICK, GatedEngine
@@ -130,3 +139,82 @@ def test_locked_database_a_lesson_that_runs_is_not_left_running(store, monkeypat
     manager.learning.resume(lesson.id, "ada")
     until(lambda: manager.learning.lesson(lesson.id, "ada").status in ("running", "done"))
     manager.close()
+
+
+# --- numbers that are not finite ------------------------------------------------------------------------------------------
+
+def overflowing(monkeypatch, kinds=(torch.float32, torch.bfloat16), first=3):
+    """From the `first` step of a drawing on the UNet's predictions are NaN, in numbers of these kinds."""
+    plain = sampler.predict
+
+    def predict(unet, batch, timestep, context):
+        out = plain(unet, batch, timestep, context)
+        return torch.full_like(out, torch.nan) if context.step >= first - 1 and out.dtype in kinds else out
+
+    monkeypatch.setattr(sampler, "predict", predict)
+
+
+def asked(**settings) -> Request:
+    return Request("at night", photo_of(), settings=Settings(steps=5, seed=7, **settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["prediction", "autoencoder"])
+def test_numbers_not_finite_end_a_turn_a_board_and_words_with_a_sentence(assistant, monkeypatch, store, fault):
+    if fault == "prediction":
+        overflowing(monkeypatch)
+    else:
+        weight = next(p for name, p in assistant.decoder.vae.named_parameters() if name.startswith("decoder") and p.ndim == 4)
+        kept = weight.data.clone()
+        weight.data[0, 0, 0, 0] = torch.inf
+    try:
+        for drawing in (lambda: list(assistant.respond(asked(preview_every=1), threading.Event())),
+                        lambda: list(assistant.mix(MixRequest((Mix((photo_of(),), (Source(photo_of(2)),), 0.5),) * 2, Settings(steps=5, seed=7)), threading.Event())),
+                        lambda: assistant.imagine("a cat", Settings(steps=5, seed=7), threading.Event())):
+            with pytest.raises(NotFiniteError, match="not finite numbers, in float32") as caught:
+                drawing()
+            assert "another seed" in caught.value.remedy
+        manager = SessionManager(assistant, store)
+        one = manager.new("ada")
+        with pytest.raises(NotFiniteError):
+            list(manager.send(one.id, "at night", photo_of(), Settings(steps=5, seed=7), "ada"))
+        [turn] = manager.open(one.id, "ada")[1]
+        assert turn.status == "failed" and turn.picture is None and turn.reply and manager.gallery("ada") == []
+        manager.close()
+    finally:
+        if fault == "autoencoder":
+            weight.data.copy_(kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["miniature", "open"])
+def test_numbers_not_finite_in_half_precision_are_tried_once_in_single(preset, monkeypatch, tmp_path):
+    if preset == "open":
+        monkeypatch.setitem(presets.PRESETS, "open", tiny_open.CONFIG)
+    engine = loading.build(preset, "cpu", "bfloat16", "auto", tiny_open.write(tmp_path / "open") if preset == "open" else None)
+    decoders = {engine.decoder, engine.base}
+    retrying = OomRetryEngine(engine, OffloadManager(torch.device("cpu"), {}, tier=tier("whole")), lambda: loading.in_single_precision(*decoders))
+    overflowing(monkeypatch, (torch.bfloat16,))
+    weights = {name: p.data_ptr() for name, p in engine.decoder.unet.named_parameters()}
+    assert retrying.imagine("a cat", Settings(steps=5, seed=7), threading.Event())
+    events = list(retrying.respond(asked(), threading.Event()))
+    assert events[-1].png and "".join(e.delta for e in events if isinstance(e, Words)) == events[-1].text
+    assert {name: p.data_ptr() for name, p in engine.decoder.unet.named_parameters()} == weights and engine.decoder.unet.dtype == torch.bfloat16
+    overflowing(monkeypatch)
+    with pytest.raises(NotFiniteError, match="float32"):
+        list(retrying.respond(asked(), threading.Event()))
+
+
+def test_numbers_not_finite_are_no_loss_of_a_lesson(base, monkeypatch):
+    trainer = ConceptTrainer(base, "base", 128, lambda photos: [])
+    course = trainer.begin(task(pictures=1, steps=20))
+    losses = iter([0.5, float("nan"), 0.4, *[float("inf")] * 9])
+
+    def step():
+        course.learner.step_count += 1
+        return next(losses)
+
+    monkeypatch.setattr(course.learner, "step", step)
+    assert [course.advance(), course.advance()] == [0.5, 0.4] and course.step == 3
+    with pytest.raises(NotFiniteError, match="<mug-1> was given up at step 6"):
+        course.advance()
