@@ -18,9 +18,9 @@ from .diffusion.acceleration import Acceleration, tune
 from .deferred_engine import ready_subjects
 from .generation.cafe import CafeGenerator
 from .generation.base import ImageGenerator
-from .errors import DeviceError
+from .errors import DeviceError, WeightsError
 from .memory.budget import Budget, Tier, tier
-from .hub.download import place_of, require
+from .hub.download import arguments_of, place_of, require
 from .engine import Assistant
 from .paths import default_data_dir
 from .presets import preset as find_preset
@@ -64,12 +64,16 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     Raises:
         WeightsError: a part is missing, with the command that brings it; or a file is damaged.
     """
-    if config.sources:
-        require(config, folder)
-        if not (folder / "manifest.json").exists():
-            print(f"Reading {folder} once, to know its files again ...", flush=True)
-            manifest.write_manifest(folder)
-    return manifest.verify(folder)
+    if not config.sources:
+        return manifest.verify(folder)
+    require(config, folder)
+    command = f"python -m assistant {arguments_of(config, folder)}"
+    if not (folder / "manifest.json").exists():
+        if faults := manifest.find_faults(folder):  # which must not be what later files are compared with
+            raise WeightsError(" ".join(faults), f"Put the true {'file' if len(faults) == 1 else 'files'} there, or run: {command}")
+        print(f"Reading {folder} once, to know its files again ...", flush=True)
+        manifest.write_manifest(folder)
+    return manifest.verify(folder, f"Run: {command}; or, if you put another file there yourself, delete {folder / 'manifest.json'} and start again.")
 
 
 def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype) -> Tier:

@@ -86,7 +86,10 @@ def _needed(pattern: str) -> bool:
 def _there(folder: Path, pattern: str) -> bool:
     index = [p for p in folder.glob(f"{pattern}.index.json")]
     for path in index:  # sharded: all of them
-        shards = set(json.loads(path.read_text())["weight_map"].values())
+        try:
+            shards = set(json.loads(path.read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return False
         if not all((path.parent / shard).exists() for shard in shards):
             return False
     return bool(index) or any(folder.glob(pattern))
@@ -105,17 +108,17 @@ def require(config: AssistantConfig, folder: Path) -> None:
     if published:
         gated = [f"{p} needs its licence accepted at {config.sources[p].licence}" for p in published if config.sources[p].licence]
         also = f", and {_and(untrained)}, which nobody published" if untrained else ""
-        to = "" if folder == weights_dir(config.name) else f" --to {folder}"
         raise WeightsError(f"The preset {config.name!r} lacks {_and(published)} in {folder}{also}{f' ({gated[0]})' if gated else ''}.",
-                           f"Run: python -m assistant download {config.name}{_llm(config)}{to}")
+                           f"Run: python -m assistant {arguments_of(config, folder)}")
     if untrained:
         raise WeightsError(f"The preset {config.name!r} lacks {_and(untrained)} in {folder}: nobody published {'them' if len(untrained) > 1 else 'it'}, "
                            "so that they must be trained.", f"Run: {config.trained[untrained[0]]}")
 
 
-def _llm(config: AssistantConfig) -> str:
-    named = config.language.named if isinstance(config.language, ChatConfig) else ""
-    return f" --llm {named}" if named else ""
+def arguments_of(config: AssistantConfig, folder: Path) -> str:
+    """The command that brings a preset's parts into a folder, as `python -m assistant` takes it."""
+    llm = config.language.named if isinstance(config.language, ChatConfig) else ""
+    return f"download {config.name}{f' --llm {llm}' if llm else ''}{'' if folder == weights_dir(config.name) else f' --to {folder}'}"
 
 
 def _and(names: Sequence[str]) -> str:
