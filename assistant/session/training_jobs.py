@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -86,7 +87,7 @@ class TrainingJobs:
         Raises:
             ConceptError: the new name cannot be. BusyError: it is being learned right now.
         """
-        library = self.library(owner)
+        library, to = self.library(owner), unicodedata.normalize("NFC", to)
         if to.lower() != name.lower():
             library.check_free(to)
         self._lessons.rename(owner, name, to)
@@ -130,6 +131,7 @@ class TrainingJobs:
         if not 1 <= len(task.pictures) <= MOST_PICTURES:
             raise PhotoError(f"{len(task.pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.",
                              "Add one." if not task.pictures else "Take some away.")
+        task = replace(task, name=unicodedata.normalize("NFC", task.name))  # as messages are
         self.library(owner).check_free(task.name)
         begun = self._lessons.add(owner, [task, *(replace(task, kind=kind, options=_shared(task.options)) for kind in others)])
         for lesson in begun:
