@@ -117,6 +117,12 @@ class LatentDiffusion:
         )
         return self.text_encoder(encoded.input_ids.to(self.text_encoder.device))[0]
 
+    def left_out(self, prompt: str) -> str:
+        """A sentence that says which end of a prompt `encode_text` cuts off; empty: it reads all of it."""
+        at = self.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        last = self.tokenizer.model_max_length - 1  # where the end token stands when it is cut
+        return unread(prompt[at[last][0]:]) if len(at) > last + 1 else ""
+
     def encode_embeddings(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Text states (b, N, d_text) of token embeddings (b, N, d_text), learned ones among them; gradients flow through.
 
@@ -186,6 +192,13 @@ class LatentDiffusion:
     @property
     def _shift(self) -> float:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+
+def unread(words: str) -> str:
+    """A sentence that says that words were left out; empty: there are none."""
+    words = " ".join(words.split())
+    shown = words if len(words) <= 80 else f"{words[:38].rstrip()} … {words[-38:].lstrip()}"
+    return f" The text encoder reads no further than this: left out was “{shown}”." if words else ""
 
 
 def _to_uint8(unit: torch.Tensor) -> np.ndarray:

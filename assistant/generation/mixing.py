@@ -115,6 +115,8 @@ class Mixer:
             raise InputError("This engine has no text-to-image model of its own.", "Add a picture instead.")
         if not words:
             raise InputError("There are no words to draw from yet.", "Write what the reference should show.")
+        if cut := base.left_out(words.lower()):
+            raise InputError(f"These words are too long for one picture.{cut}", "Shorten them.")
         plan = text_guidance(self.assistant.config.decoder.guidance)
         context = AttentionContext({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
         seeds = [settings.seed or 0]
@@ -137,6 +139,7 @@ class Mixer:
         near = by_source(similarities(shown.semantics, [s for s in heard.sources if isinstance(s, Tensor)]), heard.sources,
                          lambda s: isinstance(s, Tensor))
         rivals = by_source(similarities(looks, [t for t in heard.rivals if t is not None]), heard.rivals, lambda t: t is not None)
+        unread = "".join(one.decoder.left_out(words) for words in dict.fromkeys(s for s in heard.sources if isinstance(s, str)))
         out = []
         for k, mix in enumerate(request.mixes):
             metadata = {"software": "CAFE assistant", "preset": one.config.name, "weights": one.weights, "method": f"{image_generator.method}, mixed (eq. 4)",
@@ -145,7 +148,7 @@ class Mixer:
             likeness = round(float(subject[k]), 3)
             out.append(MixedImage(write_png(drawn[k], metadata), mix, metadata, likeness,
                              tuple(None if n[k] is None else round(n[k], 3) for n in near),
-                             advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, image_generator.far)))
+                             f"{advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, image_generator.far)}{unread}".strip()))
         return tuple(out)
 
 

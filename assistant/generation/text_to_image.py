@@ -75,7 +75,7 @@ class TextToImageGenerator:
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
               cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
         if self.language is None:
-            said.text, said.wish = f"Drawn from your words: “{text}”.", TextToImageInputs((((text, 1.0),),))
+            said.text, said.wish = f"Drawn from your words: “{text}”.{self.decoder.left_out(text)}", TextToImageInputs((((text, 1.0),),))
             yield said.text
             return
         heard = [t for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
@@ -95,6 +95,9 @@ class TextToImageGenerator:
             told.plan, told.prompt = plan, plan.described() or told.prompt
         said.text, said.plan, said.stopped = told.text, told.plan, told.stopped
         said.wish = None if told.prompt is None else TextToImageInputs((((told.prompt, 1.0),),))
+        if told.prompt and (cut := self.decoder.left_out(told.prompt)):
+            said.text += cut
+            yield cut
 
     def like(self, seen: ImageFeatures, text: str) -> TextToImageInputs:
         return TextToImageInputs((((text, 1.0),) if text.strip() else (),), seen.semantics, (1.0,))
