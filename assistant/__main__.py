@@ -30,6 +30,7 @@ def main() -> None:
         _download(args)
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["no_proxy"] = "*"  # nothing here needs the network
     if args.command == "doctor":
         from .doctor import report
 

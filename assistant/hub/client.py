@@ -3,13 +3,24 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..config import Source
-from ..errors import WeightsError
+from ..errors import ConfigError, WeightsError
 from .download import Remote, Unavailable
 from ..manifest import read_listing
+
+
+def check_proxies() -> None:
+    """Raises ConfigError: a proxy variable of a scheme that the libraries here do not know."""
+    for name, value in os.environ.items():
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy") and "://" in value:
+            scheme = value.partition("://")[0].lower()
+            if scheme not in ("http", "https") and not (scheme in ("socks5", "socks5h") and find_spec("socksio")):
+                raise ConfigError(f"The proxy of the environment variable {name} cannot be used: {scheme}:// is not spoken here.",
+                                  f"Set {name} to a proxy of the form http://HOST:PORT, or unset it.")
 
 
 class HubClient:
@@ -19,6 +30,7 @@ class HubClient:
         return [(hub, source.root) for hub in source.hubs]
 
     def offers(self, origin: str, revision: str | None) -> tuple[str, Sequence[Remote]]:
+        check_proxies()
         from huggingface_hub import HfApi
         from huggingface_hub.errors import RevisionNotFoundError
 
