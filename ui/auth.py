@@ -73,7 +73,8 @@ class PageHeaders:
             await self.app(scope, receive, send)
             return
         cookies = next((value for name, value in scope["headers"] if name == b"cookie"), b"")
-        new = self.guests and scope["path"] == "/" and f"{COOKIE}=".encode() not in cookies
+        held = re.search(rf"(?:^|;)\s*{COOKIE}=([^;]*)", cookies.decode("latin-1"))
+        new = self.guests and scope["path"] == "/" and not (held and _GUEST.fullmatch(held[1].strip()))
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":

@@ -10,17 +10,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from assistant.errors import AssistantError, MessageError, NotFoundError
 from assistant.requests import Event, Progress, Reply, Settings, Waiting, Words
-from assistant.session.manager import SessionManager
 from ui import generation_panel, presenters
-from ui.auth import Owners
-from ui.panel import Panel, Updates, fresh_pulse, read_index
+from ui.panel import Panel, PanelContext, Updates, fresh_pulse, read_index
 
 MAX_WINDOWS = 4096  # remembered browser windows
 
@@ -44,16 +41,12 @@ class ChatController:
     """Handlers of one page, for all its visitors.
 
     Args:
-        subject_files: the ready subjects as files, for the box to show when one is chosen.
-        scratch, uploads: see `page.build`.
         panels: in the order in which handlers get the values of their inputs.
     """
 
-    def __init__(self, manager: SessionManager, owners: Owners, parts: PageComponents, subject_files: list[str],
-                 scratch: Path, uploads: Path, panels: Sequence[Panel], page: gr.Blocks) -> None:
-        self.manager, self.owners, self.parts, self.panels, self.page = manager, owners, parts, tuple(panels), page
+    def __init__(self, place: PanelContext, parts: PageComponents, panels: Sequence[Panel], page: gr.Blocks) -> None:
+        self.place, self.manager, self.owners, self.parts, self.panels, self.page = place, place.manager, place.owners, parts, tuple(panels), page
         self._under = tuple((f"{panel.name}.{act}", label) for panel in panels for act, label in panel.turn_acts)
-        self.subject_files, self.scratch, self.uploads = subject_files, scratch, uploads
         self._watching: OrderedDict[str, str] = OrderedDict()  # browser session: the pulse of the watch that may write
         self._acts: dict[str, Callable[..., Updates]] = {
             "new": self._new, "open": self._open, "delete": self._delete, "restore": self._restore,
@@ -85,13 +78,11 @@ class ChatController:
         files = message.get("files") or []
         try:
             owner = self.owner(request)
-            photo, *others = [Path(file) for file in files] or [None]
+            photo, *others = [self.place.uploaded(file, owner) for file in files] or [None]
             updates = self._send(owner, conversation, message.get("text") or "", photo, self.settings(values), others)
         except AssistantError as error:
             return self._tell(error)
-        for file in files:  # the store has its own copy
-            if self.uploads in Path(file).resolve().parents:
-                Path(file).unlink(missing_ok=True)
+        self.place.forget(*files)  # the store has its own copy
         return {**updates, self.parts.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
 
     def act(self, event: gr.EventData, request: gr.Request, conversation: str, message: dict[str, Any] | None,
@@ -168,7 +159,7 @@ class ChatController:
         number, _wish = self._ready(argument)
         empty = not conversation
         return {**self._tell(""), self.parts.stage: presenters.stage(self.manager.info(), empty, number),
-                self.parts.box: _boxed(message, self.subject_files[number])}
+                self.parts.box: _boxed(message, self.place.shown(self.manager.info().subjects[number].photo))}
 
     def _wish(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         number, wish = self._ready(argument)
@@ -197,9 +188,7 @@ class ChatController:
 
     def _use(self, owner: str, argument: str, message: dict[str, Any], **_: Any) -> Updates:
         photo = self.manager.picture_as_photo(read_index(argument), owner)
-        file = self.scratch / f"picture-{photo.sha256[:16]}.png"
-        file.write_bytes(photo.png)
-        return {**self._tell(""), self.parts.box: _boxed(message, str(file))}
+        return {**self._tell(""), self.parts.box: _boxed(message, self.place.shown(photo))}
 
     # inside
 

@@ -53,7 +53,7 @@ def served(path: str, find: Callable[[Request], bytes | None], cache: str = "pri
     def work(request: Request) -> Response:
         try:
             data = find(request)
-        except (AssistantError, ValueError, IndexError, OSError):
+        except (AssistantError, ValueError, IndexError, OverflowError, OSError):
             data = None
         headers = {"Cache-Control": cache}
         if saved_as is not None and (kind != "image/png" or "download" in request.query_params):

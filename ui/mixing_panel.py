@@ -149,10 +149,10 @@ class MixingPanel(Panel):
 
     def _act_put(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
         """Uploaded files; a picture that carries a board brings it back instead."""
-        files = [self._upload(path) for path in json.loads(one.fields.get("paths", "[]"))]
+        paths = _paths(one.fields.get("paths", "[]"))
+        files = [self._upload(self.place.uploaded(path, owner)) for path in paths]
         photos = [(read_photo(data), data) for data in files]  # all or none
-        for file in json.loads(one.fields.get("paths", "[]")):
-            Path(file).unlink(missing_ok=True)
+        self.place.forget(*paths)
         if len(files) == 1 and one.argument != "subject" and board_in(files[0]) is not None:
             rebuilt, missing = self.boards.rebuild(owner, files[0])
             lost = f"{missing} of its pictures {'is' if missing == 1 else 'are'} not in this data folder; add {'it' if missing == 1 else 'them'} again."
@@ -231,10 +231,8 @@ class MixingPanel(Panel):
         if cell is None:
             raise NotFoundError("Nothing has been drawn on this board yet.", "Add a subject and a reference.")
         photo = read_photo(self.place.manager.picture(cell.picture, owner))
-        file = self.place.scratch / f"picture-{photo.sha256[:16]}.png"
-        file.write_bytes(photo.png)
         text = box.get("text") if isinstance(box, dict) else ""
-        return {self.desk.parts.box: gr.update(value={"text": text or "", "files": [str(file)]})}
+        return {self.desk.parts.box: gr.update(value={"text": text or "", "files": [self.place.shown(photo)]})}
 
     # inside
 
@@ -276,11 +274,18 @@ class MixingPanel(Panel):
         info = self.place.manager.info()
         return Settings(seed=seed, steps=info.steps, scheduler=info.sampler)
 
-    def _upload(self, path: Any) -> bytes:
-        """A file that the browser says it has uploaded: only what lies in the uploads' folder is one."""
-        file = Path(str(path)).resolve()
-        if self.place.uploads.resolve() not in file.parents or not file.is_file():
-            raise NotFoundError("This upload is not here any more.", "Add the picture again.")
+    def _upload(self, file: Path) -> bytes:
         if file.stat().st_size > MAX_BYTES:
             return read_photo(file).png  # raises, with the size
         return file.read_bytes()
+
+
+def _paths(text: str) -> list[str]:
+    """What a browser sent as the paths of uploads. Raises InputError."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(path, str) and "\0" not in path and len(path) < 4096 for path in found):
+        raise InputError("What was dropped did not arrive whole.", "Drop it again.")
+    return found

@@ -15,26 +15,21 @@ from ui.generation_panel import GenerationPanel
 from ui.fidelity_panel import FidelityPanel
 from ui.mixing_panel import MixingPanel
 from ui.auth import Owners
+from ui.guard import Belongings
 from ui.panel import Panel, PanelContext, courier
 
 PANELS: tuple[type[Panel], ...] = (GenerationPanel, ConceptsPanel, FidelityPanel, MixingPanel)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
 _PICTURES = ["image", ".heic", ".heif", ".avif"]  # others are refused by the session, with a sentence
 
-def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path) -> gr.Blocks:
+def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Belongings) -> gr.Blocks:
     """Build the page.
 
     Args:
         scratch: a private, temporary folder for pictures that are put into the box.
-        uploads: where gradio keeps what is uploaded.
+        belongings: whose uploads are.
     """
     info = manager.info()
-    files = []
-    for number, subject in enumerate(info.subjects):
-        file = scratch / f"subject-{number}.png"
-        file.write_bytes(subject.photo.png)
-        files.append(str(file))
-
     with gr.Blocks(title="CAFE", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
         gr.HTML(presenters.header(info), elem_id="top")
         with gr.Row(elem_id="desk"):
@@ -54,7 +49,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
                                            max_plain_text_length=MAX_CHARACTERS)
                 gr.HTML('<div id="status" role="status" aria-live="polite"></div>')
             with gr.Column(elem_id="right", scale=0, min_width=0), gr.Tabs(elem_id="panels"):
-                place, panels = PanelContext(manager, owners, scratch, uploads), []
+                place, panels = PanelContext(manager, owners, scratch, belongings), []
                 for kind in (kind for kind in PANELS if kind.fits(manager)):
                     with gr.Tab(kind.title, id=kind.name, elem_id=f"panel-{kind.name}"):
                         panels.append(kind(place))
@@ -64,7 +59,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path)
         pulse = gr.Textbox(visible="hidden", elem_id="pulse")
 
         parts = PageComponents(chat, box, conversation, pulse, stage, notice, conversations, gallery, panels[0].seed)
-        desk = ChatController(manager, owners, parts, files, scratch, uploads, panels, page)
+        desk = ChatController(place, parts, panels, page)
         _wire(page, desk, parts, couriers[0])
         for panel, its in zip(panels, couriers[1:]):
             panel.wire(desk, its)
