@@ -63,7 +63,8 @@ class Address:
         taken = None
         for port in PORTS if self.port is None else (self.port,):
             try:
-                _bind(self.bare, port)
+                for host in (self.bare, "127.0.0.1"):  # at the second gradio looks whether a port is free, wherever it is to listen
+                    _bind(host, port)
                 return port
             except socket.gaierror as error:
                 raise ConfigError(f"There is no address called {self.host!r} ({error.strerror}).", "Choose another --host.") from error

@@ -97,7 +97,7 @@ class ConceptLibrary:
         with self._lock:
             paths = self._paths(name)
             concepts = [load_any(path, self.base, self.layers) for path in paths]
-            if to.lower() != name.lower():
+            if not same_name(to, name):
                 self.check_free(to)
             for path, concept in zip(paths, concepts):
                 save_any(path.with_name(f"{to}.safetensors"), replace(concept, name=to))

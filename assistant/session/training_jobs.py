@@ -87,7 +87,7 @@ class TrainingJobs:
         Raises:
             ConceptError: the new name cannot be. BusyError: it is being learned right now.
         """
-        library, to = self.library(owner), unicodedata.normalize("NFC", to)
+        library, name, to = self.library(owner), *(unicodedata.normalize("NFC", one) for one in (name, to))
         if to.lower() != name.lower():
             library.check_free(to)
         self._lessons.rename(owner, name, to)
