@@ -98,28 +98,42 @@ def _digest(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> st
 Parsed = TypeVar("Parsed")
 
 
-def read_file(path: Path, limit: int, parse: Callable[[dict[str, Any]], Parsed]) -> tuple[Parsed, str, dict[str, torch.Tensor], bytes]:
-    """What `parse` makes of what a concept file says of itself, its format, its tensors, and its thumbnail.
+def read_file(path: Path, limit: int, parse: Callable[[dict[str, Any]], Parsed]) -> tuple[Parsed, str, dict[str, torch.Tensor], bytes, bool]:
+    """What `parse` makes of what a concept file says of itself, its format, its tensors, its thumbnail, and whether it is as it was written.
 
     Raises:
-        ConceptError: it is too large, damaged, or cannot be read as a concept; what `parse` raises counts as that.
+        ConceptError: it is too large, or cannot be read as a concept; what `parse` raises counts as that.
     """
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["concept"])
             if path.stat().st_size > limit:
-                raise ConceptError(f"The file {path.name} has {path.stat().st_size:,} bytes; a concept has at most {limit:,}.", "Choose another file.")
+                raise _too_large(path, limit)
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         if not all(isinstance(about[name], str) for name in WORDS) or not 0 <= int(about["steps"]) < 10**9:
             raise ValueError("text expected, and a number of steps")
         parsed = parse(about)
         whole = _digest(about, tensors) == about.get("sha256", _digest(about, tensors))  # older files have none
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise ConceptError(f"The file {path.name} is no concept: it {foreign(path)}.", "Choose a .safetensors file that this app exported.") from error
+        said = foreign(path)
+        if said == UNKNOWN and path.exists() and path.stat().st_size > limit:
+            raise _too_large(path, limit) from error
+        raise ConceptError(f"The file {path.name} is no concept: it {said}.", "Choose a .safetensors file that this app exported.") from error
+    picture = tensors.pop("thumbnail", None)
+    return parsed, about["format"], tensors, picture.numpy().tobytes() if picture is not None else b"", whole
+
+
+def _too_large(path: Path, limit: int) -> ConceptError:
+    return ConceptError(f"The file {path.name} has {path.stat().st_size:,} bytes; a concept has at most {limit:,}.", "Choose another file.")
+
+
+UNKNOWN = "cannot be read as one"
+
+
+def check_whole(path: Path, whole: bool) -> None:
+    """Raises ConceptError: the file is not as it was written."""
     if not whole:
         raise ConceptError(f"The file {path.name} is damaged: its checksum is not the one that it was written with.", GET_ANOTHER)
-    picture = tensors.pop("thumbnail", None)
-    return parsed, about["format"], tensors, picture.numpy().tobytes() if picture is not None else b""
 
 
 def foreign(path: Path) -> str:
@@ -132,7 +146,7 @@ def foreign(path: Path) -> str:
         with safe_open(path, "pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
     except (OSError, SafetensorError, ValueError):
-        return "cannot be read as one"
+        return UNKNOWN
     if any("lora" in key.lower() for key in shapes):
         return "is a LoRA, for another program; LoRAs cannot be used here"
     widths = {shape[-1] for shape in shapes.values() if len(shape) in (1, 2)}
@@ -140,7 +154,7 @@ def foreign(path: Path) -> str:
         return "is a Textual Inversion for SDXL, which no preset here is"
     if len(shapes) == 1 and widths & EMBEDDINGS.keys():
         return f"is a Textual Inversion for {EMBEDDINGS[widths.pop()]}; embeddings of other programs cannot be used here, what is learned here can"
-    return "cannot be read as one"
+    return UNKNOWN
 
 
 EMBEDDINGS = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 1280: "SDXL"}  # by the width of a text encoder
@@ -170,7 +184,7 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
         concept = InfusionConcept(**{k: about[k] for k in WORDS if k != "format"}, residuals={}, steps=int(about["steps"]), recipe=dict(about["recipe"]), bits=about["bits"])
         return concept, {str(k): int(v) for k, v in about["layers"].items()}, int(about["residuals"])
 
-    (concept, widths, count), version, tensors, thumbnail = read_file(path, FILE_LIMIT, parse)
+    (concept, widths, count), version, tensors, thumbnail, whole = read_file(path, FILE_LIMIT, parse)
     if version not in (FORMAT, BEFORE) or concept.bits not in (8, 16) or count < 1:
         raise ConceptError(f"The file {path.name} is a concept of a kind that is not known here: {version!r}, {concept.bits} bits.", "Update the app.")
     check_use(concept.name, concept.base, base, version == BEFORE, widths)
@@ -188,6 +202,7 @@ def load_concept(path: Path, base: str | None = None, layers: Mapping[str, int] 
         values = values * (scales.float() / 127).repeat_interleave(sizes)
     if not bool(values.isfinite().all()):
         raise ConceptError(f"The concept {concept.name!r} holds numbers that are not finite.", GET_ANOTHER)
+    check_whole(path, whole or version != FORMAT)
     parts = values.split([count * w for w in widths.values()])
     return replace(concept, residuals={k: part.view(count, w) for (k, w), part in zip(widths.items(), parts)}, thumbnail=thumbnail)
 

@@ -169,7 +169,7 @@ def denoise(
 
 def check_finite(what: str, dtype: torch.dtype, *tensors: torch.Tensor) -> None:
     """Raises NotFiniteError: there is a number in these tensors that is not finite."""
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors if not tensor.is_meta):  # a trace has no numbers
         kind = str(dtype).removeprefix("torch.")
         raise NotFiniteError(f"Nothing could be drawn: the {what} are not finite numbers, in {kind}.",
                              "Choose another seed; if each one ends so, "
