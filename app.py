@@ -37,9 +37,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="attention kernel; auto: torch's own choice, or with --speed probed=on the fastest for each layer, measured at the first start")
     add("--speed", action="append", default=[], metavar="NAME=on|off",
         help="switch an optimisation on: channels-last, compiled, probed (attention kernels by measurement), static-cache; repeat for more")
-    add("--host", default="0.0.0.0" if on_spaces else "127.0.0.1",
+    add("--host", type=_host, default="0.0.0.0" if on_spaces else "127.0.0.1",
         help="address to listen on; 0.0.0.0 lets others in the network in")
-    add("--port", type=_port, default=None, help="port to listen on; default: the first free one from 7860")
+    add("--port", type=_port, default=os.environ.get("GRADIO_SERVER_PORT") or None, help="port to listen on; default: the first free one from 7860")
     add("--root-path", type=_root_path, default=os.environ.get("GRADIO_ROOT_PATH", ""), metavar="PATH",
         help="behind a reverse proxy: the path that it serves this page at, like /cafe, or the whole address, like https://example.com/cafe, "
              "where it does not tell of HTTPS by X-Forwarded-Proto")
@@ -57,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted. Returns the exit status."""
     options = arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter of a path or a name shows it as \x..
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     print(f"Starting the {options.preset} preset ...", flush=True)
     try:
         import spaces  # noqa: F401  # Hugging Face's ZeroGPU wants to be imported before torch; absent elsewhere
@@ -64,6 +67,12 @@ def main(argv: list[str] | None = None) -> int:
         pass
     from assistant.errors import AssistantError
     try:
+        if options.share:
+            from assistant.hub.client import check_proxies
+
+            check_proxies()
+        else:
+            os.environ["no_proxy"] = "*"  # the page is reached without one, whatever the environment says of proxies
         serve(options)
     except AssistantError as error:
         print(error, file=sys.stderr)
@@ -202,16 +211,24 @@ def users(given: list[str]) -> tuple[tuple[str, str], ...]:
     for value in given:
         if value.startswith("@"):
             try:
-                lines += [line.strip() for line in Path(value[1:]).read_text("utf-8").splitlines() if line.strip()]
-            except OSError as error:
-                raise ConfigError(f"The file of users {value[1:]} cannot be read ({error.strerror}).",
-                                  "Give --auth @FILE with one USER:PASSWORD a line.") from error
+                data = Path(value[1:]).read_bytes()  # as editors save it: with a byte order mark, or in UTF-16
+                text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+                lines += [line.strip() for line in text.splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8 or UTF-16"
+                raise ConfigError(f"The file of users {value[1:]} cannot be read ({why}).", "Give --auth @FILE with one USER:PASSWORD a line.") from error
         else:
             lines.append(value)
     pairs = [tuple(line.split(":", 1)) for line in lines]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise ConfigError("--auth takes USER:PASSWORD, both not empty.", "For example --auth ada:correct-horse.")
     return tuple(pairs)
+
+
+def _host(text: str) -> str:
+    if not text.strip("[] "):
+        raise argparse.ArgumentTypeError("an address cannot be empty; 127.0.0.1 is this computer alone, 0.0.0.0 every way to it")
+    return text.strip()
 
 
 def _port(text: str) -> int:
@@ -233,4 +250,7 @@ def _queue(text: str) -> int:
 
 
 if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl+C does
     sys.exit(main())

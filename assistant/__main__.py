@@ -49,6 +49,7 @@ def main() -> None:
         _download(args)
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["no_proxy"] = "*"  # nothing here needs the network
     if args.command == "doctor" and args.run:
         from .trial_run import run as try_out
 

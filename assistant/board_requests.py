@@ -158,7 +158,7 @@ def read_names(value: Any) -> dict[str, Any]:
         sources = [{"picture": _name(s["picture"]) if s["picture"] else None, "words": str(s["words"])[:400],
                     "weight": _within(s["weight"], -1.0, 1.0), "on": bool(s["on"])} for s in value["sources"]][:MOST_SOURCES]
         return {"subjects": subjects, "alpha": _within(value["alpha"], 0.0, 1.0), "sources": sources}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError("The board in this picture cannot be read.", "Add its pictures one by one.") from error
 
 

@@ -1,6 +1,7 @@
 """Preset name -> a running engine: picks device and dtype, reads the weights, offers the ready subjects."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,15 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     Raises:
         WeightsError: a part is missing, with the command that brings it; or a file is damaged.
     """
-    if config.sources:
-        require(config, folder)
-        remedy = f"Run: {command(config, folder)}"
-        if not (folder / "manifest.json").exists():
-            manifest.check_whole(folder, remedy)
-            print(f"Reading {folder} once, to know its files again ...", flush=True)
-            manifest.write_manifest(folder)
-        return manifest.verify(folder, remedy)
-    return manifest.verify(folder)
+    if not config.sources:
+        return manifest.verify(folder)
+    require(config, folder)
+    remedy = f"Run: {command(config, folder)}"
+    if not (folder / "manifest.json").exists():
+        manifest.check_whole(folder, remedy)  # what is broken must not be what later files are compared with
+        print(f"Reading {folder} once, to know its files again ...", flush=True)
+        manifest.write_manifest(folder)
+    return manifest.verify(folder, f"{remedy}; or, if you put another file there yourself, delete {folder / 'manifest.json'} and start again.")
 
 
 def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype, may_halve: bool = True) -> Tier:
@@ -134,7 +135,18 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     tuning = Acceleration().changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
-    return OomRetryEngine(engine, residence) if where.type == "cuda" or chosen.halved else engine
+    if where.type != "cuda" and not chosen.halved:
+        return engine
+    return OomRetryEngine(engine, residence, None if kind == torch.float32 else lambda: in_single_precision(image_generator.decoder, base))
+
+
+@contextlib.contextmanager
+def in_single_precision(*decoders: LatentDiffusion) -> Iterator[None]:
+    """See `LatentDiffusion.in_single_precision`. A decoder may be given twice."""
+    with contextlib.ExitStack() as held:
+        for decoder in dict.fromkeys(decoders):
+            held.enter_context(decoder.in_single_precision())
+        yield
 
 
 def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: LatentDiffusion, tuning: Acceleration) -> None:

@@ -42,7 +42,7 @@ class Endpoints:
         Returns conversation, words, picture (an address, or "" where none was drawn) and seed.
         """
         owner = self._owner(request)
-        photo = self._photo(picture) if picture else None
+        photo = self._photo(picture, owner) if picture else None
         where = conversation or self.manager.new(owner).id
         try:
             for _ in self.manager.send(where, words, photo, self._settings(seed, steps), owner):
@@ -60,10 +60,10 @@ class Endpoints:
         Returns board, picture, seed, and how alike the picture is to the subject and to each reference, 0 to 1.
         """
         owner = self._owner(request)
-        sources = tuple(Source(words=one) if isinstance(one, str) else Source(self._photo(one)) for one in references)
+        sources = tuple(Source(words=one) if isinstance(one, str) else Source(self._photo(one, owner)) for one in references)
         info = self.manager.info()
         settings = replace(self._settings(seed), keep_subject=info.keep_subject, follow_words=info.follow_words)
-        board = self.manager.board_jobs.begin(owner, check(Mix((self._photo(subject),), sources, alpha)), settings)
+        board = self.manager.board_jobs.begin(owner, check(Mix((self._photo(subject, owner),), sources, alpha)), settings)
         self._wait(self.manager.board_jobs, self.manager.board_jobs.draw(board.id, owner, settings))
         done = self.manager.board_jobs.boards.get(board.id, owner)
         if done.result is None:
@@ -113,9 +113,9 @@ class Endpoints:
         return Settings(seed=read_seed(seed), steps=min(max(int(steps), 1), 100) if steps else info.steps, scheduler=info.sampler, keep_subject=info.keep_subject,
                         follow_words=info.follow_words, candidates=info.candidates)
 
-    def _photo(self, file: Any) -> Photo:
+    def _photo(self, file: Any, owner: str) -> Photo:
         path = file.get("path") if isinstance(file, dict) else None
-        photo = read_photo(self.place.upload(path))
+        photo = read_photo(self.place.upload(str(path), owner))
         self.place.forget(str(path))
         return photo
 

@@ -95,7 +95,8 @@ class PageHeaders:
             answer.headers["set-cookie"] = f"{OWN_COOKIE}={self.owners.own}; Path=/; HttpOnly; {self._rules}"
             await answer(scope, receive, send)
             return
-        new = self.owners.guests and scope["path"] == "/" and f"{COOKIE}=".encode() not in cookies
+        held = re.search(rf"(?:^|;)\s*{COOKIE}=([^;]*)", cookies.decode("latin-1"))
+        new = self.owners.guests and scope["path"] == "/" and not (held and _GUEST.fullmatch(held[1].strip()))
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":

@@ -10,18 +10,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from assistant.errors import AssistantError, BusyError, MessageError, NotFoundError
 from assistant.requests import Event, Photo, Progress, Reply, Settings, Waiting, Words
-from assistant.session.manager import SessionManager
 from assistant.session.uploads import read_photo
 from ui import generation_panel, presenters
-from ui.auth import Owners
-from ui.panel import Panel, Updates, fresh_pulse, pressed, read_index
+from ui.panel import Panel, PanelContext, Updates, fresh_pulse, pressed, read_index
 
 MAX_WINDOWS = 4096  # remembered browser windows
 
@@ -45,16 +42,12 @@ class ChatController:
     """Handlers of one page, for all its visitors.
 
     Args:
-        subject_files: the ready subjects as files, for the box to show when one is chosen.
-        scratch, uploads: see `page.build`.
         panels: in the order in which handlers get the values of their inputs.
     """
 
-    def __init__(self, manager: SessionManager, owners: Owners, parts: PageComponents, subject_files: list[str],
-                 scratch: Path, uploads: Path, panels: Sequence[Panel], page: gr.Blocks) -> None:
-        self.manager, self.owners, self.parts, self.panels, self.page = manager, owners, parts, tuple(panels), page
+    def __init__(self, place: PanelContext, parts: PageComponents, panels: Sequence[Panel], page: gr.Blocks) -> None:
+        self.place, self.manager, self.owners, self.parts, self.panels, self.page = place, place.manager, place.owners, parts, tuple(panels), page
         self._under = tuple((f"{panel.name}.{act}", label) for panel in panels for act, label in panel.turn_acts)
-        self.subject_files, self.scratch, self.uploads = subject_files, scratch, uploads
         self._watching: OrderedDict[str, str] = OrderedDict()  # browser session: the pulse of the watch that may write
         self._acts: dict[str, Callable[..., Updates]] = {
             "new": self._new, "open": self._open, "delete": self._delete, "restore": self._restore, "rename": self._rename,
@@ -86,15 +79,13 @@ class ChatController:
         files = message.get("files") or []
         try:
             owner = self.owner(request)
-            photo, *others = [Path(file) for file in files] or [None]
+            photo, *others = [self.place.uploaded(file, owner) for file in files] or [None]
             updates = self._send(owner, conversation, message.get("text") or "", photo, self.settings(values), others)
         except BusyError as error:  # another window may have asked: what is being answered is shown, with its Stop
             return self._view(owner, conversation, error) if conversation else self._tell(error)
         except AssistantError as error:
             return self._tell(error)
-        for file in files:  # the store has its own copy
-            if self.uploads in Path(file).resolve().parents:
-                Path(file).unlink(missing_ok=True)
+        self.place.forget(*files)  # the store has its own copy
         return {**updates, self.parts.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
 
     def act(self, event: gr.EventData, request: gr.Request, conversation: str, message: dict[str, Any] | None,
@@ -179,7 +170,7 @@ class ChatController:
         number, _wish = self._ready(argument)
         empty = not conversation
         return {**self._tell(""), self.parts.stage: presenters.stage(self.manager.info(), empty, number),
-                self.parts.box: _boxed(message, self.subject_files[number])}
+                self.parts.box: _boxed(message, self.place.shown(self.manager.info().subjects[number].photo))}
 
     def _wish(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         number, wish = self._ready(argument)
@@ -235,9 +226,8 @@ class ChatController:
         return self._put(read_photo(self.manager.picture(name, owner)), message)
 
     def _put(self, photo: Photo, message: dict[str, Any]) -> Updates:
-        file = self.scratch / f"picture-{photo.sha256[:16]}.png"
-        file.write_bytes(photo.png)
-        return {self.parts.box: _boxed(message, str(file))}
+        """Into the box, beside what is in it."""
+        return {self.parts.box: _boxed(message, self.place.shown(photo))}
 
     def say(self, owner: str, conversation: str, text: str, settings: Settings) -> Updates:
         """Send a message for a panel, drawn with just these settings. Raises AssistantError."""

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -124,7 +123,7 @@ class ConceptsPanel(Panel):
             faults = []
             for file in files if isinstance(files, list) else [files] if files else []:
                 try:
-                    self.drafts.take(owner, read_photo(Path(str(file))))
+                    self.drafts.take(owner, read_photo(self.place.uploaded(str(file), owner)))
                 except AssistantError as error:
                     faults.append(f"{error.sentence} {error.remedy}")
                 self.place.forget(str(file))
@@ -164,7 +163,7 @@ class ConceptsPanel(Panel):
         again: Updates = {self.take_in: None}
         try:
             owner = self.desk.owner(request)
-            name = self.learning.library(owner).take_in(Path(str(file)))
+            name = self.learning.library(owner).take_in(self.place.uploaded(str(file), owner))
             return {**again, **self._live(owner), self.notice: cards.notice(f"<{name}> is on the shelf.", fault=False)}
         except AssistantError as error:
             return {**again, **self._tell(error)}

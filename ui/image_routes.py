@@ -6,7 +6,6 @@ import base64
 import io
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from urllib.parse import quote
 
 import numpy as np
@@ -25,7 +24,6 @@ from ui.auth import Owners
 SHOWN_SIDE = 512  # pixels; what is smaller is enlarged by a whole factor
 
 
-@lru_cache(maxsize=256)
 def enlarge(png: bytes, side: int = SHOWN_SIDE) -> bytes:
     """A small picture (PNG) enlarged by a whole factor to about `side`, with Lanczos' filter, as PNG. Others as is."""
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
@@ -58,7 +56,7 @@ def served(path: str, find: Callable[[Request], bytes | None], cache: str = "pri
     def work(request: Request) -> Response:
         try:
             data = find(request)
-        except (AssistantError, ValueError, IndexError, OSError):
+        except (AssistantError, ValueError, IndexError, OverflowError, OSError):
             data = None
         headers = {"Cache-Control": cache}
         if saved_as is not None and (kind != "image/png" or "download" in request.query_params):

@@ -6,7 +6,6 @@ What the browser sends is words, uploads and names of things; each is checked ag
 import json
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -165,10 +164,10 @@ class MixingPanel(Panel):
 
     def _act_put(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
         """Uploaded files; a picture that carries a board brings it back instead."""
-        files = [self.place.upload(path).read_bytes() for path in json.loads(one.fields.get("paths", "[]"))]
+        paths = _paths(one.fields.get("paths", "[]"))
+        files = [self.place.upload(path, owner).read_bytes() for path in paths]
         photos = [(read_photo(data), data) for data in files]  # all or none
-        for file in json.loads(one.fields.get("paths", "[]")):
-            Path(file).unlink(missing_ok=True)
+        self.place.forget(*paths)
         if len(files) == 1 and one.argument != "subject" and board_in(files[0]) is not None:
             rebuilt, missing = self.boards.rebuild(owner, files[0])
             lost = f"{missing} of its pictures {'is' if missing == 1 else 'are'} not in this data folder; add {'it' if missing == 1 else 'them'} again."
@@ -290,3 +289,14 @@ class MixingPanel(Panel):
     def _settings(self, seed: int | None = None) -> Settings:
         info = self.place.manager.info()
         return Settings(seed=seed, steps=info.steps, scheduler=info.sampler)
+
+
+def _paths(text: str) -> list[str]:
+    """What a browser sent as the paths of uploads. Raises InputError."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(path, str) and "\0" not in path and len(path) < 4096 for path in found):
+        raise InputError("What was dropped did not arrive whole.", "Drop it again.")
+    return found

@@ -17,27 +17,22 @@ from ui.generation_panel import GenerationPanel
 from ui.fidelity_panel import FidelityPanel
 from ui.mixing_panel import MixingPanel
 from ui.auth import Owners
+from ui.guard import Belongings
 from ui.panel import WORDS_ONLY, Panel, PanelContext, courier, fresh_pulse
 from ui.weights_card import WeightsCard
 
 PANELS: tuple[type[Panel], ...] = (GenerationPanel, ConceptsPanel, FidelityPanel, MixingPanel)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
 
-def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path, job: DownloadJob | None = None) -> gr.Blocks:
+def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Belongings, job: DownloadJob | None = None) -> gr.Blocks:
     """Build the page.
 
     Args:
         job: the download of a preset that is to answer in this one's place.
         scratch: a private, temporary folder for pictures that are put into the box.
-        uploads: where gradio keeps what is uploaded.
+        belongings: whose uploads are.
     """
     info = manager.info()
-    files = []
-    for number, subject in enumerate(info.subjects):
-        file = scratch / f"subject-{number}.png"
-        file.write_bytes(subject.photo.png)
-        files.append(str(file))
-
     with gr.Blocks(title="CAFE", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
         gr.HTML(presenters.header(info), elem_id="top")
         card = WeightsCard(job, not owners.guests) if job is not None else None
@@ -57,7 +52,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path,
                                            max_plain_text_length=10**9)  # what is pasted stays text; the session says what is too much of it
                 gr.HTML('<div id="status" role="status" aria-live="polite"></div>')
             with gr.Column(elem_id="right", scale=0, min_width=0), gr.Tabs(elem_id="panels"):
-                place, panels = PanelContext(manager, owners, scratch, uploads), []
+                place, panels = PanelContext(manager, owners, scratch, belongings), []
                 for kind in (kind for kind in PANELS if kind.fits(manager)):
                     with gr.Tab(kind.title, id=kind.name, elem_id=f"panel-{kind.name}"):
                         panels.append(kind(place))
@@ -69,7 +64,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, uploads: Path,
         pulse = gr.Textbox(visible="hidden", elem_id="pulse")
 
         parts = PageComponents(chat, box, conversation, pulse, stage, notice, conversations, gallery, panels[0].seed)
-        desk = ChatController(manager, owners, parts, files, scratch, uploads, panels, page)
+        desk = ChatController(place, parts, panels, page)
         told = _tell_failures(page, set(), "status")
         for panel, its in zip(panels, couriers[1:]):
             panel.wire(desk, its)

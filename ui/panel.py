@@ -15,13 +15,14 @@ from typing import Any
 import gradio as gr
 from starlette.routing import Route
 
-from assistant.errors import NotFoundError
-from assistant.files import png_size
+from assistant.errors import NotFoundError, StorageError
+from assistant.files import png_size, write_whole
 from assistant.requests import Photo, Settings
 from assistant.session.manager import SessionManager
 from assistant.session.records import StoredTurn
 from assistant.session.uploads import MAX_BYTES, read_photo
 from ui.auth import Owners
+from ui.guard import Belongings
 
 Updates = dict[Any, Any]  # component: its new value
 # Of a handler that wants no more of the message box than its words: a file in it that is not there any more must not make the handler fail.
@@ -35,18 +36,24 @@ class PanelContext:
     manager: SessionManager
     owners: Owners
     scratch: Path  # private, temporary; for files that a component shows
-    uploads: Path  # where gradio keeps what is uploaded
+    belongings: Belongings
+
+    def uploaded(self, file: str, owner: str) -> Path:
+        """A file that a browser says was uploaded. Raises NotFoundError: it was not, or not by this owner, or it is not there any more."""
+        path = Path(file).resolve()
+        inside = any(folder.resolve() in path.parents for folder in (self.belongings.folder, self.scratch))
+        if not inside or not self.belongings.may_use(file, owner) or not path.is_file():
+            raise NotFoundError("This upload is not here any more.", "Add the picture again.")
+        return path
 
     def kept(self, name: str, owner: str) -> Photo:
         """A picture of this owner's as it is kept, under its name. Raises NotFoundError."""
         png = self.manager.picture(name, owner)
         return Photo(png, *png_size(png), name)
 
-    def upload(self, path: Any) -> Path:
-        """A file that a browser says it has uploaded. Raises NotFoundError: it lies elsewhere or is gone. PhotoError: it is too large."""
-        file = Path(str(path)).resolve()
-        if self.uploads.resolve() not in file.parents or not file.is_file():
-            raise NotFoundError("This upload is not here any more.", "Add the picture again.")
+    def upload(self, path: str, owner: str) -> Path:
+        """As `uploaded`. Raises PhotoError too: it is too large."""
+        file = self.uploaded(path, owner)
         if file.stat().st_size > MAX_BYTES:
             read_photo(file)  # raises, with the size
         return file
@@ -54,8 +61,19 @@ class PanelContext:
     def forget(self, *files: str) -> None:
         """Remove uploads: what was to be kept of them is."""
         for file in map(Path, files):
-            if self.uploads in file.resolve().parents:
+            if self.belongings.folder.resolve() in file.resolve().parents:
                 file.unlink(missing_ok=True)
+
+    def shown(self, photo: Photo) -> str:
+        """A photo as a file that a component can show; made anew where the system has cleaned up. Raises StorageError."""
+        file = self.scratch / f"picture-{photo.sha256[:16]}.png"
+        try:
+            if not file.exists():
+                self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_whole(file, photo.png)
+        except OSError as error:
+            raise StorageError(f"The temporary folder {self.scratch} cannot be written ({error.strerror}).", "Free some space, or start again.") from error
+        return str(file)
 
 
 @dataclass(frozen=True)

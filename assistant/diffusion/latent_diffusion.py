@@ -5,7 +5,8 @@ It is given modules and reads no file; it knows neither controls nor requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 
 from . import attention, sampler
 from .guidance import GuidancePlan
-from ..errors import ConfigError, DeviceError
+from ..errors import ConfigError
 
 
 class LatentDiffusion:
@@ -66,15 +67,36 @@ class LatentDiffusion:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> LatentDiffusion:
         """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
-        for module in (self.unet, self.semantic_values, self.text_encoder, self.adapters):
-            if module is None:
-                continue
+        for module in self._movable():
             module.to(device)
             if dtype is not None and next(module.parameters()).dtype != dtype:
                 module.to(dtype)
         self.vae.to(device)
         self.device = torch.device(device)
         return self
+
+    @contextmanager
+    def in_single_precision(self) -> Iterator[None]:
+        """Meanwhile all that draws computes in float32, which does not overflow where half precision does; its weights are copied, and put back after it."""
+        kept = [(t, t.data) for module in self._movable() for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+        kernels, step = [(p, p.kernel) for p in self.unet.attn_processors.values()], self.step
+        try:
+            for tensor, data in kept:
+                tensor.data = data.float()
+            for processor, _ in kernels:  # some kernels are for half precision alone
+                processor.kernel = "sdpa"
+            self.step = self.unet
+            yield
+        finally:
+            for tensor, data in kept:
+                tensor.data = data
+            for processor, kernel in kernels:
+                processor.kernel = kernel
+            self.step = step
+
+    def _movable(self) -> list[nn.Module]:
+        """All but the autoencoder."""
+        return [module for module in (self.unet, self.semantic_values, self.text_encoder, self.adapters) if module is not None]
 
     def cross_layers(self) -> dict[str, Any]:
         """The UNet's cross-attention layers by name."""
@@ -94,6 +116,12 @@ class LatentDiffusion:
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
         return self.text_encoder(encoded.input_ids.to(self.text_encoder.device))[0]
+
+    def left_out(self, prompt: str) -> str:
+        """A sentence that says which end of a prompt `encode_text` cuts off; empty: it reads all of it."""
+        at = self.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        last = self.tokenizer.model_max_length - 1  # where the end token stands when it is cut
+        return unread(prompt[at[last][0]:]) if len(at) > last + 1 else ""
 
     def encode_embeddings(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Text states (b, N, d_text) of token embeddings (b, N, d_text), learned ones among them; gradients flow through.
@@ -124,16 +152,10 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
-        """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w).
-
-        Raises:
-            DeviceError: the picture holds numbers that are none, which would be shown as black.
-        """
+        """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w). Raises NotFiniteError: the autoencoder makes no numbers of them."""
         unscaled = latents / self.vae.config.scaling_factor + self._shift
         x = self.vae.decode(unscaled.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
-        if not bool(x.isfinite().all()):
-            raise DeviceError(f"The picture came out as numbers that are none (NaN): the decoder overflowed in {str(self.unet.dtype).removeprefix('torch.')}.",
-                              "Start with --dtype float32, or with bfloat16 where the device has it.")
+        sampler.check_finite("autoencoder's pixels", self.vae.dtype, x)
         return to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5)
 
     def decode_preview(self, latents: torch.Tensor) -> list[Image.Image]:
@@ -170,6 +192,13 @@ class LatentDiffusion:
     @property
     def _shift(self) -> float:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+
+def unread(words: str) -> str:
+    """A sentence that says that words were left out; empty: there are none."""
+    words = " ".join(words.split())
+    shown = words if len(words) <= 80 else f"{words[:38].rstrip()} … {words[-38:].lstrip()}"
+    return f" The text encoder reads no further than this: left out was “{shown}”." if words else ""
 
 
 def to_uint8(unit: torch.Tensor) -> np.ndarray:

@@ -119,6 +119,8 @@ class Mixer:
         if one.config.flow is not None:  # what draws the board draws better than the base model beside it
             done = one.image_generator.prepare((), one.image_generator.wished(words), settings, seeds).draw(settings.steps, settings.scheduler, cancel=cancel)
         else:
+            if cut := base.left_out(words.lower()):
+                raise InputError(f"These words are too long for one picture.{cut}", "Shorten them.")
             plan = text_guidance(one.config.decoder.guidance)
             context = AttentionContext({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
             done = base.sample(plan, context, seeds, settings.steps, settings.scheduler, cancel=cancel)
@@ -140,6 +142,7 @@ class Mixer:
         vectors = [s.semantics if isinstance(s, ImageFeatures) else s for s in heard.sources]  # F(w_i), (1, d_F); words may be none
         near = by_source(similarities(shown.semantics, [s for s in vectors if isinstance(s, Tensor)]), vectors, lambda s: isinstance(s, Tensor))
         rivals = by_source(similarities(looks, [t for t in heard.rivals if t is not None]), heard.rivals, lambda t: t is not None)
+        unread = "".join(one.decoder.left_out(words) for words in dict.fromkeys(s for s in heard.sources if isinstance(s, str)))
         out = []
         for k, mix in enumerate(request.mixes):
             metadata = {"software": "CAFE assistant", "preset": one.config.name, "weights": one.weights, "method": f"{image_generator.method}, mixed (eq. 4)",
@@ -148,7 +151,7 @@ class Mixer:
             likeness = round(float(subject[k]), 3)
             out.append(MixedImage(write_png(drawn[k], metadata), mix, metadata, likeness,
                              tuple(None if n[k] is None else round(n[k], 3) for n in near),
-                             advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, image_generator.far)))
+                             f"{advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, image_generator.far)}{unread}".strip()))
         return tuple(out)
 
 

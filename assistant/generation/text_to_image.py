@@ -76,7 +76,7 @@ class TextToImageGenerator:
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
               cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
         if self.language is None:
-            said.text, said.wish = f"Drawn from your words: “{text}”.", self.wished(text)
+            said.text, said.wish = f"Drawn from your words: “{text}”.{self.decoder.left_out(text)}", self.wished(text)
             yield said.text
             return
         heard = [t for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
@@ -96,6 +96,9 @@ class TextToImageGenerator:
             told.plan, told.prompt = plan, plan.described() or told.prompt
         said.text, said.plan, said.stopped = told.text, told.plan, told.stopped
         said.wish = None if told.prompt is None else self.wished(told.prompt)
+        if told.prompt and (cut := self.decoder.left_out(told.prompt)):
+            said.text += cut
+            yield cut
 
     def wished(self, words: str) -> TextToImageInputs:
         """The wish for a picture of words."""

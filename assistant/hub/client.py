@@ -5,17 +5,29 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..config import Source
 from .download import PARTIAL, Came, Remote, Unavailable
+from ..errors import ConfigError
 from ..manifest import read_listing
 
 TRIES = 5  # without a byte more, before a source is given up
 WAITS = 8.0  # seconds before another try, at most
 SILENT = 30.0  # seconds without an answer that end a try
 AGAIN = "check the network and run the same command again: it goes on where it stopped"
+
+
+def check_proxies() -> None:
+    """Raises ConfigError: a proxy variable of a scheme that the libraries here do not know."""
+    for name, value in os.environ.items():
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy") and "://" in value:
+            scheme = value.partition("://")[0].lower()
+            if scheme not in ("http", "https") and not (scheme in ("socks5", "socks5h") and find_spec("socksio")):
+                raise ConfigError(f"The proxy of the environment variable {name} cannot be used: {scheme}:// is not spoken here.",
+                                  f"Set {name} to a proxy of the form http://HOST:PORT, or unset it.")
 
 
 class HubClient:
@@ -33,6 +45,7 @@ class HubClient:
         return [(hub, source.root) for hub in source.hubs]
 
     def offers(self, origin: str, revision: str | None) -> tuple[str, Sequence[Remote]]:
+        check_proxies()
         from huggingface_hub import HfApi
         from huggingface_hub.errors import RevisionNotFoundError
 

@@ -51,16 +51,17 @@ class JobRunner:
         self._worker = threading.Thread(target=self._work, name="runner", daemon=True)
         self._worker.start()
 
-    def check_room(self) -> None:
-        """Raises BusyError: as many wait as may."""
+    def check_room(self, coming: int = 0) -> None:
+        """Raises BusyError: as many wait as may, with those that are `coming`."""
         with self.changed:
-            if len(self._queue) >= self._queue_size:
+            if len(self._queue) + coming >= self._queue_size:
                 raise BusyError(f"{len(self._queue)} others are waiting already, which is as many as fit.", "Try again in a minute.")
 
-    def put(self, job: Job) -> None:
-        """Raises BusyError: as many wait as may."""
+    def put(self, job: Job, sure: bool = False) -> None:
+        """Raises BusyError: as many wait as may, unless its room was made `sure` of."""
         with self.changed:
-            self.check_room()
+            if not sure:
+                self.check_room()
             self._queue.put(job.owner, job)
             self.changed.notify_all()
 
@@ -111,7 +112,10 @@ class JobRunner:
                 _log.exception("a job failed")
                 failed = AssistantError(f"A fault in the program ended this ({type(error).__name__}).",
                                         "Try again; if it happens again, the server's log says more.")
-            job.end(failed)
+            try:
+                job.end(failed)
+            except Exception:  # the others' jobs go on
+                _log.exception("a job could not be ended")
             with self.changed:
                 self._running = None
                 self.changed.notify_all()
