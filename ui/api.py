@@ -90,7 +90,7 @@ class Endpoints:
         owner, usual = self._owner(request), self.manager.info().lesson_steps
         if kind not in usual:
             raise InputError(f"There is no kind {kind!r} of concept.", f"Choose one of {', '.join(usual)}.")
-        photos = tuple(map(self._photo, pictures))
+        photos = tuple(self._photo(one, owner) for one in pictures)
         lesson = self.manager.learning.begin(owner, TrainingSpec(name, noun, photos, (None,) * len(photos), kind, options(kind, usual[kind], steps, 1, False)))
         while (lesson := self.manager.learning.lesson(lesson.id, owner)).open:
             time.sleep(WATCH_EVERY)
