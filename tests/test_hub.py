@@ -171,7 +171,7 @@ def test_offline_the_cache_is_enough(tmp_path, own_cache, monkeypatch):
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 400000\n"
 
 
-@pytest.mark.parametrize("spoil, said", [(lambda data: POINTER, "Git-LFS pointer"), (lambda data: data[:-100], "cut off: .* bytes of ")])
+@pytest.mark.parametrize("spoil, said", [(lambda data: POINTER, "Git LFS pointer"), (lambda data: data[:-100], "cut short or damaged: it has .* bytes")])
 def test_a_pointer_or_a_cut_file_is_named_with_what_mends_it_and_mending_is_enough(tmp_path, spoil, said):
     """In a folder that was put together by hand, e.g. a clone made without git-lfs."""
     tiny_full.write(tmp_path)

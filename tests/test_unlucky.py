@@ -44,7 +44,7 @@ from tests.client import handler, sign_in
 from tests.fake_engine import FakeEngine, photo_of, png_of
 from tests.lessons import task, until
 from tests.test_session import QUICK, GatedEngine
-from ui.auth import PageHeaders
+from ui.auth import Owners, PageHeaders
 from ui.guard import Belongings
 from ui.image_routes import enlarge
 from ui.mixing_panel import MixingPanel
@@ -287,7 +287,7 @@ def test_sent_cookie_that_is_malformed_is_replaced():
         async def send(message):
             told.extend(value for name, value in message["headers"] if name == b"set-cookie")
 
-        await PageHeaders(app, True, False)({"type": "http", "path": "/", "headers": [(b"cookie", sent)]}, None, send)
+        await PageHeaders(app, Owners(guests=True), False)({"type": "http", "path": "/", "headers": [(b"cookie", sent)]}, None, send)
         return told
 
     good = b"x" * 43
