@@ -28,8 +28,8 @@ MINIATURE = AssistantConfig(
         semantic_norm=11.3125, ood=True, worn_things=("hat", "crown", "scarf", "sunglasses", "bow tie", "flower", "balloon", "umbrella"),
         worn_colours=("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "white", "grey", "black")),
     language=LanguageConfig(
-        # M: 2.1 M
-        llama=dict(vocab_size=1878, hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+        # M: 3.0 M
+        llama=dict(vocab_size=1878, hidden_size=192, intermediate_size=512, num_hidden_layers=6, num_attention_heads=4,
                    num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True),
         semantic_width=128, semantic_hidden=256, user_prefix="[INST]", user_suffix="[/INST]", draw_token="<draw>", plan_marks=("<plan>", "</plan>"),
         worn_apart=(("hat", "crown", "flower"), ("scarf", "bow tie"), ("balloon", "umbrella")), worn_most=2,
