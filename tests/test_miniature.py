@@ -194,7 +194,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, copy)
     victim = copy / "bridge" / "bridge.safetensors"
     victim.write_bytes(victim.read_bytes()[:-7])
-    with pytest.raises(WeightsError, match="bridge.safetensors is cut off"):
+    with pytest.raises(WeightsError, match="bridge.safetensors is cut short"):
         manifest.verify(copy)
     victim.unlink()
     with pytest.raises(WeightsError, match="bridge.safetensors is missing"):
