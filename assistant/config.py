@@ -87,12 +87,14 @@ class ClipVisionConfig:
 
 @dataclass(frozen=True)
 class ChatConfig:
-    """Any language model with a chat template, which writes the explanation and the prompt; its sizes are its folder's business."""
+    """Any language model with a chat template, one that sees or one that does not, which writes the explanation and the prompt; its sizes are its
+    folder's business."""
 
     folder: str = "llm"  # in the preset's, or anywhere
     named: str = ""  # as it was asked for; empty: the preset's own
     max_new_tokens: int = 200
-    context: int = 4096  # tokens kept of a conversation, the rules and examples included
+    context: int = 4096  # tokens kept of a conversation, the rules, examples and pictures included
+    picture_side: int = 768  # pixels of a picture's longer side that a model which sees reads: 576 tokens of Qwen3-VL's 32 x 32
 
     def __post_init__(self) -> None:
         _require(0 < self.max_new_tokens < self.context, f"A reply of {self.max_new_tokens} tokens does not fit a context of {self.context}.",
@@ -170,6 +172,7 @@ class Source:
     root: str = ""  # the repository's folder that becomes the part
     revision: str | None = None  # commit, where one is known; tried at every hub, else its newest
     licence: str = ""  # where it must be accepted before the original gives anything out
+    terms: str = ""  # the licence's name, shown before anything is fetched
 
     def __post_init__(self) -> None:
         _require(bool(self.hubs and self.files), "A source needs a hub and files.", "Name at least one of each.")

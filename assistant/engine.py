@@ -125,7 +125,7 @@ class Assistant:
             said.wish = self.image_generator.like(self.known(request.like), request.text)
         else:
             text, chance = request.text.strip() or DEFAULT_WISH, torch.Generator("cpu").manual_seed(seed)
-            for delta in self.image_generator.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan):
+            for delta in self.image_generator.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan, photo):
                 seconds.setdefault("first_word", time.monotonic() - started)
                 yield Words(delta)
         seconds["words"] = time.monotonic() - started
@@ -318,7 +318,8 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
 
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
+        dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
+            "bfloat16"; of all but the autoencoder.
         attention: one of diffusion.attention_backends.KERNELS; "auto" measures them on CUDA.
         speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
         folder: the preset's weights; None: those that ship, or where downloads are put.

@@ -55,3 +55,9 @@ class StorageError(AssistantError):
 
 class DeviceError(AssistantError):
     """A device, dtype or attention kernel that this machine does not have, or that ran out of memory."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error, of torch's too, says that memory ran out, on whatever device."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said))

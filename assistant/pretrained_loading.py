@@ -23,11 +23,12 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32,
-                device: torch.device | str = "cpu", **extra: Any) -> TextToImageGenerator:
+                device: torch.device | str = "cpu", language_dtype: torch.dtype | None = None, **extra: Any) -> TextToImageGenerator:
     """The words image generator of a preset, with as much as the preset has: adapters, an image encoder, a chat model.
 
     Args:
         kernel, dtype, device: of all but the autoencoder, which stays in float32.
+        language_dtype: of the chat model, if it is another.
         extra: as the language model's `from_pretrained` takes it, where to and how coarsely.
 
     Raises:
@@ -42,7 +43,7 @@ def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dty
         decoder.adapters.eval().requires_grad_(False)
     decoder.to(device, dtype)
     if isinstance(config.language, ChatConfig):
-        chat = load_chat(config.language, folder / config.language.folder, dtype, device, **extra)
+        chat = load_chat(config.language, folder / config.language.folder, language_dtype or dtype, device, **extra)
     return TextToImageGenerator(decoder, config.decoder.guidance_unit, chat, vision, config.adapters)
 
 
@@ -74,13 +75,16 @@ def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype =
 
 
 def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> ChatModel:
-    """Any causal language model of transformers with a chat template, to compute on `device`: its weights stay in the computer's memory until a
-    `Residence` brings them, or where `extra` (as in `load_drawer`) puts them. Raises WeightsError."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Any causal or image-text-to-text language model of transformers with a chat template, to compute on `device`: its weights stay in the
+    computer's memory until an `OffloadManager` brings them, or where `extra` (as in `load_drawer`) puts them. Raises WeightsError."""
+    from transformers import (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor,
+                              AutoTokenizer)
 
     if not folder.is_dir():
         raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder or a hub id.")
-    with checkpoints.reading(f"tokenizer in {folder.name!r}"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    llm: nn.Module = checkpoints.frozen(folder, AutoModelForCausalLM, dtype, **extra)
-    return ChatModel(about, llm, tokenizer).at(device)
+    with checkpoints.reading(f"config.json in {folder.name!r}"):
+        sees = type(AutoConfig.from_pretrained(folder, local_files_only=True)) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    with checkpoints.reading(f"{'processor' if sees else 'tokenizer'} in {folder.name!r}"):
+        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(folder, local_files_only=True)
+    llm: nn.Module = checkpoints.frozen(folder, AutoModelForImageTextToText if sees else AutoModelForCausalLM, dtype, **extra)
+    return ChatModel(about, llm, processor).at(device)

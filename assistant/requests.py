@@ -72,6 +72,7 @@ class Turn:
     photo: Photo | None = None  # the picture the user added in that turn
     drew: bool = False  # whether the reply came with a picture
     plan: Plan | None = None  # that the reply began with
+    picture: Photo | None = None  # that the reply came with; of the newest such turn only
 
 
 @dataclass(frozen=True)

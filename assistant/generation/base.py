@@ -13,7 +13,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion import guidance
 from ..diffusion.sampler import Denoised, CancelFlag, OnStep
-from ..requests import Cancel, Settings, Turn
+from ..requests import Cancel, Photo, Settings, Turn
 from ..plan import Plan
 
 
@@ -64,9 +64,9 @@ class ImageGenerator(Protocol):
         ...
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
-              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
+              cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         """Yield the reply piece by piece and fill `said`. `history` begins with the turn that brought the photo, if there is one.
-        `plan`: what is to be seen, if that is decided already."""
+        `plan`: what is to be seen, if that is decided already. `picture`: the photo itself, for a language model that has eyes of its own."""
         ...
 
     def like(self, seen: ImageFeatures, text: str) -> Any:

@@ -1,13 +1,15 @@
-"""How much memory a preset takes, tier by tier, and which tier fits this machine. Knows numbers only: nothing is loaded here.
+"""How much memory a preset takes, tier by tier, and which tier fits this machine. Nothing is loaded here.
 
 All of it is computed: weights from parameter counts, what lives beside them from one step traced tensor by tensor on the meta device
 (tests/test_memory.py traces it again). A GPU's allocator and libraries take more, for which there is an allowance.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..checkpoints import numbers_in
 from ..model_factory import build, count
-from ..config import AssistantConfig, LanguageConfig
+from ..config import AssistantConfig, ChatConfig, LanguageConfig
 from ..errors import DeviceError
 
 GIB = 2**30
@@ -56,13 +58,21 @@ class Need:
     host: int  # of the computer's memory, beside
 
 
-def sizes(config: AssistantConfig) -> dict[str, int]:
-    """Parameters of every part; a chat model that only its folder describes counts as what is downloaded, in 16 bits."""
+def sizes(config: AssistantConfig, folder: Path | None = None) -> dict[str, int]:
+    """Parameters of every part. A chat model that only its folder describes counts as what its files hold, in the preset's `folder` or elsewhere;
+    while they are not there, as what is to be downloaded, in 16 bits."""
     found = {name: count(module) for name, module in build(config).items()}
-    for part, source in config.sources.items():
-        if part.startswith("llm"):
-            found["llm"] = int(source.gib * GIB / 2)
+    if isinstance(config.language, ChatConfig):
+        found["llm"] = _chat(config, folder)[0]
     return found
+
+
+def _chat(config: AssistantConfig, folder: Path | None) -> tuple[int, int]:
+    """Numbers of a chat model and of the largest matrix in it, about a seventh of a small one."""
+    part = config.language.folder
+    held = numbers_in((folder or Path()) / part) if folder is not None or Path(part).is_absolute() else (0, 0)
+    to_come = int(config.sources[part].gib * GIB / 2) if part in config.sources else 0
+    return held if held[0] else (to_come, to_come // 7)
 
 
 class Budget:
@@ -70,10 +80,11 @@ class Budget:
 
     Args:
         width: bytes of a number: 2 in half precision, 4 in single. The autoencoder is always held in single precision.
+        folder: of the preset's weights, where they are there.
     """
 
-    def __init__(self, config: AssistantConfig, width: int) -> None:
-        self.config, self.width, self.numbers = config, width, sizes(config)
+    def __init__(self, config: AssistantConfig, width: int, folder: Path | None = None) -> None:
+        self.config, self.width, self.folder, self.numbers = config, width, folder, sizes(config, folder)
         self.speaks = bool(self.numbers.keys() & set(GROUPS["words"]))
 
     def need(self, tier: Tier) -> Need:
@@ -140,11 +151,18 @@ class Budget:
 
     def _matrix(self) -> int:
         """The largest single matrix, about: the table of words."""
-        llama = self.config.language.llama if isinstance(self.config.language, LanguageConfig) else {"vocab_size": 0, "hidden_size": 0}
-        return llama["vocab_size"] * llama["hidden_size"] * self.width
+        language = self.config.language
+        if isinstance(language, LanguageConfig):
+            return language.llama["vocab_size"] * language.llama["hidden_size"] * self.width
+        return _chat(self.config, self.folder)[1] * self.width if language is not None else 0
 
 
 def next_tier(now: Tier) -> Tier | None:
     """What a running engine can change to when memory runs out: nothing is quantised or loaded anew. None: nothing is left."""
     after = TIERS[TIERS.index(now) + 1:]
     return next((t for t in after if t.quantised == now.quantised or (now.quantised and t.layers)), None)
+
+
+def lower_tier(now: Tier, can_quantise: bool) -> Tier | None:
+    """What a preset that is loaded anew can change to. None: nothing is left."""
+    return next((t for t in TIERS[TIERS.index(now) + 1:] if can_quantise or not t.quantised), None)
