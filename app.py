@@ -34,6 +34,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="attention kernel; auto: on an NVIDIA GPU the fastest for each layer, measured at the first start")
     add("--speed", action="append", default=[], metavar="NAME=on|off",
         help="an optimisation that is not to be as it usually is on the device: channels-last, compiled, probed, static-cache; repeat for more")
+    add("--safety", choices=("auto", "on", "off"), default="auto",
+        help="whether a safety checker looks at every picture of a preset with downloaded weights before it is shown; auto: where other people "
+             "may reach the page")
     add("--host", default="0.0.0.0" if on_spaces else "127.0.0.1",
         help="address to listen on; 0.0.0.0 lets others in the network in")
     add("--port", type=_port, default=None, help="port to listen on; default: the first free one from 7860")
@@ -70,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         store = Store(options.data_dir or default_data_dir())
         plain = (options.dtype, options.attention, options.memory, options.speed, options.llm) == ("auto", "auto", "auto", [], None)
         deferred = plain and "spaces" not in sys.modules and can_defer(preset(options.preset), options.device)
-        engine = DeferredEngine(preset(options.preset), options.weights, lambda: load(options)) if deferred else load(options)
+        engine = DeferredEngine(preset(options.preset), options.weights, lambda: load(options)) if deferred else load(options, address.public)
         manager = SessionManager(engine, store, options.queue_size)
         page, url = start(manager, address, store.folder)
         info = engine.info()
@@ -95,12 +98,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def load(options: argparse.Namespace):
-    """The engine of the arguments. Raises AssistantError."""
+def load(options: argparse.Namespace, public: bool = False):
+    """The engine of the arguments. `public`: whether other people may reach the page. Raises AssistantError."""
     from assistant import engine as pipeline
 
     return pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
-                         options.memory)
+                         options.memory, options.safety == "on" or (options.safety == "auto" and public))
 
 
 def users(given: list[str]) -> tuple[tuple[str, str], ...]:

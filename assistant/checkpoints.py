@@ -149,7 +149,7 @@ def load_preview(folder: Path) -> tuple[Tensor, Tensor]:
 def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: Any) -> nn.Module:
     """A frozen stock module from its own layout, strictly: every weight is there, of its shape, and no other."""
     with reading(f"{cls.__name__} in {folder.name!r}"):
-        key = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
+        key = "torch_dtype" if cls.__module__.startswith("diffusers.models") else "dtype"
         module, found = cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **{key: dtype}, **extra)
     odd = [name for name in found["unexpected_keys"] if not f".{name}".endswith(IGNORED)]
     for what, names in (("lacks", found["missing_keys"]), ("has of another shape", found["mismatched_keys"]), ("does not know", odd)):

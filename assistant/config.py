@@ -74,6 +74,7 @@ class ClipVisionConfig:
     """One CLIP image encoder, whose patch features stand for E(x) and whose global embedding is F(w)."""
 
     clip: Mapping[str, Any]  # transformers.CLIPVisionConfig; its projection_dim is d_F
+    segmentation: Mapping[str, Any] | None = None  # transformers.CLIPSegConfig, of what cuts subjects out before E sees them; None: nothing does
 
     @property
     def patch_tokens(self) -> int:
@@ -109,6 +110,7 @@ class AdapterConfig:
     plus: bool  # reads patch features, for E(x); else the global embedding, for F(w)
     tokens: int  # image tokens
     unit: float  # scale in attention, for each unit of what steers it: a request's `keep_subject`, or how much F(w) counts
+    most: float = 1.2  # scale beyond which pictures break
     hidden: int = 768  # width of a plus adapter's resampler
     depth: int = 4  # and its layers
 
@@ -195,6 +197,11 @@ class AssistantConfig:
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
     trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
+
+    @property
+    def keep_subject_most(self) -> float:
+        """A request's `keep_subject` from which more of it changes nothing."""
+        return 10.0 if self.adapters is None else self.adapters.subject.most / self.adapters.subject.unit
 
     @property
     def picture_tokens(self) -> int:

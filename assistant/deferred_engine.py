@@ -30,7 +30,7 @@ def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequen
     quick, usual, fine = CANDIDATES if looks else (1, 1, 1)
     paces = (Pace("quick", *about.quick, quick), Pace("usual", about.sampler, about.steps, usual), Pace("fine", *about.fine, fine))
     return EngineInfo(config.name, device, about.image_size, config.notice, weights, tuple(subjects), about.steps, about.sampler,
-                      about.keep_subject, about.follow_words, paces, looks, usual, about.dci_window,
+                      about.keep_subject, about.follow_words, config.keep_subject_most, paces, looks, usual, about.dci_window,
                       {kind: about.recipes.get(kind, {}).get("steps", 300) for kind in ("infusion", "ico")})
 
 

@@ -29,6 +29,10 @@ class InputError(AssistantError):
     """Something the user handed over cannot be used."""
 
 
+class UnsafeError(InputError):
+    """A picture that the safety checker holds back."""
+
+
 class PhotoError(InputError):
     """A picture that cannot be read or must not be opened."""
 

@@ -23,6 +23,7 @@ from .memory.budget import Budget, Tier, lower_tier, tier
 from .hub.download import place_of, require
 from .engine import Assistant
 from .paths import default_data_dir
+from .presets import SAFETY_CHECKER
 from .presets import preset as find_preset
 from .presets import with_llm
 from .memory.offloading import Group, OffloadManager, free
@@ -112,9 +113,11 @@ def groups_of(image_generator: ImageGenerator, base: LatentDiffusion) -> dict[st
 
 
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
-          speed: Sequence[str] = (), memory: str = "auto") -> Assistant | OomRetryEngine:
+          speed: Sequence[str] = (), memory: str = "auto", safety: bool = False) -> Assistant | OomRetryEngine:
     """See `engine.load`."""
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
+    checks = safety and SAFETY_CHECKER in config.sources
+    config = config if checks else replace(config, sources={part: source for part, source in config.sources.items() if part != SAFETY_CHECKER})
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)
@@ -122,6 +125,9 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     short = identified(config, folder)
     chat = pick_chat_dtype(dtype, where) if isinstance(config.language, ChatConfig) else kind
     image_generator, base, residence, chosen = settled(config, folder, attention, (kind, chat), where, pick_tier(config, memory, where, kind, folder))
+    if checks:
+        checker = pretrained_loading.load_safety_checker(folder / SAFETY_CHECKER, kind).to(where)
+        base.unsafe = image_generator.decoder.unsafe = checker.unsafe
     tuning = Acceleration.usual(where, attention).changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))

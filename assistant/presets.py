@@ -65,6 +65,9 @@ _SD_UNET = dict(in_channels=4, out_channels=4, layers_per_block=2, block_out_cha
 _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
              "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
              "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/*.json")
+SAFETY_CHECKER = "safety_checker"  # the part that looks at every picture before anyone sees it, where the app is public
+_SAFETY = {SAFETY_CHECKER: Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), ("config.json", "model.fp16.safetensors"), gib=0.57, root="safety_checker",
+                                  revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")}  # 303,981,588
 # Infusion's numbers; DCI's are the same but for a guidance of 7.5. ICO's rate of keys and values is Custom Diffusion's 1e-5 in units of
 # their weights' spread, about 0.02 to 0.04 there; nobody tried it here.
 _PAPERS = dict(steps=50, sampler="ddim", quick=("dpm++", 12), fine=("ddim", 100), guidance=8.0, guidance_unit=4.0,
@@ -93,11 +96,11 @@ SD15 = AssistantConfig(
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
     sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=4.0,
-                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")})
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M"), **_SAFETY})
 
 SD2 = AssistantConfig(
     name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
-    sources={"base": _SD2_SOURCE})
+    sources={"base": _SD2_SOURCE, **_SAFETY})
 
 FULL = AssistantConfig(
     name="full",
@@ -122,7 +125,7 @@ FULL = AssistantConfig(
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
                         ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf",
                         terms="Llama 2 Community License"),
-        "base": _SD2_SOURCE},
+        "base": _SD2_SOURCE, **_SAFETY},
     trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
 
 _CHAT_FILES = ("config.json", "*.json", "model.safetensors", "tokenizer.model", "merges.txt", "*.jinja")
@@ -137,9 +140,11 @@ OPEN = AssistantConfig(
     name="open",
     # CLIP ViT-H/14, 632,076,800; 257 x 1280 of its last layer but one, and 1 x 1024
     vision=ClipVisionConfig(clip=dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, image_size=224,
-                                      patch_size=14, projection_dim=1024, hidden_act="gelu")),
+                                      patch_size=14, projection_dim=1024, hidden_act="gelu"),
+                            segmentation=dict(vision_config=dict(patch_size=16), reduce_dim=64, use_complex_transposed_convolution=True)),
     language=ChatConfig(),
-    decoder=replace(SD15.decoder, steps=25, sampler="dpm++", guidance=7.5, guidance_unit=3.75),
+    # IP-Adapter's authors draw with DDIM in 30 to 50 steps; the more of the subject is kept, the less guidance the picture bears
+    decoder=replace(SD15.decoder, steps=30, sampler="ddim", fine=("ddim", 50), guidance=5.0, guidance_unit=2.5),
     adapters=AdaptersConfig(
         subject=AdapterConfig("ip-adapter-plus_sd15.safetensors", plus=True, tokens=16, unit=0.3),  # 49,087,488
         semantics=AdapterConfig("ip-adapter_sd15.safetensors", plus=False, tokens=4, unit=0.6),  # 22,319,616
@@ -152,7 +157,9 @@ OPEN = AssistantConfig(
         "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder", terms="Apache-2.0"),
         "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models",
                            terms="Apache-2.0"),
-        "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]})
+        "clipseg": Source(("CIDAS/clipseg-rd64-refined",), ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.json", "merges.txt"),
+                          gib=0.56, terms="Apache-2.0"),
+        "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"], **_SAFETY})
 
 PRESETS = {p.name: p for p in (MINIATURE, OPEN, SD15, SD2, FULL)}
 

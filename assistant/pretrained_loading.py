@@ -17,7 +17,8 @@ from .controls.ip_adapter import Adapter
 from .generation.text_to_image import SEMANTICS, SUBJECT, TextToImageGenerator, adapters_of
 from .errors import WeightsError
 from .models.chat_llm import ChatModel
-from .models.clip_vision import ClipVision
+from .models.clip_vision import ClipVision, SafetyChecker
+from .models.segmentation import SubjectSegmenter
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -36,7 +37,8 @@ def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dty
     """
     decoder, vision, chat = checkpoints.load_base(config, folder, kernel, dtype=dtype), None, None
     if config.adapters is not None:
-        vision = load_clip_vision(config.vision, folder / "image_encoder", dtype).to(device)
+        segmenter = load_segmenter(folder / "clipseg", dtype) if config.vision.segmentation is not None else None
+        vision = load_clip_vision(config.vision, folder / "image_encoder", dtype, segmenter).to(device)
         decoder.adapters = adapters_of(decoder.unet, config.adapters, config.vision)
         for name, about in ((SUBJECT, config.adapters.subject), (SEMANTICS, config.adapters.semantics)):
             load_adapter(decoder.adapters[name], about, folder / "adapters")
@@ -61,7 +63,7 @@ def load_adapter(adapter: Adapter, about: AdapterConfig, folder: Path) -> None:
     adapter.load_published(tensors, path.name)
 
 
-def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype = torch.float32) -> ClipVision:
+def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype = torch.float32, segmenter: SubjectSegmenter | None = None) -> ClipVision:
     """The image encoder. Raises WeightsError: also where its numbers are not the ones that the adapters were made for."""
     from transformers import CLIPVisionModelWithProjection
 
@@ -71,7 +73,24 @@ def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype =
         if found != value:
             raise WeightsError(f"The image encoder in {folder.name!r} has {name} {found}, but the adapters were made for {value}.",
                                "Take the image encoder that is published with the adapters.")
-    return ClipVision(encoder)
+    return ClipVision(encoder, segmenter)
+
+
+def load_segmenter(folder: Path, dtype: torch.dtype = torch.float32) -> SubjectSegmenter:
+    """CLIPSeg with its tokenizer. Raises WeightsError."""
+    from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
+
+    with checkpoints.reading(f"tokenizer in {folder.name!r}"):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return SubjectSegmenter(checkpoints.frozen(folder, CLIPSegForImageSegmentation, dtype),
+                            lambda texts: dict(tokenizer(list(texts), padding=True, truncation=True, max_length=77, return_tensors="pt")))
+
+
+def load_safety_checker(folder: Path, dtype: torch.dtype = torch.float32) -> SafetyChecker:
+    """Raises WeightsError."""
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+
+    return SafetyChecker(checkpoints.frozen(folder, StableDiffusionSafetyChecker, dtype, variant="fp16"))
 
 
 def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> ChatModel:

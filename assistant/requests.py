@@ -167,6 +167,7 @@ class EngineInfo:
     sampler: str = Settings.scheduler  # that it usually draws with
     keep_subject: float = Settings.keep_subject  # usually
     follow_words: float = Settings.follow_words  # usually
+    keep_subject_most: float = _LIMITS["keep_subject"][1]  # beyond it nothing changes
     paces: tuple[Pace, ...] = ()  # from the quickest on
     looks: bool = False  # whether it compares what it drew with its plan
     candidates: int = Settings.candidates  # usually

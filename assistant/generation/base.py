@@ -60,7 +60,12 @@ class ImageGenerator(Protocol):
     far: float  # likeness, 0 to 1, below which a picture no longer shows its subject; 0: nobody measured it
 
     def look(self, pixels: Tensor) -> ImageFeatures | None:
-        """(B, 3, H, W) in [0, 1]; None: this image generator does not look at pictures."""
+        """(B, 3, H, W) in [0, 1], of any aspect; None: this image generator does not look at pictures."""
+        ...
+
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+        """What is drawn of a photo, (1, 3, H, W): the subject that `words` name, or any if they are empty, without what is around it; `seen`, as
+        `look` gave it, where the image generator makes no difference, or nothing is found."""
         ...
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,

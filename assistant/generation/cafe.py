@@ -19,7 +19,7 @@ from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend, subject_tokens
 from ..models.mllm import MultimodalLLM, MllmOutput
 from ..models.chat_template import Prompt
-from ..models.vision_encoders import VisionEncoders
+from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, article, read_line
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
@@ -41,7 +41,11 @@ class CafeGenerator:
         self.vision, self.language, self.decoder, self.picture_tokens = vision, language, decoder, picture_tokens
 
     def look(self, pixels: Tensor) -> ImageFeatures:
+        pixels = pad_square(pixels)
         return ImageFeatures(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
+
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+        return seen
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
               cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:

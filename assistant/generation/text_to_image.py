@@ -74,6 +74,11 @@ class TextToImageGenerator:
         patches, semantics = self.vision.look(pixels)
         return ImageFeatures(patches.float(), semantics.float())
 
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+        """E of the subject alone, so that nothing around it is drawn; F of the whole photo."""
+        patches = self.vision.alone(pixels, words)
+        return seen if patches is None else ImageFeatures(patches.float(), seen.semantics)
+
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
               cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         if self.language is None:
@@ -127,7 +132,7 @@ class TextToImageGenerator:
             adapter = self.decoder.adapters[SUBJECT]
             seen = torch.cat([adapter.tokens(s.patches) for s in subject], 1)  # photos side by side: (1, N * photos, d_text)
             tokens = {TEXT: seen, EMPTY: self._nothing[0].repeat(1, len(subject), 1)}
-            controls.append(IpAdapter(SUBJECT, adapter, tokens, about.subject.unit * settings.keep_subject))
+            controls.append(IpAdapter(SUBJECT, adapter, tokens, min(about.subject.unit * settings.keep_subject, about.subject.most)))
         if about is not None and wish.semantics is not None and any(wish.shares):
             adapter = self.decoder.adapters[SEMANTICS]
             scale = about.semantics.unit * torch.tensor(wish.shares, device=self.decoder.device)

@@ -19,7 +19,7 @@ VAE_LIVE = 6  # in decoding, for each pixel and channel of its first block
 MOST_ROWS = 4  # Infusion's
 QUANTISED = 4.6 / 8  # bytes a parameter in 4 bits, with scales, and with embeddings left in 16
 # Which modules move together, and are needed together; what is not named stays where pictures are made.
-GROUPS = {"words": ("llama", "llm"), "eyes": ("dino", "clip", "image_encoder"), "cafe": ("cafe",), "base": ("unet",)}
+GROUPS = {"words": ("llama", "llm"), "eyes": ("dino", "clip", "image_encoder", "clipseg"), "cafe": ("cafe",), "base": ("unet",)}
 
 
 @dataclass(frozen=True)
