@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import shutil
@@ -20,6 +21,8 @@ from assistant import pretrained_loading
 from assistant.config import ChatConfig
 from assistant.engine import Assistant
 from assistant.errors import DeviceError, WeightsError
+from assistant.memory.budget import tier
+from assistant.memory.offloading import Group, OffloadManager
 from assistant.models.chat_llm import SEEING_EXAMPLES, SEEING_RULES, ChatModel, ChatOutput
 from assistant.models.mllm import cache_of, sampled
 from assistant.plan import Plan
@@ -136,6 +139,20 @@ def test_the_oldest_turns_go_and_the_pictures_stay(model):
     prompt = small.prompt([(f"wish {n} " + "more " * 10, "Here.", None) for n in range(20)], "the newest wish", True, shown)
     assert prompt["input_ids"].shape[1] <= fixed + 300 and "pixel_values" in prompt
     assert "wish 19" in read(small, prompt) and "wish 0 " not in read(small, prompt)
+
+
+@pytest.mark.parametrize("name", ("turns", "layers"))
+def test_every_weight_is_there_when_it_is_needed(model, name):
+    """Weights that nobody lent are not numbers."""
+    prompt = model.prompt([], "what is it?", True, (("The photo:", picture(1)),))
+    words = spoken(model, prompt)
+    moved = ChatModel(model.config, copy.deepcopy(model.llm), model.processor)
+    group = Group([moved.llm], [moved.llm, moved.llm.base_model, moved.llm.get_input_embeddings()])
+    OffloadManager(torch.device("cpu"), {"words": group}, tier=tier(name))
+    for weight in group.kept:
+        if weight.kept.is_floating_point():
+            weight.put(torch.full_like(weight.kept, float("nan")))
+    assert spoken(moved, prompt) == words != ""
 
 
 # what it says is checked
