@@ -197,6 +197,7 @@ class AssistantConfig:
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
     trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
+    safety: Source | None = None  # of what checks its pictures, where other people may reach the page (presets.with_safety)
 
     @property
     def keep_subject_most(self) -> float:

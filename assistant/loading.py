@@ -25,7 +25,7 @@ from .engine import Assistant
 from .paths import default_data_dir
 from .presets import SAFETY_CHECKER
 from .presets import preset as find_preset
-from .presets import with_llm
+from .presets import with_llm, with_safety
 from .memory.offloading import Group, OffloadManager, free
 from .memory.oom_retry import OomRetryEngine
 
@@ -116,8 +116,7 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
           speed: Sequence[str] = (), memory: str = "auto", safety: bool = False) -> Assistant | OomRetryEngine:
     """See `engine.load`."""
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
-    checks = safety and SAFETY_CHECKER in config.sources
-    config = config if checks else replace(config, sources={part: source for part, source in config.sources.items() if part != SAFETY_CHECKER})
+    config = with_safety(config) if safety else config
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)
@@ -125,7 +124,7 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     short = identified(config, folder)
     chat = pick_chat_dtype(dtype, where) if isinstance(config.language, ChatConfig) else kind
     image_generator, base, residence, chosen = settled(config, folder, attention, (kind, chat), where, pick_tier(config, memory, where, kind, folder))
-    if checks:
+    if SAFETY_CHECKER in config.sources:
         checker = pretrained_loading.load_safety_checker(folder / SAFETY_CHECKER, kind).to(where)
         base.unsafe = image_generator.decoder.unsafe = checker.unsafe
     tuning = Acceleration.usual(where, attention).changed(speed)

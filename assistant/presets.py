@@ -66,8 +66,8 @@ _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_mod
              "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
              "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/*.json")
 SAFETY_CHECKER = "safety_checker"  # the part that looks at every picture before anyone sees it, where the app is public
-_SAFETY = {SAFETY_CHECKER: Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), ("config.json", "model.fp16.safetensors"), gib=0.57, root="safety_checker",
-                                  revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")}  # 303,981,588
+_SAFETY = Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), ("config.json", "model.fp16.safetensors"), gib=0.57, root="safety_checker",
+                 revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")  # 303,981,588
 # Infusion's numbers; DCI's are the same but for a guidance of 7.5. ICO's rate of keys and values is Custom Diffusion's 1e-5 in units of
 # their weights' spread, about 0.02 to 0.04 there; nobody tried it here.
 _PAPERS = dict(steps=50, sampler="ddim", quick=("dpm++", 12), fine=("ddim", 100), guidance=8.0, guidance_unit=4.0,
@@ -96,11 +96,11 @@ SD15 = AssistantConfig(
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
     sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=4.0,
-                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M"), **_SAFETY})
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")}, safety=_SAFETY)
 
 SD2 = AssistantConfig(
     name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
-    sources={"base": _SD2_SOURCE, **_SAFETY})
+    sources={"base": _SD2_SOURCE}, safety=_SAFETY)
 
 FULL = AssistantConfig(
     name="full",
@@ -125,7 +125,8 @@ FULL = AssistantConfig(
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
                         ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf",
                         terms="Llama 2 Community License"),
-        "base": _SD2_SOURCE, **_SAFETY},
+        "base": _SD2_SOURCE},
+    safety=_SAFETY,
     trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
 
 _CHAT_FILES = ("config.json", "*.json", "model.safetensors", "tokenizer.model", "merges.txt", "*.jinja")
@@ -159,7 +160,8 @@ OPEN = AssistantConfig(
                            terms="Apache-2.0"),
         "clipseg": Source(("CIDAS/clipseg-rd64-refined",), ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.json", "merges.txt"),
                           gib=0.56, terms="Apache-2.0"),
-        "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"], **_SAFETY})
+        "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]},
+    safety=_SAFETY)
 
 PRESETS = {p.name: p for p in (MINIATURE, OPEN, SD15, SD2, FULL)}
 
@@ -181,6 +183,11 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
     part = f"llm-{name.replace('/', '--')}"
     source = CHAT_MODELS.get(name) or Source((name,), _CHAT_FILES, gib=0.0, terms=f"see https://huggingface.co/{name}")
     return replace(config, language=replace(config.language, folder=part, named=name), sources={**others, part: source})
+
+
+def with_safety(config: AssistantConfig) -> AssistantConfig:
+    """The same preset with its safety checker as one of its parts, if it has one."""
+    return config if config.safety is None else replace(config, sources={**config.sources, SAFETY_CHECKER: config.safety})
 
 
 def preset(name: str) -> AssistantConfig:

@@ -22,7 +22,7 @@ from assistant.model_factory import build, count
 from assistant.models.segmentation import GREY, MARGIN, MEAN, STD, cut_out, on_grey
 from assistant.models.vision_encoders import pixels
 from assistant.plan import Plan
-from assistant.presets import OPEN, SD15
+from assistant.presets import OPEN, SD15, with_safety
 from assistant.requests import Progress, Request, Settings, TrainingSpec
 from assistant.board_requests import Mix, MixRequest, Source
 from assistant.session.uploads import read_photo
@@ -190,6 +190,6 @@ def test_it_is_on_where_others_may_reach_the_page(argv, safety, monkeypatch):
 
 
 def test_the_checker_and_clipseg_are_as_large_as_published():
-    made = build(OPEN, only=("safety_checker", "clipseg"))
+    made = build(with_safety(OPEN), only=("safety_checker", "clipseg"))
     assert count(made["safety_checker"]) == 303_981_588 and 0 < 608_018_440 - 2 * 303_981_588 < 100_000
     assert count(made["clipseg"]) * 4 / 2**30 == pytest.approx(OPEN.sources["clipseg"].gib, abs=0.01)

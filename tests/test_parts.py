@@ -17,7 +17,7 @@ from assistant.config import Source
 from assistant.errors import ConfigError, WeightsError
 from assistant.hub.client import FolderClient, HubClient
 from assistant.hub.download import Remote, Unavailable, download, look, missing, told
-from assistant.presets import CHAT_MODELS, FULL, OPEN, PRESETS, SD15, with_llm
+from assistant.presets import CHAT_MODELS, FULL, OPEN, PRESETS, SD15, with_llm, with_safety
 from assistant.manifest import read_listing, verify
 from tests import tiny_vlm
 
@@ -229,7 +229,7 @@ def test_a_chat_models_patterns_choose_the_published_files_once(name, left, take
 
 
 def test_every_part_that_is_downloaded_says_its_licence_before(hub, tmp_path):
-    assert all(source.terms for config in PRESETS.values() for source in (*config.sources.values(), *CHAT_MODELS.values()))
+    assert all(source.terms for config in map(with_safety, PRESETS.values()) for source in (*config.sources.values(), *CHAT_MODELS.values()))
     licensed = replace(ONE, sources={part: replace(source, terms="CreativeML Open RAIL-M") for part, source in ONE.sources.items()})
     assert "licence: CreativeML Open RAIL-M" in told(licensed, look(licensed, tmp_path, hub), tmp_path)
     assert with_llm(OPEN, "some/one").sources["llm-some--one"].terms == "see https://huggingface.co/some/one"

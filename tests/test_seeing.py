@@ -18,6 +18,7 @@ from safetensors import safe_open
 from transformers import DynamicCache, Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
 from assistant import pretrained_loading
+from assistant.models import chat_llm
 from assistant.config import ChatConfig
 from assistant.engine import Assistant
 from assistant.errors import DeviceError, WeightsError
@@ -84,24 +85,21 @@ def test_the_tiny_ones_lie_in_the_published_files(folder):
     assert published <= names and tied == (name == "qwen3-vl") and tied != any("lm_head" in n for n in names)
 
 
-def test_tokens_are_those_of_greedy_generate_with_a_picture_and_without(model):
+def test_tokens_are_those_of_greedy_generate_with_a_picture_and_without(model, monkeypatch):
     """Also after another picture: the positions of the last one's tokens are not this prompt's."""
-    assert model.sees
-    expected = {}
-    for shown in ((), (("The photo:", picture(1)),), (("The photo:", picture(1, 60, 90)), ("The picture that you drew last:", picture(2, 64, 64)))):
-        prompt = model.prompt([("a cat", "Here.", None)], "what is it?", True, shown)
-        theirs = model.llm.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1]:].tolist()
-        expected[len(shown)] = model.tokenizer.decode(theirs, skip_special_tokens=True)
+    prompts = [model.prompt([("a cat", "Here.", None)], "what is it?", True, shown) for shown in (
+        (), (("The photo:", picture(1)),), (("The photo:", picture(1, 60, 90)), ("The picture that you drew last:", picture(2, 64, 64))))]
+    theirs = [model.llm.generate(**p, max_new_tokens=12, do_sample=False, eos_token_id=-1)[0, p["input_ids"].shape[1]:].tolist() for p in prompts]
+    said: list[int] = []
+    monkeypatch.setattr(chat_llm, "sampled", lambda *given: (said.append(token) or token for token in sampled(*given)))
+    monkeypatch.setattr(model, "_ends", set())
     for count in (2, 0, 1, 0, 2):
-        shown = ((), (("The photo:", picture(1)),), (("The photo:", picture(1, 60, 90)), ("The picture that you drew last:", picture(2, 64, 64))))[count]
         for static in (False, True):
-            model.static_cache = static
-            said = ""
-            for said in model._said(model.prompt([("a cat", "Here.", None)], "what is it?", True, shown), 12, 0.0, chance(), NEVER):
-                pass
-            assert said == expected[count], (count, static)
-    model.static_cache = False
-    assert len(set(expected.values())) == 3
+            monkeypatch.setattr(model, "static_cache", static)
+            said.clear()
+            list(model._said(prompts[count], 12, 0.0, chance(), NEVER))
+            assert said == theirs[count], (count, static)
+    assert model.sees and len(set(map(tuple, theirs))) == 3
 
 
 def test_it_is_told_to_look_and_shown_the_photo_and_what_was_drawn_last(model):
@@ -117,7 +115,7 @@ def test_it_is_told_to_look_and_shown_the_photo_and_what_was_drawn_last(model):
 
 
 def test_what_is_seen_is_in_the_words(model):
-    words = [spoken(model, model.prompt([], "what is it?", True, (("The photo:", picture(n)),))) for n in (1, 2, 1)]
+    words = [spoken(model, model.prompt([], "what is it?", True, (("The photo:", picture(n)),)), 1.0) for n in (1, 2, 1)]
     assert words[0] == words[2] != words[1]
 
 

@@ -97,7 +97,7 @@ CONFIG = AssistantConfig(
     adapters=AdaptersConfig(AdapterConfig("plus.safetensors", True, 6, 0.4, hidden=64), AdapterConfig("plain.safetensors", False, 4, 0.6),
                             praise="fine", negative="blur"),
     notice="Tiny.", sources={part: replace(source, files=("plus.safetensors", "plain.safetensors")) if part == "adapters" else source
-                             for part, source in OPEN.sources.items()})
+                             for part, source in OPEN.sources.items()}, safety=OPEN.safety)
 
 
 def segmenter(folder: Path) -> CLIPSegForImageSegmentation:

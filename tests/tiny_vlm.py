@@ -64,8 +64,9 @@ def _seeded(kind: type[PreTrainedModel], config, seed: int) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = kind(config).eval()
-        for parameter in model.parameters():  # so that what is seen and what is said changes the words
-            torch.nn.init.normal_(parameter, std=0.3)
+        for parameter in model.parameters():  # wide enough for what is seen to change the words
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.15)
     return model
 
 
