@@ -129,6 +129,8 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
         base.unsafe = image_generator.decoder.unsafe = checker.unsafe
     tuning = Acceleration.usual(where, attention).changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
+    if not getattr(image_generator.language, "sees", True):
+        config = replace(config, notice=f"{config.notice} The words come from a language model that does not see it.")
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
     return OomRetryEngine(engine, residence) if where.type == "cuda" else engine
 

@@ -34,6 +34,7 @@ from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
 from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
 from tests import tiny_open as tiny
+from tests import tiny_vlm
 from ui import mixing_views
 
 QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
@@ -238,11 +239,14 @@ def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_n
     shutil.copytree(folder, copy)
     engine = pipeline.load("open", "cpu", folder=copy)
     reply = respond(engine, photo=photo(1))[-1]
+    assert engine.info().notice == "Tiny. The words come from a language model that does not see it."
     assert engine.trainer.base is engine.decoder and len(engine.weights) == 12 and reply.metadata["weights"] == engine.weights
     for part in tiny.speaker(seed=1):
         part.save_pretrained(tmp_path / "other")
     other = respond(pipeline.load("open", "cpu", folder=copy, llm=str(tmp_path / "other")), photo=photo(1))[-1]
     assert other.text != reply.text and np.array_equal(drawn(other.png), drawn(reply.png)), "neither keeps to the form: the words are the prompt"
+    seeing = pipeline.load("open", "cpu", folder=copy, llm=str(tiny_vlm.qwen(tmp_path / "seeing")))
+    assert seeing.language.sees and seeing.info().notice == "Tiny." and respond(seeing, photo=photo(1))[-1].png
     shutil.rmtree(copy / "llm")
     with pytest.raises(WeightsError, match=r"lacks llm in .* Run: python -m assistant download open --to"):
         pipeline.load("open", "cpu", folder=copy)
