@@ -64,9 +64,9 @@ def _seeded(kind: type[PreTrainedModel], config, seed: int) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = kind(config).eval()
-        for parameter in model.parameters():  # wide enough for what is seen to change the words
+        for name, parameter in model.named_parameters():  # layers outweigh the last token, so that what is seen and said before changes the words
             if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.15)
+                torch.nn.init.normal_(parameter, std=0.1 if "embed" in name else 0.4)
     return model
 
 
