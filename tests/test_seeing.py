@@ -172,12 +172,15 @@ class Scripted(torch.nn.Module):
         return SimpleNamespace(logits=logits)
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tiny_open.write(tmp_path_factory.mktemp("open"))
+
+
 @pytest.fixture
-def engine(model, tmp_path_factory):
+def engine(model, place):
     """The whole of preset `open` with a language model that sees."""
-    place = tiny_open.write(tmp_path_factory.mktemp("open"))
-    image_generator = pretrained_loading.load_drawer(replace(tiny_open.CONFIG, language=replace(tiny_open.CONFIG.language, folder=str(
-        tiny_vlm.qwen(tmp_path_factory.mktemp("unused"))))), place)
+    image_generator = pretrained_loading.load_drawer(tiny_open.CONFIG, place)
     image_generator.language = ChatModel(replace(model.config, max_new_tokens=300), model.llm, model.processor)
     return Assistant(tiny_open.CONFIG, image_generator, "0" * 12, base=(image_generator.decoder, "base"))
 
