@@ -6,7 +6,10 @@ import argparse
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+MOST_WAIT = 600.0  # seconds that a switch to another preset waits for what is being answered
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,15 +34,18 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="how a large preset lives on a GPU; auto: the first that fits. whole: all of it stays there; 4bit: the language model in 4 bits "
              "(needs bitsandbytes); turns: language model and decoder one after the other; layers: every layer when it is needed")
     add("--attention", default="auto", choices=("auto", "sdpa", "xformers", "flash", "efficient", "cudnn", "math"),
-        help="attention kernel; auto: on an NVIDIA GPU the fastest for each layer, measured at the first start")
+        help="attention kernel; auto: torch's own choice, or with --speed probed=on the fastest for each layer, measured at the first start")
     add("--speed", action="append", default=[], metavar="NAME=on|off",
-        help="an optimisation that is not to be as it usually is on the device: channels-last, compiled, probed, static-cache; repeat for more")
+        help="switch an optimisation on: channels-last, compiled, probed (attention kernels by measurement), static-cache; repeat for more")
     add("--safety", choices=("auto", "on", "off"), default="auto",
         help="whether a safety checker looks at every picture of a preset with downloaded weights before it is shown; auto: where other people "
              "may reach the page")
-    add("--host", default="0.0.0.0" if on_spaces else "127.0.0.1",
+    add("--host", type=_host, default="0.0.0.0" if on_spaces else "127.0.0.1",
         help="address to listen on; 0.0.0.0 lets others in the network in")
-    add("--port", type=_port, default=None, help="port to listen on; default: the first free one from 7860")
+    add("--port", type=_port, default=os.environ.get("GRADIO_SERVER_PORT") or None, help="port to listen on; default: the first free one from 7860")
+    add("--root-path", type=_root_path, default=os.environ.get("GRADIO_ROOT_PATH", ""), metavar="PATH",
+        help="behind a reverse proxy: the path that it serves this page at, like /cafe, or the whole address, like https://example.com/cafe, "
+             "where it does not tell of HTTPS by X-Forwarded-Proto")
     add("--share", action="store_true", help="also offer the page at a public gradio.live address (needs the internet)")
     add("--auth", action="append", default=[], metavar="USER:PASSWORD",
         help="require a sign-in; repeat for more users, or @FILE with one USER:PASSWORD a line")
@@ -54,6 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted. Returns the exit status."""
     options = arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter of a path or a name shows it as \x..
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     print(f"Starting the {options.preset} preset ...", flush=True)
     try:
         import spaces  # noqa: F401  # Hugging Face's ZeroGPU wants to be imported before torch; absent elsewhere
@@ -61,49 +70,145 @@ def main(argv: list[str] | None = None) -> int:
         pass
     from assistant.errors import AssistantError
     try:
-        from assistant.deferred_engine import DeferredEngine, can_defer
-        from assistant.paths import default_data_dir
-        from assistant.presets import preset
-        from assistant.session.manager import SessionManager
-        from assistant.session.store import Store
-        from ui.serve import Address, start
+        if options.share:
+            from assistant.hub.client import check_proxies
 
-        address = Address(options.host, options.port, options.share, users(options.auth),
-                          framed=bool(os.environ.get("SPACE_ID")))
-        store = Store(options.data_dir or default_data_dir())
-        plain = (options.dtype, options.attention, options.memory, options.speed, options.llm) == ("auto", "auto", "auto", [], None)
-        deferred = plain and "spaces" not in sys.modules and can_defer(preset(options.preset), options.device)
-        engine = DeferredEngine(preset(options.preset), options.weights, lambda: load(options)) if deferred else load(options, address.public)
-        manager = SessionManager(engine, store, options.queue_size)
-        page, url = start(manager, address, store.folder)
-        info = engine.info()
-        print(f"CAFE ({info.preset} on {info.device}) is at {url}  -  conversations in {store.folder}  -  Ctrl+C ends it", flush=True)
+            check_proxies()
+        else:
+            os.environ["no_proxy"] = "*"  # the page is reached without one, whatever the environment says of proxies
+        serve(options)
     except AssistantError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    try:
-        if deferred:
-            engine.arrive()
-        page.block_thread()  # returns on Ctrl+C
-    except AssistantError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        manager.close()
-        store.close()
     return 0
 
 
-def load(options: argparse.Namespace, public: bool = False):
-    """The engine of the arguments. `public`: whether other people may reach the page. Raises AssistantError."""
-    from assistant import engine as pipeline
+def serve(options: argparse.Namespace) -> None:
+    """Open the page and keep it open. Raises AssistantError, KeyboardInterrupt."""
+    from assistant.paths import default_data_dir
+    from assistant.session.manager import SessionManager
+    from assistant.session.store import Store
+    from ui.serve import Address, start
 
-    return pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
-                         options.memory, options.safety == "on" or (options.safety == "auto" and public))
+    address = Address(options.host, options.port, options.share, users(options.auth), framed=bool(os.environ.get("SPACE_ID")), root_path=options.root_path)
+    store, job, page, manager = Store(options.data_dir or default_data_dir()), download_of(options), None, None
+    try:
+        engine = miniature() if job is not None else engine_of(options)
+        while True:
+            manager = SessionManager(engine, store, options.queue_size)
+            page, url = start(manager, address, store.folder, job, page)
+            info = engine.info()
+            print(f"CAFE ({info.preset} on {info.device}) is at {url}  -  conversations in {store.folder}  -  Ctrl+C ends it", flush=True)
+            if page.own_link:
+                print(f"What you made here without --share or --auth is at {page.own_link}  -  keep this link to yourself", flush=True)
+            if hasattr(engine, "arrive"):
+                engine.arrive()
+            if job is None:
+                page.block_thread()  # returns on Ctrl+C
+                return
+            engine, job = fetched(job, options), None
+            manager.drain(MOST_WAIT)  # what was asked of the miniature is answered
+            address = replace(address, port=page.server_port)
+            page.close(verbose=False)
+            manager.close()
+    finally:
+        if job is not None:
+            job.close()
+        if manager is not None:
+            manager.close()
+        store.close()
+
+
+def config_of(options: argparse.Namespace):
+    """The preset of the arguments. Raises ConfigError."""
+    from assistant.presets import preset, with_llm, with_safety
+
+    config = preset(options.preset) if options.llm is None else with_llm(preset(options.preset), options.llm)
+    return with_safety(config) if is_checked(options) else config
+
+
+def is_checked(options: argparse.Namespace) -> bool:
+    """Whether a safety checker looks at pictures before anyone sees them."""
+    from ui.serve import Address
+
+    public = Address(options.host, share=options.share, framed=bool(os.environ.get("SPACE_ID")), root_path=options.root_path).public
+    return options.safety == "on" or (options.safety == "auto" and public)
+
+
+def download_of(options: argparse.Namespace):
+    """The download of the preset's published weights, where some are not here; None: they are, or what is missing is published nowhere."""
+    from assistant.hub.client import HubClient
+    from assistant.hub.download_job import DownloadJob
+    from assistant.hub.inventory import missing, place_of
+    from assistant.zero_gpu import is_here
+
+    config = config_of(options)
+    folder = place_of(config, options.weights)
+    gone = missing(config, folder)
+    if not gone or not set(gone) <= config.sources.keys():
+        return None
+    unattended = os.environ.get("CAFE_DOWNLOAD", "") not in ("", "0")
+    if is_here():  # models must be on the device before the page is launched
+        if not unattended:
+            return None  # loading says what is missing
+        print(f"Fetching the preset {config.name} into {folder} before the page opens ...", flush=True)
+        DownloadJob(config, folder, HubClient(), unattended).wait(patiently=False)
+        return None
+    print(f"The preset {config.name} is not here yet: the page opens with the miniature and {'fetches' if unattended else 'offers to fetch'} it into {folder}.", flush=True)
+    return DownloadJob(config, folder, HubClient(), unattended)
+
+
+def fetched(job, options: argparse.Namespace):
+    """The engine of the arguments, once its weights are here and it runs."""
+    from assistant.errors import AssistantError
+
+    while True:
+        job.wait()
+        try:
+            return load(options)
+        except AssistantError as error:
+            print(error, file=sys.stderr)
+            job.unusable(error)
+
+
+def engine_of(options: argparse.Namespace):
+    """The engine of the arguments; where that can be, its models are loaded behind the page. Raises AssistantError."""
+    from assistant.deferred_engine import DeferredEngine, can_defer
+    from assistant.zero_gpu import is_here
+
+    config = config_of(options)
+    plain = (options.dtype, options.attention, options.memory, options.speed, options.llm) == ("auto", "auto", "auto", [], None)
+    if plain and not is_here() and can_defer(config, options.device):
+        return DeferredEngine(config, options.weights, lambda: load(options))
+    return load(options)
+
+
+def miniature():
+    """What ships with the code answers meanwhile."""
+    from assistant import presets
+    from assistant.deferred_engine import DeferredEngine
+
+    def arrive():
+        from assistant.engine import load as load_preset
+
+        return load_preset("miniature", "cpu")
+
+    return DeferredEngine(presets.MINIATURE, None, arrive)
+
+
+def load(options: argparse.Namespace):
+    """The engine of the arguments. Raises AssistantError."""
+    from assistant import engine as pipeline, zero_gpu
+
+    engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
+                           options.memory, is_checked(options))
+    if not zero_gpu.is_here():
+        return engine
+    import spaces
+
+    return zero_gpu.ZeroGpuEngine(engine, spaces.GPU)
 
 
 def users(given: list[str]) -> tuple[tuple[str, str], ...]:
@@ -118,10 +223,12 @@ def users(given: list[str]) -> tuple[tuple[str, str], ...]:
     for value in given:
         if value.startswith("@"):
             try:
-                lines += [line.strip() for line in Path(value[1:]).read_text("utf-8").splitlines() if line.strip()]
-            except OSError as error:
-                raise ConfigError(f"The file of users {value[1:]} cannot be read ({error.strerror}).",
-                                  "Give --auth @FILE with one USER:PASSWORD a line.") from error
+                data = Path(value[1:]).read_bytes()  # as editors save it: with a byte order mark, or in UTF-16
+                text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+                lines += [line.strip() for line in text.splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8 or UTF-16"
+                raise ConfigError(f"The file of users {value[1:]} cannot be read ({why}).", "Give --auth @FILE with one USER:PASSWORD a line.") from error
         else:
             lines.append(value)
     pairs = [tuple(line.split(":", 1)) for line in lines]
@@ -130,10 +237,22 @@ def users(given: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _host(text: str) -> str:
+    if not text.strip("[] "):
+        raise argparse.ArgumentTypeError("an address cannot be empty; 127.0.0.1 is this computer alone, 0.0.0.0 every way to it")
+    return text.strip()
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
     return int(text)
+
+
+def _root_path(text: str) -> str:
+    if text and not text.startswith(("/", "http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text} is neither a path like /cafe nor an address like https://example.com/cafe")
+    return text.rstrip("/")
 
 
 def _queue(text: str) -> int:
@@ -143,4 +262,7 @@ def _queue(text: str) -> int:
 
 
 if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl+C does
     sys.exit(main())

@@ -1,3 +1,3 @@
 """The engine of the customization assistant: CAFE, Infusion and ICO + DCI behind one engine. Imports no gradio."""
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"

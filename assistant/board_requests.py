@@ -35,6 +35,7 @@ class Mix:
     subjects: tuple[Photo, ...]  # photos of one subject
     sources: tuple[Source, ...] = ()
     alpha: float = 0.5  # 0: as the subject's own picture is; 1: as the sources say
+    words: str = ""  # what was said with its pictures, which it calls image 1, 2, ...: the subject's first, then the sources'
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def read_names(value: Any) -> dict[str, Any]:
         sources = [{"picture": _name(s["picture"]) if s["picture"] else None, "words": str(s["words"])[:400],
                     "weight": _within(s["weight"], -1.0, 1.0), "on": bool(s["on"])} for s in value["sources"]][:MOST_SOURCES]
         return {"subjects": subjects, "alpha": _within(value["alpha"], 0.0, 1.0), "sources": sources}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError("The board in this picture cannot be read.", "Add its pictures one by one.") from error
 
 

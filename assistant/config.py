@@ -87,6 +87,47 @@ class ClipVisionConfig:
 
 
 @dataclass(frozen=True)
+class LikenessConfig:
+    """A DINOv2 that only tells how alike two pictures are."""
+
+    dino: Mapping[str, Any]  # transformers.Dinov2Config
+    side: int = 224  # pixels that it reads
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """An open model that edits pictures by words (FLUX.2 klein). It draws the chat and the boards; the base model beside it draws concepts."""
+
+    named: str  # as people call it
+    beside: str  # the base model, as people call it
+    transformer: Mapping[str, Any]  # diffusers.Flux2Transformer2DModel
+    vae: Mapping[str, Any]  # diffusers.AutoencoderKLFlux2
+    text: Mapping[str, Any]  # transformers.Qwen3Config: the text encoder
+    image_size: int  # pixels
+    references: int  # pictures that it takes at once
+    steps: int = 4  # usually: it was distilled for so many
+    quick: int = 2
+    fine: int = 8
+    folder: str = "flux"  # in the preset's: a Flux2KleinPipeline
+
+    def __post_init__(self) -> None:
+        side = 2 ** len(self.vae["block_out_channels"])
+        _require(self.image_size % side == 0, f"{self.image_size} px is no multiple of {side}.", "Choose a side that the autoencoder and its 2 x 2 patches divide.")
+        _require(self.transformer["in_channels"] == 4 * self.vae["latent_channels"],
+                 f"The transformer takes {self.transformer['in_channels']} channels, 2 x 2 latents have {4 * self.vae['latent_channels']}.", "Make the two equal.")
+        _require(self.transformer["joint_attention_dim"] == 3 * self.text["hidden_size"],
+                 f"The transformer reads text states of {self.transformer['joint_attention_dim']}, three of the text encoder's layers have {3 * self.text['hidden_size']}.",
+                 "Make the two equal.")
+
+    @property
+    def encoder(self) -> str:
+        """The text encoder's folder."""
+        return f"{self.folder}/text_encoder"
+
+
+@dataclass(frozen=True)
 class ChatConfig:
     """Any language model with a chat template, one that sees or one that does not, which writes the explanation and the prompt; its sizes are its
     folder's business."""
@@ -174,7 +215,6 @@ class Source:
     root: str = ""  # the repository's folder that becomes the part
     revision: str | None = None  # commit, where one is known; tried at every hub, else its newest
     licence: str = ""  # where it must be accepted before the original gives anything out
-    terms: str = ""  # the licence's name, shown before anything is fetched
 
     def __post_init__(self) -> None:
         _require(bool(self.hubs and self.files), "A source needs a hub and files.", "Name at least one of each.")
@@ -188,11 +228,12 @@ class AssistantConfig:
     does, but by published weights."""
 
     name: str
-    vision: VisionConfig | ClipVisionConfig | None
+    vision: VisionConfig | ClipVisionConfig | LikenessConfig | None
     language: LanguageConfig | ChatConfig | None
     decoder: DecoderConfig
     notice: str  # the page's one sentence about this size of model
     adapters: AdaptersConfig | None = None  # with a ClipVisionConfig: what draws where CAFE's own layers are not trained
+    flow: FlowConfig | None = None  # with a LikenessConfig: what draws in place of the decoder, which then draws learned concepts alone
     nouns: tuple[str, ...] = ()  # the kinds of things that the base model knows, if they can be counted: what a concept's class noun may be
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
@@ -213,6 +254,7 @@ class AssistantConfig:
         _require((self.vision is None) == (self.language is None), "Vision and language come together.", "Give both or neither.")
         _require(isinstance(self.vision, ClipVisionConfig) == (self.adapters is not None), "Adapters read what one CLIP image encoder sees.",
                  "Give both or neither.")
+        _require(isinstance(self.vision, LikenessConfig) == (self.flow is not None), "What edits pictures is judged by what tells them apart.", "Give both or neither.")
         if not isinstance(self.vision, VisionConfig):
             return
         clip = self.vision.clip

@@ -18,20 +18,29 @@ from PIL import Image
 
 from .config import AssistantConfig, VisionConfig
 from .manifest import verify
-from .requests import DatasetAdvice, Cancel, TrainingRun, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingSpec
-from .hub.download import place_of
+from .requests import FLOW, DatasetAdvice, Cancel, TrainingRun, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingSpec
+from .hub.inventory import place_of
 
 CANDIDATES = (1, 1, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at
 
 
 def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequence[ReadySubject]) -> EngineInfo:
     """What an engine of a preset says of itself."""
-    about, looks = config.decoder, isinstance(config.vision, VisionConfig)
+    about, flow, looks = config.decoder, config.flow, isinstance(config.vision, VisionConfig)
     quick, usual, fine = CANDIDATES if looks else (1, 1, 1)
     paces = (Pace("quick", *about.quick, quick), Pace("usual", about.sampler, about.steps, usual), Pace("fine", *about.fine, fine))
+    if flow is not None:
+        paces = tuple(Pace(name, FLOW, steps) for name, steps in (("quick", flow.quick), ("usual", flow.steps), ("fine", flow.fine)))
+        return EngineInfo(config.name, device, flow.image_size, config.notice, weights, tuple(subjects), flow.steps, FLOW, about.keep_subject, about.follow_words,
+                          paces=paces, window=about.dci_window, lesson_steps=_lesson_steps(config), samplers=(FLOW,), unheard=("keep_subject", "follow_words"),
+                          models={"Chat": flow.named, "Mix": flow.named, "Concepts": flow.beside, "Likeness": flow.beside})
     return EngineInfo(config.name, device, about.image_size, config.notice, weights, tuple(subjects), about.steps, about.sampler,
                       about.keep_subject, about.follow_words, config.keep_subject_most, paces, looks, usual, about.dci_window,
-                      {kind: about.recipes.get(kind, {}).get("steps", 300) for kind in ("infusion", "ico")})
+                      lesson_steps=_lesson_steps(config))
+
+
+def _lesson_steps(config: AssistantConfig) -> dict[str, int]:
+    return {kind: config.decoder.recipes.get(kind, {}).get("steps", 300) for kind in ("infusion", "ico")}
 
 
 def ready_subjects(folder: Path) -> tuple[ReadySubject, ...]:

@@ -1,49 +1,20 @@
 """What this machine has: versions, devices, memory, attention kernels, and which presets can run here and why not."""
 
-import os
-import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import psutil
 import torch
 
 from .config import AssistantConfig
 from .diffusion import attention_backends
 from .errors import AssistantError
+from . import machine
 from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier
-from .memory.budget import GIB, TIERS, Budget
-from .hub.download import missing, place_of
+from .memory.budget import GIB, TIERS, Budget, Tier
+from .hub.inventory import missing, place_of
 from .presets import PRESETS
 from .manifest import CHECKPOINTS
-
-PACKAGES = ("torch", "torchvision", "xformers", "diffusers", "transformers", "accelerate", "gradio", "open_clip_torch", "pillow",
-            "safetensors", "huggingface_hub", "bitsandbytes")
-
-
-def _versions() -> list[str]:
-    lines = [f"  {'python':<16} {platform.python_version()} on {platform.platform()}"]
-    for name in PACKAGES:
-        try:
-            lines.append(f"  {name:<16} {version(name)}")
-        except PackageNotFoundError:
-            lines.append(f"  {name:<16} not installed")
-    return lines
-
-
-def _devices() -> list[str]:
-    memory = psutil.virtual_memory()
-    lines = [f"  cpu              {os.cpu_count()} cores, {torch.get_num_threads()} threads, memory {memory.total / GIB:.1f} GiB, "
-             f"{memory.available / GIB:.1f} GiB free"]
-    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        free, total = torch.cuda.mem_get_info(i)
-        lines.append(f"  cuda:{i}           {torch.cuda.get_device_name(i)}, {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free")
-    if torch.backends.mps.is_available():
-        lines.append("  mps              Apple GPU")
-    lines.append(f"  disk             {shutil.disk_usage(CHECKPOINTS.parent).free / 2**30:.1f} GiB free")
-    return lines
-
 
 def _kernels() -> list[str]:
     lines, sample = [], torch.zeros(1, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -93,8 +64,12 @@ def _fits(config: AssistantConfig) -> list[str]:
     budget = Budget(config, pick_dtype("auto", where).itemsize)
     if where.type != "cuda":
         takes, there = budget.need(TIERS[0]).device, free_memory(where)
-        return [f"memory: {takes / GIB:.1f} GiB on this {where.type} (computed), {there / GIB:.1f} GiB are free"
-                f"{'' if takes <= there else ': it does not fit'}"]
+        try:
+            chosen = pick_tier(config, "auto", where, pick_dtype("auto", where))
+            how = "" if chosen.name == "whole" else f"; here {chosen.said}"
+        except AssistantError:
+            how = ": it does not fit"
+        return [f"memory: {takes / GIB:.1f} GiB on this {where.type} (computed), {there / GIB:.1f} GiB are free{how}"]
     takes = ", ".join(f"{one.name} {budget.need(one).device / GIB:.1f}" for one in TIERS if budget.speaks or not one.quantised)
     try:
         chosen = pick_tier(config, "auto", where, pick_dtype("auto", where))
@@ -103,7 +78,36 @@ def _fits(config: AssistantConfig) -> list[str]:
         return [f"memory: GiB of GPU by tier (computed): {takes}; here: {error}"]
 
 
+CARDS = (8, 12, 16, 24)  # GiB of a GPU
+BESIDE, USABLE = 32, 0.93  # GiB of the computer's memory that the cards' table assumes; the share of either that is free
+
+
+def cards() -> str:
+    """How each preset would live on the usual sizes of NVIDIA cards, and on a computer of 16 GB without one: computed, as a table."""
+    rows = ["| | " + " | ".join(f"{size} GB card" for size in CARDS) + " | no GPU, 16 GB |", "|---" * (len(CARDS) + 2) + "|"]
+    for name, config in PRESETS.items():
+        half, single = Budget(config, 2), Budget(config, 4)
+        cells = [_cell(lambda size=size: half.choose("auto", int(USABLE * size * GIB), int(USABLE * BESIDE * GIB), True), half) for size in CARDS]
+        rows.append(f"| {name} | {' | '.join([*cells, _cell(lambda: single.choose_host(int(USABLE * 16 * GIB)), single)])} |")
+    return "\n".join(rows)
+
+
+def _cell(choose: Callable[[], Tier], budget: Budget) -> str:
+    try:
+        tier = choose()
+    except AssistantError:
+        return "does not fit"
+    return f"{tier.name}, {(Budget(budget.config, 2) if tier.halved else budget).need(tier).device / GIB:.1f} GiB"
+
+
+def _listed(facts: Mapping[str, str]) -> list[str]:
+    return [f"  {name:<16} {said}" for name, said in facts.items()]
+
+
 def report() -> str:
     """The whole report, in lines."""
-    parts = {"Versions": _versions(), "Devices": _devices(), "Attention kernels": _kernels(), "Presets": _presets()}
+    devices = _listed({**machine.devices(), "disk": f"{shutil.disk_usage(CHECKPOINTS.parent).free / GIB:.1f} GiB free"})
+    advice = machine.torch_here()
+    parts = {"Versions": _listed(machine.versions()), "Devices": devices + ([f"  {advice}"] if advice else []), "Attention kernels": _kernels(),
+             "Presets": _presets()}
     return "\n".join(f"{title}\n" + "\n".join(lines) for title, lines in parts.items())

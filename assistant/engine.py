@@ -35,7 +35,7 @@ from .deferred_engine import info_of
 from .generation.base import ImageGenerator, ReplyState, ImageFeatures
 from .errors import InputError
 from .generation.verification import Verification, can_verify, verify_picture
-from .requests import Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words, check
+from .requests import FLOW, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words, check
 from .generation.mixing import Mixer
 from .models.vision_encoders import pad_square, pixels
 from .plan import Plan, plan_in
@@ -113,25 +113,26 @@ class Assistant:
         settings = dataclasses.replace(settings, seed=seed, window=self._window(settings))
         started, seconds = time.monotonic(), {}
         if request.mix is not None:
-            yield from self._respond_mixed(request, settings, cancel)
+            yield from self._respond_mixed(request, self._on_flow(settings), cancel)
             return
 
         # 1b. learned concepts are the base model's, which draws from words
         meant = understand(request, request.library, self.config.nouns) if self.trainer is not None and request.library is not None else None
         if meant is not None:
-            settings = check(dataclasses.replace(settings, **meant.settings))
+            settings = self._on_base(check(dataclasses.replace(settings, **meant.settings)))
             yield from answer(self.trainer.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
                               lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening)
             return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's
+        settings = self._on_flow(settings)
         photo, history = _subject(request)
         seen = self.see(photo) if photo is not None else None
 
         # 3. words, and what they wish for; or a picture in their place; or an earlier picture's own
         said = ReplyState()
         if request.redraw is not None:
-            said.text, said.wish, said.plan = self._recall(request.redraw)
+            said.text, said.wish, said.plan = self._recall(request.redraw, request.others)
             yield Words(said.text)
         elif request.like is not None:
             said.wish = self.image_generator.like(self.known(request.like), request.text)
@@ -183,7 +184,7 @@ class Assistant:
         for strength in request.strengths:
             check(dataclasses.replace(settings, imagination=strength))
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
-        request = dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed, window=self._window(settings)))
+        request = dataclasses.replace(request, settings=dataclasses.replace(self._on_base(settings), seed=seed, window=self._window(settings)))
         yield from strip(self.trainer.base, request, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit, self._sharpening)
 
     @property
@@ -192,6 +193,15 @@ class Assistant:
 
     def _window(self, settings: Settings) -> float:
         return settings.window if settings.window is not None else self.config.decoder.dci_window
+
+    def _on_flow(self, settings: Settings) -> Settings:
+        """Settings as a flow-matching decoder, which has one sampler, draws with them."""
+        return settings if self.config.flow is None else dataclasses.replace(settings, scheduler=FLOW)
+
+    def _on_base(self, settings: Settings) -> Settings:
+        """Settings for the base model beside such a decoder: its own steps and sampler, unless a sampler of its was asked for."""
+        about = self.config.decoder
+        return settings if settings.scheduler != FLOW or self.config.flow is None else dataclasses.replace(settings, scheduler=about.sampler, steps=about.steps)
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return opened(packed, pictures)
@@ -202,7 +212,7 @@ class Assistant:
         Raises:
             InputError: a setting, a weight or a number of pictures outside its limits.
         """
-        settings = check(request.settings)
+        settings = self._on_flow(check(request.settings))
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         yield from self._mixing.mix(dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed)), cancel)
 
@@ -222,7 +232,7 @@ class Assistant:
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
         """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
-        return self._mixing.imagine(words, check(settings), cancel)
+        return self._mixing.imagine(words, self._on_flow(check(settings)), cancel)
 
     def _draw(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
         """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
@@ -241,7 +251,7 @@ class Assistant:
                 "reference": photo.sha256 if photo else None, "like": request.like.sha256 if request.like else None,
                 "steps_done": denoised.steps_done, "stopped": denoised.stopped, **_planned(said.plan), **self.image_generator.note(said.wish)}
 
-    def _recall(self, metadata: Any) -> tuple[str, Any, Plan | None]:
+    def _recall(self, metadata: Any, others: Sequence[Photo]) -> tuple[str, Any, Plan | None]:
         """The reply, the wish and the plan of an earlier picture.
 
         Raises:
@@ -252,7 +262,7 @@ class Assistant:
             raise InputError(f"This picture was drawn by another version of the model ({drawn_with}; here it is {self.weights}), so it cannot be "
                              "drawn again as it was.", "Ask for it again in words.")
         try:
-            return str(metadata["reply"]), self.image_generator.recall(metadata), plan_in(metadata)
+            return str(metadata["reply"]), self.image_generator.recall(metadata, [self.known(one) for one in others]), plan_in(metadata)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
 
@@ -333,7 +343,7 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
             "bfloat16"; of all but the autoencoder.
-        attention: one of diffusion.attention_backends.KERNELS; "auto" measures them on CUDA.
+        attention: one of diffusion.attention_backends.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
         speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
         folder: the preset's weights; None: those that ship, or where downloads are put.
         memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.

@@ -57,6 +57,10 @@ class StorageError(AssistantError):
     """The data directory cannot be read or written."""
 
 
+class NotFiniteError(AssistantError):
+    """Numbers that overflowed or are no numbers: what is drawn or learned of them is nothing to be shown or kept."""
+
+
 class DeviceError(AssistantError):
     """A device, dtype or attention kernel that this machine does not have, or that ran out of memory."""
 

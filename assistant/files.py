@@ -30,6 +30,17 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
     fsync_folder(path.parent)
 
 
+def not_weights(head: bytes) -> str | None:
+    """What the beginning of a file, where weights should be, says that it is, as the rest of a sentence; None: it may be weights."""
+    if head[8:9] == b"{":  # as safetensors begin, behind a length of any bytes
+        return None
+    known = ((not head, "is empty (0 bytes)"),
+             (head.startswith(b"version https://git-lfs"), "is a Git LFS pointer, not the file itself"),
+             (head.lstrip()[:14].lower().startswith((b"<!doctype", b"<html", b"<?xml")), "is a web page"),
+             (head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")), "is pickled or zipped: opening it could run anything, so it is never opened"))
+    return next((said for fits, said in known if fits), None)
+
+
 def fsync_folder(folder: Path) -> None:
     if os.name == "nt":
         return  # Windows opens no folders

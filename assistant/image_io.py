@@ -2,6 +2,8 @@
 
 import io
 import json
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,56 @@ def write_png(picture: np.ndarray | Image.Image, metadata: dict[str, Any] | None
     out = io.BytesIO()
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(out, "PNG", pnginfo=info)
     return out.getvalue()
+
+
+MAGIC = b"\x89PNG\r\n\x1a\n"
+EXTRAS = 2**20  # bytes of text or of a colour profile, unpacked; Pillow opens no PNG with more
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, first byte and last of each whole chunk, its length and checksum included; what is behind them is no chunk."""
+    at = len(MAGIC) if png.startswith(MAGIC) else len(png)
+    while at + 12 <= len(png) and (end := at + 12 + int.from_bytes(png[at:at + 4], "big")) <= len(png):
+        yield png[at + 4:at + 8], at, end
+        at = end
+
+
+def without_large_extras(data: bytes) -> bytes:
+    """A PNG without its texts, and without a colour profile of more than EXTRAS; what is no PNG as it is."""
+    kept, at = [], 0
+    for kind, start, end in _chunks(data):
+        if kind in _TEXTS or (kind == b"iCCP" and _unpacked(data[start + 8:end - 4].partition(b"\0")[2][1:]) is None):
+            kept.append(data[at:start])
+            at = end
+    return b"".join([*kept, data[at:]]) if kept else data
+
+
+def text_in(png: bytes, key: str) -> str | None:
+    """The last text of a PNG under a key, before or behind its pixels; None: there is none, or it is damaged or of more than EXTRAS."""
+    found = None
+    for kind, start, end in _chunks(png):
+        if kind not in _TEXTS:
+            continue
+        name, _, rest = png[start + 8:end - 4].partition(b"\0")
+        if name.decode("latin-1") != key:
+            continue
+        packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
+        body = rest[1:] if kind == b"zTXt" else rest[2:].split(b"\0", 2)[-1] if kind == b"iTXt" else rest
+        plain = _unpacked(body) if packed else body
+        if plain is not None and len(plain) <= EXTRAS:
+            found = plain.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
+    return found
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    """None: damaged, or of more than EXTRAS."""
+    try:
+        work = zlib.decompressobj()
+        plain = work.decompress(packed, EXTRAS)
+        return None if work.unconsumed_tail else plain
+    except zlib.error:
+        return None
 
 
 def overlaid(picture: np.ndarray, mask: np.ndarray, opacity: float) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Preset name -> a running engine: picks device and dtype, reads the weights, offers the ready subjects."""
 
+import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from transformers.utils import logging as transformers_logging
 from . import manifest, pretrained_loading, checkpoints
 from .config import AssistantConfig, ChatConfig, VisionConfig
 from .diffusion.latent_diffusion import LatentDiffusion
+from .diffusion.flow import FlowDecoder
 from .diffusion.acceleration import Acceleration, tune
 from .deferred_engine import ready_subjects
 from .generation.cafe import CafeGenerator
-from .generation.base import ImageGenerator
+from .generation.base import Decoder, ImageGenerator
 from .errors import DeviceError, is_shortage
 from .memory.budget import Budget, Tier, lower_tier, tier
-from .hub.download import place_of, require
+from .hub.inventory import command, place_of, require
 from .engine import Assistant
 from .paths import default_data_dir
 from .presets import SAFETY_CHECKER
@@ -51,7 +53,7 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Raises DeviceError for an unknown name, or half precision on a CPU, where it is many times slower."""
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return torch.float32 if device.type == "cpu" else torch.float16
     if name not in DTYPES:
         raise DeviceError(f"There is no dtype {name!r}.", f"Choose auto, {', '.join(DTYPES)}.")
     if device.type == "cpu" and name == "float16":
@@ -74,22 +76,32 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     Raises:
         WeightsError: a part is missing, with the command that brings it; or a file is damaged.
     """
-    if config.sources:
-        require(config, folder)
-        if not (folder / "manifest.json").exists():
-            print(f"Reading {folder} once, to know its files again ...", flush=True)
-            manifest.write_manifest(folder)
-    return manifest.verify(folder)
+    if not config.sources:
+        return manifest.verify(folder)
+    require(config, folder)
+    remedy = f"Run: {command(config, folder)}"
+    if not (folder / "manifest.json").exists():
+        manifest.check_whole(folder, remedy)  # what is broken must not be what later files are compared with
+        print(f"Reading {folder} once, to know its files again ...", flush=True)
+        manifest.write_manifest(folder)
+    return manifest.verify(folder, f"{remedy}; or, if you put another file there yourself, delete {folder / 'manifest.json'} and start again.")
 
 
-def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype, folder: Path | None = None) -> Tier:
-    """How a preset lives on a device. `folder`: of its weights, where they are there. Raises DeviceError: it does not fit, or there is no such
-    tier here."""
+def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype, may_halve: bool = True, folder: Path | None = None) -> Tier:
+    """How a preset lives on a device.
+
+    Args:
+        may_halve: without a GPU, numbers of 16 bits may be taken where those of 32 do not fit.
+        folder: of its weights, where they are there.
+
+    Raises:
+        DeviceError: it does not fit, or there is no such tier here.
+    """
     if where.type != "cuda":
         if wanted not in ("auto", "whole"):
             raise DeviceError(f"The memory tier {wanted!r} is for NVIDIA GPUs; this is {where.type}.", "Leave --memory at auto.")
         if wanted == "auto" and config.sources:
-            Budget(config, kind.itemsize, folder).check_host(free_memory(where))
+            return Budget(config, kind.itemsize, folder).choose_host(free_memory(where), may_halve and where.type == "cpu")
         return tier("whole")
     return Budget(config, kind.itemsize, folder).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), checkpoints.can_quantise())
 
@@ -103,13 +115,19 @@ def groups_of(image_generator: ImageGenerator, base: LatentDiffusion) -> dict[st
     """What moves in a memory tier, by the names that the budget counts it under."""
     found = {"base": Group([base.unet])}
     if image_generator.decoder is not base:
-        found["cafe"] = Group([image_generator.decoder.unet])
+        found["cafe"] = Group([drawing_module(image_generator)])
     if image_generator.language is not None:
         speaks = image_generator.language.model
         found["words"] = Group([speaks], [speaks, speaks.base_model, speaks.get_input_embeddings()])
     if image_generator.vision is not None:
         found["eyes"] = Group(image_generator.vision.encoders, image_generator.vision.doors)
     return found
+
+
+def drawing_module(image_generator: ImageGenerator) -> torch.nn.Module:
+    """The UNet or the transformer."""
+    decoder = image_generator.decoder
+    return decoder.transformer if isinstance(decoder, FlowDecoder) else decoder.unet
 
 
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
@@ -120,19 +138,32 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)
-    kind = pick_dtype(dtype, where)
+    kind = pick_dtype("bfloat16" if config.flow is not None and dtype == "auto" and where.type == "cuda" else dtype, where)  # it was trained in it
     short = identified(config, folder)
-    chat = pick_chat_dtype(dtype, where) if isinstance(config.language, ChatConfig) else kind
-    image_generator, base, residence, chosen = settled(config, folder, attention, (kind, chat), where, pick_tier(config, memory, where, kind, folder))
+    chosen = pick_tier(config, memory, where, kind, dtype == "auto", folder)
+    kind = torch.bfloat16 if chosen.halved else kind
+    chat = pick_chat_dtype(dtype, where) if isinstance(config.language, ChatConfig) and config.flow is None and not chosen.halved else kind
+    image_generator, base, residence, chosen = settled(config, folder, attention, (kind, chat), where, chosen)
     if SAFETY_CHECKER in config.sources:
         checker = pretrained_loading.load_safety_checker(folder / SAFETY_CHECKER, kind).to(where)
         base.unsafe = image_generator.decoder.unsafe = checker.unsafe
-    tuning = Acceleration.usual(where, attention).changed(speed)
+    tuning = Acceleration().changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     if not getattr(image_generator.language, "sees", True):
-        config = replace(config, notice=f"{config.notice} The words come from a language model that does not see it.")
+        config = replace(config, notice=f"{config.notice} The words come from a language model that does not see your picture.")
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
-    return OomRetryEngine(engine, residence) if where.type == "cuda" else engine
+    if where.type != "cuda" and not chosen.halved:
+        return engine
+    return OomRetryEngine(engine, residence, None if kind == torch.float32 else lambda: in_single_precision(image_generator.decoder, base))
+
+
+@contextlib.contextmanager
+def in_single_precision(*decoders: LatentDiffusion) -> Iterator[None]:
+    """See `LatentDiffusion.in_single_precision`. A decoder may be given twice."""
+    with contextlib.ExitStack() as held:
+        for decoder in dict.fromkeys(decoders):
+            held.enter_context(decoder.in_single_precision())
+        yield
 
 
 def settled(config: AssistantConfig, folder: Path, attention: str, kinds: tuple[torch.dtype, torch.dtype], where: torch.device,
@@ -149,7 +180,8 @@ def settled(config: AssistantConfig, folder: Path, attention: str, kinds: tuple[
     while True:
         try:
             image_generator, base = hands(config, folder, attention, kind, where, chat, **(checkpoints.in_4_bits(where, chat) if chosen.quantised else {}))
-            residence = OffloadManager(where, groups_of(image_generator, base), (base.vae,), chosen, lambda: plain(image_generator.decoder, base))
+            vaes = {id(d.vae): d.vae for d in (base, image_generator.decoder)}
+            residence = OffloadManager(where, groups_of(image_generator, base), tuple(vaes.values()), chosen, lambda: plain(image_generator.decoder, base))
             return image_generator, base, residence, chosen
         except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):
@@ -169,27 +201,31 @@ def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: Late
     """Set all that draws and speaks up for speed, where weights do not move."""
     words, memory = config.decoder.text["max_position_embeddings"], default_data_dir() / "attention.json"
     tune(base, tuning, config.vision.patch_tokens if base.semantic_values is not None else words, memory)
-    if base is not image_generator.decoder:
+    if isinstance(image_generator.decoder, LatentDiffusion) and base is not image_generator.decoder:
         tune(image_generator.decoder, tuning, config.vision.patch_tokens, memory)
     if image_generator.language is not None:
         image_generator.language.static_cache = tuning.static_cache
 
 
-def plain(*decoders: LatentDiffusion) -> None:
+def plain(*decoders: Decoder) -> None:
     """Take back compiled steps: they were recorded with weights that stay where they are."""
     for decoder in decoders:
-        decoder.step = decoder.unet
+        if isinstance(decoder, LatentDiffusion):
+            decoder.step = decoder.unet
 
 
 def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, language_dtype: torch.dtype | None = None,
           **extra: Any) -> tuple[ImageGenerator, LatentDiffusion]:
-    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, else the base
+    """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, or one that edits pictures, else the base
     model itself. A joint decoder is both.
 
     Encoders and language model may still be in the computer's memory: an `OffloadManager` brings them. `language_dtype`: if it is another than `kind`.
     `extra`: as `load_llama` takes it.
     """
     language_dtype = language_dtype or kind
+    if config.flow is not None:
+        base = checkpoints.load_base(config, folder, attention, kind).to(where, kind)
+        return pretrained_loading.load_flow(config, folder, kind, where, **extra), base
     if not isinstance(config.vision, VisionConfig):
         image_generator = pretrained_loading.load_drawer(config, folder, attention, kind, where, language_dtype, **extra)
         return image_generator, image_generator.decoder

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import WeightsError
-from .files import SHARED, write_whole
+from .files import SHARED, not_weights, write_whole
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 HASHED = 64 * 2**20  # bytes; a larger file is compared by its size at each start, and by its checksum when it is downloaded
@@ -37,14 +37,63 @@ def sha256(path: Path) -> str:
 
 
 def read_listing(folder: Path) -> dict[str, dict[str, Any]]:
-    """A folder's manifest: path -> bytes and sha256; empty without one."""
+    """A folder's manifest: path -> bytes and sha256; empty without one. Raises WeightsError: it is damaged."""
     path = folder / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+        if all(isinstance(entry["bytes"], int) and isinstance(entry["sha256"], str) for entry in found.values()):
+            return found
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        pass
+    raise WeightsError(f"The list of files {path} is damaged.", "Delete it and run the same command again; of the miniature, get the complete project again.")
+
+
+def find_faults(folder: Path) -> list[str]:
+    """What is wrong with a folder's weights and configurations, as far as that is told without knowing their checksums: a sentence for each file."""
+    files = [path for path in sorted(folder.rglob("*")) if not path.relative_to(folder).parts[0].startswith(".")]
+    found = [(path, _fault(path)) for path in files if path.suffix in (".safetensors", ".json") and path.name != "manifest.json"]
+    return [f"The file {path.relative_to(folder).as_posix()} in {folder} {said}." for path, said in found if said]
+
+
+def _fault(path: Path) -> str | None:
+    """The rest of a sentence; None: nothing is found."""
+    if path.is_dir():
+        return "is a folder"
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(512)
+        if (known := not_weights(head)) is not None:
+            return known
+        try:
+            if path.suffix == ".json":
+                json.loads(head + file.read())
+                return None
+            header = 8 + int.from_bytes(head[:8], "little")  # safetensors: the header's length, the header, the numbers
+            file.seek(8)
+            about = json.loads(file.read(header - 8) if header <= size else b"")
+            ends = [entry["data_offsets"][1] for name, entry in about.items() if name != "__metadata__"]
+            whole = header + max(ends, default=0)
+            return None if size == whole else f"is cut short or damaged: it has {size:,} bytes and should have {whole:,}"
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return "is cut short or damaged"
+
+
+def check_whole(folder: Path, remedy: str) -> None:
+    """Raises WeightsError: files under a folder that are seen to be broken, with what mends them."""
+    if faults := find_faults(folder):
+        raise WeightsError(" ".join(faults), _mend(" ".join(faults), remedy))
+
+
+def _mend(fault: str, remedy: str) -> str:
+    return f"In the clone that it came from run: git lfs install && git lfs pull. Or r{remedy[1:]}" if "Git LFS" in fault else remedy
 
 
 @cache
-def verify(folder: Path) -> str:
+def verify(folder: Path, remedy: str = "Get the complete project again.") -> str:
     """Check every file of a checkpoint folder against its manifest, large ones by their size; returns a short hash of the whole.
+
+    Args:
+        remedy: what brings the files anew.
 
     Raises:
         WeightsError: a file is missing or is not the one that was written.
@@ -57,11 +106,12 @@ def verify(folder: Path) -> str:
     for name, entry in listing.items():
         path = folder / name
         if not path.exists():
-            raise WeightsError(f"The weight file {name} is missing.", "Get the complete project again.")
+            raise WeightsError(f"The weight file {name} is missing.", remedy)
         size = path.stat().st_size
         if size != entry["bytes"] or (size <= HASHED and sha256(path) != entry["sha256"]):
-            raise WeightsError(f"The weight file {name} is damaged: its {'checksum' if size == entry['bytes'] else 'size'} is not the manifest's.",
-                               "Get it again.")
+            wrong = _fault(path) if path.suffix in (".safetensors", ".json") else None
+            said = wrong or f"is damaged: its {'checksum' if size == entry['bytes'] else 'size'} is not the manifest's"
+            raise WeightsError(f"The weight file {name} {said}.", _mend(said, remedy))
     return hashlib.sha256(manifest.read_bytes()).hexdigest()[:12]
 
 

@@ -21,8 +21,9 @@ _CLIP_L = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, n
 
 def build(config: AssistantConfig, device: torch.device | str = "meta", only: Collection[str] | None = None,
           dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
-    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, clipseg, adapters, unet,
-    text, vae, safety_checker; frozen. A joint CAFE has no UNet of its own, so no "cafe". A language model that only its folder describes is none of them.
+    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, clipseg, adapters, unet, text, vae,
+    safety_checker, and of one that edits pictures transformer, flow_vae, qwen; frozen. A joint CAFE has no UNet of its own, so no "cafe". A language
+    model that only its folder describes is none of them.
 
     Args:
         only: these parts, and what is built on them; None: all.
@@ -47,6 +48,8 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
                   "llama": lambda: LlamaForCausalLM(LlamaConfig(**m.llama)), "bridge": lambda: Bridge(m, v.patch_width)}
         if not d.joint:
             parts |= {"cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
+    if config.flow is not None:
+        parts |= _flow_parts(config)
     parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text["hidden_size"]),
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
     if SAFETY_CHECKER in config.sources:
@@ -59,6 +62,15 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
         if isinstance(v, VisionConfig) and drawing is not None:
             made["values"] = SemanticValues.of(drawing, m.semantic_width).eval().requires_grad_(False)
     return made
+
+
+def _flow_parts(config: AssistantConfig) -> dict[str, Callable[[], nn.Module]]:
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+    from transformers import Dinov2Config, Dinov2Model, Qwen3Config, Qwen3ForCausalLM
+
+    flow = config.flow
+    return {"dino": lambda: Dinov2Model(Dinov2Config(**config.vision.dino)), "transformer": lambda: Flux2Transformer2DModel(**flow.transformer),
+            "flow_vae": lambda: AutoencoderKLFlux2(**flow.vae), "qwen": lambda: Qwen3ForCausalLM(Qwen3Config(**flow.text))}
 
 
 def count(module: nn.Module) -> int:

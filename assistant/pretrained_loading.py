@@ -1,9 +1,12 @@
-"""Reads what others published for the preset `open`: an image encoder, IP-Adapters, a chat model, each in its own layout.
+"""Reads what others published for the presets `open` and `flux`: an image encoder, IP-Adapters, a chat model, a decoder that edits pictures, each in its own
+layout.
 
-FOLDER/base is a Stable Diffusion, FOLDER/image_encoder and FOLDER/llm are transformers', FOLDER/adapters holds h94's files.
+FOLDER/base is a Stable Diffusion, FOLDER/flux a Flux2KleinPipeline, FOLDER/image_encoder, FOLDER/dino and FOLDER/llm are transformers', FOLDER/adapters holds
+h94's files.
 Like checkpoints.py it opens safetensors only, and nothing of the network.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,14 @@ from torch import nn
 from . import checkpoints
 from .config import AdapterConfig, AssistantConfig, ChatConfig, ClipVisionConfig
 from .controls.ip_adapter import Adapter
+from .diffusion.flow import FlowDecoder
 from .generation.text_to_image import SEMANTICS, SUBJECT, TextToImageGenerator, adapters_of
+from .generation.flow import FlowGenerator
 from .errors import WeightsError
 from .models.chat_llm import ChatModel
 from .models.clip_vision import ClipVision, SafetyChecker
 from .models.segmentation import SubjectSegmenter
+from .models.vision_encoders import DinoVision
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -49,6 +55,41 @@ def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dty
     return TextToImageGenerator(decoder, config.decoder.guidance_unit, chat, vision, config.adapters)
 
 
+def load_flow(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> FlowGenerator:
+    """The image generator of a preset whose decoder edits pictures; all but the autoencoder and what judges likeness is still in the computer's memory. Its text encoder is the chat model too, once in memory, unless another is named.
+
+    Args:
+        dtype, device, extra: as of `load_drawer`.
+
+    Raises:
+        WeightsError: a part that is missing, or not what the preset says.
+    """
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
+    from transformers import AutoTokenizer, Dinov2Model, Qwen3ForCausalLM
+
+    about, place = config.flow, folder / config.flow.folder
+    transformer = _as_said(checkpoints.frozen(place / "transformer", Flux2Transformer2DModel, dtype), about.transformer, about.named)
+    with checkpoints.reading("scheduler and tokenizer of the decoder"):
+        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(place / "scheduler", local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(place / "tokenizer", local_files_only=True)
+    encoder = _as_said(checkpoints.frozen(folder / about.encoder, Qwen3ForCausalLM, dtype, **extra), about.text, "text encoder")
+    vae = checkpoints.frozen(place / "vae", AutoencoderKLFlux2)
+    decoder = FlowDecoder(transformer, vae, encoder, tokenizer, scheduler, about.image_size).at(device)
+    shared = config.language.folder == about.encoder
+    chat = ChatModel(config.language, encoder, tokenizer).at(device) if shared else load_chat(config.language, folder / config.language.folder, dtype, device, **extra)
+    vision = DinoVision(config.vision, checkpoints.frozen(folder / "dino", Dinov2Model, dtype)).to(device)
+    return FlowGenerator(decoder, chat, vision, about.references, about.named)
+
+
+def _as_said(module: nn.Module, about: Mapping[str, Any], named: str) -> nn.Module:
+    """A loaded module, whose numbers are the preset's. Raises WeightsError."""
+    for name, value in about.items():
+        found = getattr(module.config, name)
+        if (tuple(found) if isinstance(found, list) else found) != value:
+            raise WeightsError(f"The {named} has {name} {found}, but the preset was made for {value}.", "Get the files that the preset names.")
+    return module
+
+
 def load_adapter(adapter: Adapter, about: AdapterConfig, folder: Path) -> None:
     """Fill an adapter strictly from its published file. Raises WeightsError."""
     path = folder / about.file
@@ -67,13 +108,7 @@ def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype =
     """The image encoder. Raises WeightsError: also where its numbers are not the ones that the adapters were made for."""
     from transformers import CLIPVisionModelWithProjection
 
-    encoder = checkpoints.frozen(folder, CLIPVisionModelWithProjection, dtype)
-    for name, value in about.clip.items():
-        found = getattr(encoder.config, name)
-        if found != value:
-            raise WeightsError(f"The image encoder in {folder.name!r} has {name} {found}, but the adapters were made for {value}.",
-                               "Take the image encoder that is published with the adapters.")
-    return ClipVision(encoder, segmenter)
+    return ClipVision(_as_said(checkpoints.frozen(folder, CLIPVisionModelWithProjection, dtype), about.clip, f"image encoder in {folder.name!r}"), segmenter)
 
 
 def load_segmenter(folder: Path, dtype: torch.dtype = torch.float32) -> SubjectSegmenter:

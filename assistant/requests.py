@@ -11,6 +11,7 @@ from .errors import InputError
 from .plan import Plan
 
 SCHEDULERS = ("dpm++", "ddim", "unipc")
+FLOW = "flow"  # the sampler of flow-matching decoders, which have no other: Euler
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Settings:
 
     seed: int | None = None  # None: draw one; the reply says which
     steps: int = 20  # denoising steps, 1 to 100
-    scheduler: str = "dpm++"  # one of SCHEDULERS
+    scheduler: str = "dpm++"  # one of SCHEDULERS, or FLOW
     keep_subject: float = 2.0  # guidance strength of E(x), 0 to 10
     follow_words: float = 2.0  # guidance strength of H(s) or F(w), 0 to 10
     preview_every: int = 4  # steps between previews; 0: none
@@ -56,7 +57,7 @@ def check(settings: Settings) -> Settings:
         value = getattr(settings, name)
         if value is not None and not low <= value <= high:
             raise InputError(f"{_CALLED.get(name, name.replace('_', ' '))} is {value:g}; it can be {low:g} to {high:g}.", "Choose a value in between.")
-    if settings.scheduler not in SCHEDULERS:
+    if settings.scheduler not in (*SCHEDULERS, FLOW):
         raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")
     if settings.seed is not None and not 0 <= settings.seed < 2**63:
         raise InputError(f"The seed {settings.seed} is out of range.", f"Choose a whole number from 0 to {2**63 - 1}.")
@@ -86,6 +87,7 @@ class Request:
     plan: Plan | None = None  # what is to be seen, already decided: the words follow it
     like: Photo | None = None  # w: F(w) takes the place of H(s), and the language model is skipped
     redraw: Mapping[str, Any] | None = None  # metadata of an earlier picture: its words and H(s) again, drawn anew
+    others: tuple[Photo, ...] = ()  # further pictures that came with the text, the subject left out
     library: Any = None  # the owner's learned concepts, as the engine's `Trainer` opened them; a text names them <so>
     examples: Callable[[str], Sequence[Photo]] | None = None  # name of a concept -> the photos it was learned from, as far as they are kept
     mix: Any = None  # a `board_requests.Mix` takes the place of H(s), and `say` of the language model's words
@@ -148,7 +150,7 @@ class Pace:
     """A sampler, a number of steps and of candidates in one word."""
 
     name: str  # "quick", "usual", "fine"
-    scheduler: str  # one of SCHEDULERS
+    scheduler: str  # one of the engine's samplers
     steps: int
     candidates: int = 1
 
@@ -172,6 +174,9 @@ class EngineInfo:
     looks: bool = False  # whether it compares what it drew with its plan
     candidates: int = Settings.candidates  # usually
     window: float = 0.15  # of DCI, usually
+    samplers: tuple[str, ...] = SCHEDULERS  # that it can draw with
+    unheard: tuple[str, ...] = ()  # settings that change nothing in what it draws
+    models: Mapping[str, str] = field(default_factory=dict)  # "Chat", or a panel's title -> the model that draws there, where it is not one for all
     lesson_steps: Mapping[str, int] = field(default_factory=lambda: {"infusion": 300, "ico": 300})  # way of learning a concept -> its usual steps
 
 

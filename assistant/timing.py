@@ -1,12 +1,14 @@
 """Seconds in turns, memory and the machine's own speed. A speed is a ratio to a peer in the same run: both are timed in turns, so that a
 busy machine is busy for both, and of the ratios of the turns the median counts."""
 
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -101,3 +103,8 @@ class Table:
 
     def write(self, path: Path) -> None:
         path.write_text(self.markdown(), encoding="utf-8")
+
+    def save(self, path: Path, **about: Any) -> None:
+        """As one JSON file: the lines, and what is said about them."""
+        lines = [{"what": what, "value": value, "note": note} for what, value, note in self.lines]
+        path.write_text(json.dumps({**about, "lines": lines}, indent=1) + "\n", encoding="utf-8")

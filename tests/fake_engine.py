@@ -197,9 +197,11 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pause", type=float, default=0.02)
+    parser.add_argument("--root-path", default="")
+    parser.add_argument("--public", action="store_true")
     options = parser.parse_args()
     store = Store(options.data_dir)
-    page, url = start(SessionManager(FakeEngine(options.pause), store), Address(port=options.port), store.folder)
+    page, url = start(SessionManager(FakeEngine(options.pause), store), Address(port=options.port, root_path=options.root_path, framed=options.public), store.folder)
     print(url, flush=True)
     page.block_thread()
 

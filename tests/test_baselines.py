@@ -23,7 +23,7 @@ from tests.tiny_unet import drawn
 def quick(monkeypatch):
     """What preserves the prior is drawn in two steps."""
     monkeypatch.setattr(baselines, "PRIOR_PICTURES", 2)
-    monkeypatch.setattr(baselines, "draw_plain", lambda base, lines, seeds: draw_plain(base, lines, seeds, 2))
+    monkeypatch.setattr(baselines, "draw_plain", lambda base, lines, seeds, guidance: draw_plain(base, lines, seeds, 2, guidance))
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,13 @@
 import json
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
 from assistant import plan
 from assistant.errors import InputError
-from assistant.world import captions, dialogues, out_of_domain_terms, user_requests, vocabulary, scene as world
+from assistant.world import captions, dialogues, free_questions, free_wording, out_of_domain_terms, small_talk, user_requests, vocabulary, scene as world
 from assistant.world.questions import Talk
 from assistant.world.attribute_parser import attributes, read, read_reply
 
@@ -158,3 +159,65 @@ def test_a_plan_is_read_from_a_chat_models_reply_and_a_bad_one_says_why():
                      ('{"act":' + "[" * 20000, "broken"), ('{"act": "draw", "worn": {"hat": "red"}}', "worn"), ('{"act": "draw", "worn": ' + json.dumps(["hat"] * 9) + "}", "worn")):
         with pytest.raises(InputError, match=why):
             plan.read_json(bad)
+
+
+def _asked(table, talk):
+    """Turns in words whose wording is of one table: of each, the text is the slots that were filled."""
+    rng = random.Random(20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(free_questions, "say", lambda rng, name, *args, **slots: (name, slots))
+        patch.setattr(free_questions, "typed", lambda rng, said, dress: (said,))
+        found = [replace(said, text=said.text[1]) for said in (free_questions.in_words(rng, talk) for _ in range(3000)) if said.text and said.text[0] == table]
+    assert found, table
+    return found
+
+
+def test_what_was_is_told_from_what_was_seen():
+    one = world.Individual("fox", "red", "white", "striped", "dots", 0, 1.0, 1.0, 1.0, 1.0)
+    photo = world.Scene(one, "garden", "day", "flat", "standing", (world.Accessory("sunglasses", "blue"),), 0.65, 0.5, False, 1)
+    first = world.Scene(one, "castle", "night", "pencil", "jumping", (world.Accessory("hat", "red"),), 0.65, 0.5, False, 1)
+    now = world.Scene(one, "beach", "sunset", "neon", "resting", (world.Accessory("crown", "pink"),), 0.65, 0.5, False, 1)
+    talk = Talk.about(photo).after(first, "").after(now, "")
+    assert [a.name for a in talk.lost] == ["sunglasses", "hat"]
+    for table, told in (("ask_before_place", "castle"), ("ask_before_light", "night"), ("ask_before_style", "pencil"), ("ask_before_pose", "jumping"), ("ask_before_worn", "red hat")):
+        assert all(told in said.answer and (said.act, said.about) == ("answer", "history") for said in _asked(table, talk)), table
+    for table, told in (("ask_who_chose", "beach"), ("ask_why_style", "Neon"), ("ask_why_light", "sunset"), ("ask_why_worn", "pink crown")):
+        assert all(told in said.answer and (said.act, said.about) == ("answer", "reason") for said in _asked(table, talk)), table
+    assert all("castle" in said.answer and "red hat" in said.answer for said in _asked("ask_first_picture", talk))
+    assert all("garden" in said.answer and "blue sunglasses" in said.answer for said in _asked("ask_photo", talk))
+    for said in _asked("ask_gone", talk):
+        assert (("pink crown" in said.answer and "red hat" in said.answer) if said.text["worn"] == "hat" else "blue sunglasses" in said.answer), said
+    assert all("once more" in said.answer and said.offer.plea == "again" for said in _asked("ask_likeness", talk))
+    assert all(said.text["worn"] in said.answer and said.text["worn"] != "crown" and said.about == "worn" for said in _asked("remove", talk))
+
+
+def test_remarks_ask_for_nothing_and_facts_of_the_app_are_answered():
+    one = world.Individual("mug", "teal", "white", "plain", "dots", 0, 1.0, 1.0, 1.0, 1.0)
+    talk = Talk.about(world.Scene(one, "garden", "day", "flat", "standing", (), 0.65, 0.5, False, 1))
+    assert all((said.act, said.about) == ("chat", "smalltalk") for said in _asked("remark", talk))
+    assert all((said.act, said.about) == ("decline", "other") for said in _asked("leave", talk))
+    rng, tables = random.Random(22), {phrase: table for table in ("ask_private", "ask_cost", "ask_time", "ask_files") for phrase in free_wording.PHRASES[table]}
+    told = {"ask_private": ("this machine",), "ask_cost": ("free", "nothing"), "ask_time": ("second",), "ask_files": ("PNG",)}
+    for text, answer in (small_talk.fact(rng) for _ in range(300)):
+        assert any(word in answer for word in told[tables[text]]), (text, answer)
+    for said in _asked("ask_styles", talk):
+        assert all(style.lower() in said.answer.lower() for style in (said.text["style1"], said.text["style2"])), said
+
+
+def test_phrases_are_whole_and_said_once():
+    for table, phrases in free_wording.PHRASES.items():
+        assert len({p.lower() for p in phrases}) == len(phrases), table
+        assert all(p == p.strip() and "  " not in p and len(p.split()) <= 30 for p in phrases), table
+
+
+def test_free_wishes_do_not_contradict_themselves_and_a_place_or_style_that_is_not_there_becomes_the_nearest():
+    rng, seen = random.Random(21), set()
+    for _ in range(1500):
+        base = world.sample_scene(rng, world.sample_individual(rng))
+        wish = free_wording.wish(rng, Talk.about(base))
+        assert not {name for name, _ in wish.wear} & set(wish.remove), wish
+        if wish.missing_is in ("place", "style"):
+            known = {place.split(" ", 1)[1]: near for place, near in out_of_domain_terms.PLACES.items()} if wish.missing_is == "place" else out_of_domain_terms.STYLES
+            assert known[wish.missing] == (wish.context or wish.style) and wish.missing in wish.text.lower(), wish
+            seen.add(wish.missing_is)
+    assert seen == {"place", "style"}

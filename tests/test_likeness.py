@@ -27,7 +27,6 @@ from assistant.requests import Progress, Request, Settings, TrainingSpec
 from assistant.board_requests import Mix, MixRequest, Source
 from assistant.session.uploads import read_photo
 from tests import tiny_open as tiny
-from ui.serve import Address
 
 NEVER, QUICK = threading.Event(), Settings(seed=4, steps=3, preview_every=1)
 
@@ -185,7 +184,7 @@ def test_it_is_on_where_others_may_reach_the_page(argv, safety, monkeypatch):
     given = []
     monkeypatch.setattr(pipeline, "load", lambda *args: given.append(args))
     options = app.arguments(["--preset", "open", *argv])
-    app.load(options, Address(options.host, share=options.share).public)
+    app.load(options)
     assert given[0][-1] is safety
 
 

@@ -18,7 +18,7 @@ from assistant.errors import DeviceError, WeightsError
 from assistant.loading import build, groups_of, identified
 from assistant.memory.budget import tier
 from assistant.requests import Reply, Request, Settings, Words
-from assistant.hub.download import missing, require
+from assistant.hub.inventory import missing, require
 from assistant.presets import FULL
 from assistant.memory.offloading import OffloadManager
 from assistant.session.uploads import read_photo
@@ -179,8 +179,9 @@ def test_a_tier_is_picked_by_what_is_free(monkeypatch):
     assert loading.pick_tier(FULL, "layers", cuda, torch.float16).name == "layers"
     with pytest.raises(DeviceError, match="for NVIDIA GPUs"):
         loading.pick_tier(FULL, "turns", cpu, torch.float32)
+    assert loading.pick_tier(FULL, "auto", cpu, torch.float32).name == "halved"  # 64 GiB hold it in 16 bits
     with pytest.raises(DeviceError, match="without a GPU"):
-        loading.pick_tier(FULL, "auto", cpu, torch.float32)
+        loading.pick_tier(FULL, "auto", cpu, torch.float32, may_halve=False)
 
 
 def test_memory_that_runs_out_while_loading_costs_a_tier_and_is_said(monkeypatch, capsys, tmp_path):

@@ -103,8 +103,8 @@ def test_the_first_tier_that_fits_is_taken_and_each_takes_less_of_the_gpu():
     with pytest.raises(DeviceError, match="no memory tier"):
         tier("less")
     with pytest.raises(DeviceError, match="without a GPU; 24.0 GiB"):
-        Budget(FULL, 4).check_host(24 * GIB)
-    Budget(MINIATURE, 4).check_host(2 * GIB)
+        Budget(FULL, 4).choose_host(24 * GIB)
+    assert Budget(MINIATURE, 4).choose_host(2 * GIB).name == "whole"
     assert [next_tier(t) and next_tier(t).name for t in TIERS] == ["turns", "4bit-turns", "layers", "layers", None]
 
 

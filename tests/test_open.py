@@ -239,7 +239,7 @@ def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_n
     shutil.copytree(folder, copy)
     engine = pipeline.load("open", "cpu", folder=copy)
     reply = respond(engine, photo=photo(1))[-1]
-    assert engine.info().notice == "Tiny. The words come from a language model that does not see it."
+    assert engine.info().notice == "Tiny. The words come from a language model that does not see your picture."
     assert engine.trainer.base is engine.decoder and len(engine.weights) == 12 and reply.metadata["weights"] == engine.weights
     for part in tiny.speaker(seed=1):
         part.save_pretrained(tmp_path / "other")

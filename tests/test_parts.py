@@ -16,8 +16,9 @@ from assistant.hub import download as parts
 from assistant.config import Source
 from assistant.errors import ConfigError, WeightsError
 from assistant.hub.client import FolderClient, HubClient
-from assistant.hub.download import Remote, Unavailable, download, look, missing, told
-from assistant.presets import CHAT_MODELS, FULL, OPEN, PRESETS, SD15, with_llm, with_safety
+from assistant.hub.download import Remote, Unavailable, download, look, told
+from assistant.hub.inventory import missing
+from assistant.presets import CHAT_MODELS, FULL, LICENCES, OPEN, PRESETS, SD15, with_llm, with_safety
 from assistant.manifest import read_listing, verify
 from tests import tiny_vlm
 
@@ -44,7 +45,8 @@ class Hub:
         return revision or "f" * 40, [Remote(p, len(b), hashlib.sha256(b).hexdigest() if p.endswith(("safetensors", "bin")) else "")
                                       for p, b in self.repositories[origin].items()]
 
-    def fetch(self, origin, revision, path, into):
+    def fetch(self, origin, revision, file, into, came):
+        path = file.path
         self.fetched.append(path)
         content, to = self.repositories[origin][path], into / path
         for faults, spoil in ((self.breaks, lambda b: b[:len(b) // 2]), (self.wrong, lambda b: b"?" * len(b))):
@@ -70,9 +72,9 @@ def run(hub, folder, config=ONE):
 
 def test_only_what_is_needed_comes_whole_and_is_known_by_its_checksum(hub, tmp_path):
     errand, said = run(hub, tmp_path)
-    assert sorted(hub.fetched) == sorted(p for p in FILES if p not in ("README.md", "unet/model.bin", "unet/model.fp16.safetensors"))
-    assert (tmp_path / "base/unet/model.safetensors").read_bytes() == FILES["unet/model.safetensors"]
-    assert read_listing(tmp_path)["base/unet/model.safetensors"]["sha256"] == hashlib.sha256(FILES["unet/model.safetensors"]).hexdigest()
+    assert sorted(hub.fetched) == sorted(p for p in FILES if p not in ("README.md", "unet/model.bin", "unet/model.safetensors"))
+    assert (tmp_path / "base/unet/model.safetensors").read_bytes() == FILES["unet/model.fp16.safetensors"]  # half the bytes, under the name that is loaded
+    assert read_listing(tmp_path)["base/unet/model.safetensors"]["sha256"] == hashlib.sha256(FILES["unet/model.fp16.safetensors"]).hexdigest()
     verify(tmp_path)
     assert missing(ONE, tmp_path) == [] and not (tmp_path / ".incoming").exists()
     assert said[0].startswith("1 of 6: base/unet/config.json")
@@ -90,17 +92,17 @@ def test_a_download_that_broke_off_goes_on_with_what_is_not_there_yet(hub, tmp_p
     hub.fetched.clear()
     run(hub, tmp_path)
     assert hub.fetched == [p for p in ("vae/model-00002-of-00002.safetensors", "vae/model.safetensors.index.json") if p in FILES]
-    assert "unet/model.safetensors" in done and missing(ONE, tmp_path) == []
+    assert "unet/model.fp16.safetensors" in done and missing(ONE, tmp_path) == []
 
 
 def test_a_file_that_comes_truncated_once_is_fetched_once_more(hub, tmp_path):
-    hub.breaks = {"unet/model.safetensors": 1}
+    hub.breaks = {"unet/model.fp16.safetensors": 1}
     _, said = run(hub, tmp_path)
     assert any("damaged" in line for line in said) and missing(ONE, tmp_path) == []
 
 
 def test_another_file_of_the_same_size_is_refused(hub, tmp_path):
-    hub.wrong = {"unet/model.safetensors": 2}
+    hub.wrong = {"unet/model.fp16.safetensors": 2}
     with pytest.raises(WeightsError, match="its checksum is not what ada/original says"):
         run(hub, tmp_path)
     assert not (tmp_path / "base/unet/model.safetensors").exists()
@@ -173,10 +175,14 @@ def test_every_error_of_the_hubs_library_becomes_a_sentence():
     assert "hf auth login" in gated.value.remedy
     with pytest.raises(Unavailable, match="not there any more"):
         asked(errors.RepositoryNotFoundError("no", response=answer))
-    for error in (errors.LocalEntryNotFoundError("no"), ConnectionError("no"), TimeoutError(), errors.HfHubHTTPError("no", response=answer)):
-        with pytest.raises(WeightsError, match="cannot be reached"):
+    with pytest.raises(Unavailable, match="does not give its files .it answers 403") as disabled:
+        asked(errors.DisabledRepoError("no", response=answer))
+    assert not disabled.value.passing
+    for error in (errors.LocalEntryNotFoundError("no"), ConnectionError("no"), TimeoutError()):
+        with pytest.raises(Unavailable, match="cannot be reached") as unreached:
             asked(error)
-    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
+        assert unreached.value.passing
+    with pytest.raises(Unavailable, match="HF_HUB_OFFLINE"):
         asked(errors.OfflineModeIsEnabled("no"))
 
 
@@ -228,11 +234,11 @@ def test_a_chat_models_patterns_choose_the_published_files_once(name, left, take
     parts._complete(name, source, chosen, offered)
 
 
-def test_every_part_that_is_downloaded_says_its_licence_before(hub, tmp_path):
-    assert all(source.terms for config in map(with_safety, PRESETS.values()) for source in (*config.sources.values(), *CHAT_MODELS.values()))
-    licensed = replace(ONE, sources={part: replace(source, terms="CreativeML Open RAIL-M") for part, source in ONE.sources.items()})
-    assert "licence: CreativeML Open RAIL-M" in told(licensed, look(licensed, tmp_path, hub), tmp_path)
-    assert with_llm(OPEN, "some/one").sources["llm-some--one"].terms == "see https://huggingface.co/some/one"
+def test_every_part_that_is_downloaded_says_its_licence_before(hub, tmp_path, monkeypatch):
+    assert all(source.hubs[0] in LICENCES for config in map(with_safety, PRESETS.values()) for source in (*config.sources.values(), *CHAT_MODELS.values()))
+    assert f"licence: see https://huggingface.co/{SOURCE.hubs[0]}" in told(ONE, look(ONE, tmp_path, hub), tmp_path)
+    monkeypatch.setitem(LICENCES, SOURCE.hubs[0], "CreativeML Open RAIL-M")
+    assert "licence: CreativeML Open RAIL-M" in told(ONE, look(ONE, tmp_path, hub), tmp_path)
 
 
 @pytest.fixture

@@ -143,6 +143,19 @@ def test_what_runs_is_measured():
         assert "flash" not in seconds
 
 
+def test_a_kernel_that_overflows_is_never_taken_and_the_others_only_where_they_win(monkeypatch):
+    """Half precision with scores beyond what it can hold, as Stable Diffusion 2's are: the plain product gave NaN."""
+    q = (300 * drawn(1, 64, 2, 64)).half().transpose(1, 2)
+    v = drawn(1, 64, 2, 64, seed=1).half().transpose(1, 2)
+    assert attention_backends.attend("math", q, q, v, 0.125).isfinite().all()
+    monkeypatch.setitem(attention_backends._TORCHS, "flash", lambda q, k, v, scale: (q * scale @ k.transpose(-1, -2)).softmax(dim=-1) @ v)
+    monkeypatch.setitem(attention_backends._TORCHS, "cudnn", lambda q, k, v, scale: torch.full_like(q, torch.nan))
+    found = acceleration.measured((1, 2, 4, 4, 64), torch.zeros(1, dtype=torch.half))
+    assert "math" in found and not found.keys() & {"flash", "cudnn"}
+    assert acceleration.quickest({"sdpa": 1.0, "xformers": 0.97}) == "sdpa" == acceleration.quickest({"sdpa": 1.0, "xformers": 1.3})
+    assert acceleration.quickest({"sdpa": 1.0, "xformers": 0.8}) == "xformers"
+
+
 # --- the compiled step -------------------------------------------------------------------------------------------------
 
 class Later:
@@ -265,9 +278,7 @@ def test_a_recorded_graph_gives_what_the_plain_model_gives(unet, values):
 # --- switches and caches -----------------------------------------------------------------------------------------------
 
 def test_switches():
-    usual = Acceleration.usual(CPU)
-    assert usual == Acceleration() and Acceleration.usual(torch.device("cuda")) == Acceleration(channels_last=True, compiled=True, probed=True)
-    assert not Acceleration.usual(torch.device("cuda"), "math").probed
+    usual = Acceleration()
     assert usual.changed(["channels-last=on", "static-cache=on"]) == Acceleration(channels_last=True, static_cache=True)
     for wrong in ("channels-last", "channels-last=yes", "faster=on"):
         with pytest.raises(ConfigError, match="channels-last, compiled, probed, static-cache"):

@@ -24,8 +24,8 @@ from assistant.requests import Progress, Settings
 from assistant.session.records import Conversation
 from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import FakeEngine, draw, png_of
-from ui import generation_panel, page as pages, image_routes, presenters
-from ui.auth import COOKIE, Owners, PageHeaders
+from ui import generation_panel, page as pages, image_routes, presenters, serve
+from ui.auth import COOKIE, OWN_COOKIE, Owners, PageHeaders
 from ui.panel import Panel, courier, pressed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,6 +105,8 @@ def test_small_pictures_are_enlarged_and_large_ones_left_alone():
     shown = Image.open(io.BytesIO(image_routes.enlarge(small)))
     assert shown.format == "PNG" and shown.size == (512, 512)
     assert image_routes.enlarge(large) == large
+    carries = Image.open(io.BytesIO(image_routes.enlarge(png_of(draw(1), assistant='{"board": 1}'))))  # whoever saves what is shown
+    assert carries.text["assistant"] == '{"board": 1}'
 
 
 def test_owners():
@@ -112,6 +114,9 @@ def test_owners():
     assert Owners(guests=False).of(None, {}) == "local"
     assert Owners(guests=False).of("ada", cookie) == "user:ada"
     assert Owners(guests=True).of(None, cookie) == "guest:" + "a" * 43
+    for guests in (True, False):  # who started the program sees what was made before it was shared
+        assert Owners(guests, own="b" * 32).of("ada", {OWN_COOKIE: "b" * 32}) == "local"
+        assert Owners(guests, own="").of("ada", {OWN_COOKIE: ""}) == Owners(guests, own="b" * 32).of("ada", {OWN_COOKIE: "é"}) == "user:ada"
     for cookies in ({}, {COOKIE: "short"}, {COOKIE: "../" * 20}):
         with pytest.raises(NotFoundError, match="cookie"):
             Owners(guests=True).of(None, cookies)
@@ -124,8 +129,8 @@ def client(manager):
     from fastapi.testclient import TestClient
     from starlette.middleware import Middleware
 
-    served = FastAPI(routes=image_routes.routes(manager, Owners(guests=True)),
-                     middleware=[Middleware(PageHeaders, guests=True, framed=False)])
+    served = FastAPI(routes=image_routes.routes(manager, owners := Owners(guests=True, own="a" * 32)),
+                     middleware=[Middleware(PageHeaders, owners=owners, framed=False)])
     served.tokens, served.cookie_id = {}, "x"
     served.get("/")(lambda: "page")
     return TestClient(served)
@@ -150,6 +155,14 @@ def test_pictures_are_served_to_their_owner_only(client, manager):
     assert over.shape == (512, 512, 3) and marked[:128, :128].mean() > 2 * abs(marked[384:, 384:].mean())
     assert "masks/7.png" in presenters.reply_message(replace(kept, id=7, metadata={"mask": "AA=="}))["content"] and "masks/" not in presenters.reply_message(kept)["content"]
     assert client.get("/subjects/0.png").status_code == 200 and client.get("/subjects/8.png").status_code == 404
+    mine = list(manager.send(manager.new("local").id, "made before", None, Settings(steps=2), "local"))[-1]
+    [before] = manager.gallery("local")
+    client.cookies.clear()
+    for own in ("", "b" * 32):
+        client.get("/", params={"own": own})
+        assert client.get(f"/pictures/{before.picture}.png").status_code == 404
+    assert client.get("/", params={"own": "a" * 32}, follow_redirects=False).headers["location"] == "./"
+    assert client.get(f"/pictures/{before.picture}.png").content == mine.png
     client.cookies.clear()
     for path in (f"/pictures/{kept.picture}.png", f"/live/{kept.id}.png", f"/masks/{kept.id}.png"):
         assert client.get(path).status_code == 404
@@ -177,7 +190,8 @@ def test_arguments(monkeypatch):
     assert given.port == 8000 and given.queue_size == 3 and app.users(given.auth) == (("a", "b"), ("c", "d:e"))
     monkeypatch.setenv("SPACE_ID", "me/it")
     assert app.arguments([]).host == "0.0.0.0"
-    for bad in (["--port", "0"], ["--port", "x"], ["--queue-size", "0"], ["--dtype", "int8"]):
+    assert app.arguments(["--root-path", "/cafe/"]).root_path == "/cafe" and app.arguments([]).root_path == ""
+    for bad in (["--root-path", "cafe"], ["--port", "0"], ["--port", "x"], ["--queue-size", "0"], ["--dtype", "int8"]):
         with pytest.raises(SystemExit):
             app.arguments(bad)
 
@@ -189,6 +203,20 @@ def test_users_from_a_file(tmp_path):
     for bad in ("@/nowhere", "ada", ":x", "ada:"):
         with pytest.raises(ConfigError):
             app.users([bad])
+
+
+def test_a_page_that_replaces_another_keeps_its_address_and_who_signed_in(manager, store):
+    """As when the weights of another preset have come."""
+    auth = (("ada", "one"),)
+    first, url = serve.start(manager, serve.Address(auth=auth), store.folder)
+    ada = sign_in(url, "ada", "one")
+    assert ada.get("config").status_code == 200 and ada.get("weights").status_code == 404
+    first.close(verbose=False)
+    second, again = serve.start(manager, serve.Address(port=first.server_port, auth=auth), store.folder, None, first)
+    try:
+        assert again == url and ada.get("config").status_code == 200 and sign_in(url).get("config").status_code == 401
+    finally:
+        second.close(verbose=False)
 
 
 def test_sign_in_keeps_people_apart(served):
@@ -217,7 +245,7 @@ def test_no_file_of_this_computer_leaves_it(served):
         answer = join(ada, handler(ada, "send"), [box, "", "", 2, 2, 4, "dpm++"])
         assert "root:" not in answer and "SQLite" not in answer and len(manager.list("user:ada")) == before
     assert database.exists()
-    assert ada.get("gradio_api/info").json()["named_endpoints"] == {}
+    assert set(ada.get("gradio_api/info").json()["named_endpoints"]) == {"/turn", "/mix", "/strip", "/learn", "/concepts"}
 
 
 class Bold(Panel):

@@ -1,7 +1,8 @@
 """Whose conversations a browser may see: a signed-in user's, this computer's, or those of one guest's cookie.
 
 A person who signs in owns what the name owns. Without sign-in a page that only this computer can reach has one owner;
-a page that others can reach gives every browser an unguessable cookie. Gradio's session hash is chosen by the client
+a page that others can reach gives every browser an unguessable cookie. Who started the program gets a link that makes a browser
+this computer's on such a page too, so that what was made here before is there. Gradio's session hash is chosen by the client
 and is never asked.
 """
 
@@ -11,10 +12,14 @@ import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import RedirectResponse
 
 from assistant.errors import NotFoundError
 
 COOKIE = "cafe-guest"
+OWN_COOKIE = "cafe-own"
 _GUEST = re.compile(r"[A-Za-z0-9_-]{40,64}")
 _YEAR = 365 * 24 * 3600
 
@@ -25,21 +30,32 @@ _POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' 
            "base-uri 'self'; form-action 'self'")
 
 
-class Owners:
-    """Args: guests: whether people without a sign-in are kept apart by a cookie (others can reach the page)."""
+class CookieError(NotFoundError):
+    """A guest's browser keeps no cookie."""
 
-    def __init__(self, guests: bool) -> None:
-        self.guests = guests
+    outside = True  # a page inside another site's offers to open by itself, where browsers do keep them
+
+
+class Owners:
+    """Args:
+        guests: whether people without a sign-in are kept apart by a cookie (others can reach the page).
+        own: the secret of the link by which a browser is this computer's; "": there is no such link.
+    """
+
+    def __init__(self, guests: bool, own: str = "") -> None:
+        self.guests, self.own = guests, own
 
     def of(self, username: str | None, cookies: Mapping[str, str]) -> str:
-        """Raises NotFoundError: a guest without a cookie."""
+        """Raises CookieError: a guest without a cookie."""
+        if self.own and secrets.compare_digest(cookies.get(OWN_COOKIE, "").encode(), self.own.encode()):
+            return "local"
         if username:
             return f"user:{username}"
         if not self.guests:
             return "local"
         guest = cookies.get(COOKIE, "")
         if not _GUEST.fullmatch(guest):
-            raise NotFoundError("This page needs a cookie to keep your conversations apart from others'.",
+            raise CookieError("This page needs a cookie to keep your conversations apart from others'.",
                                 "Allow cookies for it and reload.")
         return f"guest:{guest}"
 
@@ -60,12 +76,12 @@ class PageHeaders:
     """ASGI middleware: the guest's cookie, and headers that keep the page to itself.
 
     Args:
-        guests: hand out the cookie.
+        owners: a guest is handed the cookie; who comes by the link with the secret, the other.
         framed: the page is shown inside another site's frame over HTTPS (Hugging Face Spaces): the cookie says so.
     """
 
-    def __init__(self, app: Any, guests: bool, framed: bool) -> None:
-        self.app, self.guests = app, guests
+    def __init__(self, app: Any, owners: Owners, framed: bool) -> None:
+        self.app, self.owners = app, owners
         self._rules = "SameSite=None; Secure; Partitioned" if framed else "SameSite=Lax"
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -73,7 +89,14 @@ class PageHeaders:
             await self.app(scope, receive, send)
             return
         cookies = next((value for name, value in scope["headers"] if name == b"cookie"), b"")
-        new = self.guests and scope["path"] == "/" and f"{COOKIE}=".encode() not in cookies
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        if self.owners.own and secrets.compare_digest("".join(query.get("own", ())).encode(), self.owners.own.encode()):
+            answer = RedirectResponse("./", 303)
+            answer.headers["set-cookie"] = f"{OWN_COOKIE}={self.owners.own}; Path=/; HttpOnly; {self._rules}"
+            await answer(scope, receive, send)
+            return
+        held = re.search(rf"(?:^|;)\s*{COOKIE}=([^;]*)", cookies.decode("latin-1"))
+        new = self.owners.guests and scope["path"] == "/" and not (held and _GUEST.fullmatch(held[1].strip()))
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":

@@ -10,17 +10,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from assistant.errors import AssistantError, MessageError, NotFoundError
-from assistant.requests import Event, Progress, Reply, Settings, Waiting, Words
-from assistant.session.manager import SessionManager
+from assistant.errors import AssistantError, BusyError, MessageError, NotFoundError
+from assistant.requests import Event, Photo, Progress, Reply, Settings, Waiting, Words
+from assistant.session.uploads import read_photo
 from ui import generation_panel, presenters
-from ui.auth import Owners
-from ui.panel import Panel, Updates, fresh_pulse, read_index
+from ui.panel import Panel, PanelContext, Updates, fresh_pulse, pressed, read_index
 
 MAX_WINDOWS = 4096  # remembered browser windows
 
@@ -44,19 +42,15 @@ class ChatController:
     """Handlers of one page, for all its visitors.
 
     Args:
-        subject_files: the ready subjects as files, for the box to show when one is chosen.
-        scratch, uploads: see `page.build`.
         panels: in the order in which handlers get the values of their inputs.
     """
 
-    def __init__(self, manager: SessionManager, owners: Owners, parts: PageComponents, subject_files: list[str],
-                 scratch: Path, uploads: Path, panels: Sequence[Panel], page: gr.Blocks) -> None:
-        self.manager, self.owners, self.parts, self.panels, self.page = manager, owners, parts, tuple(panels), page
+    def __init__(self, place: PanelContext, parts: PageComponents, panels: Sequence[Panel], page: gr.Blocks) -> None:
+        self.place, self.manager, self.owners, self.parts, self.panels, self.page = place, place.manager, place.owners, parts, tuple(panels), page
         self._under = tuple((f"{panel.name}.{act}", label) for panel in panels for act, label in panel.turn_acts)
-        self.subject_files, self.scratch, self.uploads = subject_files, scratch, uploads
         self._watching: OrderedDict[str, str] = OrderedDict()  # browser session: the pulse of the watch that may write
         self._acts: dict[str, Callable[..., Updates]] = {
-            "new": self._new, "open": self._open, "delete": self._delete, "restore": self._restore,
+            "new": self._new, "open": self._open, "delete": self._delete, "restore": self._restore, "rename": self._rename,
             "subject": self._subject, "wish": self._wish, "redraw": self._redraw, "retry": self._redraw,
             "pin": self._pin, "unpin": self._unpin, "use": self._use,
             "without": self._without}
@@ -85,25 +79,26 @@ class ChatController:
         files = message.get("files") or []
         try:
             owner = self.owner(request)
-            photo, *others = [Path(file) for file in files] or [None]
+            photo, *others = [self.place.uploaded(file, owner) for file in files] or [None]
             updates = self._send(owner, conversation, message.get("text") or "", photo, self.settings(values), others)
+        except BusyError as error:  # another window may have asked: what is being answered is shown, with its Stop
+            return self._view(owner, conversation, error) if conversation else self._tell(error)
         except AssistantError as error:
             return self._tell(error)
-        for file in files:  # the store has its own copy
-            if self.uploads in Path(file).resolve().parents:
-                Path(file).unlink(missing_ok=True)
+        self.place.forget(*files)  # the store has its own copy
         return {**updates, self.parts.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
 
     def act(self, event: gr.EventData, request: gr.Request, conversation: str, message: dict[str, Any] | None,
             *values: Any) -> Updates:
         """Something with data-act was pressed."""
         self._only(request)
-        act = self._acts.get(str(event._data.get("act") if isinstance(event._data, dict) else ""))
+        one = pressed(event)
+        act = self._acts.get(one.act)
         if act is None:
             return self._tell("")
         try:
-            return act(owner=self.owner(request), argument=str(event._data.get("arg") or ""),
-                       conversation=conversation, message=message or {}, values=values)
+            return act(owner=self.owner(request), argument=one.argument, conversation=conversation, message=message or {}, values=values,
+                       fields=one.fields)
         except AssistantError as error:
             return self._tell(error)
 
@@ -128,12 +123,13 @@ class ChatController:
                 turns = self.manager.open(conversation, owner)[1]
                 before = presenters.conversation_messages(turns[:-1], _pinned(seed), self._under)
                 before.append(presenters.user_message(turns[-1]))
+                yield {self.parts.box: gr.update(submit_btn=False, stop_btn=True)}  # it may have begun in another window
                 for live, under in live_messages(turns[-1].id, events):
                     if self._watching.get(request.session_hash) != pulse:
                         return
                     yield {self.parts.chat: [*before, live]}
                 answered = self.manager.turn(turns[-1].id, owner)
-                moved = {part: value for panel in self.panels for part, value in panel.answered(answered).items()}
+                moved = {part: value for panel in self.panels for part, value in panel.answered(answered, owner).items()}
         except AssistantError:
             pass  # the turn carries its sentence
         if self._watching.get(request.session_hash) != pulse:
@@ -158,17 +154,23 @@ class ChatController:
         gone = self.manager.open(argument, owner)[0]
         self.manager.delete(argument, owner)
         view = self._view(owner, "" if argument == conversation else conversation)
-        return {**view, self.parts.notice: presenters.deleted_notice(gone)}
+        return {**view, self.parts.notice: presenters.deleted_notice(gone, argument == conversation)}
 
-    def _restore(self, owner: str, argument: str, **_: Any) -> Updates:
-        self.manager.restore(argument, owner)
-        return self._view(owner, argument)
+    def _restore(self, owner: str, argument: str, conversation: str, **_: Any) -> Updates:
+        """The reader stays where they are, unless that is the place the conversation was deleted from."""
+        which, _, shown = argument.partition(" ")
+        self.manager.restore(which, owner)
+        return self._view(owner, conversation or (which if shown else ""))
+
+    def _rename(self, owner: str, argument: str, conversation: str, fields: dict[str, str], **_: Any) -> Updates:
+        self.manager.rename(argument, owner, fields.get("title", "").strip() or self.manager.open(argument, owner)[0].title)
+        return {**self._tell(""), self.parts.list: presenters.conversation_list(self.manager.list(owner), conversation, time.time())}
 
     def _subject(self, owner: str, argument: str, conversation: str, message: dict[str, Any], **_: Any) -> Updates:
         number, _wish = self._ready(argument)
         empty = not conversation
         return {**self._tell(""), self.parts.stage: presenters.stage(self.manager.info(), empty, number),
-                self.parts.box: _boxed(message, self.subject_files[number])}
+                self.parts.box: _boxed(message, self.place.shown(self.manager.info().subjects[number].photo))}
 
     def _wish(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         number, wish = self._ready(argument)
@@ -197,9 +199,7 @@ class ChatController:
 
     def _use(self, owner: str, argument: str, message: dict[str, Any], **_: Any) -> Updates:
         photo = self.manager.picture_as_photo(read_index(argument), owner)
-        file = self.scratch / f"picture-{photo.sha256[:16]}.png"
-        file.write_bytes(photo.png)
-        return {**self._tell(""), self.parts.box: _boxed(message, str(file))}
+        return {**self._tell(""), **self._put(photo, message)}
 
     # inside
 
@@ -220,6 +220,14 @@ class ChatController:
             found = panel.settings(found, *values[at:at + len(panel.inputs)])
             at += len(panel.inputs)
         return found
+
+    def put(self, name: str, owner: str, message: dict[str, Any]) -> Updates:
+        """A kept picture of this owner's into the box, beside the words that are in it. Raises AssistantError."""
+        return self._put(read_photo(self.manager.picture(name, owner)), message)
+
+    def _put(self, photo: Photo, message: dict[str, Any]) -> Updates:
+        """Into the box, beside what is in it."""
+        return {self.parts.box: _boxed(message, self.place.shown(photo))}
 
     def say(self, owner: str, conversation: str, text: str, settings: Settings) -> Updates:
         """Send a message for a panel, drawn with just these settings. Raises AssistantError."""

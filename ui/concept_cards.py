@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import groupby
 from html import escape
 from typing import Any
@@ -45,7 +45,7 @@ def notice(sentence: str, fault: bool = True, undo: str = "") -> str:
     if not sentence:
         return ""
     button = act("restore", undo, "Undo") if undo else ""
-    return f'<div class="{"fault" if fault else "note"}" role="{"alert" if fault else "status"}">{say(sentence)} {button}</div>'
+    return f'<div class="{"fault" if fault else "note"}" role="{"alert" if fault else "status"}" dir="auto">{say(sentence)} {button}</div>'
 
 
 # pictures to learn from
@@ -63,12 +63,12 @@ def chosen(photos: Sequence[Photo], masked: Sequence[bool], advice: DatasetAdvic
     return (f'<div class="picked">{tiles}</div>' if tiles else "") + (f'<ul class="advice">{warnings}</ul>' if warnings else "")
 
 
-def sources(turns: Sequence[StoredTurn], photos: Sequence[str]) -> str:
-    """Pictures that are here already: the conversation's own, then what was drawn."""
+def sources(turns: Sequence[StoredTurn], photos: Sequence[str], taken: Container[str] = ()) -> str:
+    """Pictures that are here already: the conversation's own, then what was drawn; `taken` are marked."""
     names = list(dict.fromkeys([*photos, *(t.picture for t in turns if t.picture)]))[:24]
     if not names:
         return '<p class="quiet">There are no pictures yet: drop some above, or draw one first.</p>'
-    tiles = "".join(act("pick", name, f'<img src="{picture_address(name)}" alt="A picture of yours" loading="lazy">', "pick")
+    tiles = "".join(act("pick", name, f'<img src="{picture_address(name)}" alt="A picture of yours" loading="lazy">', "pick", f' aria-pressed="{str(name in taken).lower()}"')
                     for name in names)
     return f'<div class="tiles">{tiles}</div>'
 
@@ -161,7 +161,7 @@ def _card(entries: Sequence[Any], found: Sequence[TrainingJob], offers: Mapping[
         return (f'<article class="concept"><div class="what"><b>&lt;{name}&gt;</b><p class="fault">{say(problem)}</p>'
                 f'{act("delete", one.name, "Delete")}</div></article>')
     picture = (f'<img src="{concept_address(one.name, "png", one.steps)}" alt="">' if one.thumbnail else '<span class="blank"></span>')
-    about = f'<p class="quiet">{say(one.description)}</p>' if one.description else ""
+    about = f'<p class="quiet" dir="auto">{say(one.description)}</p>' if one.description else ""
     rows = "".join(_use(e, newest.get(e.kind)) for e in entries)
     rows += "".join(offer(one.name, kind, offers[kind]) for kind in offers
                     if found and kind not in {e.kind for e in entries} and not (kind in newest and newest[kind].status in ("waiting", "running", "interrupted", "failed")))

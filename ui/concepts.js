@@ -65,13 +65,17 @@ window.cafeConcepts = window.cafeConcepts || (() => {
 
   // strengths, kept over a new drawing of the shelf
   const strengths = {};
-  const showStrengths = () => document.querySelectorAll('[data-strength]').forEach((slider) => {
+  const showStrengths = () => {
+    const kept = at('#concept-strengths textarea, #concept-strengths input');
+    if (kept?.value && !Object.keys(strengths).length) try { Object.assign(strengths, JSON.parse(kept.value)); } catch { /* as usual */ }
+    document.querySelectorAll('[data-strength]').forEach((slider) => {
     const value = strengths[slider.dataset.strength] ?? 1;
     if (Number(slider.value) !== value) slider.value = value;
     const said = slider.nextElementSibling;
     const text = Number(value).toFixed(1);
     if (said && said.textContent !== text) said.textContent = text;
-  });
+    });
+  };
   document.addEventListener('input', (event) => {
     const name = event.target.dataset?.strength;
     if (!name) return;

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -25,7 +24,7 @@ from assistant.session.manager import SessionManager
 from ui import concept_cards as cards
 from ui.upload_drafts import Drafts
 from ui.auth import Owners
-from ui.panel import Panel, PanelContext, ButtonEvent, Updates, pressed
+from ui.panel import Panel, PanelContext, ButtonEvent, Updates, own_line, pressed
 from ui.image_routes import enlarge, served
 
 USUAL = TrainingSpec.kind
@@ -49,7 +48,7 @@ class ConceptsPanel(Panel):
         self.drafts = Drafts(self.learning.advise)
         gr.HTML('<p class="quiet">Teach me one thing from a few pictures; then write its name in any message, as '
                 '<b>&lt;name&gt;</b>.</p>')
-        self.drop = gr.File(file_count="multiple", file_types=["image"], label="Drop, paste or choose 1 to 8 pictures of it",
+        self.drop = gr.File(file_count="multiple", label="Drop, paste or choose 1 to 8 pictures of it",
                             elem_id="concept-drop", height=92)
         with gr.Accordion("From your pictures", open=False, elem_id="concept-sources") as sources:
             self.sources = gr.HTML("")
@@ -67,12 +66,13 @@ class ConceptsPanel(Panel):
             self.flip = gr.Checkbox(False, label="Mirrored pictures too", info="Not for writing, or what differs left and right.")
         self.learn = gr.Button("Learn it", variant="primary", elem_id="concept-learn")
         self.notice = gr.HTML("", elem_id="concept-notice")
+        own_line(self.name)
         gr.HTML("<h3>Learned</h3>", elem_classes="heading")
         self.lessons = gr.HTML("", elem_id="concept-lessons")
         self.shelf = gr.HTML("", elem_id="concept-shelf")
         self.strip = gr.HTML("", elem_id="concept-tries")
         # no gr.UploadButton: it takes one file and no second
-        self.take_in = gr.File(file_types=[".safetensors"], label="Import a concept", height=36, elem_id="concept-import")
+        self.take_in = gr.File(label="Import a concept", height=36, elem_id="concept-import")
         self.strengths = gr.Textbox("", visible="hidden", elem_id="concept-strengths")
         self.inputs = [self.strengths]
 
@@ -93,7 +93,7 @@ class ConceptsPanel(Panel):
         desk.page.load(self._load, [self.noun], [*live, *picked], **common)
         self.timer.tick(self._tick, [self.seen], live, **common)
         self.drop.upload(self._add, [self.drop, self.noun], [self.drop, *picked], **common)
-        for fresh in (self.opened, desk.parts.gallery.change, desk.parts.conversation.change):
+        for fresh in (self.opened, desk.parts.gallery.change, desk.parts.conversation.change, self.chosen.change):
             fresh(self._sources, around, [self.sources], **common)
         self.learn.click(self._learn, form, [*live, *picked, self.called], **common)
         self.take_in.upload(self._import, [self.take_in], [*live, self.notice, self.take_in], **common)
@@ -123,7 +123,7 @@ class ConceptsPanel(Panel):
             faults = []
             for file in files if isinstance(files, list) else [files] if files else []:
                 try:
-                    self.drafts.take(owner, read_photo(Path(str(file))))
+                    self.drafts.take(owner, read_photo(self.place.uploaded(str(file), owner)))
                 except AssistantError as error:
                     faults.append(f"{error.sentence} {error.remedy}")
                 self.place.forget(str(file))
@@ -136,7 +136,8 @@ class ConceptsPanel(Panel):
             owner = self.desk.owner(request)
             turns = self.place.manager.open(conversation, owner)[1] if conversation else []
             own = [name for t in reversed(turns) for name in (t.picture, t.photo) if name]
-            return {self.sources: cards.sources(self.place.manager.gallery(owner), own)}
+            taken = {one.sha256 for one in self.drafts.of(owner).photos}
+            return {self.sources: cards.sources(self.place.manager.gallery(owner), own, taken)}
         except AssistantError as error:
             return {self.sources: cards.notice(str(error))}
 
@@ -162,7 +163,7 @@ class ConceptsPanel(Panel):
         again: Updates = {self.take_in: None}
         try:
             owner = self.desk.owner(request)
-            name = self.learning.library(owner).take_in(Path(str(file)))
+            name = self.learning.library(owner).take_in(self.place.uploaded(str(file), owner))
             return {**again, **self._live(owner), self.notice: cards.notice(f"<{name}> is on the shelf.", fault=False)}
         except AssistantError as error:
             return {**again, **self._tell(error)}
@@ -183,11 +184,11 @@ class ConceptsPanel(Panel):
     # acts: generators or None; each gets the owner, the press and the noun in the box
 
     def _do_take(self, owner: str, press: ButtonEvent, noun: str) -> Iterator[Updates]:
-        self.drafts.take(owner, self.place.manager.picture_as_photo(_number(press), owner))
+        self.drafts.take(owner, self.place.kept(self.place.manager.turn(_number(press), owner).picture or "", owner))
         yield self._picked(owner, noun)
 
     def _do_pick(self, owner: str, press: ButtonEvent, noun: str) -> Iterator[Updates]:
-        self.drafts.take(owner, read_photo(self.place.manager.picture(press.argument, owner)))
+        self.drafts.take(owner, self.place.kept(press.argument, owner))
         yield self._picked(owner, noun)
 
     def _do_remove(self, owner: str, press: ButtonEvent, noun: str) -> Iterator[Updates]:
@@ -225,7 +226,7 @@ class ConceptsPanel(Panel):
 
     def _do_delete(self, owner: str, press: ButtonEvent, _: str) -> Iterator[Updates]:
         self.learning.library(owner).delete(press.argument)
-        yield {**self._live(owner), self.notice: cards.notice(f"Deleted: <{press.argument}>.", False, undo=press.argument)}
+        yield {**self._live(owner), self.notice: cards.notice(f"The concept <{press.argument}> is deleted.", False, undo=press.argument)}
 
     def _do_restore(self, owner: str, press: ButtonEvent, _: str) -> Iterator[Updates]:
         name = self.learning.library(owner).restore(press.argument)

@@ -24,7 +24,7 @@ from assistant.sweep_requests import STRENGTHS
 from ui.concept_cards import offer
 from ui.generation_panel import read_seed
 from ui.auth import Owners
-from ui.panel import Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, pressed, read_number
+from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, own_line, pressed, read_number
 from ui.image_routes import served
 from ui.html import picture_address, say
 from ui.presenters import notice
@@ -64,6 +64,7 @@ class FidelityPanel(Panel):
             self.seed = gr.Textbox(label="Seed", placeholder="new each time", max_length=20, elem_id="likeness-seed")
         self.go = gr.Button("Draw the strip", variant="primary", elem_id="likeness-draw")
         self.notice = gr.HTML("", elem_id="likeness-notice")
+        own_line(self.name)
         self.doing = gr.HTML("", elem_id="likeness-doing")
         self.result = gr.HTML("", elem_id="likeness-result")
         with gr.Column(visible=False, elem_id="likeness-masks") as self.viewer:
@@ -83,7 +84,7 @@ class FidelityPanel(Panel):
         return replace(so_far, imagination=read_number(strength, usual.imagination), window=read_number(window, self.place.manager.info().window),
                        auxiliary=str(auxiliary or "").strip()[:40])
 
-    def answered(self, turn: StoredTurn) -> Updates:
+    def answered(self, turn: StoredTurn, owner: str) -> Updates:
         said = turn.metadata.get("said")
         return {self.strength: read_number(said["imagination"], turn.settings.imagination)} if isinstance(said, dict) and "imagination" in said else {}
 
@@ -101,8 +102,8 @@ class FidelityPanel(Panel):
         for start in (self.go.click, self.prompt.submit):
             start(self._draw, asked, [self.notice, self.doing, self.pulse], **common)
         self.pulse.change(self._watch, None, drawn, trigger_mode="multiple", **common).then(None, js=_LOOK, **common)
-        courier.click(self._act, [*asked, parts.conversation], [*drawn, self.pulse, *page, self.prompt, self.strength, self.auxiliary, self.window],
-                      trigger_mode="multiple", **common)
+        courier.click(self._act, [*asked, parts.conversation, parts.box], [*drawn, self.pulse, *page, self.prompt, self.strength, self.auxiliary, self.window],
+                      trigger_mode="multiple", js=WORDS_ONLY, **common)
         for one in look:
             one.change(self._mask, look, [self.mask, self.notice], trigger_mode="always_last", **common)
 
@@ -151,13 +152,13 @@ class FidelityPanel(Panel):
         except AssistantError as error:
             yield {self.doing: "", self.notice: notice(error)}
 
-    def _act(self, event: gr.EventData, request: gr.Request, prompt: str, window: Any, auxiliary: str, seed: Any, conversation: str) -> Updates:
+    def _act(self, event: gr.EventData, request: gr.Request, prompt: str, window: Any, auxiliary: str, seed: Any, conversation: str, box: Any) -> Updates:
         press = pressed(event)
         work = getattr(self, f"_do_{press.act}", None) if press.act.isalpha() else None
         if work is None:
             return {self.notice: ""}
         try:
-            return {self.notice: "", **work(self.desk.owner(request), press, (prompt or "", window, auxiliary, seed), conversation)}
+            return {self.notice: "", **work(self.desk.owner(request), press, (prompt or "", window, auxiliary, seed, box or {}), conversation)}
         except AssistantError as error:
             return {self.notice: notice(error)}
 
@@ -167,7 +168,7 @@ class FidelityPanel(Panel):
         except AssistantError as error:
             return {self.notice: notice(error)}
 
-    # acts: each gets the owner, the press, what is asked for (prompt, window, noun, seed), and the conversation in view
+    # acts: each gets the owner, the press, what is asked for (prompt, window, noun, seed, the message box), and the conversation in view
 
     def _do_use(self, owner: str, press: ButtonEvent, asked: Sequence[Any], conversation: str) -> Updates:
         """A concept's chip: its name into the prompt."""
@@ -191,6 +192,10 @@ class FidelityPanel(Panel):
         chosen = self.strips.settings_of(owner, int(press.argument) if press.argument.isdecimal() and len(press.argument) < 3 else -1)
         self._pick(owner, int(press.argument))
         return {**self._view(owner), self.strength: chosen.imagination, self.auxiliary: chosen.auxiliary}
+
+    def _do_subject(self, owner: str, press: ButtonEvent, asked: Sequence[Any], conversation: str) -> Updates:
+        """The picture that was picked becomes the next turn's, as everywhere else."""
+        return self.desk.put(self.strips.newest(owner).pictures[self._picked.get(owner, 0)], owner, asked[4])
 
     def _do_send(self, owner: str, press: ButtonEvent, asked: Sequence[Any], conversation: str) -> Updates:
         """The picture that was picked, into the conversation: the same words and settings, hence the same picture."""
@@ -288,7 +293,9 @@ def strip(one: KeptStrip, chosen: int) -> str:
         f'<button type="button" class="likeness-cell" data-act="likeness.pick" data-arg="{k}" aria-pressed="{str(k == chosen).lower()}" title="λ = {strength:g}">'
         f'<img src="{picture_address(name)}" alt="λ = {strength:g}"><span>{strength:g}{ends.get(k, "")}</span></button>'
         for k, (name, strength) in enumerate(zip(one.pictures, one.strengths)))
-    acts = (f'<div class="acts"><button type="button" class="act" data-act="likeness.send">Send to the chat</button>'
+    acts = (f'<div class="acts"><button type="button" class="act" data-act="likeness.subject" data-ui="close">Use as subject</button>'
+            '<button type="button" class="act" data-act="likeness.send" title="The same words and lambda as a message: the same picture, and the talk goes on from there">'
+            'Draw it in the chat</button>'
             f'<a class="act" href="{picture_address(one.pictures[chosen], show=False)}" download>Download</a></div>')
     pair = f'<figure><img src="{picture_address(one.pictures[chosen])}" alt="The picture that was picked"><figcaption>{say(one.read)}</figcaption></figure>'
     if one.other:

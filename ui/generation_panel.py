@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from assistant.errors import MessageError
-from assistant.requests import SCHEDULERS, Settings
+from assistant.requests import FLOW, Settings
 from ui.panel import Panel, PanelContext
 
 MAX_SEED = 2**63 - 1  # what a generator and the database hold
 MAX_TRIES = 6
-SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC"}
+SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC", FLOW: "Euler (flow matching)"}
 
 
 class GenerationPanel(Panel):
@@ -30,8 +30,9 @@ class GenerationPanel(Panel):
         self.seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
                                placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds
         keep = gr.Slider(0, info.keep_subject_most, default.keep_subject, step=0.1, label="Keep the subject", buttons=[], elem_id="keep",
+                         visible="keep_subject" not in info.unheard,
                          info=f"Higher stays closer to your picture. Usually {default.keep_subject:g}.")
-        follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[],
+        follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[], visible="follow_words" not in info.unheard,
                            info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")
         paces = {pace.name: (pace.steps, pace.scheduler, pace.candidates) for pace in info.paces}
         usual = next((name for name, numbers in paces.items() if numbers == (default.steps, default.scheduler, default.candidates)), None)
@@ -39,7 +40,7 @@ class GenerationPanel(Panel):
                         info="Sets steps, sampler and tries together.")
         steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
                           info=f"More takes longer and is a little finer. Usually {default.steps}.")
-        sampler = gr.Dropdown([(SAMPLERS[name], name) for name in SCHEDULERS], value=default.scheduler, label="Sampler",
+        sampler = gr.Dropdown([(SAMPLERS[name], name) for name in info.samplers], value=default.scheduler, label="Sampler",
                               info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
         tries = gr.Slider(1, MAX_TRIES, default.candidates, step=1, label="Tries", buttons=[], elem_id="tries", visible=info.looks,
                           info="It looks at what it drew. If something is missing, it draws again, this often at most, and keeps the best.")
@@ -70,7 +71,7 @@ def settings(seed: Any, keep_subject: Any, follow_words: Any, steps: Any, sample
         so_far,
         seed=read_seed(seed),
         steps=int(_within(steps, 1, 100, default.steps)),
-        scheduler=sampler if sampler in SCHEDULERS else default.scheduler,
+        scheduler=sampler if sampler in SAMPLERS else default.scheduler,
         keep_subject=_within(keep_subject, 0, 10, default.keep_subject),
         follow_words=_within(follow_words, 0, 10, default.follow_words),
         candidates=int(_within(tries, 1, MAX_TRIES, default.candidates)))

@@ -15,12 +15,13 @@ _BETWEEN = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])")  # line breaks betw
 
 def say(text: str) -> str:
     """A text as one line of inert HTML. One line, because a blank one would hand the rest to a Markdown parser."""
-    return escape(text, quote=True).replace("\n", "<br>")
+    return escape(text, quote=True).replace("\n", " ")
 
 
 def say_named(text: str) -> str:
-    """As `say`, with every <name> marked as the concept it may be."""
-    return _NAMED.sub(r'<span class="named">\g<0></span>', say(text))
+    """As `say`, each line in a block that runs as its first letter does, with every <name> marked as the concept it may be."""
+    lines = (_NAMED.sub(r'<span class="named">\g<0></span>', say(line)) or "<br>" for line in text.split("\n"))
+    return "".join(f'<div dir="auto">{line}</div>' for line in lines)
 
 
 def picture_address(name: str, show: bool = True) -> str:

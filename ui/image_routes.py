@@ -6,11 +6,11 @@ import base64
 import io
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,16 +24,17 @@ from ui.auth import Owners
 SHOWN_SIDE = 512  # pixels; what is smaller is enlarged by a whole factor
 
 
-@lru_cache(maxsize=256)
 def enlarge(png: bytes, side: int = SHOWN_SIDE) -> bytes:
     """A small picture (PNG) enlarged by a whole factor to about `side`, with Lanczos' filter, as PNG. Others as is."""
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
         factor = side // max(image.size)
         if factor < 2:
             return png
-        buffer = io.BytesIO()
+        buffer, texts = io.BytesIO(), PngInfo()
+        for name, text in image.text.items():  # who saves what is shown has its settings too
+            texts.add_itxt(name, str(text))
         size = (image.width * factor, image.height * factor)
-        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", compress_level=1)
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", compress_level=1, pnginfo=texts)
         return buffer.getvalue()
 
 
@@ -55,7 +56,7 @@ def served(path: str, find: Callable[[Request], bytes | None], cache: str = "pri
     def work(request: Request) -> Response:
         try:
             data = find(request)
-        except (AssistantError, ValueError, IndexError, OSError):
+        except (AssistantError, ValueError, IndexError, OverflowError, OSError):
             data = None
         headers = {"Cache-Control": cache}
         if saved_as is not None and (kind != "image/png" or "download" in request.query_params):

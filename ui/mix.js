@@ -6,7 +6,7 @@ window.cafeMix = window.cafeMix || ((trigger, upload) => {
     element.closest('[data-form]')?.querySelectorAll('[data-field]').forEach((f) => { fields[f.dataset.field] = f.value; });
     return fields;
   };
-  const tell = (words) => { const line = document.getElementById('mix-status'); if (line) line.textContent = words; };
+  const tell = (words) => window.cafe.tell('mix-status', words);
 
   const put = async (files, where) => {
     if (!files.length) return;
@@ -16,13 +16,13 @@ window.cafeMix = window.cafeMix || ((trigger, upload) => {
       const paths = [];
       for (const file of files) paths.push((await upload(file)).path);
       trigger('click', { act: 'mix.put', arg: where, fields: { paths: JSON.stringify(paths) } });
-    } catch { tell('The picture could not be uploaded. Add it again.'); }
+    } catch { /* page.js has said why */ }
   };
 
   // A PNG that was drawn on a board says so in a text chunk.
   const carriesBoard = async (file) => {
     if (file.type !== 'image/png') return false;
-    const head = new TextDecoder('latin1').decode(await file.slice(0, 1 << 16).arrayBuffer());
+    const head = new TextDecoder('latin1').decode(await file.slice(0, 1 << 22).arrayBuffer());
     return /(iTXt|tEXt)assistant/.test(head) && head.includes('"board":');
   };
 
@@ -79,4 +79,4 @@ window.cafeMix = window.cafeMix || ((trigger, upload) => {
     if (files.length && !event.target.closest?.('#box') && document.querySelector('#mix-desk')?.offsetParent) { event.preventDefault(); put(files, 'auto'); }
   });
 });
-window.cafeMixIdle = () => { const line = document.getElementById('mix-status'); if (line) line.textContent = ''; };
+window.cafeMixIdle = () => { if (!document.querySelector('#mix-status.failed')) window.cafe.tell('mix-status', ''); };

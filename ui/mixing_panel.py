@@ -6,7 +6,6 @@ What the browser sends is words, uploads and names of things; each is checked ag
 import json
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,13 +15,13 @@ from starlette.routing import Route
 from assistant.board_requests import MOST_SOURCES
 from assistant.errors import AssistantError, InputError, NotFoundError
 from assistant.requests import Photo, Settings
-from assistant.session.records import Board
+from assistant.session.records import Board, StoredTurn
 from assistant.session.boards import board_in
-from assistant.session.uploads import MAX_BYTES, read_photo
+from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
 from ui import mixing_views as views
 from ui.auth import Owners
-from ui.panel import Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, pressed, read_index, read_number
+from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, own_line, pressed, read_index, read_number
 from ui.image_routes import enlarge, served
 
 _BEARER = "window.cafeMix(trigger, upload);"  # mix.js
@@ -38,11 +37,13 @@ class MixingPanel(Panel):
         super().__init__(place)
         self.board_jobs, self.boards = place.manager.board_jobs, place.manager.board_jobs.boards
         self.bar = gr.HTML(views.bar([], None), elem_id="mix-bar")
-        gr.HTML('<div id="mix-status" class="quiet" role="status" aria-live="polite"></div>')
+        own_line(self.name)
         self.notice = gr.HTML(elem_id="mix-notice")
         self.alpha = gr.HTML(elem_id="mix-alpha")
         with gr.Row(elem_id="mix-desk"):
-            self.form = gr.HTML(views.form(None, place.manager.info(), []), elem_id="mix-form")
+            with gr.Column(min_width=0, elem_id="mix-laid"):
+                self.form = gr.HTML(views.form(None, place.manager.info()), elem_id="mix-form")
+                self.shelf = gr.HTML(views.shelf(None, place.manager.info(), []), elem_id="mix-shelf")
             self.result = gr.HTML(elem_id="mix-result")
 
     @staticmethod
@@ -64,12 +65,18 @@ class MixingPanel(Panel):
         self.desk = desk
         bearer = gr.HTML("", js_on_load=_BEARER, elem_classes="courier")
         self.board, self.pulse = gr.Textbox(visible="hidden", elem_id="mix-board"), gr.Textbox(visible="hidden", elem_id="mix-pulse")
-        shown = [self.bar, self.notice, self.alpha, self.form, self.result, self.board, self.pulse]
+        shown = [self.bar, self.notice, self.alpha, self.form, self.shelf, self.result, self.board, self.pulse]
+        self.moved = [one for one in shown if one is not self.notice]
         quiet = dict(api_visibility="private", show_progress="hidden", trigger_mode="multiple")
         for source in (courier, bearer):
-            source.click(self.act, [self.board, desk.parts.box], [*shown, desk.parts.box], **quiet)
-        self.pulse.change(self.watch, [self.board, self.pulse], shown, js="(...values) => { window.cafeMixIdle(); return values; }", **quiet)
-        desk.page.load(self.load, None, shown, api_visibility="private", show_progress="hidden")
+            source.click(self.act, [self.board, desk.parts.box], [*shown, desk.parts.box], js=WORDS_ONLY, api_name="mix_act", **quiet)
+        self.pulse.change(self.watch, [self.board, self.pulse], shown, api_name="mix_watch", js="(...values) => { window.cafeMixIdle(); return values; }", **quiet)
+        desk.page.load(self.load, None, shown, api_name="mix_load", api_visibility="private", show_progress="hidden")
+        desk.parts.gallery.change(self.refresh, [self.board], [self.shelf], api_visibility="private", show_progress="hidden")
+
+    def answered(self, turn: StoredTurn, owner: str) -> Updates:
+        """A reply that speaks of a board has it beside it."""
+        return self._view(owner, self.boards.get(turn.board, owner)) if turn.board and not turn.redraw_of else {}
 
     # events
 
@@ -81,6 +88,14 @@ class MixingPanel(Panel):
             return self._view(owner, boards[0] if boards else None)
         except AssistantError as error:
             return {self.notice: views.notice(error)}
+
+    def refresh(self, board: str, request: gr.Request) -> Updates:
+        """There are other pictures at hand."""
+        try:
+            owner = self.desk.owner(request)
+            return {self.shelf: self._shelf(owner, self.boards.get(board, owner) if board else None)}
+        except AssistantError:
+            return {self.shelf: gr.skip()}
 
     def act(self, event: gr.EventData, request: gr.Request, board: str, box: Any) -> Updates:
         """Something of the panel's was pressed, let go or dropped. On an error everything stays where it is."""
@@ -108,7 +123,7 @@ class MixingPanel(Panel):
                 if not now.done:
                     yield {self.result: views.result(self.boards.get(board, owner), now)}
             view = self._view(owner, self.boards.get(board, owner))
-            kept = (self.result, self.form) if sitting.kind == "imagine" else (self.result,)
+            kept = (self.result, self.form, self.shelf) if sitting.kind == "imagine" else (self.result,)
             yield {part: view[part] for part in kept}
             if sitting.kind == "imagine" and sitting.error is None:  # the board has a reference more
                 yield self._drawn(owner, self.boards.get(board, owner), self.result, self.pulse)
@@ -140,7 +155,7 @@ class MixingPanel(Panel):
         self.board_jobs.stop(board, owner)
         self.boards.delete(board, owner)
         rest = self.boards.of(owner)
-        return {**self._view(owner, rest[0] if rest else None), self.notice: views.notice(f"Deleted: {title}.", undo=board)}
+        return {**self._view(owner, rest[0] if rest else None), self.notice: views.notice(f"The board “{title}” is deleted.", undo=board)}
 
     def _act_restore(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
         return self._view(owner, self.boards.restore(one.argument, owner))
@@ -149,10 +164,10 @@ class MixingPanel(Panel):
 
     def _act_put(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
         """Uploaded files; a picture that carries a board brings it back instead."""
-        files = [self._upload(path) for path in json.loads(one.fields.get("paths", "[]"))]
+        paths = _paths(one.fields.get("paths", "[]"))
+        files = [self.place.upload(path, owner).read_bytes() for path in paths]
         photos = [(read_photo(data), data) for data in files]  # all or none
-        for file in json.loads(one.fields.get("paths", "[]")):
-            Path(file).unlink(missing_ok=True)
+        self.place.forget(*paths)
         if len(files) == 1 and one.argument != "subject" and board_in(files[0]) is not None:
             rebuilt, missing = self.boards.rebuild(owner, files[0])
             lost = f"{missing} of its pictures {'is' if missing == 1 else 'are'} not in this data folder; add {'it' if missing == 1 else 'them'} again."
@@ -168,11 +183,11 @@ class MixingPanel(Panel):
                 raise NotFoundError("This ready subject is not here any more.", "Reload the page.")
             photo = subjects[number].photo
         else:
-            photo = read_photo(self.place.manager.picture(name, owner))
+            photo = self.place.kept(name, owner)
         return self._added(owner, board, what, [photo], "gallery")
 
     def _act_add(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
-        return self._added(owner, board, "auto", [self.place.manager.picture_as_photo(read_index(one.argument), owner)], "chat")
+        return self._added(owner, board, "auto", [self.place.kept(self.place.manager.turn(read_index(one.argument), owner).picture or "", owner)], "chat")
 
     def _act_take(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
         what, _, number = one.argument.partition(".")
@@ -230,11 +245,7 @@ class MixingPanel(Panel):
         cell = self.boards.get(board, owner).result
         if cell is None:
             raise NotFoundError("Nothing has been drawn on this board yet.", "Add a subject and a reference.")
-        photo = read_photo(self.place.manager.picture(cell.picture, owner))
-        file = self.place.scratch / f"picture-{photo.sha256[:16]}.png"
-        file.write_bytes(photo.png)
-        text = box.get("text") if isinstance(box, dict) else ""
-        return {self.desk.parts.box: gr.update(value={"text": text or "", "files": [str(file)]})}
+        return self.desk.put(cell.picture, owner, box if isinstance(box, dict) else {})
 
     # inside
 
@@ -263,9 +274,12 @@ class MixingPanel(Panel):
     def _view(self, owner: str, one: Board | None) -> Updates:
         manager = self.place.manager
         return {self.bar: views.bar(self.boards.of(owner), one), self.alpha: views.alpha(one),
-                self.form: views.form(one, manager.info(), manager.gallery(owner)),
+                self.form: views.form(one, manager.info()), self.shelf: self._shelf(owner, one),
                 self.result: views.result(one, self.board_jobs.now(one.id, owner) if one else None), self.board: one.id if one else "",
                 self.pulse: fresh_pulse()}
+
+    def _shelf(self, owner: str, one: Board | None) -> str:
+        return views.shelf(one, self.place.manager.info(), self.place.manager.gallery(owner))
 
     def _create(self, owner: str) -> Board:
         """An empty board, with the preset's strengths."""
@@ -276,11 +290,13 @@ class MixingPanel(Panel):
         info = self.place.manager.info()
         return Settings(seed=seed, steps=info.steps, scheduler=info.sampler)
 
-    def _upload(self, path: Any) -> bytes:
-        """A file that the browser says it has uploaded: only what lies in the uploads' folder is one."""
-        file = Path(str(path)).resolve()
-        if self.place.uploads.resolve() not in file.parents or not file.is_file():
-            raise NotFoundError("This upload is not here any more.", "Add the picture again.")
-        if file.stat().st_size > MAX_BYTES:
-            return read_photo(file).png  # raises, with the size
-        return file.read_bytes()
+
+def _paths(text: str) -> list[str]:
+    """What a browser sent as the paths of uploads. Raises InputError."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(path, str) and "\0" not in path and len(path) < 4096 for path in found):
+        raise InputError("What was dropped did not arrive whole.", "Drop it again.")
+    return found

@@ -3,6 +3,6 @@
 from assistant.board_requests import GRID, MOST_SOURCES, MOST_SUBJECTS
 from ui.html import macro
 
-notice, bar, form, alpha, result, nearness = (
+notice, bar, form, shelf, alpha, result, nearness = (
     macro("mix.html", name, most_sources=MOST_SOURCES, most_subjects=MOST_SUBJECTS, grid=GRID, switched_on=lambda on: [k for k, one in enumerate(on) if one])
-    for name in ("notice", "bar", "form", "alpha", "result", "nearness"))
+    for name in ("notice", "bar", "form", "shelf", "alpha", "result", "nearness"))

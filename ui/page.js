@@ -1,18 +1,28 @@
-// What must happen before the server answers: a word of what was pressed, columns that slide, the theme, the address.
-// Everything else is decided on the server.
+// What must happen before the server answers, or when it does not: a word of what was pressed, columns that slide, the theme, the
+// address, uploads that fail, what is kept of a page that is reloaded. Everything else is decided on the server.
 window.cafe = window.cafe || (() => { // gradio puts the head in twice
+  if (!window.location.pathname.endsWith('/')) window.history.replaceState(null, '', `${window.location.pathname}/${window.location.search}`); // addresses are relative
   const doing = {
     new: 'Opening a new conversation', open: 'Opening', delete: 'Deleting', restore: 'Bringing it back',
     subject: 'Putting it into the box', wish: 'Sending', redraw: 'Drawing it again', retry: 'Trying again',
-    pin: 'Pinning the seed', unpin: 'Letting the seed go', use: 'Putting it into the box',
+    pin: 'Pinning the seed', unpin: 'Letting the seed go', use: 'Putting it into the box', rename: 'Renaming',
   };
-  const say = (words) => { const line = document.getElementById('status'); if (line) line.textContent = words; };
+  // A line of its own in each place (status, concepts-status, mix-status, ...); no handler writes to it.
+  const tell = (place, words, fault = false) => {
+    const line = document.getElementById(place);
+    if (!line) return;
+    line.textContent = words;
+    line.classList.toggle('failed', fault && words !== '');
+  };
+  const say = (words) => tell('status', words);
+  const store = (where, name, value) => { try { where().setItem(name, JSON.stringify(value)); } catch { /* private window, or full */ } };
+  const stored = (where, name) => { try { return JSON.parse(where().getItem(name)); } catch { return null; } };
+  const here = () => window.sessionStorage; // of this tab
+  const always = () => window.localStorage;
   const open = () => document.getElementById('desk')?.dataset.open || ''; // the column that lies over the chat
   const slide = (side) => { document.getElementById('desk').dataset.open = open() === side ? '' : side; };
 
   const dark = (on) => document.body.classList.toggle('dark', on);
-  const remembered = () => { try { return localStorage.getItem('cafe-theme'); } catch { return null; } };
-  const remember = (name) => { try { localStorage.setItem('cafe-theme', name); } catch { /* private window */ } };
 
   // What a pressed element asks for. In the chat the sanitizer leaves classes only: do-redraw to-12. An act with a dot in
   // its name is a panel's: do-mix.add to-12. What stands in the fields of the form around it goes along.
@@ -35,9 +45,145 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (open() !== 'right' && window.matchMedia('(max-width: 980px)').matches) slide('right');
   };
 
+  // A key that an input method takes (Enter to confirm a word) is no key of the page, whoever listens.
+  window.addEventListener('keydown', (event) => { if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation(); }, true);
+
+  // The second click of a double click asks for nothing: what it would hit may have become another thing, like Stop in place of Send.
+  let last = null;
+  window.addEventListener('click', (event) => {
+    if (!event.isTrusted || !event.target.closest?.('button, .act, [data-act]')) return;
+    const near = last && (event.target === last.target || (event.detail && Math.hypot(event.clientX - last.clientX, event.clientY - last.clientY) < 8));
+    const again = near && event.timeStamp - last.timeStamp < 400;
+    if (again) { event.preventDefault(); event.stopImmediatePropagation(); } else last = event;
+  }, true);
+
+  // Uploads. Gradio waits for one that is under way, and is silent about one that fails: then nothing goes without its picture.
+  let arriving = 0, waited = false, lost = '', place = 'status';
+  const fetched = window.fetch.bind(window);
+  window.fetch = async (...given) => {
+    if (!/\/upload(\?|$)/.test(String(given[0]?.url || given[0]))) return fetched(...given);
+    const where = place;
+    arriving += 1;
+    try {
+      const answer = await fetched(...given);
+      lost = answer.ok ? '' : answer.status === 413 ? 'This file is larger than the way to this page lets through. Save a smaller copy of it.'
+        : 'The file did not arrive. Add it again.';
+      return answer;
+    } catch (error) {
+      lost = 'The file did not arrive. Add it again.';
+      throw error;
+    } finally {
+      arriving -= 1;
+      if (lost) tell(where, lost, true); else if (waited && !arriving) say('Sending');
+    }
+  };
+  const send = () => {
+    waited = arriving > 0;
+    if (!waited) lost = '';
+    say(waited ? 'Waiting for the picture to arrive' : 'Sending');
+  };
+  // What is added, wherever: a file over the limit is said before it is sent, since Gradio drops it without a word.
+  const adding = (event) => {
+    const files = [...(event.target.files || event.dataTransfer?.files || event.clipboardData?.files || [])];
+    if (!files.length) return;
+    const panel = event.target.closest?.('.tabitem')?.id.replace('panel-', '');
+    place = panel ? `${panel}-status` : 'status';
+    lost = '';
+    const limit = window.gradio_config?.max_file_size || Infinity;
+    const large = files.find((file) => file.size > limit);
+    if (!large) { tell(place, ''); return; }
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (event.target.files) event.target.value = '';
+    const size = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MB`;
+    tell(place, `${large.name} has ${size(large.size)}; the limit is ${size(limit)}. Save a smaller copy of it.`, true);
+  };
+  for (const kind of ['change', 'drop', 'paste']) window.addEventListener(kind, adding, true);
+
+  // Something failed before or beside our handlers: Gradio refused a file, the program ended or was started again.
+  const reason = async () => {
+    if (lost && waited) { waited = false; return lost; }
+    const { root, api_prefix: prefix, app_id: id } = window.gradio_config;
+    try {
+      const now = (await (await fetched(`${root}${prefix || ''}/app_id`)).json()).app_id;
+      if (now !== id) return 'The program was started again meanwhile. Reload the page; what you wrote stays.';
+    } catch {
+      return 'The program does not answer. What you wrote stays; try again when it runs.';
+    }
+    return document.querySelector('#box .thumbnail-item') ? 'A picture in the box is not there any more. Take it away, add it again, and send.'
+      : 'This did not reach the program. Reload the page and try again; what you wrote stays.';
+  };
+
+  // Conversations are pages of the browser's history.
+  let wanted = null; // the one that Back asked for
+  window.addEventListener('popstate', () => {
+    wanted = new URL(window.location).searchParams.get('c') || '';
+    press(wanted ? 'open' : 'new', wanted);
+  });
+  const press = (act, arg, fields = {}) => { // as if a button had been there
+    const form = document.createElement('div');
+    form.dataset.form = '';
+    for (const [name, value] of Object.entries(fields)) {
+      const field = document.createElement('input');
+      field.type = 'hidden';
+      field.dataset.field = name;
+      field.value = value;
+      form.append(field);
+    }
+    const button = document.createElement('button');
+    button.dataset.act = act;
+    button.dataset.arg = arg;
+    form.append(button);
+    form.hidden = true;
+    document.body.append(form);
+    button.click();
+    form.remove();
+  };
+
+  // Renaming in place.
+  document.addEventListener('click', (event) => {
+    const entry = event.target.closest('[data-rename]')?.closest('.entry');
+    if (!entry) return;
+    const title = entry.querySelector('.title'), field = document.createElement('input');
+    field.type = 'text';
+    field.maxLength = 80;
+    field.value = title.textContent;
+    field.setAttribute('aria-label', 'New title');
+    let over = false;
+    const end = (keep) => {
+      if (over) return;
+      over = true;
+      const words = field.value.trim();
+      if (keep && words && words !== title.textContent) { press('rename', entry.dataset.id, { title: words }); title.textContent = words; }
+      field.replaceWith(title);
+    };
+    field.addEventListener('keydown', (key) => { if (key.key === 'Enter' || key.key === 'Escape') { key.stopPropagation(); end(key.key === 'Enter'); } });
+    field.addEventListener('blur', () => end(true));
+    title.replaceWith(field);
+    field.focus();
+    field.select();
+  });
+
+  // Other windows on the same conversations look again when something was done here, and a window that comes back to the front does.
+  let glance = () => {};
+  const others = 'BroadcastChannel' in window ? new BroadcastChannel('cafe') : null;
+  others?.addEventListener('message', () => glance());
+  document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') glance(); });
+
+  // A page that is left breaks its streams off; Gradio writes each to the console as an error.
+  window.addEventListener('beforeunload', () => {
+    const { error } = console;
+    console.error = () => {};
+    setTimeout(() => { console.error = error; }, 3000); // if it is not left after all
+  });
+
+  let gone = false;
+  const restored = new Set(); // settings that were read: what a component says before that is no wish
+
   document.addEventListener('click', (event) => {
     const pressed = read(event.target);
     if (pressed) {
+      if (event.isTrusted) wanted = null;
       say(doing[pressed.act] || (pressed.panel ? '' : 'Working')); // a panel says what it does in its own place
       if (open() === 'left' && pressed.act !== 'delete') slide('left');
     }
@@ -49,21 +195,29 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
       if (what === 'theme') {
         const on = !document.body.classList.contains('dark');
         dark(on);
-        remember(on ? 'dark' : 'light');
+        store(always, 'cafe-theme', on ? 'dark' : 'light');
       } else if (what === 'close') slide(open());
       else slide(what);
     }
-    if (event.target.closest('#box .submit-button')) say('Sending');
+    if (event.target.closest('#box .submit-button')) send();
     if (event.target.closest('#box .stop-button')) say('Stopping');
   }, true);
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && open()) slide(open());
-    if (event.key === 'Enter' && !event.shiftKey && event.target.closest('#box textarea')) say('Sending');
+    if (event.key === 'Enter' && !event.shiftKey && event.target.closest('#box textarea')) send();
   }, true);
 
   new MutationObserver(() => {
     const line = document.getElementById('status');
     if (line?.textContent === 'Stopping' && !document.querySelector('#box .stop-button')) say('');
+    const broken = [...document.querySelectorAll('[data-testid=toast-body]')].some((toast) => toast.textContent.includes('Connection to the server was lost'));
+    if (broken && !gone) reason().then((words) => tell('status', words, true)); // no handler fails then; Gradio reloads the page when the program is back
+    gone = broken;
+    // Words run as their first letter does, also while they are typed; pictures are known by what is in them, not by their names.
+    document.querySelectorAll('textarea:not([dir=auto]), input[type=text]:not([dir=auto])').forEach((field) => { field.dir = 'auto'; });
+    document.querySelectorAll('#box input[type=file]:not([accept]), #concept-drop input[type=file]:not([accept])').forEach((input) => {
+      input.accept = 'image/*'; // a hint for the window that chooses; a phone then hands its photos over as JPEG
+    });
     // Gradio labels each message with its whole markup; a screen reader would read it all out.
     document.querySelectorAll('#chat [data-testid][aria-label]').forEach((message) => {
       const name = message.dataset.testid === 'user' ? 'You' : 'CAFE';
@@ -74,16 +228,44 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   return {
     read,
     show,
-    idle: () => say(''),
+    tell,
+    idle: () => { if (!document.querySelector('#status.failed')) say(''); },
+    failed: async (line) => { tell(line, await reason(), true); },
+    sending: (values) => { // of the box's submit: what it throws ends it
+      if (waited && lost) throw new Error(lost);
+      waited = false;
+      return values;
+    },
+    glancing: (trigger) => { glance = trigger; },
+    done: () => others?.postMessage(''),
+    keep: (name, values) => { if (restored.has(name)) store(always, `cafe-${name}`, values); },
+    kept: (name, count) => {
+      restored.add(name);
+      const values = stored(always, `cafe-${name}`);
+      return Array.isArray(values) && values.length === count ? values.map((value) => value ?? undefined) : Array(count).fill(undefined);
+    },
+    draft: (value) => { if (restored.has('draft')) store(here, 'cafe-draft', value); },
+    drafted: async () => { // the words, and those of the pictures that the server still has
+      const value = stored(here, 'cafe-draft');
+      restored.add('draft');
+      if (!value?.text && !value?.files?.length) return [undefined];
+      const there = await Promise.all((value.files || []).map((file) => fetched(file.url, { method: 'HEAD' }).then((answer) => answer.ok, () => false)));
+      if (there.includes(false)) tell('status', 'A picture that was in the box is not there any more. Add it again.', true);
+      return [{ text: value.text || '', files: value.files.filter((_, n) => there[n]) }];
+    },
     here: () => {
-      const theme = remembered();
+      const theme = stored(always, 'cafe-theme');
       if (theme) dark(theme === 'dark');
+      document.getElementById('desk').classList.toggle('framed', window.self !== window.top);
       return [new URL(window.location).searchParams.get('c') || ''];
     },
     address: (id) => {
       const url = new URL(window.location);
+      const before = url.searchParams.get('c') || '';
+      if (wanted !== null) { if (wanted === id) wanted = null; return; }
+      if (id === before) return;
       if (id) url.searchParams.set('c', id); else url.searchParams.delete('c');
-      window.history.replaceState(null, '', url);
+      window.history.pushState(null, '', url);
     },
   };
 })();

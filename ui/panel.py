@@ -15,13 +15,18 @@ from typing import Any
 import gradio as gr
 from starlette.routing import Route
 
-from assistant.errors import NotFoundError
-from assistant.requests import Settings
+from assistant.errors import NotFoundError, StorageError
+from assistant.files import png_size, write_whole
+from assistant.requests import Photo, Settings
 from assistant.session.manager import SessionManager
 from assistant.session.records import StoredTurn
+from assistant.session.uploads import MAX_BYTES, read_photo
 from ui.auth import Owners
+from ui.guard import Belongings
 
 Updates = dict[Any, Any]  # component: its new value
+# Of a handler that wants no more of the message box than its words: a file in it that is not there any more must not make the handler fail.
+WORDS_ONLY = "(...values) => values.map((one) => one?.files ? { text: one.text || '', files: [] } : one)"
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,44 @@ class PanelContext:
     manager: SessionManager
     owners: Owners
     scratch: Path  # private, temporary; for files that a component shows
-    uploads: Path  # where gradio keeps what is uploaded
+    belongings: Belongings
+
+    def uploaded(self, file: str, owner: str) -> Path:
+        """A file that a browser says was uploaded. Raises NotFoundError: it was not, or not by this owner, or it is not there any more."""
+        path = Path(file).resolve()
+        inside = any(folder.resolve() in path.parents for folder in (self.belongings.folder, self.scratch))
+        if not inside or not self.belongings.may_use(file, owner) or not path.is_file():
+            raise NotFoundError("This upload is not here any more.", "Add the picture again.")
+        return path
+
+    def kept(self, name: str, owner: str) -> Photo:
+        """A picture of this owner's as it is kept, under its name. Raises NotFoundError."""
+        png = self.manager.picture(name, owner)
+        return Photo(png, *png_size(png), name)
+
+    def upload(self, path: str, owner: str) -> Path:
+        """As `uploaded`. Raises PhotoError too: it is too large."""
+        file = self.uploaded(path, owner)
+        if file.stat().st_size > MAX_BYTES:
+            read_photo(file)  # raises, with the size
+        return file
 
     def forget(self, *files: str) -> None:
         """Remove uploads: what was to be kept of them is."""
         for file in map(Path, files):
-            if self.uploads in file.resolve().parents:
+            if self.belongings.folder.resolve() in file.resolve().parents:
                 file.unlink(missing_ok=True)
+
+    def shown(self, photo: Photo) -> str:
+        """A photo as a file that a component can show; made anew where the system has cleaned up. Raises StorageError."""
+        file = self.scratch / f"picture-{photo.sha256[:16]}.png"
+        try:
+            if not file.exists():
+                self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_whole(file, photo.png)
+        except OSError as error:
+            raise StorageError(f"The temporary folder {self.scratch} cannot be written ({error.strerror}).", "Free some space, or start again.") from error
+        return str(file)
 
 
 @dataclass(frozen=True)
@@ -62,7 +98,7 @@ class Panel:
 
     def __init__(self, place: PanelContext) -> None:
         self.place = place
-        self.inputs: list[gr.components.Component] = []  # their values are given to `settings` with every message
+        self.inputs: list[gr.components.Component] = []  # their values are given to `settings` with every message, and outlast a reload
         self.moved: list[gr.components.Component] = []  # that `answered` may change
 
     @staticmethod
@@ -79,8 +115,8 @@ class Panel:
         """Add the panel's values, as a browser sent them, to what a message is drawn with. Raises AssistantError."""
         return so_far
 
-    def answered(self, turn: StoredTurn) -> Updates:
-        """What a turn that has just been answered changes in the panel."""
+    def answered(self, turn: StoredTurn, owner: str) -> Updates:
+        """What a turn of this owner that has just been answered changes in the panel."""
         return {}
 
     def wire(self, desk: Any, courier: gr.HTML) -> None:
@@ -106,6 +142,11 @@ def read_index(text: str) -> int:
     if not text.isdecimal() or len(text) > 15:
         raise NotFoundError("This is not here any more.", "Reload the page.")
     return int(text)
+
+
+def own_line(panel: str) -> gr.HTML:
+    """A panel's line for what the page itself has to say: see `tell` in page.js."""
+    return gr.HTML(f'<div id="{panel}-status" class="quiet" role="status" aria-live="polite"></div>', elem_classes="own-line")
 
 
 def fresh_pulse() -> str:

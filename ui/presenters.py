@@ -58,8 +58,8 @@ def live_message(turn_id: int, text: str, waiting: int | None = None, progress: 
 # around the chat
 
 notice = macro("common.html", "fault")  # an AssistantError, a sentence or nothing: one sentence with its way out, above the box
-deleted_notice = macro("page.html", "deleted")  # a conversation
-header = macro("page.html", "header")  # an EngineInfo
+deleted_notice = macro("page.html", "deleted")  # a conversation, and whether it was in view
+header, model = macro("page.html", "header"), macro("page.html", "model")  # an EngineInfo; the name of a model
 gallery = macro("page.html", "gallery")  # turns: small pictures, newest first; each opens its conversation
 
 

@@ -25,7 +25,6 @@ from ..controls.infusion import Infusion, ConceptInstance, residual_mask
 from ..diffusion.attention import AttentionControl, AttentionContext, cross_layers
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.guidance import GuidancePlan, cafe_guidance, dci_guidance, infusion_guidance, text_guidance
-from ..diffusion.acceleration import Acceleration, tune
 from ..errors import DeviceError
 from ..loading import free_memory, pick_device, pick_dtype
 from ..models.mllm import cache_of, sampled
@@ -68,7 +67,6 @@ def measure(table: Table, options: Options) -> None:
     beside(table, case, rounds)
     if device.type == "cuda" or options.compiled:
         switches(table, case, rounds, options.compiled)
-    tune(decoder, Acceleration.usual(device), case.patches)
     _pictures(table, decoder, case, steps, rounds, {"CAFE": _cafe(case)})
     if apart:
         del made, decoder, case
@@ -76,7 +74,6 @@ def measure(table: Table, options: Options) -> None:
         _needs(known, ("unet", "vae"), dtype, device)
         made = build(config, device, ("unet", "vae"), dtype)
         decoder = _decoder(config, made["unet"], made["vae"], 768)
-        tune(decoder, Acceleration.usual(device), config.decoder.text["max_position_embeddings"])
         case = Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
     _pictures(table, decoder, case, steps, rounds, _words(decoder, case))
     table.add("peak memory, decoder", f"{peak(device):.2f} GiB", "on the GPU" if device.type == "cuda" else "")
@@ -159,14 +156,14 @@ def _language(table: Table, config: AssistantConfig, known: Mapping[str, int], d
     llama = build(config, device, ("llama",), dtype)["llama"]
     prompt = torch.randn(1, PROMPT, llama.config.hidden_size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     paces = {}
-    for static in (Acceleration.usual(device).static_cache, not Acceleration.usual(device).static_cache):
+    for static in (False, True):
         cache = lambda static=static: cache_of(llama, PROMPT + WORDS + 2, static)  # noqa: E731
         firsts, rests = zip(*(_spoken(llama, prompt, cache(), device) for _ in range(2)))
         paces[static] = WORDS / rests[-1]
         if len(paces) == 1:
             table.add("time to first token", f"{firsts[-1] * 1000:.0f} ms", f"of a prompt of {PROMPT} tokens")
             table.add(what, f"{PER_TOKEN * paces[static]:.1f} /s", f"{paces[static]:.1f} tokens a second")
-    table.add("static cache of keys and values", f"{paces[False] / paces[True]:.2f} x", f"{'on' if Acceleration.usual(device).static_cache else 'off'} by itself here; of the time with a growing one")
+    table.add("static cache of keys and values", f"{paces[False] / paces[True]:.2f} x", "off by itself here; of the time with a growing one")
     table.add("peak memory, language model", f"{peak(device):.2f} GiB", "on the GPU" if device.type == "cuda" else "the process's, decoder included")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .. import machine
 from ..board_requests import Mix, MixRequest, Source, grid
 from ..customization.dci_sampling import WINDOW, branches
 from ..customization.infusion_sampling import prepare_infusion
@@ -39,6 +40,7 @@ class Options:
     steps: int | None = None  # of a picture; None: 20, or 2 of a full-size model on a CPU
     repeat: int = 5  # measurements of each thing
     markdown: Path | None = None
+    save: Path | None = None  # one JSON file with the machine's versions and devices
     random: bool = False
     without_llm: bool = False
     side: int = 512  # of a picture by random weights, pixels
@@ -56,6 +58,9 @@ def run(options: Options) -> None:
         _loaded(table, options)
     if options.markdown is not None:
         table.write(options.markdown)
+    if options.save is not None:
+        table.save(options.save, command="bench", preset=options.preset, random=options.random, versions=machine.versions(), devices=machine.devices())
+        print(f"Kept in {options.save}: versions, devices and this table, nothing else.")
 
 
 def _loaded(table: Table, options: Options) -> None:

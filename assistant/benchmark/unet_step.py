@@ -13,7 +13,7 @@ from ..diffusion.conditions import PATCHES, SEMANTICS
 from ..controls.cafe import Cafe, SemanticValues
 from ..diffusion import acceleration, attention_backends, sampler
 from ..diffusion.attention import AttentionContext, ControlledAttnProcessor, cross_layers, layers
-from ..diffusion.acceleration import Acceleration, CompiledUNet
+from ..diffusion.acceleration import CompiledUNet
 from ..diffusion.guidance import BatchRow, cafe_guidance
 from ..timing import NOT_MEASURED, Step, Table, flops, in_turns, matmul_speed, ratio
 
@@ -139,7 +139,7 @@ def switches(table: Table, case: Case, rounds: int, compiling: bool) -> None:
         compiling: also measure torch.compile where it is off, which takes minutes on a CPU.
     """
     device, unet = case.unet.device, case.unet
-    usual, cafe = Acceleration.usual(device), cafe_step(case)
+    cafe = cafe_step(case)
     alone = [cafe_step(case, (row,)) for row in cafe_guidance(2.0, 2.0).rows]
     without = {"K and V of the conditions once an image": cafe_step(case, cache=False),
                "rows of guidance in one batch": Step(lambda: [step.run() for step in alone], cafe.before),
@@ -152,11 +152,11 @@ def switches(table: Table, case: Case, rounds: int, compiling: bool) -> None:
         return Step(cafe.run, lambda: (cafe.before(), unet.to(memory_format=layout)))
 
     times = in_turns({"on": laid(torch.channels_last), "off": laid(torch.contiguous_format)}, max(3, rounds // 2), device)
-    unet.to(memory_format=torch.channels_last if usual.channels_last else torch.contiguous_format)
-    _line(table, "channels last", usual.channels_last, ratio(times, "on", "off"))
-    _attention(table, case, rounds, usual.probed)
-    if not (usual.compiled or compiling):
-        table.add("compiled step", NOT_MEASURED, "off by itself on a CPU: it takes minutes; --compile measures it")
+    unet.to(memory_format=torch.contiguous_format)
+    _line(table, "channels last", False, ratio(times, "on", "off"))
+    _attention(table, case, rounds)
+    if not compiling:
+        table.add("compiled step", NOT_MEASURED, "off by itself: it takes minutes; --compile measures it")
         return
     quick = CompiledUNet(unet, start=lambda work: work())  # here, so that it is ready before it is timed
     step = cafe_step(case, unet=quick)
@@ -164,10 +164,10 @@ def switches(table: Table, case: Case, rounds: int, compiling: bool) -> None:
     if quick.state.startswith("failed"):
         table.add("compiled step", NOT_MEASURED, quick.state)
         return
-    _line(table, "compiled step", usual.compiled, ratio(in_turns({"on": step, "off": cafe}, rounds, device), "on", "off"), quick.state)
+    _line(table, "compiled step", False, ratio(in_turns({"on": step, "off": cafe}, rounds, device), "on", "off"), quick.state)
 
 
-def _attention(table: Table, case: Case, rounds: int, probed: bool) -> None:
+def _attention(table: Table, case: Case, rounds: int) -> None:
     """Each kernel on every layer of the step, and the mixture that the probe chooses, against SDPA."""
     sample = next(case.unet.parameters())
 
@@ -189,7 +189,7 @@ def _attention(table: Table, case: Case, rounds: int, probed: bool) -> None:
     times = in_turns(steps, rounds, sample.device)
     for name in steps:
         if name != "sdpa":
-            _line(table, f"attention: {name}", name == "probed" and probed, ratio(times, name, "sdpa"), "of sdpa's step")
+            _line(table, f"attention: {name}", False, ratio(times, name, "sdpa"), "of sdpa's step")
     for name, reason in refused.items():
         table.add(f"attention: {name}", NOT_MEASURED, f"its kernels do not run on {sample.device} ({reason})")
     step.before()

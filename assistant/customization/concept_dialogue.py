@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .clauses import LIGHTS, NOUNS, PLACES, STYLES, WEATHER, WORN, Clause, clauses, heads, indefinite
 from .concept_library import ConceptLibrary
-from .concept_prompt import caption, plain
+from .concept_prompt import caption, plain, unmarked
 from ..dialogue_state import standing, steps_back, undone
 from ..requests import Request, Turn
 from ..plan import MOST, NAMED, Plan, named, plan_in, thing, told
@@ -154,12 +154,13 @@ class _Reader:
         return now, drawn
 
     def bracketed(self, text: str, now: Plan | None, bare: bool = True) -> str:
-        """A text with every learned name in it written <so>.
+        """A text with every learned name in it written <so>, and no other word.
 
         Args:
             now: of the picture the talk is about; its names are meant even if they are words of their own.
             bare: whether names without < > count at all.
         """
+        text = unmarked(text, self._names)
         for name in sorted(self._names, key=len, reverse=True) if bare else ():
             spelled = re.compile(rf"(?<![\w<-]){re.escape(name)}(?![\w>-])", re.IGNORECASE)
             if not spelled.search(text):

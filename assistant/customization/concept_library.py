@@ -9,6 +9,7 @@ import json
 import os
 import re
 import threading
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ class ConceptLibrary:
     def names(self) -> list[str]:
         """The names alone, of all there are; no file is read."""
         with self._lock:
-            return list({path.stem.lower(): path.stem for path in self._files()}.values())
+            return list({(stem := unicodedata.normalize("NFC", path.stem)).lower(): stem for path in self._files()}.values())
 
     def nouns(self) -> dict[str, str]:
         """Name -> class noun of every concept that can be used, as `prompt.write` wants it."""
@@ -96,7 +97,7 @@ class ConceptLibrary:
         with self._lock:
             paths = self._paths(name)
             concepts = [load_any(path, self.base, self.layers) for path in paths]
-            if to.lower() != name.lower():
+            if not same_name(to, name):
                 self.check_free(to)
             for path, concept in zip(paths, concepts):
                 save_any(path.with_name(f"{to}.safetensors"), replace(concept, name=to))
@@ -158,6 +159,7 @@ class ConceptLibrary:
         """
         with self._lock:
             concept = load_any(file, self.base, self.layers)
+            concept = replace(concept, name=unicodedata.normalize("NFC", concept.name))
             there = [self._entry(path) for path in self._files(concept.name)]
             fits = not there or (len(there) == 1 and there[0].noun == concept.noun and there[0].kind != concept.kind)
             name = (there[0].name if there else concept.name) if fits else self._next(concept.name)
@@ -181,7 +183,7 @@ class ConceptLibrary:
     def _files(self, name: str | None = None, folder: Path | None = None) -> list[Path]:
         """Of a name without regard to case, or all."""
         folder = folder or self.folder
-        return [p for part in (folder, folder / ALSO) for p in part.glob("*.safetensors") if name is None or p.stem.lower() == name.lower()]
+        return [p for part in (folder, folder / ALSO) for p in part.glob("*.safetensors") if name is None or same_name(p.stem, name)]
 
     def _paths(self, name: str) -> list[Path]:
         found = self._files(name)
@@ -206,6 +208,11 @@ class ConceptLibrary:
         return fresh
 
 
+def same_name(one: str, other: str) -> bool:
+    """Without regard to case, and to how letters with marks are put together."""
+    return unicodedata.normalize("NFC", one).lower() == unicodedata.normalize("NFC", other).lower()
+
+
 AnyConcept = InfusionConcept | IcoConcept
 
 
@@ -224,5 +231,5 @@ def kind_of(path: Path) -> str:
     try:
         with safe_open(path, "pt") as file:
             return str(json.loads((file.metadata() or {})["concept"])["format"]).partition("-")[0]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return ""

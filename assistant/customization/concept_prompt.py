@@ -6,7 +6,7 @@ Knows tokenizers and names, no pictures and no files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ _ORDER = re.compile(r"^\W*(?:(?:please|now|ok|okay|so|and|hi|hello)\b[\s,]*|(?:c
                     r"|let me see\b\s*|(?:how|what) about\b\s*|why not\b\s*|(?:to )?(?:draw|paint|sketch|make|create|generate|show|give|put|take|bring|let"
                     r"|imagine|have)\b(?: (?:me|us))?\b\s*)+", re.IGNORECASE)
 _BARE = re.compile(r"(?:^|[,.;:]|\b(?:and|or|of|with|to|by|for|from|near|beside|behind|on|in|at|under|over|like|into|versus|plus))\s*$", re.IGNORECASE)
+
+_WORD = re.compile(r"[^\W\d_][\w-]+")
 
 
 def plain(text: str) -> str:
@@ -38,6 +40,13 @@ def caption(text: str, nouns: Mapping[str, str]) -> str:
         pieces += [before, article if _BARE.search(before) else "", found[0]]
         at = found.end()
     return "".join([*pieces, text[at:]])
+
+
+def unmarked(text: str, learned: Collection[str]) -> str:
+    """A text in which only learned names stand in brackets: of another <word> the brackets go, and all of what is none, as <b> or <lora:x:1>."""
+    known = {name.lower() for name in learned}
+    marked = NAMED.sub(lambda found: found[0] if found[1].lower() in known else f" {found[1]} " if _WORD.fullmatch(found[1]) else " ", text)
+    return " ".join(marked.split()) if marked != text else text
 
 
 @dataclass(frozen=True)

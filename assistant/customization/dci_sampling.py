@@ -29,11 +29,12 @@ LAMBDA = 0.0  # where nothing is said
 
 @dataclass(frozen=True, eq=False)
 class BranchPrompt:
-    """What one branch reads: text states (1, N, d_text), its token set, and the words themselves, a concept's as <name>."""
+    """What one branch reads: text states (1, N, d_text), its token set, and the words themselves, a concept's as <name>; and those beyond them."""
 
     states: Tensor
     branch: BranchTokens
     words: str
+    cut: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def _side(base: LatentDiffusion, pieces: Sequence[Piece], chosen: Sequence[int],
     repeated = torch.cat([vectors] * (len(slots) // max(1, len(vectors)))) if slots else vectors[:0]
     with torch.no_grad():
         states = base.encode_embeddings(embed(base.text_encoder.get_input_embeddings(), spelled, slots, repeated.to(base.device))[None])
-    return BranchPrompt(states, BranchTokens.of(len(spelled.ids), spelled.words, own), " ".join(" ".join(str(p) for p in pieces).split()))
+    return BranchPrompt(states, BranchTokens.of(len(spelled.ids), spelled.words, own), " ".join(" ".join(str(p) for p in pieces).split()), spelled.cut)
 
 
 def _here(base: LatentDiffusion, concept: IcoConcept) -> dict[str, tuple[Tensor, Tensor]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .infusion_file import GET_ANOTHER, WORDS, check_name, check_use, read_file, write_file
+from .infusion_file import GET_ANOTHER, WORDS, check_name, check_use, check_whole, read_file, write_file
 from .placeholder_tokens import ContextTemplate
 from ..errors import ConceptError
 
@@ -70,7 +70,7 @@ def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | 
         said = {k: about[k] for k in (*WORDS[1:], "scheme")}
         return {**said, "steps": int(about["steps"]), "recipe": dict(about["recipe"])}, [str(layer) for layer in about["layers"]]
 
-    (found, names), version, tensors, thumbnail = read_file(path, FILE_LIMIT, parse)
+    (found, names), version, tensors, thumbnail, whole = read_file(path, FILE_LIMIT, parse)
     if version not in (FORMAT, BEFORE):
         raise ConceptError(f"The file {path.name} is a concept of another kind: {version!r}.", "Update the app.")
     check_use(found["name"], found["base"], base, version == BEFORE, names)
@@ -83,5 +83,6 @@ def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | 
         raise ConceptError(f"The concept {found['name']!r} has another shape than this base model's layers.", GET_ANOTHER)
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ConceptError(f"The concept {found['name']!r} holds numbers that are not finite.", GET_ANOTHER)
+    check_whole(path, whole or version != FORMAT)
     added = {layer: tuple(tensors[f"{side}.{layer}"].float() for side in SIDES) for layer in names}
     return IcoConcept(**found, shared=shared.float(), tuned=added, thumbnail=thumbnail)

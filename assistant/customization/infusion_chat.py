@@ -24,7 +24,7 @@ from .concept_prompt import caption
 from .concept_dialogue import ConceptRequest
 from .ico_file import IcoConcept
 from ..controls.dci import MaskSnapshot, MaskTemperatures
-from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.latent_diffusion import LatentDiffusion, unread
 from ..diffusion.sampler import Denoised, OnStep
 from ..requests import Cancel, Event, Progress, Reply, Request, Settings, Words
 from ..plan import named
@@ -111,7 +111,7 @@ def _tuned(base: LatentDiffusion, concept: IcoConcept, prompt: str, request: Req
     (made, noun), seen = lambda_sweep.prepare_branches(base, concept, prompt, settings, known), MaskSnapshot()
     beside = f" Beside it I drew “{made.auxiliary.words}”, and let it be heard at λ = {settings.imagination:g}." if made.auxiliary else ""
     return ConceptTurn(
-        f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{beside}",
+        f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{unread(made.concept.cut)}{beside}",
         lambda on_step, stop: made.draw([settings.seed], settings.imagination, settings.window, unit * settings.follow_words, settings.steps,
                                         settings.scheduler, on_step, settings.preview_every, stop, seen, sharpening=sharpening),
         lambda done: {**lambda_sweep.about(request.library, concept, made, noun, settings, request.text, stamp, done), **({"mask": coded(seen)} if seen.auxiliary else {})})
@@ -122,7 +122,7 @@ def _said(made: InfusionSampling, photo: bool) -> str:
     names = [f"<{name}>" if strength == 1.0 else f"<{name}> at {strength:g}" for name, strength in made.strengths.items()]
     with_them = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     aside = " Your picture was left aside: what was learned stands in for it." if photo else ""
-    return f"Drawn from words, with {with_them}: “{made.written.text}”.{aside}"
+    return f"Drawn from words, with {with_them}: “{made.written.text}”.{made.base.left_out(made.written.text)}{aside}"
 
 
 def _about(library: ConceptLibrary, name: str, strength: float) -> dict[str, Any]:

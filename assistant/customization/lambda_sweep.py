@@ -22,7 +22,7 @@ from .auxiliary_nouns import check, propose
 from .dci_sampling import DciSampling, branches
 from .concept_library import ConceptLibrary
 from ..controls.mask_visualization import at_scale, region, scales, stretched
-from .concept_prompt import caption
+from .concept_prompt import caption, unmarked
 from .ico_file import IcoConcept
 from ..controls.dci import MaskSnapshot, MaskTemperatures
 from ..diffusion.latent_diffusion import LatentDiffusion
@@ -105,7 +105,8 @@ def strip(base: LatentDiffusion, request: SweepRequest, cancel: Cancel, stamp: M
     started, settings, library = time.monotonic(), request.settings, request.library
     if not 1 <= len(request.strengths) <= MOST:
         raise ConceptError(f"{len(request.strengths)} pictures were asked for at once; it can be 1 to {MOST}.", "Ask for fewer.")
-    concept, prompt = _concept(library, request.prompt), caption(request.prompt, library.nouns())
+    said = unmarked(request.prompt, library.names())
+    concept, prompt = _concept(library, said), caption(said, library.nouns())
     made, noun = prepare_branches(base, concept, prompt, settings, known)
     seen, count = MaskSnapshot() if made.auxiliary is not None else None, len(request.strengths)
 

@@ -62,11 +62,13 @@ class TokenizedPrompt:
 
     Attributes:
         ids: (N) token numbers with start, end and padding. at: the positions of each piece, in order. end: of the text's end.
+        cut: the words beyond the tokenizer's length.
     """
 
     ids: tuple[int, ...]
     at: tuple[tuple[int, ...], ...]
     end: int
+    cut: str = ""
 
     @property
     def words(self) -> tuple[int, ...]:
@@ -84,17 +86,18 @@ def tokenize_with_placeholders(tokenizer: Any, pieces: Sequence[Piece], needed: 
         ConceptError: a piece that must not be cut off lies beyond the end.
     """
     length, hold = tokenizer.model_max_length, tokenizer.unk_token_id
-    ids, at = [tokenizer.bos_token_id], []
+    ids, at, cut = [tokenizer.bos_token_id], [], []
     for number, piece in enumerate(pieces):
         own = [hold] * piece if isinstance(piece, int) else tokenizer(piece, add_special_tokens=False)["input_ids"]
         if len(ids) + len(own) > length - 1 and (isinstance(piece, int) or number in needed):
             raise ConceptError(f"The concept stands beyond the {length} tokens that the base model reads.",
                                "Move it nearer to the beginning, or shorten the prompt.")
         at.append(tuple(p for p in range(len(ids), len(ids) + len(own)) if p < length - 1))
+        cut += (ids + own)[length - 1:]
         ids = (ids + own)[: length - 1]
     end = len(ids)
     ids += [tokenizer.eos_token_id] + [tokenizer.pad_token_id] * (length - end - 1)
-    return TokenizedPrompt(tuple(ids), tuple(at), end)
+    return TokenizedPrompt(tuple(ids), tuple(at), end, tokenizer.decode(cut) if cut else "")
 
 
 def embed(table: torch.nn.Embedding, spelled: TokenizedPrompt, slots: Sequence[int], vectors: Tensor) -> Tensor:

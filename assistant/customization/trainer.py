@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from .concept_library import AnyConcept, ConceptLibrary
 from .ico_file import IcoConcept
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
-from ..errors import ConceptError, UnsafeError
+from ..errors import ConceptError, NotFiniteError, UnsafeError
 from ..requests import DatasetAdvice, Cancel, TrainingRun, Photo, TrainingSpec
 from ..image_io import write_png
 
 MOST_STEPS = 20  # of a preview
+TRIES = 3  # steps in a row whose loss may overflow, as half precision now and then does
 PREVIEW, PREVIEW_SEED = "a <{}> on the beach", 1  # one place, so that what changes is the concept
 ALIKE = 0.04  # mean difference of two pictures, 0 to 1, below which they are taken for one
 LIKELY = 0.6  # how sure a suggestion is
@@ -129,7 +131,12 @@ class _TrainingRun:
         return self.recipe.steps
 
     def advance(self) -> float:
-        return self.learner.step()
+        """The loss of one step. Where gradients overflow nothing is learned, and the next step is taken; after TRIES of them in a row it is given up."""
+        for _ in range(TRIES):
+            if math.isfinite(loss := self.learner.step()):
+                return loss
+        raise NotFiniteError(f"Learning <{self.task.name}> was given up at step {self.step}: its loss was not a finite number {TRIES} times in a row.",
+                             "What was learned before is kept; learn it anew from other pictures, or start with --dtype float32.")
 
     def preview(self, cancel: Cancel) -> bytes | None:
         done = self.drawn(cancel)

@@ -187,17 +187,13 @@ def _thread(work: Callable[[], None]) -> None:
 
 @dataclass(frozen=True)
 class Acceleration:
-    """The switches. What always pays has none: K and V once an image, all rows in one batch, inference mode."""
+    """The switches, all off until they are asked for: on a GPU nobody has measured them yet. What always pays has none: K and V once an image,
+    all rows in one batch, inference mode."""
 
     channels_last: bool = False  # memory layout of UNet and autoencoder: for half precision's kernels; on a CPU a step takes 1.09 times as long
     compiled: bool = False  # torch.compile and a CUDA graph, made in the background; on a CPU it takes minutes of all cores
     probed: bool = False  # attention kernels by measurement, layer by layer; a CPU has one
     static_cache: bool = False  # the language model's keys and values in a place of fixed size; see `models.mllm.cache_of`
-
-    @classmethod
-    def usual(cls, device: torch.device, attention: str = "auto") -> Acceleration:
-        """What pays on a device; `attention`: a kernel that was asked for by name is not measured against others."""
-        return cls(channels_last=True, compiled=True, probed=attention == "auto") if device.type == "cuda" else cls()
 
     def changed(self, switches: Sequence[str]) -> Acceleration:
         """With switches as they come from a command line, NAME=on or NAME=off.
@@ -233,6 +229,8 @@ def tune(decoder: LatentDiffusion, tuning: Acceleration, tokens: int, memory: Pa
 Shape = tuple[int, int, int, int, int]  # batch, heads, Nq, N, d
 CANDIDATES = tuple(name for name in attention_backends.KERNELS if name != "auto")
 PROBES = 9
+LARGE = 300.0  # of queries and keys: scores beyond what half precision holds, as some trained models have them
+WINS = 0.95  # of torch's own choice's time, at most, for another kernel to be taken
 
 
 def shapes(unet: torch.nn.Module, tokens: int, rows: int = 2) -> dict[str, Shape]:
@@ -260,14 +258,17 @@ def shapes(unet: torch.nn.Module, tokens: int, rows: int = 2) -> dict[str, Shape
 
 
 def measured(shape: Shape, sample: torch.Tensor, candidates: Iterable[str] = CANDIDATES) -> dict[str, float]:
-    """Seconds of each kernel that runs on tensors like `sample` of this shape."""
+    """Seconds of each kernel that runs on tensors like `sample` of this shape, and gives what torch's own choice gives."""
     batch, heads, queries, tokens, width = shape
     like = dict(device=sample.device, dtype=sample.dtype)
     q, k, v = (torch.zeros(batch, n, heads, width, **like).normal_(generator=torch.Generator(sample.device).manual_seed(0)).transpose(1, 2)
                for n in (queries, tokens, tokens))
     running = [name for name in candidates if not attention_backends.refusal(name, sample, shape)]
-    times: dict[str, list[float]] = {name: [] for name in running}
     with torch.inference_mode():
+        large = LARGE * q, LARGE * k, v
+        expected = attention_backends.attend("sdpa", *large, width**-0.5).float()
+        running = [name for name in running if torch.allclose(attention_backends.attend(name, *large, width**-0.5).float(), expected, TOLERANCE, TOLERANCE)]
+        times: dict[str, list[float]] = {name: [] for name in running}
         for turn in range(PROBES + 2):
             for name in running:
                 began = time.perf_counter()
@@ -278,6 +279,12 @@ def measured(shape: Shape, sample: torch.Tensor, candidates: Iterable[str] = CAN
                 if turn >= 2:
                     times[name].append(time.perf_counter() - began)
     return {name: statistics.median(seconds) / 4 for name, seconds in times.items()}
+
+
+def quickest(seconds: Mapping[str, float]) -> str:
+    """The kernel to take: torch's own choice, unless another clearly wins."""
+    best = min(seconds, key=seconds.__getitem__, default="sdpa")
+    return best if seconds.get(best, 0.0) < WINS * seconds.get("sdpa", float("inf")) else "sdpa"
 
 
 def fit(unet: torch.nn.Module, tokens: int, memory: Path | None = None) -> dict[str, str]:
@@ -295,7 +302,7 @@ def fit(unet: torch.nn.Module, tokens: int, memory: Path | None = None) -> dict[
         key = _key(sample, shape)
         if known.get(key) not in CANDIDATES:
             seconds = measured(shape, sample)
-            known[key] = min(seconds, key=seconds.__getitem__)
+            known[key] = quickest(seconds)
         chosen[layer] = known[key]
     _write(memory, known)
     unet.set_attn_processor({f"{layer}.processor": ControlledAttnProcessor(layer, kernel) for layer, kernel in chosen.items()})

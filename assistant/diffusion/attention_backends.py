@@ -1,7 +1,7 @@
 """softmax(Q K^T * scale) V by the kernel that was chosen; it knows nothing of layers or rows.
 
 "sdpa" is torch's scaled_dot_product_attention, which chooses among its own kernels by rules. The others name one kernel: which is fastest
-for a shape on a card is measured (`compiled.fit`), not known.
+for a shape on a card is measured (`acceleration.fit`), not known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _TORCHS = {
     "flash": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, False, False, scale=scale)[0],
     "efficient": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, False, 0.0, False, scale=scale)[0],
     "cudnn": lambda q, k, v, scale: torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False, 0.0, False, False, scale=scale)[0],
-    "math": lambda q, k, v, scale: (q * scale @ k.transpose(-1, -2)).softmax(dim=-1) @ v,
+    "math": lambda q, k, v, scale: attend_with_map(q, k, v, scale)[0],  # in single precision: in half, large scores are infinite
 }
 KERNELS = ("auto", "sdpa", "xformers", *_TORCHS)
 

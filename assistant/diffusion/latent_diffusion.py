@@ -5,7 +5,8 @@ It is given modules and reads no file; it knows neither controls nor requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -67,15 +68,36 @@ class LatentDiffusion:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> LatentDiffusion:
         """Move every module; `dtype` of UNet, V_H and text encoder. The autoencoder stays in float32: it overflows in half."""
-        for module in (self.unet, self.semantic_values, self.text_encoder, self.adapters):
-            if module is None:
-                continue
+        for module in self._movable():
             module.to(device)
             if dtype is not None and next(module.parameters()).dtype != dtype:
                 module.to(dtype)
         self.vae.to(device)
         self.device = torch.device(device)
         return self
+
+    @contextmanager
+    def in_single_precision(self) -> Iterator[None]:
+        """Meanwhile all that draws computes in float32, which does not overflow where half precision does; its weights are copied, and put back after it."""
+        kept = [(t, t.data) for module in self._movable() for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+        kernels, step = [(p, p.kernel) for p in self.unet.attn_processors.values()], self.step
+        try:
+            for tensor, data in kept:
+                tensor.data = data.float()
+            for processor, _ in kernels:  # some kernels are for half precision alone
+                processor.kernel = "sdpa"
+            self.step = self.unet
+            yield
+        finally:
+            for tensor, data in kept:
+                tensor.data = data
+            for processor, kernel in kernels:
+                processor.kernel = kernel
+            self.step = step
+
+    def _movable(self) -> list[nn.Module]:
+        """All but the autoencoder."""
+        return [module for module in (self.unet, self.semantic_values, self.text_encoder, self.adapters) if module is not None]
 
     def cross_layers(self) -> dict[str, Any]:
         """The UNet's cross-attention layers by name."""
@@ -95,6 +117,12 @@ class LatentDiffusion:
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
         return self.text_encoder(encoded.input_ids.to(self.text_encoder.device))[0]
+
+    def left_out(self, prompt: str) -> str:
+        """A sentence that says which end of a prompt `encode_text` cuts off; empty: it reads all of it."""
+        at = self.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        last = self.tokenizer.model_max_length - 1  # where the end token stands when it is cut
+        return unread(prompt[at[last][0]:]) if len(at) > last + 1 else ""
 
     def encode_embeddings(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Text states (b, N, d_text) of token embeddings (b, N, d_text), learned ones among them; gradients flow through.
@@ -128,15 +156,13 @@ class LatentDiffusion:
         """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w).
 
         Raises:
+            NotFiniteError: the autoencoder makes no numbers of them.
             UnsafeError: `unsafe` says so of one of them.
         """
         unscaled = latents / self.vae.config.scaling_factor + self._shift
         x = self.vae.decode(unscaled.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
-        pictures = _to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5)
-        if self.unsafe is not None and (held := sum(self.unsafe(pictures))):
-            raise UnsafeError(f"The safety checker holds {'this picture' if len(pictures) == 1 else f'{held} of {len(pictures)} pictures'} back.",
-                              "Say it in other words, or draw with another seed; it errs now and then.")
-        return pictures
+        sampler.check_finite("autoencoder's pixels", self.vae.dtype, x)
+        return checked(to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5), self.unsafe)
 
     def decode_preview(self, latents: torch.Tensor) -> list[Image.Image]:
         """Rough pictures of scaled latents (B, C, h, w) at full size, without running the autoencoder.
@@ -147,7 +173,7 @@ class LatentDiffusion:
         if self.preview is None:
             raise ConfigError("This decoder has no preview matrix.", "Set preview_every to 0.")
         matrix, bias = (part.to(latents) for part in self.preview)
-        small = _to_uint8(latents.movedim(1, -1) @ matrix + bias)  # (B, h, w, 3)
+        small = to_uint8(latents.movedim(1, -1) @ matrix + bias)  # (B, h, w, 3)
         size = (small.shape[2] * self.factor, small.shape[1] * self.factor)
         return [Image.fromarray(array).resize(size, Image.Resampling.BICUBIC) for array in small]
 
@@ -176,6 +202,21 @@ class LatentDiffusion:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
 
 
-def _to_uint8(unit: torch.Tensor) -> np.ndarray:
+def unread(words: str) -> str:
+    """A sentence that says that words were left out; empty: there are none."""
+    words = " ".join(words.split())
+    shown = words if len(words) <= 80 else f"{words[:38].rstrip()} … {words[-38:].lstrip()}"
+    return f" The text encoder reads no further than this: left out was “{shown}”." if words else ""
+
+
+def checked(pictures: np.ndarray, unsafe: Callable[[np.ndarray], Sequence[bool]] | None) -> np.ndarray:
+    """The same pictures. Raises UnsafeError: `unsafe` says so of one of them."""
+    if unsafe is not None and (held := sum(unsafe(pictures))):
+        raise UnsafeError(f"The safety checker holds {'this picture' if len(pictures) == 1 else f'{held} of {len(pictures)} pictures'} back.",
+                          "Say it in other words, or draw with another seed; it errs now and then.")
+    return pictures
+
+
+def to_uint8(unit: torch.Tensor) -> np.ndarray:
     """RGB in 0..1, clipped and rounded."""
     return (unit.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

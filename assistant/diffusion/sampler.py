@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistep
 
 from .attention import AttentionContext
 from .guidance import GuidancePlan, guide
-from ..errors import ConfigError
+from ..errors import ConfigError, NotFiniteError
 
 SCHEDULERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 
@@ -127,6 +127,7 @@ def denoise(
 
     Raises:
         ConfigError: a number of steps that the scheduler cannot take.
+        NotFiniteError: latents overflowed; that is looked at where an estimate is asked for, and at the end.
     """
     most = scheduler.config.num_train_timesteps
     if not 1 <= steps <= most:
@@ -140,10 +141,14 @@ def denoise(
     def x0(name: str) -> torch.Tensor:
         return estimate_x0(scheduler, *last[name]) if name in last else current[name]
 
+    def whole(found: Denoised) -> Denoised:
+        check_finite(f"latents after step {found.steps_done} of {steps}", dtype, *found.streams.values())
+        return found
+
     main, dtype = plan.streams[0].name, unet.dtype  # a property that walks through every module, so it is asked once
     for step, timestep in enumerate(scheduler.timesteps):
         if cancel is not None and cancel.is_set():
-            return Denoised(x0(main), {name: x0(name) for name in current}, stopped=True, steps_done=step)
+            return whole(Denoised(x0(main), {name: x0(name) for name in current}, stopped=True, steps_done=step))
         rows = plan.active_rows(step, steps)
         context.begin(rows, latents.shape[0], step, steps)
         batch = torch.cat([current[row.stream] for row in rows]).to(dtype)  # (rows * B, C, h, w)
@@ -156,5 +161,16 @@ def denoise(
             current[stream.name] = solvers[stream.name].step(guided, timestep, before, return_dict=False)[0]
         if on_step is not None:
             wanted = preview_every > 0 and (step + 1) % preview_every == 0 and step + 1 < steps
+            if wanted:
+                check_finite(f"latents after step {step + 1} of {steps}", dtype, current[main])
             on_step(step + 1, steps, x0(main) if wanted else None)
-    return Denoised(current[main], current, stopped=False, steps_done=steps)
+    return whole(Denoised(current[main], current, stopped=False, steps_done=steps))
+
+
+def check_finite(what: str, dtype: torch.dtype, *tensors: torch.Tensor) -> None:
+    """Raises NotFiniteError: there is a number in these tensors that is not finite."""
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors if not tensor.is_meta):  # a trace has no numbers
+        kind = str(dtype).removeprefix("torch.")
+        raise NotFiniteError(f"Nothing could be drawn: the {what} are not finite numbers, in {kind}.",
+                             "Choose another seed; if each one ends so, "
+                             + ("get the weights again: a file of them is damaged." if dtype == torch.float32 else "start with --dtype float32."))

@@ -1,10 +1,10 @@
-"""`python -m assistant.evaluation sheet|miniature|conversation|curve|mixing|dci|infusion|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|conversation|curve|mixing|dci|infusion|dreambench|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,8 @@ def _command(commands: argparse._SubParsersAction, name: str, run: Callable[[arg
     return p
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Args: arguments: None takes the command line's."""
     parser = argparse.ArgumentParser("python -m assistant.evaluation", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     sheet = _command(commands, "sheet", _sheet, "draw answers to vague requests on held-out individuals, or captions of one hero, or of two, none chosen",
@@ -71,7 +72,17 @@ def main() -> None:
                         ("runs/infusion", "what was measured"), individuals=(16, "held-out individuals for Infusion"),
                         compared=(4, "of them, for all methods, curves and W2"), studied=(4, "individuals, and pairs, of the studies"))
     infusion.add_argument("--full", action="store_true", help="steps up to 2000, not 200")
-    args = parser.parse_args()
+    bench = _command(commands, "dreambench", _dreambench, "DreamBench: subjects x prompts x pictures by DINO, CLIP-I and CLIP-T; goes on where it stopped",
+                     "checkpoints/dreambench", ("runs/dreambench", "what was learned, drawn and measured"), images=(4, "pictures of each prompt"),
+                     subjects=(None, "how many, in the listing's order; default: all"), prompts=(None, "of each; default: all"), steps=STEPS,
+                     learn=(None, "steps of every method's learning; default: the preset's, or the method's own"))
+    bench.add_argument("--preset", default="miniature", help="default: %(default)s")
+    bench.add_argument("--photos", type=Path, required=True, metavar="DIR", help="the DreamBooth data set: a folder a subject, and prompts_and_classes.txt")
+    bench.add_argument("--judges", type=Path, metavar="DIR", help="DINO ViT-S/16 in DIR/dino, CLIP ViT-B/32 in DIR/clip; default: the preset's own E and F")
+    bench.add_argument("--weights", type=Path, metavar="DIR", help="the preset's; default: where downloads are put")
+    bench.add_argument("--device", default="auto", help="default: %(default)s")
+    bench.add_argument("--methods", nargs="+", default=(), metavar="NAME", help="default: all that the preset has; a wrong name lists them")
+    args = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command in ("curve", "mixing", "dci", "infusion", "table3"):
         from .plot import figure
@@ -199,6 +210,18 @@ def _infusion(args: argparse.Namespace) -> None:
     studies = {"layers and bits": layers_and_bits(protocol, min(args.studied, args.individuals)),
                "two concepts": pairs(protocol, min(args.studied, args.individuals // 2))}
     print(write(protocol, cells, studies, args.out))
+
+
+def _dreambench(args: argparse.Namespace) -> None:
+    from ..engine import load
+    from . import dreambench, dreambench_report
+    from .judges import judges
+
+    of = dreambench.subjects(args.photos)[:args.subjects]
+    assistant = load(args.preset, args.device, folder=args.weights)
+    bench = dreambench.DreamBench(assistant, *judges(assistant, args.judges), args.run, args.images, args.prompts, args.steps, args.learn, say=_say,
+                                  methods=tuple(args.methods))
+    print(dreambench_report.write(bench, of, bench.measure(of), args.out))
 
 
 def _table(args: argparse.Namespace) -> None:

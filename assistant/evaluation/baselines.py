@@ -16,7 +16,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.guidance import CONDITIONAL, BatchRow
 from ..errors import ConfigError
-from .concept_prompts import draw_plain
+from .concept_prompts import GUIDANCE, draw_plain
 
 RARE = "sks"  # DreamBooth's identifier: a word that means nothing to the base model
 TOKEN = "<new>"  # a token of its own, for methods that learn one
@@ -29,16 +29,18 @@ class Baseline:
 
     Args:
         base: what is copied. shown: its pictures. noun: the class noun.
-        lr: None takes the method's own on the miniature.
+        lr: None takes the method's own on the miniature. guidance: of the pictures that preserve the prior.
     """
 
     name = ""
     lr = 1e-3
+    published = (1e-3, 500)  # rate and steps on Stable Diffusion, as its paper or its authors' code has them, for this batch
     prior = 1.0  # weight of the pictures of the class noun; 0: the method's paper has no such term
 
-    def __init__(self, base: LatentDiffusion, shown: ConceptImages, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0) -> None:
+    def __init__(self, base: LatentDiffusion, shown: ConceptImages, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0,
+                 guidance: float = GUIDANCE) -> None:
         self.shown, self.noun, self.batch, self.seed, self.step_count = shown, noun, batch, seed, 0
-        unet, text = copy.deepcopy(base.unet), copy.deepcopy(base.text_encoder)
+        unet, text = copy.deepcopy(base.unet).float(), copy.deepcopy(base.text_encoder).float()
         self.model = LatentDiffusion(unet.requires_grad_(False), base.vae, base.scheduler_config, text.requires_grad_(False), copy.deepcopy(base.tokenizer),
                                preview=base.preview)
         self.phrase = f"{RARE} {noun}"
@@ -49,7 +51,7 @@ class Baseline:
         self.prompts, self.others = lines(self.phrase), lines(noun)
         if self.prior:
             known = [self.others[k % len(self.others)] for k in range(PRIOR_PICTURES)]
-            self.known = ConceptImages(base, draw_plain(base, known, range(PRIOR_PICTURES)))
+            self.known = ConceptImages(base, draw_plain(base, known, range(PRIOR_PICTURES), guidance=guidance))
 
     def learned(self) -> Sequence[nn.Parameter]:
         """The parameters that learn; fresh ones are made here."""
@@ -77,7 +79,7 @@ class Baseline:
         """`LatentDiffusion.encode_text` with gradients."""
         length = self.model.tokenizer.model_max_length
         ids = self.model.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-        return self.model.text_encoder(ids)[0]
+        return self.model.text_encoder(ids.to(self.model.device))[0]
 
     def storage(self) -> int:
         """Bytes of a concept in half precision."""
@@ -100,6 +102,7 @@ class TextualInversion(Baseline):
     """One new token's embedding, and nothing else (Gal et al., 2022)."""
 
     name, lr, prior = "Textual Inversion", 0.01, 0.0
+    published = (5e-3, 3000)
 
     def learned(self) -> Sequence[nn.Parameter]:
         self.phrase = TOKEN
@@ -113,6 +116,7 @@ class DreamBooth(Baseline):
     """Every weight of UNet and text encoder, under a rare word, the prior preserved (Ruiz et al., 2023)."""
 
     name, lr = "DreamBooth", 1e-4
+    published = (5e-6, 800)
 
     def learned(self) -> Sequence[nn.Parameter]:
         return [p for module in (self.model.unet, self.model.text_encoder) for p in module.parameters()]
@@ -122,6 +126,7 @@ class DreamBoothLora(Baseline):
     """DreamBooth's words, with low-rank updates (Hu et al., 2021) of every attention layer by peft."""
 
     name, lr = "DreamBooth-LoRA", 1e-3
+    published = (1e-4, 500)
 
     def learned(self) -> Sequence[nn.Parameter]:
         """Raises ConfigError without peft."""
@@ -139,6 +144,7 @@ class CustomDiffusion(Baseline):
     """Keys and values of every cross-attention layer, and a new token before the class noun (Kumari et al., 2023)."""
 
     name, lr = "Custom Diffusion", 3e-4
+    published = (4e-5, 500)  # 1e-5 for each picture of a batch
 
     def learned(self) -> Sequence[nn.Parameter]:
         self.phrase = f"{TOKEN} {self.noun}"

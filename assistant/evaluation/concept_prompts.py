@@ -27,11 +27,11 @@ def said(line: str, phrase: str) -> str:
     return line.format(f"{article(phrase.strip('<>'))} {phrase}")
 
 
-def draw_plain(model: LatentDiffusion, lines: Sequence[str], seeds: Sequence[int], steps: int = STEPS) -> Tensor:
+def draw_plain(model: LatentDiffusion, lines: Sequence[str], seeds: Sequence[int], steps: int = STEPS, guidance: float = GUIDANCE) -> Tensor:
     """Latents (len(lines), C, h, w) of lines as the base model, or a baseline's copy of it, reads them."""
     context = AttentionContext({TEXT: model.encode_text(list(lines)), EMPTY: model.encode_text([""])})
     with torch.no_grad():
-        return model.sample(text_guidance(GUIDANCE), context, seeds, steps).latents
+        return model.sample(text_guidance(guidance), context, seeds, steps).latents
 
 
 def draw_concepts(base: LatentDiffusion, lines: Sequence[str], nouns: Mapping[str, str], learned: Mapping[str, Mapping[str, Tensor]],

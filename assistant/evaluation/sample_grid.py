@@ -34,8 +34,13 @@ PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
 
 def photo_of(scene: Scene, size: int) -> Photo:
     """A scene drawn, as a user would hand it over."""
-    png = write_png(render(scene, size).image)
-    return Photo(png, size, size, hashlib.sha256(png).hexdigest())
+    return as_photo(render(scene, size).image)
+
+
+def as_photo(image: Image.Image) -> Photo:
+    """A picture as a user would hand it over."""
+    png = write_png(image)
+    return Photo(png, *image.size, hashlib.sha256(png).hexdigest())
 
 
 def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
@@ -47,7 +52,9 @@ def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
 
 def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int, candidates: int = 1) -> Reply:
     """The assistant's whole reply to one request."""
-    *_, reply = assistant.respond(Request(words, photo, settings=Settings(seed=seed, steps=steps, candidates=candidates, preview_every=0)), threading.Event())
+    usual = assistant.info()
+    settings = Settings(seed, steps, usual.sampler, usual.keep_subject, usual.follow_words, preview_every=0, candidates=candidates)
+    *_, reply = assistant.respond(Request(words, photo, settings=settings), threading.Event())
     assert isinstance(reply, Reply)
     return reply
 

@@ -1,7 +1,7 @@
 """What the engine asks of whatever draws: to see, to speak, to make a picture ready, to remember it and to compare. No request, no page."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,6 +35,27 @@ class ReplyState:
     stopped: bool = False
 
 
+class Decoder(Protocol):
+    """What the engine asks of a decoder: `LatentDiffusion`, `FlowDecoder`."""
+
+    device: torch.device
+    unsafe: Callable[[np.ndarray], Sequence[bool]] | None  # checks what is decoded; None: nobody does
+
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """uint8 RGB (B, H, W, 3) of latents (B, C, h, w)."""
+        ...
+
+    def decode_preview(self, latents: Tensor) -> Sequence[Any]:
+        """Rough pictures of them, PIL images at full size."""
+        ...
+
+
+class Drawing(Protocol):
+    """What `ImageGenerator.prepare` makes ready: `SamplingJob`, `flow.FlowSampling`."""
+
+    def draw(self, steps: int, scheduler: str, on_step: OnStep | None = None, preview_every: int = 0, cancel: CancelFlag | None = None) -> Denoised: ...
+
+
 @dataclass(frozen=True, eq=False)
 class SamplingJob:
     """All that one drawing needs of the decoder; used up by it."""
@@ -54,7 +75,7 @@ class ImageGenerator(Protocol):
 
     vision: Any
     language: Any
-    decoder: LatentDiffusion
+    decoder: Decoder
     method: str  # as a picture's metadata calls it
     needs_photo: bool  # without one there is nothing to draw
     far: float  # likeness, 0 to 1, below which a picture no longer shows its subject; 0: nobody measured it
@@ -82,11 +103,12 @@ class ImageGenerator(Protocol):
         """A board's sentence about a subject, without chance: a vector beside F's, or what else `mix` takes; None: it asks for no picture."""
         ...
 
-    def mix(self, own: Tensor, sources: Sequence[Tensor | str], coefficients: Sequence[Sequence[float]]) -> Any:
-        """Eq. 4 for b mixes: F(x), (1, d_F), the sources, (1, d_F) each or of `hear`, and for each mix 1 + len(sources) numbers."""
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
+        """Eq. 4 for b mixes: F(x), (1, d_F), the sources, pictures of `look` or words of `hear`, and for each mix 1 + len(sources) numbers.
+        `words`: what was said with the pictures; vectors have no place for it."""
         ...
 
-    def prepare(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
+    def prepare(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seeds: Sequence[int]) -> Drawing:
         """Make len(seeds) pictures ready. `subject`: photos of one thing; none where the image generator needs none."""
         ...
 
@@ -94,8 +116,8 @@ class ImageGenerator(Protocol):
         """Picture `number`'s wish as JSON values."""
         ...
 
-    def recall(self, metadata: Mapping[str, Any]) -> Any:
-        """The wish that `note` wrote. Raises KeyError, ValueError or TypeError where it did not."""
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> Any:
+        """The wish that `note` wrote; `others`: the pictures that came with it, in order, as far as they are kept. Raises KeyError, ValueError or TypeError where it did not."""
         ...
 
     def trait(self, seen: ImageFeatures) -> Tensor:

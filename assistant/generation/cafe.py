@@ -127,8 +127,8 @@ class CafeGenerator:
             pass
         return said.wish
 
-    def mix(self, own: Tensor, sources: Sequence[Tensor], coefficients: Sequence[Sequence[float]]) -> Tensor:
-        return blend(own, sources, coefficients)
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor], coefficients: Sequence[Sequence[float]], words: str = "") -> Tensor:
+        return blend(own, [s.semantics if isinstance(s, ImageFeatures) else s for s in sources], coefficients)
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: Tensor, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
         """All pictures in one batch; E's keys and values are made once and shared by all of them."""
@@ -138,7 +138,7 @@ class CafeGenerator:
     def note(self, wish: Tensor, number: int = 0) -> dict[str, Any]:
         return {"semantics": encoded(wish[number])}
 
-    def recall(self, metadata: Mapping[str, Any]) -> Tensor:
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> Tensor:
         return decoded(metadata["semantics"], self.decoder.device)
 
     def trait(self, seen: ImageFeatures) -> Tensor:

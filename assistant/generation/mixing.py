@@ -40,7 +40,7 @@ class MixInputs:
 
     subject: list[ImageFeatures]  # its photos
     own: Tensor  # F(x), (1, d_F)
-    sources: list[Tensor | str]  # F(w_i), (1, d_F), or what the image generator heard in words
+    sources: list[ImageFeatures | Tensor | str]  # a picture, or what the image generator heard in words
     rivals: list[Tensor | None]  # what tells each w_i apart, (1, d); None for words
 
 
@@ -56,7 +56,7 @@ class Mixer:
         first, image_generator = request.mixes[0], self.assistant.image_generator
         seen = [self.assistant.alone(photo, self.assistant.known(photo)) for photo in first.subjects]
         pictures = [None if s.photo is None else self.assistant.known(s.photo) for s in first.sources]
-        sources = [self._words(source, first.subjects[0], cancel) if w is None else w.semantics for source, w in zip(first.sources, pictures)]
+        sources = [self._words(source, first.subjects[0], cancel) if w is None else w for source, w in zip(first.sources, pictures)]
         return MixInputs(seen, subject_semantics([s.semantics for s in seen]), sources, [None if w is None else image_generator.trait(w) for w in pictures])
 
     def _words(self, source: Source, subject: Photo, cancel: Cancel) -> Tensor | str:
@@ -79,7 +79,7 @@ class Mixer:
             check(one)
         settings, started = request.settings, time.monotonic()
         heard = self.hear(request, cancel)
-        wish = self.assistant.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes])
+        wish = self.assistant.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes], request.mixes[0].words)
 
         def work(emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
             return self._denoise(heard, wish, settings, len(request.mixes), emit, stop)
@@ -115,11 +115,16 @@ class Mixer:
             raise InputError("This engine has no text-to-image model of its own.", "Add a picture instead.")
         if not words:
             raise InputError("There are no words to draw from yet.", "Write what the reference should show.")
-        plan = text_guidance(self.assistant.config.decoder.guidance)
-        context = AttentionContext({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
-        seeds = [settings.seed or 0]
-        done = base.sample(plan, context, seeds, settings.steps, settings.scheduler, cancel=cancel)
-        return write_png(base.decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
+        seeds, one = [settings.seed or 0], self.assistant
+        if one.config.flow is not None:  # what draws the board draws better than the base model beside it
+            done = one.image_generator.prepare((), one.image_generator.wished(words), settings, seeds).draw(settings.steps, settings.scheduler, cancel=cancel)
+        else:
+            if cut := base.left_out(words.lower()):
+                raise InputError(f"These words are too long for one picture.{cut}", "Shorten them.")
+            plan = text_guidance(one.config.decoder.guidance)
+            context = AttentionContext({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
+            done = base.sample(plan, context, seeds, settings.steps, settings.scheduler, cancel=cancel)
+        return write_png((one.decoder if one.config.flow is not None else base).decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
 
     @torch.no_grad()
     def _told(self, request: MixRequest, settings: Settings, heard: MixInputs, wish: Any, drawn: np.ndarray, done: Denoised) -> tuple[MixedImage, ...]:
@@ -134,9 +139,10 @@ class Mixer:
             columns = iter(found.T.tolist())
             return [next(columns) if known(a) else [None] * len(drawn) for a in among]
 
-        near = by_source(similarities(shown.semantics, [s for s in heard.sources if isinstance(s, Tensor)]), heard.sources,
-                         lambda s: isinstance(s, Tensor))
+        vectors = [s.semantics if isinstance(s, ImageFeatures) else s for s in heard.sources]  # F(w_i), (1, d_F); words may be none
+        near = by_source(similarities(shown.semantics, [s for s in vectors if isinstance(s, Tensor)]), vectors, lambda s: isinstance(s, Tensor))
         rivals = by_source(similarities(looks, [t for t in heard.rivals if t is not None]), heard.rivals, lambda t: t is not None)
+        unread = "".join(one.decoder.left_out(words) for words in dict.fromkeys(s for s in heard.sources if isinstance(s, str)))
         out = []
         for k, mix in enumerate(request.mixes):
             metadata = {"software": "CAFE assistant", "preset": one.config.name, "weights": one.weights, "method": f"{image_generator.method}, mixed (eq. 4)",
@@ -145,7 +151,7 @@ class Mixer:
             likeness = round(float(subject[k]), 3)
             out.append(MixedImage(write_png(drawn[k], metadata), mix, metadata, likeness,
                              tuple(None if n[k] is None else round(n[k], 3) for n in near),
-                             advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, image_generator.far)))
+                             f"{advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, image_generator.far)}{unread}".strip()))
         return tuple(out)
 
 

@@ -29,6 +29,7 @@ from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend
 from ..models.chat_llm import ChatModel, ChatOutput
 from ..models.clip_vision import ClipVision
+from ..models.vision_encoders import pad_square
 from ..plan import Plan
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
@@ -71,7 +72,7 @@ class TextToImageGenerator:
     def look(self, pixels: Tensor) -> ImageFeatures | None:
         if self.vision is None:
             return None
-        patches, semantics = self.vision.look(pixels)
+        patches, semantics = self.vision.look(pad_square(pixels))
         return ImageFeatures(patches.float(), semantics.float())
 
     def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
@@ -82,7 +83,7 @@ class TextToImageGenerator:
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
               cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         if self.language is None:
-            said.text, said.wish = f"Drawn from your words: “{text}”.", TextToImageInputs((((text, 1.0),),))
+            said.text, said.wish = f"Drawn from your words: “{text}”.{self.decoder.left_out(text)}", self.wished(text)
             yield said.text
             return
         heard = [t for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
@@ -105,7 +106,14 @@ class TextToImageGenerator:
         if plan is not None and not told.stopped:
             told.plan, told.prompt = plan, plan.described() or told.prompt
         said.text, said.plan, said.stopped = told.text, told.plan, told.stopped
-        said.wish = None if told.prompt is None else TextToImageInputs((((told.prompt, 1.0),),))
+        said.wish = None if told.prompt is None else self.wished(told.prompt)
+        if told.prompt and (cut := self.decoder.left_out(told.prompt)):
+            said.text += cut
+            yield cut
+
+    def wished(self, words: str) -> TextToImageInputs:
+        """The wish for a picture of words."""
+        return TextToImageInputs((((words, 1.0),),))
 
     def like(self, seen: ImageFeatures, text: str) -> TextToImageInputs:
         return TextToImageInputs((((text, 1.0),) if text.strip() else (),), seen.semantics, (1.0,))
@@ -113,16 +121,16 @@ class TextToImageGenerator:
     def hear(self, words: str, seen: ImageFeatures | None, cancel: Cancel) -> str:
         return words
 
-    def mix(self, own: Tensor, sources: Sequence[Tensor | str], coefficients: Sequence[Sequence[float]]) -> TextToImageInputs:
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | str], coefficients: Sequence[Sequence[float]], words: str = "") -> TextToImageInputs:
         """F(x) and pictures are mixed as vectors, and all of them together count what sentences leave; a sentence counts as a prompt."""
-        pictured = [k for k, source in enumerate(sources, 1) if isinstance(source, Tensor)]
+        pictured = [k for k, source in enumerate(sources, 1) if isinstance(source, ImageFeatures)]
         spoken = [k for k in range(1, 1 + len(sources)) if k not in pictured]
         shares = [max(0.0, 1.0 - sum(row[k] for k in spoken)) for row in coefficients]
         rows = [[row[0], *(row[k] for k in pictured)] for row in coefficients]
         # Where sentences are all that counts, the vector is not heard: any will do.
         rows = [row if share > 0 else [1.0, *[0.0] * len(pictured)] for row, share in zip(rows, shares)]
         prompts = tuple(tuple((sources[k - 1], row[k]) for k in spoken if row[k] != 0) for row in coefficients)
-        return TextToImageInputs(prompts, blend(own, [sources[k - 1] for k in pictured], rows), tuple(shares))
+        return TextToImageInputs(prompts, blend(own, [sources[k - 1].semantics for k in pictured], rows), tuple(shares))
 
     @torch.no_grad()
     def prepare(self, subject: Sequence[ImageFeatures], wish: TextToImageInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
@@ -165,7 +173,7 @@ class TextToImageGenerator:
         about = {"read": ", ".join(words for words, _ in prompt), "prompts": [list(part) for part in prompt]}
         return about if wish.semantics is None else {**about, "semantics": encoded(wish.semantics[number]), "share": wish.shares[number]}
 
-    def recall(self, metadata: Mapping[str, Any]) -> TextToImageInputs:
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> TextToImageInputs:
         prompt = tuple((str(words), float(weight)) for words, weight in metadata["prompts"])
         if metadata.get("semantics") is None:
             return TextToImageInputs((prompt,))

@@ -19,7 +19,9 @@ VAE_LIVE = 6  # in decoding, for each pixel and channel of its first block
 MOST_ROWS = 4  # Infusion's
 QUANTISED = 4.6 / 8  # bytes a parameter in 4 bits, with scales, and with embeddings left in 16
 # Which modules move together, and are needed together; what is not named stays where pictures are made.
-GROUPS = {"words": ("llama", "llm"), "eyes": ("dino", "clip", "image_encoder", "clipseg"), "cafe": ("cafe",), "base": ("unet",)}
+GROUPS = {"words": ("llama", "llm", "qwen"), "eyes": ("dino", "clip", "image_encoder", "clipseg"), "cafe": ("cafe", "transformer"), "base": ("unet",)}
+FLOW_LIVE = 18  # numbers alive at once in a flow-matching transformer's block, for each token and unit of its width: what is fused into one matrix, twice
+FLOW_TEXT = 512  # tokens of a prompt
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Tier:
     turns: bool = False  # groups take turns on the GPU, and wait in the computer's memory
     layers: bool = False  # every layer is brought when it is its turn
     tiled: bool = False  # the autoencoder works tile by tile, one picture at a time
+    halved: bool = False  # without a GPU: numbers of 16 bits (bfloat16) rather than 32
 
 
 TIERS = (
@@ -40,6 +43,12 @@ TIERS = (
     Tier("turns", "the language model and the decoder take turns on the GPU, which is slower", turns=True, tiled=True),
     Tier("4bit-turns", "the language model is held in 4 bits and the other models take turns", quantised=True, turns=True, tiled=True),
     Tier("layers", "every layer is brought to the GPU when it is needed, which is much slower", layers=True, tiled=True))
+
+# Without a GPU, where nothing can wait elsewhere.
+HOST_TIERS = (
+    TIERS[0],
+    Tier("halved", "numbers are held in 16 bits (bfloat16), which is slower on most CPUs and a little less exact", halved=True),
+    Tier("halved-tiled", "numbers are held in 16 bits (bfloat16) and pictures are decoded in tiles, which is slower", halved=True, tiled=True))
 
 
 def tier(name: str) -> Tier:
@@ -62,7 +71,7 @@ def sizes(config: AssistantConfig, folder: Path | None = None) -> dict[str, int]
     """Parameters of every part. A chat model that only its folder describes counts as what its files hold, in the preset's `folder` or elsewhere;
     while they are not there, as what is to be downloaded, in 16 bits."""
     found = {name: count(module) for name, module in build(config).items()}
-    if isinstance(config.language, ChatConfig):
+    if isinstance(config.language, ChatConfig) and (config.flow is None or config.language.folder != config.flow.encoder):
         found["llm"] = _chat(config, folder)[0]
     return found
 
@@ -89,14 +98,14 @@ class Budget:
 
     def need(self, tier: Tier) -> Need:
         """Bytes that a tier takes at its peak."""
-        weights = {name: n * (4 if name == "vae" else self.width) for name, n in self.numbers.items()}
+        weights = {name: n * (4 if name in ("vae", "flow_vae") else self.width) for name, n in self.numbers.items()}
         groups = {group: sum(weights.pop(part, 0) for part in parts) for group, parts in GROUPS.items()}
         if tier.quantised:
             groups["words"] = int(groups["words"] / self.width * QUANTISED)
         d, side = self.config.decoder, self.config.decoder.unet["sample_size"]
         vae = VAE_LIVE * d.image_size**2 * d.vae["block_out_channels"][0] * 4 // (4 if tier.tiled else 1)
         drawing = max(UNET_LIVE * MOST_ROWS * side**2 * d.unet["block_out_channels"][0] * self.width, vae)
-        work = {"words": self._cache(), "eyes": 0, "cafe": drawing, "base": drawing}
+        work = {"words": self._cache(), "eyes": 0, "cafe": drawing if self.config.flow is None else self._flow(tier), "base": drawing}
         waits = {group: size for group, size in groups.items() if not (tier.quantised and group == "words")}
         if tier.layers:
             on_it = max(work.values()) + 2 * max(self._matrix(), GIB // 8)
@@ -106,6 +115,14 @@ class Budget:
             on_it = sum(groups.values()) + max(work.values())
         host = sum(waits.values()) if tier.turns or tier.layers else max(waits.values())  # a part passes through it when it is loaded
         return Need(int((sum(weights.values()) + on_it) * ALLOWANCE + CONTEXT), int(host * 1.05 + GIB))
+
+    def _flow(self, tier: Tier) -> int:
+        """A step of a decoder that edits pictures, with all the references it takes, or its decoding."""
+        about = self.config.flow
+        tokens = FLOW_TEXT + (1 + about.references) * (about.image_size // 2 ** len(about.vae["block_out_channels"])) ** 2
+        width = about.transformer["num_attention_heads"] * about.transformer["attention_head_dim"]
+        decoding = VAE_LIVE * about.image_size**2 * about.vae["block_out_channels"][0] * 4 // (4 if tier.tiled else 1)
+        return max(FLOW_LIVE * tokens * width * self.width, decoding)
 
     def choose(self, wanted: str, free: int, host: int, can_quantise: bool) -> Tier:
         """The first tier that fits, or the one that is wanted.
@@ -133,12 +150,21 @@ class Budget:
                           f"{least.host / GIB:.1f} GiB beside it; {free / GIB:.1f} GiB and {host / GIB:.1f} GiB are free.",
                           "Close other programs, or choose a smaller preset: sd15.")
 
-    def check_host(self, host: int) -> None:
-        """Where there is no GPU: raise DeviceError unless everything fits into the computer's memory."""
-        takes = self.need(TIERS[0]).device
-        if takes > host:
-            raise DeviceError(f"The preset {self.config.name!r} takes {takes / GIB:.1f} GiB of memory without a GPU; {host / GIB:.1f} GiB are free.",
-                              "Close other programs, or choose a smaller preset: miniature, sd15.")
+    def choose_host(self, host: int, may_halve: bool = True) -> Tier:
+        """Where there is no GPU: the first of HOST_TIERS that fits.
+
+        Args:
+            host: bytes of the computer's memory that are free. may_halve: whether numbers of 16 bits may be taken; not where others were asked for.
+
+        Raises:
+            DeviceError: none fits.
+        """
+        takes = {one: (Budget(self.config, 2, self.folder) if one.halved else self).need(one).device for one in HOST_TIERS if may_halve or not one.halved}
+        for one, size in takes.items():
+            if size <= host:
+                return one
+        raise DeviceError(f"The preset {self.config.name!r} takes at least {min(takes.values()) / GIB:.1f} GiB of memory without a GPU; "
+                          f"{host / GIB:.1f} GiB are free.", "Close other programs, or choose a smaller preset: miniature, sd15.")
 
     def _cache(self) -> int:
         """Keys and values of the longest conversation."""
@@ -151,6 +177,8 @@ class Budget:
 
     def _matrix(self) -> int:
         """The largest single matrix, about: the table of words."""
+        if self.config.flow is not None:
+            return self.config.flow.text["vocab_size"] * self.config.flow.text["hidden_size"] * self.width
         language = self.config.language
         if isinstance(language, LanguageConfig):
             return language.llama["vocab_size"] * language.llama["hidden_size"] * self.width
@@ -159,6 +187,8 @@ class Budget:
 
 def next_tier(now: Tier) -> Tier | None:
     """What a running engine can change to when memory runs out: nothing is quantised or loaded anew. None: nothing is left."""
+    if now not in TIERS:
+        return None
     after = TIERS[TIERS.index(now) + 1:]
     return next((t for t in after if t.quantised == now.quantised or (now.quantised and t.layers)), None)
 

@@ -1,4 +1,4 @@
-"""An engine that, where memory runs out, lives in the next tier and answers again, once; and says so. Knows no models.
+"""An engine that answers again, once: in the next tier where memory runs out, and says so; in single precision where half overflows. Knows no models.
 
 It stands between a session and an engine, and is an engine itself. A turn is answered again from its beginning with the same seed: the
 words that were told already are not told twice.
@@ -7,11 +7,11 @@ words that were told already are not told twice.
 import gc
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..errors import DeviceError, is_shortage
+from ..errors import DeviceError, NotFiniteError, is_shortage
 from .budget import Tier
 from ..requests import Cancel, TrainingRun, EngineInfo, Event, Reply, Request, TrainingSpec, Words
 
@@ -29,17 +29,18 @@ class OomRetryEngine:
 
     Args:
         engine: whatever answers. residence: where its modules live.
+        single: has its decoders compute in float32 meanwhile; None: they do already. Not asked where they move.
     """
 
-    def __init__(self, engine: Any, residence: Lives) -> None:
-        self._engine, self._residence = engine, residence
+    def __init__(self, engine: Any, residence: Lives, single: Callable[[], AbstractContextManager] | None = None) -> None:
+        self._engine, self._residence, self._single = engine, residence, single
         self.trainer = None if getattr(engine, "trainer", None) is None else OomRetryTrainer(engine.trainer, residence)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._engine, name)
         if name in ("mix", "strip"):  # those that yield
             return lambda request, cancel: self._plain(lambda: found(request, cancel))
-        return (lambda *args: _twice(lambda: found(*args), self._residence)) if name == "imagine" else found
+        return (lambda *args: next(self._plain(lambda: iter([found(*args)])))) if name == "imagine" else found
 
     def info(self) -> EngineInfo:
         info, tier = self._engine.info(), self._residence.tier
@@ -52,6 +53,7 @@ class OomRetryEngine:
 
         Raises:
             DeviceError: memory ran out, and did again in the next tier, or there is none.
+            NotFiniteError: of the engine, in single precision too.
         """
         settings = request.settings
         if settings.seed is None:  # so that a second try draws what the first would have drawn
@@ -77,20 +79,26 @@ class OomRetryEngine:
         return (event for event in self._again(make, []) if not isinstance(event, Tier))
 
     def _again(self, make: Callable[[], Iterator[Any]], lowered: list[Tier]) -> Iterator[Any]:
-        """What `make()` yields; out of memory, the tier that is taken then, and all of it once more."""
-        for last in (False, True):
-            short = False
-            try:
-                with closing(make()) as events:
-                    yield from events
-                return
-            except (RuntimeError, MemoryError) as error:
-                if not is_shortage(error):
-                    raise
-                short = True
-            if short:  # outside the handler: the traceback holds the tensors
-                tier = _lowered(self._residence, last)
-                lowered.append(tier)
+        """What `make()` yields; out of memory or of half precision, the tier that is lived in then, and all of it once more."""
+        with ExitStack() as held:
+            for last in (False, True):
+                short, tier = False, self._residence.tier
+                try:
+                    with closing(make()) as events:
+                        yield from events
+                    return
+                except NotFiniteError:
+                    if last or self._single is None or tier is None or tier.turns or tier.layers:
+                        raise
+                except (RuntimeError, MemoryError) as error:
+                    if not is_shortage(error):
+                        raise
+                    short = True
+                if short:  # outside the handler: the traceback holds the tensors
+                    tier = _lowered(self._residence, last)
+                    lowered.append(tier)
+                else:
+                    held.enter_context(self._single())
                 yield tier
 
 

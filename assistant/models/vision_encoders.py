@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ..config import VisionConfig
+from ..config import LikenessConfig, VisionConfig
 from ..plan import article
 from .out_of_distribution import OutOfDistribution
 from .worn import WornReader
@@ -36,6 +36,36 @@ def pad_square(pixels: Tensor) -> Tensor:
     # replicate pads at most the input's own size per side, which half the difference never exceeds for sides of 1:3
     mode = "replicate" if side <= 3 * min(height, width) else "constant"
     return F.pad(pixels, (left, side - width - left, top, side - height - top), mode=mode)
+
+
+class DinoVision(nn.Module):
+    """A frozen DINOv2 that tells how alike two pictures are.
+
+    Args:
+        dino: a transformers `Dinov2Model`.
+    """
+
+    def __init__(self, config: LikenessConfig, dino: nn.Module) -> None:
+        super().__init__()
+        self.config, self.dino = config, dino
+
+    @property
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """What takes up memory, and is called."""
+        return (self.dino,)
+
+    doors = encoders
+
+    @torch.no_grad()
+    def patches(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, N, d), class token first; pictures that are not square are padded."""
+        about, pixels = self.config, resize(pad_square(pixels), self.config.side)
+        return self.dino(pixel_values=normalised(pixels, about.mean, about.std).to(self.dino.dtype)).last_hidden_state
+
+
+def normalised(pixels: Tensor, mean: tuple, std: tuple) -> Tensor:
+    mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    return (pixels - mean) / std
 
 
 def noun_embeddings(texts: Callable[[Sequence[str]], Tensor], nouns: Sequence[str]) -> Tensor:
@@ -74,22 +104,17 @@ class VisionEncoders(nn.Module):
         """What of it is called."""
         return self.dino, self.clip.visual
 
-    @staticmethod
-    def _normalise(pixels: Tensor, mean: tuple, std: tuple) -> Tensor:
-        mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
-        return (pixels - mean) / std
-
     @torch.no_grad()
     def patches(self, pixels: Tensor) -> Tensor:
         """E(x): (B, 3, H, W) in [0, 1] -> (B, 257, d_E), class token first."""
         side = self.config.side
-        pixels = self._normalise(resize(pixels, side), self.config.dino_mean, self.config.dino_std)
+        pixels = normalised(resize(pixels, side), self.config.dino_mean, self.config.dino_std)
         return self.dino(pixel_values=pixels.to(self.dino.dtype)).last_hidden_state
 
     @torch.no_grad()
     def semantics(self, pixels: Tensor) -> Tensor:
         """F(w): (B, 3, H, W) in [0, 1] -> (B, d_F), at the preset's norm."""
-        pixels = self._normalise(resize(pixels, self.clip_side), self.clip_mean, self.clip_std)
+        pixels = normalised(resize(pixels, self.clip_side), self.clip_mean, self.clip_std)
         dtype = next(self.clip.parameters()).dtype
         return self.at_norm(self.clip.encode_image(pixels.to(dtype)))
 

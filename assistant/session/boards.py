@@ -6,7 +6,6 @@ A board is one row of JSON; its pictures lie with all others, named by their SHA
 from __future__ import annotations
 
 import functools
-import io
 import json
 import secrets
 import threading
@@ -15,14 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from PIL import Image
-
 from ..board_requests import MOST_SOURCES, MOST_SUBJECTS, Mix, Source, read_names
 from ..errors import InputError, NotFoundError, PhotoError
 from ..files import png_size
+from ..image_io import KEY, text_in
 from ..requests import Photo
 from .records import ROW, Board, Cell, Reference, board_of, columns
-from .uploads import MAX_PIXELS
 from .store import Store
 
 MOST_BOARDS = 200
@@ -222,12 +219,8 @@ class Boards:
 def board_in(png: bytes) -> dict[str, Any] | None:
     """What a PNG says of the board it was drawn on; None: it is none of ours."""
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            image.load()  # text may come after the pixels
-            said = json.loads(image.text.get("assistant", "null"))
-    except Exception:  # a file that anybody made
+        said = json.loads(text_in(png, KEY) or "null")
+    except (ValueError, RecursionError):  # a file that anybody made
         return None
     return said if isinstance(said, dict) and "board" in said else None
 

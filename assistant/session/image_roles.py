@@ -15,6 +15,7 @@ _ORDINALS = {"first": 0, "1st": 0, "one": 0, "1": 0, "second": 1, "2nd": 1, "two
 _MENTION = re.compile(r"\b(?:(?:the\s+)?(first|second|third|fourth|last|latter|former|other|1st|2nd|3rd|4th)(?:\s+(?:one|picture|photo|image))?"
                       r"|(?:picture|photo|image|number)\s+(one|two|three|four|[1-4]))\b", re.IGNORECASE)
 _THIS = re.compile(r"\b(this|that|these|those)\b", re.IGNORECASE)
+_THIS_ONE = re.compile(r"\b(?:this|that)(?:\s+(?:one|picture|photo|image))?\b", re.IGNORECASE)
 _LIKE = re.compile(r"\b(in\s+the\s+(?:style|mood|look|spirit|manner|setting|place|colou?rs)\s+of|like|as\s+in|similar\s+to|inspired\s+by|after|into|with\s+the\s+"
                    r"(?:style|look|mood|background|setting|colou?rs|light)\s+of|match(?:ing)?|from)\b", re.IGNORECASE)
 _USE = re.compile(r"\b(?:use|take|apply|put)\s+(?:the\s+)?(?:style|look|mood|background|setting|colou?rs|light)\s+(?:of|from)\b", re.IGNORECASE)
@@ -45,6 +46,19 @@ def infer(text: str, count: int) -> ImageRoles:
         elif behind:  # "in the style of the first": the subject is another
             subject = next((k for k in range(count) if k not in behind), 0)
     return ImageRoles(subject, tuple(k for k in range(count) if k != subject))
+
+
+def numbered(text: str, roles: ImageRoles) -> str:
+    """The words with every picture that they mention by its place called image 1, image 2, ..., the subject first, then what is followed, in order."""
+    order = (roles.subject, *roles.references)
+    places = dict(_mentions(text, len(order)))
+
+    def called(match: re.Match) -> str:
+        place = places.get(match.start())
+        return match[0] if place is None else f"image {order.index(place) + 1}"
+
+    spoken = _MENTION if any(match.start() in places for match in _MENTION.finditer(text)) else _THIS_ONE
+    return spoken.sub(called, text)
 
 
 def _mentions(text: str, count: int) -> list[tuple[int, int]]:

@@ -51,16 +51,17 @@ class JobRunner:
         self._worker = threading.Thread(target=self._work, name="runner", daemon=True)
         self._worker.start()
 
-    def check_room(self) -> None:
-        """Raises BusyError: as many wait as may."""
+    def check_room(self, coming: int = 0) -> None:
+        """Raises BusyError: as many wait as may, with those that are `coming`."""
         with self.changed:
-            if len(self._queue) >= self._queue_size:
+            if len(self._queue) + coming >= self._queue_size:
                 raise BusyError(f"{len(self._queue)} others are waiting already, which is as many as fit.", "Try again in a minute.")
 
-    def put(self, job: Job) -> None:
-        """Raises BusyError: as many wait as may."""
+    def put(self, job: Job, sure: bool = False) -> None:
+        """Raises BusyError: as many wait as may, unless its room was made `sure` of."""
         with self.changed:
-            self.check_room()
+            if not sure:
+                self.check_room()
             self._queue.put(job.owner, job)
             self.changed.notify_all()
 
@@ -77,6 +78,11 @@ class JobRunner:
         """1 is next; None: it does not wait."""
         with self.changed:
             return self._queue.position(job)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until nothing runs or waits; False: it still does after so many seconds."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self._running is None and not len(self._queue), seconds)
 
     def close(self, seconds: float = 5.0) -> None:
         """Stop what runs and end the worker; what waits never runs."""
@@ -106,7 +112,10 @@ class JobRunner:
                 _log.exception("a job failed")
                 failed = AssistantError(f"A fault in the program ended this ({type(error).__name__}).",
                                         "Try again; if it happens again, the server's log says more.")
-            job.end(failed)
+            try:
+                job.end(failed)
+            except Exception:  # the others' jobs go on
+                _log.exception("a job could not be ended")
             with self.changed:
                 self._running = None
                 self.changed.notify_all()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..board_requests import Mix, Source, check
-from ..errors import AssistantError, BusyError, NotFoundError
+from ..errors import AssistantError, BusyError, NotFoundError, StorageError
 from ..files import png_size
 from ..requests import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
 from ..plan import Plan, parts_of, plan_in
@@ -52,6 +52,7 @@ class SessionManager:
         self._runner = JobRunner(device, queue_size)
         self._changed = self._runner.changed
         self._jobs: dict[str, TurnJob] = {}  # by conversation: waiting or running
+        self._sending: set[str] = set()  # conversations whose new turn is being kept
         self.learning = TrainingJobs(engine, store, device) if getattr(engine, "trainer", None) is not None else None
         self.board_jobs = BoardJobs(engine, store, self._runner) if hasattr(engine, "mix") else None
         self.strips = None
@@ -169,7 +170,7 @@ class SessionManager:
             waiting = self._runner.cancel(job)
         if waiting:  # the worker will never see it
             asked = job.request.settings
-            self._keep_reply(job, Reply("", None, asked.seed or 0, asked, {}, stopped=True))
+            self._finish(job, Reply("", None, asked.seed or 0, asked, {}, stopped=True), status="stopped")
         return True
 
     def gallery(self, owner: str) -> list[StoredTurn]:
@@ -178,6 +179,10 @@ class SessionManager:
     def picture(self, name: str, owner: str) -> bytes:
         """PNG of a picture or photo in this owner's conversations, exactly as it was drawn or normalised."""
         return self._store.picture_for(owner, name)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until no turn, board or strip is in work or waits, at most so long; whether none is."""
+        return self._runner.drain(seconds)
 
     def close(self, seconds: float = 5.0) -> None:
         """Stop what runs and end the worker. What waits is marked as interrupted at the next start."""
@@ -190,7 +195,7 @@ class SessionManager:
     def _enqueue_mixed(self, conversation_id: str, text: str, photos: list[Photo], settings: Settings, owner: str) -> Iterator[Event]:
         who = image_roles.infer(text, len(photos))
         subject, others = photos[who.subject], [photos[k] for k in who.references]
-        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA))
+        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA, image_roles.numbered(text, who)))
         board = self.board_jobs.begin(owner, mix, settings)
         try:  # from the board's seed, so that the answer is what the board shows
             return self._enqueue(conversation_id, text, subject, replace(settings, seed=board.seed), owner, others=others,
@@ -207,17 +212,22 @@ class SessionManager:
         history = self._history(turns, before=redraw_of)
         if self.learning is not None:
             more |= {"library": self.learning.library(owner), "examples": partial(self.learning.examples, owner)}
-        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, **more)
+        request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, others=tuple(others), **more)
+        given = {"plan": request.plan.as_json(), "given": True} if request.plan is not None else {}  # for another try, if this one does not end well
         with self._changed:
-            if conversation_id in self._jobs:
+            if conversation_id in self._jobs or conversation_id in self._sending:
                 raise BusyError("This conversation is still being answered.", "Wait for it, or press Stop.")
-            self._runner.check_room()
-            turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board)
-            if request.plan is not None:  # for another try, if this one does not end well
-                self._store.update_turn(turn.id, metadata={"plan": request.plan.as_json(), "given": True})
+            self._runner.check_room(len(self._sending))
+            self._sending.add(conversation_id)
+        try:  # the disk may take its time: nobody else waits for it
+            turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board, given)
             job = TurnJob(turn.id, conversation_id, owner, request, self._changed, self._runner.position, self._answer, self._keep_error)
-            self._jobs[conversation_id] = job
-            self._runner.put(job)
+            with self._changed:
+                self._jobs[conversation_id] = job
+                self._runner.put(job, sure=True)
+        finally:
+            with self._changed:
+                self._sending.discard(conversation_id)
         return job.watch()
 
     def _history(self, turns: list[StoredTurn], before: int | None) -> tuple[Turn, ...]:
@@ -246,7 +256,7 @@ class SessionManager:
         return Photo(png, *png_size(png), name)
 
     def _answer(self, job: TurnJob) -> None:
-        self._store.update_turn(job.turn_id, status="running")
+        self._jot(job, status="running")
         saved = time.monotonic()
         for event in self._engine.respond(job.request, job.cancel):
             if isinstance(event, Reply):
@@ -255,25 +265,31 @@ class SessionManager:
             first_step = isinstance(event, Progress) and job.progress is None
             job.tell(event)
             if first_step or (isinstance(event, Words) and time.monotonic() - saved > SAVE_WORDS_EVERY):
-                self._store.update_turn(job.turn_id, reply=job.text)
+                self._jot(job, reply=job.text)
                 saved = time.monotonic()
         raise AssistantError("The answer ended before it was complete.", "Send it again.")
+
+    def _jot(self, job: TurnJob, **values: Any) -> None:
+        """Keep how far a turn is, if that can be done at once: without it only a crash costs more words."""
+        try:
+            self._store.update_turn(job.turn_id, wait=0.0, **values)
+        except StorageError as error:
+            _log.warning("turn %d: how far it is could not be kept (%s)", job.turn_id, error)
 
     def _keep_reply(self, job: TurnJob, reply: Reply) -> None:
         self._store.update_turn(
             job.turn_id, reply=reply.text, picture=reply.png, seed=reply.seed, settings=reply.settings,
-            metadata=reply.metadata, likeness=reply.likeness, seconds=reply.seconds,
-            status="stopped" if reply.stopped else "done")
-        self._finish(job, reply)
+            metadata=reply.metadata, likeness=reply.likeness, seconds=reply.seconds)
+        self._finish(job, reply, status="stopped" if reply.stopped else "done")
 
     def _keep_error(self, job: TurnJob, error: AssistantError) -> None:
-        try:
-            self._store.update_turn(job.turn_id, reply=job.text, status="failed", error=str(error))
-        except AssistantError:
-            _log.exception("turn %d: its error could not be kept", job.turn_id)
-        self._finish(job, error)
+        self._finish(job, error, reply=job.text, status="failed", error=str(error))
 
-    def _finish(self, job: TurnJob, last: Reply | AssistantError) -> None:
-        with self._changed:
-            self._jobs.pop(job.conversation_id, None)
-        job.tell(last)
+    def _finish(self, job: TurnJob, last: Reply | AssistantError, **values: Any) -> None:
+        """The last thing of every turn: no disk keeps a conversation from being gone on with."""
+        try:
+            self._store.end("turns", job.turn_id, **values)
+        finally:
+            with self._changed:
+                self._jobs.pop(job.conversation_id, None)
+            job.tell(last)

@@ -22,6 +22,7 @@ class Conversation:
     title: str
     created: float
     updated: float
+    cover: str | None = None  # its newest picture, or else photo
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -27,7 +28,10 @@ from ..files import FRESH, fsync_folder, write_whole
 from ..requests import Photo, Settings
 from .records import Conversation, Findings, StoredTurn, turn_of
 
+_log = logging.getLogger(__name__)
+
 TITLE_CHARACTERS = 60
+PATIENCE = 10.0  # seconds that a write waits for another program that holds the database
 TRASH_SECONDS = 24 * 3600  # a deleted conversation can be brought back for this long
 
 # Whose each kept picture is, and whether it is in sight: every column that names one.
@@ -50,7 +54,8 @@ class Store:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
-        self._lock = threading.RLock()
+        self._lock, self._reading = threading.RLock(), threading.Lock()
+        self._held: dict[tuple[str, int], dict[str, Any]] = {}  # by table and id: columns that `end` could not write yet
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chmod(self.folder, 0o700)
@@ -58,9 +63,10 @@ class Store:
             self._guard = _claim(self.folder)
             database = self.folder / "conversations.sqlite3"
             os.close(os.open(database, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's side files take them over
-            self._db = sqlite3.connect(database, check_same_thread=False, isolation_level=None, timeout=10)
-            self._db.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+            # The second reads alone: while a write waits, what is there can be looked at (write-ahead logging).
+            self._db, self._reader = (sqlite3.connect(database, check_same_thread=False, isolation_level=None, timeout=PATIENCE) for _ in range(2))
+            self._reader.row_factory = sqlite3.Row
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             migrate(self._db)
         except (OSError, sqlite3.Error) as error:
@@ -69,8 +75,11 @@ class Store:
         self._sweep()
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._reading:
+            if self._held:
+                self._written()
             self._db.close()
+            self._reader.close()
             self._guard.release()
 
     # conversations
@@ -85,8 +94,9 @@ class Store:
 
     def conversations(self, owner: str, limit: int = 200) -> list[Conversation]:
         """This owner's, last used first."""
-        rows = self.rows("SELECT id, owner, title, created, updated FROM conversations "
-                          "WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, limit))
+        rows = self.rows("SELECT id, owner, title, created, updated, (SELECT COALESCE(t.picture, t.photo) FROM turns t WHERE t.conversation_id = c.id "
+                         "AND COALESCE(t.picture, t.photo) IS NOT NULL ORDER BY t.id DESC LIMIT 1) AS cover FROM conversations c "
+                         "WHERE owner = ? AND deleted IS NULL ORDER BY updated DESC LIMIT ?", (owner, limit))
         return [Conversation(**dict(row)) for row in rows]
 
     def conversation(self, conversation_id: str, owner: str) -> Conversation:
@@ -111,7 +121,8 @@ class Store:
     # turns
 
     def add_turn(self, conversation_id: str, owner: str, text: str, photo: Photo | None, settings: Settings,
-                 redraw_of: int | None = None, others: Sequence[Photo] = (), board: str | None = None) -> StoredTurn:
+                 redraw_of: int | None = None, others: Sequence[Photo] = (), board: str | None = None,
+                 metadata: Mapping[str, Any] | None = None) -> StoredTurn:
         """Keep what a person said, before anything answers. Gives an untitled conversation a title."""
         self.conversation(conversation_id, owner)
         for one in (*((photo,) if photo else ()), *others):
@@ -121,17 +132,17 @@ class Store:
         title = " ".join(text.split())[:TITLE_CHARACTERS] or "A picture"
         with self.transaction() as db:
             turn_id = db.execute(
-                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of, others, board) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of, others, board, metadata) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (conversation_id, now, text, photo.sha256 if photo else None, json.dumps(asdict(settings)),
-                 redraw_of, json.dumps(names), board)).lastrowid
+                 redraw_of, json.dumps(names), board, json.dumps(dict(metadata or {})))).lastrowid
             db.execute("UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
                        "WHERE id = ?", (now, title, conversation_id))
         return StoredTurn(turn_id, conversation_id, now, text, photo.sha256 if photo else None, settings,
                           redraw_of=redraw_of, others=names, board=board)
 
-    def update_turn(self, turn_id: int, **values: Any) -> None:
-        """Set columns of a turn. `picture` is the PNG's bytes: they are durable before the row is."""
+    def update_turn(self, turn_id: int, wait: float | None = None, **values: Any) -> None:
+        """Set columns of a turn. `picture` is the PNG's bytes: they are durable before the row is. `wait`: as of `transaction`."""
         if isinstance(values.get("picture"), bytes):
             values["picture"] = self.files.keep(values["picture"])
         for name in ("settings", "metadata", "likeness", "seconds"):
@@ -142,20 +153,31 @@ class Store:
         if not values or not set(values) <= columns:
             raise ValueError(f"not columns of a turn: {sorted(set(values) - columns)}")
         self._change(f"UPDATE turns SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?",
-                     (*values.values(), turn_id))
+                     (*values.values(), turn_id), wait)
+
+    def end(self, table: str, number: int, **values: Any) -> bool:
+        """Set columns of a turn or a lesson that is over, whatever happens: what cannot be written now is held, told by every look at the row, and
+        written before whatever is written next. Returns whether it is written. A row that is still held when the process dies is an interrupted one."""
+        with self._lock:
+            self._held.setdefault((table, number), {}).update(values)
+        return self._written()
+
+    def now(self, table: str, row: sqlite3.Row) -> dict[str, Any]:
+        """A row, with what is held of it."""
+        return {**row, **self._held.get((table, row["id"]), {})}
 
     def turns(self, conversation_id: str, owner: str) -> list[StoredTurn]:
         """Oldest first."""
         self.conversation(conversation_id, owner)
-        return [turn_of(row) for row in self.rows("SELECT * FROM turns WHERE conversation_id = ? ORDER BY id",
-                                                 (conversation_id,))]
+        return [turn_of(self.now("turns", row)) for row in self.rows("SELECT * FROM turns WHERE conversation_id = ? ORDER BY id",
+                                                                     (conversation_id,))]
 
     def turn(self, turn_id: int, owner: str) -> StoredTurn:
         rows = self.rows("SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id "
                           "WHERE t.id = ? AND c.owner = ? AND c.deleted IS NULL", (turn_id, owner))
         if not rows:
             raise NotFoundError("This turn is not here any more.", "Reload the page.")
-        return turn_of(rows[0])
+        return turn_of(self.now("turns", rows[0]))
 
     def gallery(self, owner: str, limit: int = 24) -> list[StoredTurn]:
         """Turns that drew a picture, newest first."""
@@ -200,29 +222,43 @@ class Store:
 
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         try:
-            with self._lock:
-                return self._db.execute(sql, values).fetchall()
+            with self._reading:
+                return self._reader.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise StorageError(f"The conversations in {self.folder} cannot be read ({error}).",
                                "Check the folder and start again.") from error
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, wait: float | None = None) -> Iterator[sqlite3.Connection]:
+        """`wait`: seconds for another program to let go of the database; None: PATIENCE."""
         try:
             with self._lock:
+                self._db.execute(f"PRAGMA busy_timeout = {round(1000 * (PATIENCE if wait is None else wait))}")
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
+                    for (table, number), values in self._held.items():
+                        self._db.execute(f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in values)} WHERE id = ?", (*values.values(), number))
                     yield self._db
+                    self._db.execute("COMMIT")
                 except BaseException:
-                    self._db.execute("ROLLBACK")
+                    if self._db.in_transaction:  # a full disk has rolled it back itself
+                        self._db.execute("ROLLBACK")
                     raise
-                self._db.execute("COMMIT")
+                self._held = {}
         except sqlite3.Error as error:
             raise StorageError(f"The conversations in {self.folder} cannot be saved ({error}).",
                                "Free some space or check the folder's permissions.") from error
 
-    def _change(self, sql: str, values: tuple[Any, ...]) -> None:
-        with self.transaction() as db:
+    def _written(self) -> bool:
+        try:
+            with self.transaction():
+                return True
+        except StorageError:
+            _log.exception("%d ends of turns and lessons cannot be written yet", len(self._held))
+            return False
+
+    def _change(self, sql: str, values: tuple[Any, ...], wait: float | None = None) -> None:
+        with self.transaction(wait) as db:
             if db.execute(sql, values).rowcount == 0:
                 raise NotFoundError("This conversation is not here any more.", "Start a new one.")
 

@@ -64,11 +64,11 @@ class TrainingJobStore:
                                 (number, owner))
         if not rows:
             raise NotFoundError("This is not being learned any more.", "Reload the page.")
-        return lesson_of(rows[0])
+        return lesson_of(self._store.now("lessons", rows[0]))
 
     def of(self, owner: str) -> list[TrainingJob]:
         """This owner's, the newest first."""
-        return [lesson_of(row) for row in self._store.rows(
+        return [lesson_of(self._store.now("lessons", row)) for row in self._store.rows(
             "SELECT * FROM lessons WHERE owner = ? AND status <> 'dropped' ORDER BY id DESC", (owner,))]
 
     def claim(self, number: int) -> bool:
@@ -106,11 +106,14 @@ class TrainingJobStore:
             raise StorageError(f"What was learned cannot be read from {self._folder} ({error.strerror or error}).",
                                "Check the folder's permissions.") from error
 
-    def mark(self, number: int, status: str, error: str | None = None) -> None:
+    def drop(self, number: int) -> None:
         with self._store.transaction() as db:
-            db.execute("UPDATE lessons SET status = ?, error = ?, updated = ? WHERE id = ?",
-                       (status, error, time.time(), number))
-        if status == "done":
+            db.execute("UPDATE lessons SET status = 'dropped', updated = ? WHERE id = ?", (time.time(), number))
+
+    def end(self, number: int, status: str, error: str | None = None) -> None:
+        """It is over, for now or for good. As `Store.end`, which raises nothing."""
+        kept = self._store.end("lessons", number, status=status, error=error, updated=time.time())
+        if kept and status == "done":
             self._state(number).unlink(missing_ok=True)
 
     def rename(self, owner: str, name: str, to: str) -> None:

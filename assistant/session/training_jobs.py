@@ -8,9 +8,9 @@ comes in as an object) and no page.
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,8 +28,6 @@ PREVIEWS = 6  # of a lesson, the one before the first step included
 MOST_PICTURES = 8
 MOST_LESSONS = 256  # that may wait
 PASSES = {"infusion": 4, "ico": 7}  # of the UNet in a step of each method; one backward is two
-
-_log = logging.getLogger(__name__)
 
 
 class _JobState:
@@ -89,7 +87,7 @@ class TrainingJobs:
         Raises:
             ConceptError: the new name cannot be. BusyError: it is being learned right now.
         """
-        library = self.library(owner)
+        library, name, to = self.library(owner), *(unicodedata.normalize("NFC", one) for one in (name, to))
         if to.lower() != name.lower():
             library.check_free(to)
         self._lessons.rename(owner, name, to)
@@ -97,8 +95,8 @@ class TrainingJobs:
 
     def try_out(self, owner: str, text: str, seed: int, cancel: Cancel) -> bytes | None:
         """One picture of a text with concepts in it, kept nowhere; a turn of the chat goes first. None: cancelled."""
-        request = Request(text, settings=Settings(seed=seed, steps=self._engine.info().steps, preview_every=0),
-                          library=self.library(owner))
+        usual = self._engine.info()
+        request = Request(text, settings=Settings(seed=seed, steps=usual.steps, scheduler=usual.sampler, preview_every=0), library=self.library(owner))
         flag = _Either(cancel, self._device.wanted)
         while not cancel.is_set():
             with self._device.step(cancel) as mine:
@@ -133,6 +131,7 @@ class TrainingJobs:
         if not 1 <= len(task.pictures) <= MOST_PICTURES:
             raise PhotoError(f"{len(task.pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.",
                              "Add one." if not task.pictures else "Take some away.")
+        task = replace(task, name=unicodedata.normalize("NFC", task.name))  # as messages are
         self.library(owner).check_free(task.name)
         begun = self._lessons.add(owner, [task, *(replace(task, kind=kind, options=_shared(task.options)) for kind in others)])
         for lesson in begun:
@@ -173,15 +172,14 @@ class TrainingJobs:
         """What is learned so far is kept, and can be gone on with."""
         lesson, course = self._lessons.get(number, owner), self._courses.get(number)
         if course is not None and self._runner.cancel(course):
-            self._lessons.mark(number, "stopped" if lesson.step else "interrupted")
-            self._courses.pop(number, None)
+            self._over(course, None, "stopped" if lesson.step else "interrupted")
 
     def drop(self, number: int, owner: str) -> None:
         """Forget a lesson, its photos too; what it has put into the library stays."""
         self.stop(number, owner)
         with self._changed:
             self._changed.wait_for(lambda: number not in self._courses, 30)
-        self._lessons.mark(number, "dropped")
+        self._lessons.drop(number)
 
     def lessons(self, owner: str) -> list[TrainingJob]:
         """This owner's, the newest first, as they are this moment."""
@@ -207,15 +205,14 @@ class TrainingJobs:
             course = self._courses[number] = _JobState(self._lessons.get(number, owner), self._learn, self._over)
             self._runner.put(course)
 
-    def _over(self, run: _JobState, error: AssistantError | None) -> None:
+    def _over(self, run: _JobState, error: AssistantError | None, status: str = "") -> None:
         try:
-            if error is not None:
-                self._lessons.mark(run.lesson.id, "failed", str(error))
-        except AssistantError:
-            _log.exception("lesson %d: its error could not be kept", run.lesson.id)
-        with self._changed:
-            self._courses.pop(run.lesson.id, None)
-            self._changed.notify_all()
+            if error is not None or status:
+                self._lessons.end(run.lesson.id, status or "failed", None if error is None else str(error))
+        finally:
+            with self._changed:
+                self._courses.pop(run.lesson.id, None)
+                self._changed.notify_all()
 
     def _learn(self, run: _JobState) -> None:
         lesson = run.lesson
@@ -224,7 +221,7 @@ class TrainingJobs:
         run.lesson, task = replace(lesson, status="running"), self._task(lesson)
         with self._device.step(run.cancel) as mine:
             if not mine:
-                self._lessons.mark(lesson.id, "interrupted")
+                self._lessons.end(lesson.id, "interrupted")
                 return
             course = self._teacher.begin(task, self._lessons.state(lesson.id))
         run.losses = _padded(run.losses, course.step)
@@ -266,13 +263,13 @@ class TrainingJobs:
         """Stopped, closing, or learned: first the state, then the concept, then the word."""
         self._save(run, course)
         if self._runner.closing or not course.step:
-            self._lessons.mark(run.lesson.id, "interrupted")
+            self._lessons.end(run.lesson.id, "interrupted")
             return
         if not run.previews or run.previews[-1][0] != course.step:
             self._preview(run, course, last=True)
         thumbnail = self._store.read_picture(run.previews[-1][1]) if run.previews else b""
         course.keep(self.library(run.lesson.owner), thumbnail)
-        self._lessons.mark(run.lesson.id, "done" if course.step >= course.steps else "stopped")
+        self._lessons.end(run.lesson.id, "done" if course.step >= course.steps else "stopped")
 
     def _save(self, run: _JobState, course: TrainingRun) -> None:
         self._lessons.save(run.lesson.id, course.state(), course.step, course.steps, run.losses, run.previews, run.seconds)

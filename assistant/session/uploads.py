@@ -14,20 +14,29 @@ import unicodedata
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps, features
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, features
 
 from ..errors import MessageError, PhotoError
+from ..image_io import without_large_extras
 from ..requests import Photo
 
 MAX_BYTES = 40 * 2**20
 MAX_PIXELS = 50_000_000
+MAX_DRAFT_PIXELS = 250_000_000  # of a JPEG that is decoded at a fraction of its size, as phones of 108 and 200 megapixels write it
 MIN_SIDE = 8  # pixels
 MAX_ASPECT = 16  # long side / short side
 MAX_SIDE = 1024  # pixels, of what is kept
 MAX_CHARACTERS = 4000
 
+try:  # not among the requirements; a phone's photos are read where it is there
+    import pillow_heif
+    pillow_heif.register_heif_opener()
+except ImportError:
+    pillow_heif = None
+
 _ACCEPTED = "Use a PNG, JPEG, WebP, GIF, BMP or TIFF picture."
-_FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else [])
+_PHONE = "Share it as a JPEG; on an iPhone, Settings, Camera, Formats, Most Compatible takes photos that can be read everywhere."
+_FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"] + (["AVIF"] if features.check("avif") else []) + (["HEIF"] if pillow_heif else [])
 _WARNINGS = threading.Lock()  # `warnings.catch_warnings` changes a global
 _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # can make text read as something else
 
@@ -45,7 +54,8 @@ def read_photo(source: bytes | bytearray | str | Path) -> Photo:
     if not data:
         raise PhotoError("This file is empty (0 bytes).", "Choose the picture again.")
     with _open(data) as image:
-        _check_size(*image.size)
+        drafted = image.format == "JPEG" and not image.info.get("progressive")  # one that is progressive is held whole, at any size
+        _check_size(*image.size, MAX_DRAFT_PIXELS if drafted else MAX_PIXELS)
         if image.format == "JPEG":
             image.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))  # decodes a large photo at a fraction of the memory
         try:
@@ -94,17 +104,20 @@ def _open(data: bytes) -> Image.Image:
     try:
         with _WARNINGS, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=_FORMATS)
+            if data.startswith(b"\xff\xd8\xff"):  # not by `Image.open`, which refuses what can be drafted; of several pictures (MPO) the first
+                return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+            return Image.open(io.BytesIO(without_large_extras(data)), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         found = re.search(r"\((\d+) pixels\)", str(error))
         raise _too_many(int(found.group(1)) if found else 2 * MAX_PIXELS) from error
     except Exception as error:  # not only UnidentifiedImageError: a header can be damaged in many ways
-        raise PhotoError(_name_it(data), _ACCEPTED) from error
+        sentence = _name_it(data)
+        raise PhotoError(sentence, _PHONE if "HEIC" in sentence else _ACCEPTED) from error
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_many(width * height, f"{width:,} x {height:,}, ")
+def _check_size(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise _too_many(width * height, f"{width:,} x {height:,}, ", most)
     if min(width, height) < MIN_SIDE:
         raise PhotoError(f"This picture is too small ({width} x {height} pixels); "
                          f"each side needs at least {MIN_SIDE}.", "Use a larger picture.")
@@ -113,9 +126,9 @@ def _check_size(width: int, height: int) -> None:
                          f"{MAX_ASPECT} times the other.", "Crop it around the subject.")
 
 
-def _too_many(pixels: int, size: str = "") -> PhotoError:
-    return PhotoError(f"This picture is too large ({size}{pixels / 1e6:,.0f} megapixels); "
-                      f"the limit is {MAX_PIXELS // 10**6} megapixels.", "Save a smaller copy of it.")
+def _too_many(pixels: int, size: str = "", most: int = MAX_PIXELS) -> PhotoError:
+    return PhotoError(f"This picture is too large ({size}{pixels / 1e6:,.{0 if pixels > 1.02 * most else 2}f} megapixels); "
+                      f"the limit is {most // 10**6} megapixels.", "Save a smaller copy of it.")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -2,8 +2,8 @@
 
 Slots of a phrase: {s} the subject, {place} and {light} and {style} with their prepositions, {a_style} and {the_place} and {old_place} as noun phrases,
 {pose} a participle, {thing} what is worn with its article, {worn} its bare name, {colour}, {other} another subject, {otherkind} its kind,
-{x} what the world does not have, {change} a change, {occasion}, {mood}, {like} what a colour is taken from, {part} and {marks} of the subject's
-own look, {earlier} and {what} of an earlier picture.
+{x} what the world does not have, {change} a change, {wish} a whole wish, {occasion}, {mood}, {like} what a colour is taken from, {part} and {marks}
+of the subject's own look, {earlier} and {what} of an earlier picture, {far} and {the_far} a place and {gift} a thing that are only talked of.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def _change(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
     name = rng.choices(tuple(names), tuple(names.values()))[0]
     if name == "place":
         context = _other(rng, CONTEXTS, base.context)
-        return say(rng, name, base, first, place=said_as(rng, v.CONTEXT_SAID[context]), the_place=v.CONTEXT_THE[context]), {"context": context}
+        table = name if rng.random() < 0.75 else f"place_{context}"
+        return say(rng, table, base, first, place=said_as(rng, v.CONTEXT_SAID[context]), the_place=v.CONTEXT_THE[context]), {"context": context}
     if name == "light":
         light = _other(rng, LIGHTS, base.light)
         table = name if rng.random() < 0.45 else f"light_{light}"
@@ -103,6 +104,8 @@ def _change(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
 
 
 _COLOURS = tuple(COLOURS)
+_CARDS = frozenset("card postcard poster invitation menu label cover sticker calendar".split())  # an occasion that ends so is itself what is made
+_LONG = 45  # words of a wish for several changes, at most
 
 
 def _beside(rng: random.Random, thing: str) -> str:
@@ -181,7 +184,8 @@ def wish(rng: random.Random, talk: questions.Talk) -> UserRequest:
             adjective = mood.name if rng.random() < 0.4 else rng.choice(MOOD_ALSO[mood.name])
             return UserRequest(typed(rng, say(rng, "mood", base, first, mood=adjective))[0], mood=mood, creative=True)
         occasion = rng.choice(mood.occasions)
-        text, said = typed(rng, say(rng, "occasion", base, first, occasion=occasion), occasion)
+        table = "occasion_card" if occasion.split()[-1] in _CARDS and rng.random() < 0.4 else "occasion"
+        text, said = typed(rng, say(rng, table, base, first, occasion=occasion), occasion)
         return UserRequest(text, mood=mood, creative=True, occasion=said.lower() if said.isupper() else said)
     if not first and roll < 0.14:
         return UserRequest(typed(rng, say(rng, "again", base, first))[0], plea="again")
@@ -194,10 +198,13 @@ def wish(rng: random.Random, talk: questions.Talk) -> UserRequest:
     if not first and roll < 0.25:
         thing = (rng.choice(ACCESSORIES), rng.choice(_COLOURS))
         return UserRequest(typed(rng, say(rng, "you_forgot", base, first, worn=thing[0], thing=v.wear(*thing)))[0], wear=(thing,))
+    if 0.25 < roll < 0.29:
+        return _outside(rng, base, first)
     text, asked = _change(rng, base, first)
     for _ in range(rng.choices((0, 1, 2), (56, 34, 10))[0]):
         more, also = _change(rng, base, False)
-        if not also.keys() & asked.keys():
+        both = {n for n, _ in (*asked.get("wear", ()), *also.get("wear", ()))} & {*asked.get("remove", ()), *also.get("remove", ())}
+        if not both and not also.keys() & asked.keys() and len(f"{text} {more}".split()) < _LONG:
             joint = rng.choice((" and ", ", ", ", and ", ". ", ". also ", ", then ", " but ", "; ", " + ", ". oh and "))
             text, asked = f"{text.rstrip('.?!')}{joint}{more}", asked | also
     touched = {n for n, _ in asked.get("wear", ())} | set(asked.get("remove", ()))
@@ -211,11 +218,25 @@ def wish(rng: random.Random, talk: questions.Talk) -> UserRequest:
         table, missing = rng.choice((("out_thing", x), ("recolour_subject", "another look of it"), ("part", "another look of it")))
         said = typed(rng, f"{text.rstrip('.?!')}{rng.choice((' and ', ', and ', '. '))}{say(rng, table, base, False, x=x, colour=rng.choice(_COLOURS), part=_part(rng, base))}", x)
         return UserRequest(said[0], missing=said[1].lower() if table == "out_thing" else missing, missing_is="thing", **asked)
-    if "wear" in asked and "remove" in asked:  # what is both put on and taken off stays on
-        asked["remove"] = tuple(name for name in asked["remove"] if name not in {n for n, _ in asked["wear"]})
-    if not first and rng.random() < 0.15:
+    if rng.random() < 0.07:
+        text = rng.choice(PHRASES["briefs"]).format(wish=text.rstrip(".?!"))
+    elif not first and rng.random() < 0.15:
         text = f"{rng.choice(PHRASES['asides'])} {text}"
     return UserRequest(typed(rng, text)[0], **asked)
+
+
+def _outside(rng: random.Random, base: Scene, first: bool) -> UserRequest:
+    """A place or a style that the world does not have: the nearest one is drawn."""
+    if rng.random() < 0.6:
+        place, context = rng.choice(tuple(out_of_domain_terms.PLACES.items()))
+        missing, about, fields = place.split(" ", 1)[1], "place", {"context": context}
+        text = say(rng, about, base, first, place=place, the_place=missing)
+    else:
+        missing, style = rng.choice(tuple(out_of_domain_terms.STYLES.items()))
+        about, fields = "style", {"style": style}
+        text = say(rng, about, base, first, style=f"{rng.choice(('as', 'like'))} {missing}", a_style=missing)
+    text, missing = typed(rng, text, missing)
+    return UserRequest(text, missing=missing.lower(), missing_is=about, **fields)
 
 
 def _part(rng: random.Random, base: Scene) -> str:
@@ -228,7 +249,7 @@ _NTH = ("first", "second", "third", "fourth", "fifth")
 def back(rng: random.Random, talk: questions.Talk) -> tuple[Scene, UserRequest]:
     """Back to something seen before: (the scene to go on from, the wish)."""
     last, stack, states = talk.seen, talk.stack, talk.states
-    lost = [a for a in {a.name: a for s in states[:-1] for a in s.accessories}.values() if a.name not in {b.name for b in last.accessories}]
+    lost = talk.lost
     places = [old.context for old in states[:-1] if old.context != last.context]
     fields = [(name, getattr(old, name)) for old in states[:-1] for name in ("context", "light", "style", "pose") if getattr(old, name) != getattr(last, name)]
     kinds = {"undo": 4, "back_but": 1.5} if len(stack) > 1 else {}
@@ -257,8 +278,7 @@ def back(rng: random.Random, talk: questions.Talk) -> tuple[Scene, UserRequest]:
         return talk.drawn[number], UserRequest(typed(rng, text)[0], plea="earlier", back=f"back {_NTH[number]}")
     if name == "prefer_worn":
         a = rng.choice(lost)
-        last_worn = next(b for s in reversed(states) for b in s.accessories if b.name == a.name)
-        return last, UserRequest(words(name, worn=a.name), wear=((a.name, last_worn.colour),), how=((a.name, f"again {a.name}"),))
+        return last, UserRequest(words(name, worn=a.name), wear=((a.name, a.colour),), how=((a.name, f"again {a.name}"),))
     if name == "prefer_place":
         context = rng.choice(places)
         return last, UserRequest(words(name, the_place=v.CONTEXT_THE[context]), context=context)

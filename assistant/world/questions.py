@@ -13,7 +13,7 @@ from .captions import describe, plan_of
 from .user_requests import UserRequest
 from .text_noise import sentence, typed
 from .vocabulary import SAY
-from .scene import ACCESSORIES, ANIMALS, COLOURS, KINDS, Scene
+from .scene import ACCESSORIES, ANIMALS, COLOURS, KINDS, Accessory, Scene
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Talk:
     def before(self) -> Scene | None:
         """What was seen before it."""
         return self.states[-2] if self.drawn else None
+
+    @property
+    def lost(self) -> tuple[Accessory, ...]:
+        """What it wore earlier and no longer wears, each as it was worn last."""
+        worn = {a.name for a in self.seen.accessories}
+        return tuple(a for a in {a.name: a for s in self.states[:-1] for a in s.accessories}.values() if a.name not in worn)
 
     @property
     def seen(self) -> Scene:
@@ -174,32 +180,43 @@ def changed(rng: random.Random, talk: Talk) -> tuple[str, str]:
     return typed(rng, text)[0], plan.told(plan_of(talk.before), plan_of(talk.last))
 
 
+def why_worn(rng: random.Random, scene: Scene, one: Accessory) -> str:
+    """What speaks for a thing that it wears."""
+    return f"The {one.colour} {one.name} {'give' if one.name in v.PLURAL else 'gives'} the {scene.individual.kind} {rng.choice(m.ACCESSORY_ADDS[one.name])}."
+
+
+def why_style(rng: random.Random, scene: Scene) -> str:
+    """What speaks for the style."""
+    return f"{v.STYLE_THE[scene.style]} makes the picture {rng.choice(m.STYLE_IS[scene.style])}."
+
+
+def why_light(rng: random.Random, scene: Scene) -> str:
+    """What speaks for the light."""
+    light = "daylight" if scene.light == "day" else scene.light
+    return f"The {light} makes the {scene.individual.kind} look {rng.choice(m.LIGHT_MAKES[scene.light])}."
+
+
+def why_there(rng: random.Random, scene: Scene) -> str:
+    """What speaks for the place."""
+    noun, kind_name, many = v.CONTEXT_THE[scene.context], scene.individual.kind, scene.context in v.CONTEXT_MANY
+    virtue, (be, it_is, suits) = rng.choice(m.CONTEXT_IS[scene.context]), ("are", "they are", "suit") if many else ("is", "it is", "suits")
+    return rng.choice((f"{noun} {be} {virtue}, and I think that suits the {kind_name}.", f"I like {noun} for it: {it_is} {virtue}.",
+                       f"Because {noun} {be} {virtue}, which {suits} the {scene.individual.colour} {kind_name}."))
+
+
 def why(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene, roll = talk.last, rng.random()
-    kind_name = scene.individual.kind
     if scene.accessories and roll < 0.25:
         one = rng.choice(scene.accessories)
-        text = rng.choice((f"why the {one.name}?", f"why {one.name}?", f"why did you choose the {one.name}?",
-            f"why a {one.colour} {one.name}?"
-                           if one.name not in v.PLURAL else f"why {one.colour} {one.name}?")).replace("a orange",
-                           "an orange")
-        gives, adds = "give" if one.name in v.PLURAL else "gives", rng.choice(m.ACCESSORY_ADDS[one.name])
-        return text, f"The {one.colour} {one.name} {gives} the {kind_name} {adds}."
+        text = rng.choice((f"why the {one.name}?", f"why {one.name}?", f"why did you choose the {one.name}?", f"why {v.wear(one.name, one.colour)}?"))
+        return text, why_worn(rng, scene, one)
     if roll < 0.5:
         noun = v.STYLE_THE[scene.style]
-        text = rng.choice(("why this style?", "why that style?", f"why {noun}?", f"why did you use {noun}?"))
-        return text, f"{noun} makes the picture {rng.choice(m.STYLE_IS[scene.style])}."
+        return rng.choice(("why this style?", "why that style?", f"why {noun}?", f"why did you use {noun}?")), why_style(rng, scene)
     if scene.light != "day" and roll < 0.65:
-        text = rng.choice((f"why {scene.light}?", f"why at {scene.light}?", f"why is it {scene.light}?"))
-        return text, f"The {scene.light} makes the {kind_name} look {rng.choice(m.LIGHT_MAKES[scene.light])}."
+        return rng.choice((f"why {scene.light}?", f"why at {scene.light}?", f"why is it {scene.light}?")), why_light(rng, scene)
     noun = v.CONTEXT_THE[scene.context]
-    text = rng.choice((f"why {noun}?", f"why {noun}?", "why there?", f"why did you choose {noun}?", "why that place?",
-        "why this background?", "why?"))
-    virtue, many = rng.choice(m.CONTEXT_IS[scene.context]), scene.context in v.CONTEXT_MANY
-    be, it_is, suits = ("are", "they are", "suit") if many else ("is", "it is", "suits")
-    return text, rng.choice((f"{noun} {be} {virtue}, and I think that suits the {kind_name}.",
-        f"I like {noun} for it: {it_is} {virtue}.",
-                             f"Because {noun} {be} {virtue}, which {suits} the {scene.individual.colour} {kind_name}."))
+    return rng.choice((f"why {noun}?", f"why {noun}?", "why there?", f"why did you choose {noun}?", "why that place?", "why this background?", "why?")), why_there(rng, scene)
 
 
 ABOUT_PICTURE = ((what, 5), (kind, 3), (colour, 3), (pattern, 1.5), (wearing, 2.5), (place, 2.5), (style, 2.5))

@@ -14,8 +14,11 @@ from .out_of_domain_terms import THINGS, TOPICS
 from .questions import Talk, ask
 from .user_requests import UserRequest
 from .text_noise import sentence, typed
-from .vocabulary import SAY
+from .vocabulary import SAY, bank
 from .scene import ACCESSORIES, COLOURS, CONTEXTS, LIGHTS, STYLES, Scene
+
+_FACTS = ("private", "cost", "time", "files")  # of the app: phrases of ask_... are answered by sayings of app_...
+
 
 @dataclass(frozen=True)
 class Said:
@@ -95,6 +98,12 @@ def able(rng: random.Random, how: str = "able_shortly") -> str:
     return rng.choice(SAY[how]).format(
         c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
         a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
+
+
+def fact(rng: random.Random) -> tuple[str, str]:
+    """A question about where pictures go, what they cost, how long they take or how to save them, with its answer."""
+    of = rng.choice(_FACTS)
+    return rng.choice(bank("phrases")[f"ask_{of}"]), rng.choice(SAY[f"app_{of}"])
 
 
 def _able(rng: random.Random) -> tuple[str, str]:
@@ -196,5 +205,5 @@ def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str
     if turn and rng.random() < 0.3:
         pair = rng.choice(((SAY["thank"], SAY["thanked"]), (SAY["bye"], SAY["byed"][:2] + SAY["byed"][3:])))
         return typed(rng, rng.choice(pair[0]), dress=0.0)[0], rng.choice(pair[1])
-    text, answer, _, _ = _chat(rng)
+    text, answer, *_ = fact(rng) if rng.random() < 0.15 else _chat(rng)
     return (typed(rng, text, dress=0.0)[0] if text[:1].isalpha() else text), f"{answer} {rng.choice(SAY['need'])}"

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,3 +129,35 @@ def teach(page, files: list[str], name: str, steps: int) -> None:
     expect(page.locator("#concept-noun textarea")).not_to_have_value("")
     page.locator("#concept-name textarea").fill(name)
     page.locator("#concept-learn").click()
+
+
+@contextmanager
+def proxied(inside: str, path: str):
+    """A reverse proxy that serves `inside` below a path, which it strips. Yields its own address."""
+    import httpx
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.responses import StreamingResponse
+    from starlette.routing import Route
+
+    client = httpx.AsyncClient(timeout=None)
+
+    async def pass_on(request):
+        rest = request.url.path.removeprefix(path) or "/"
+        headers = [(name, value) for name, value in request.headers.raw if name != b"accept-encoding"]
+        asked = client.build_request(request.method, inside.rstrip("/") + rest, params=request.url.query or None, headers=headers, content=await request.body())
+        answer = await client.send(asked, stream=True)
+        response = StreamingResponse(answer.aiter_raw(), answer.status_code)
+        response.raw_headers = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() != b"transfer-encoding"]
+        return response
+
+    methods = ["GET", "HEAD", "POST"]
+    served = Starlette(routes=[Route(path, pass_on, methods=methods), Route(path + "/{rest:path}", pass_on, methods=methods)])
+    server = uvicorn.Server(uvicorn.Config(served, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(10)
