@@ -25,8 +25,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--weights", type=Path, default=None, metavar="FOLDER",
         help="the preset's weights, as `python -m assistant download` lays them; default: where it puts them")
     add("--llm", default=os.environ.get("CAFE_LLM") or None, metavar="NAME",
-        help="another language model for the preset open: a folder, or a hub id that was downloaded (python -m assistant "
-             "download open --llm NAME)")
+        help="another language model for the preset open, one that sees or not: a folder, or a hub id that was downloaded (python -m assistant "
+             "download open --llm NAME), like llava-hf/llava-1.5-7b-hf")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"),
         help="numbers the models are held in; auto: float32 on a CPU, half precision on a GPU")
@@ -37,6 +37,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="attention kernel; auto: torch's own choice, or with --speed probed=on the fastest for each layer, measured at the first start")
     add("--speed", action="append", default=[], metavar="NAME=on|off",
         help="switch an optimisation on: channels-last, compiled, probed (attention kernels by measurement), static-cache; repeat for more")
+    add("--safety", choices=("auto", "on", "off"), default="auto",
+        help="whether a safety checker looks at every picture of a preset with downloaded weights before it is shown; auto: where other people "
+             "may reach the page")
     add("--host", type=_host, default="0.0.0.0" if on_spaces else "127.0.0.1",
         help="address to listen on; 0.0.0.0 lets others in the network in")
     add("--port", type=_port, default=os.environ.get("GRADIO_SERVER_PORT") or None, help="port to listen on; default: the first free one from 7860")
@@ -120,9 +123,18 @@ def serve(options: argparse.Namespace) -> None:
 
 def config_of(options: argparse.Namespace):
     """The preset of the arguments. Raises ConfigError."""
-    from assistant.presets import preset, with_llm
+    from assistant.presets import preset, with_llm, with_safety
 
-    return preset(options.preset) if options.llm is None else with_llm(preset(options.preset), options.llm)
+    config = preset(options.preset) if options.llm is None else with_llm(preset(options.preset), options.llm)
+    return with_safety(config) if is_checked(options) else config
+
+
+def is_checked(options: argparse.Namespace) -> bool:
+    """Whether a safety checker looks at pictures before anyone sees them."""
+    from ui.serve import Address
+
+    public = Address(options.host, share=options.share, framed=bool(os.environ.get("SPACE_ID")), root_path=options.root_path).public
+    return options.safety == "on" or (options.safety == "auto" and public)
 
 
 def download_of(options: argparse.Namespace):
@@ -191,7 +203,7 @@ def load(options: argparse.Namespace):
     from assistant import engine as pipeline, zero_gpu
 
     engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
-                           options.memory)
+                           options.memory, is_checked(options))
     if not zero_gpu.is_here():
         return engine
     import spaces

@@ -70,9 +70,9 @@ def _download(args: argparse.Namespace) -> None:
     from .hub.client import FolderClient, HubClient
     from .hub.download import download, look, told
     from .paths import weights_dir
-    from .presets import preset, with_llm
+    from .presets import preset, with_llm, with_safety
 
-    config = preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm)
+    config = with_safety(preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm))
     if not config.sources:
         raise ConfigError(f"The preset {config.name!r} ships with the code.", "There is nothing to download.")
     folder, client = args.to or weights_dir(config.name), FolderClient(args.source) if args.source else HubClient()

@@ -6,6 +6,7 @@ Knows the shape of a checkpoint folder; knows no training and no requests. Pickl
 import contextlib
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from .config import AssistantConfig
 from .controls.cafe import SemanticValues
 from .diffusion.latent_diffusion import LatentDiffusion
-from .errors import WeightsError
+from .errors import WeightsError, is_shortage
 from .files import SHARED, write_whole
 from .models.mllm import Bridge, MultimodalLLM
 from .models.out_of_distribution import OutOfDistribution
@@ -121,6 +122,8 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        if is_shortage(error):  # of memory: the file is sound
+            raise
         raise WeightsError(f"The {what} cannot be read: {error}", "Get the complete project again.") from error
 
 
@@ -146,7 +149,7 @@ def load_preview(folder: Path) -> tuple[Tensor, Tensor]:
 def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: Any) -> nn.Module:
     """A frozen stock module from its own layout, strictly: every weight is there, of its shape, and no other."""
     with reading(f"{cls.__name__} in {folder.name!r}"):
-        key = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
+        key = "torch_dtype" if cls.__module__.startswith("diffusers.models") else "dtype"
         module, found = cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **{key: dtype}, **extra)
     odd = [name for name in found["unexpected_keys"] if not f".{name}".endswith(IGNORED)]
     for what, names in (("lacks", found["missing_keys"]), ("has of another shape", found["mismatched_keys"]), ("does not know", odd)):
@@ -188,6 +191,20 @@ def text_encoder(config: AssistantConfig, clip: nn.Module, folder: Path) -> Call
         return F.normalize(clip.encode_text(tokenizer(list(texts)).to(clip.logit_scale.device)).float(), dim=-1)
 
     return embed
+
+
+def numbers_in(folder: Path) -> tuple[int, int]:
+    """How many numbers a stock module's weights hold, and the largest of its matrices, from the headers of its files; a byte of what was quantised
+    before counts as half a number, since it stays one byte. (0, 0): there are none."""
+    index = folder / "model.safetensors.index.json"
+    with reading(f"weights in {folder.name!r}"):
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
+        found: list[float] = []
+        for path in (folder / name for name in names if (folder / name).exists()):
+            with safe_open(path, "pt") as file:
+                slices = [file.get_slice(name) for name in file.keys()]
+                found += [math.prod(one.get_shape()) * (0.5 if one.get_dtype() in ("U8", "I8", "F8_E4M3") else 1) for one in slices]
+    return int(sum(found)), int(max(found, default=0))
 
 
 def can_quantise() -> bool:

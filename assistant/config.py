@@ -74,6 +74,7 @@ class ClipVisionConfig:
     """One CLIP image encoder, whose patch features stand for E(x) and whose global embedding is F(w)."""
 
     clip: Mapping[str, Any]  # transformers.CLIPVisionConfig; its projection_dim is d_F
+    segmentation: Mapping[str, Any] | None = None  # transformers.CLIPSegConfig, of what cuts subjects out before E sees them; None: nothing does
 
     @property
     def patch_tokens(self) -> int:
@@ -128,12 +129,14 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class ChatConfig:
-    """Any language model with a chat template, which writes the explanation and the prompt; its sizes are its folder's business."""
+    """Any language model with a chat template, one that sees or one that does not, which writes the explanation and the prompt; its sizes are its
+    folder's business."""
 
     folder: str = "llm"  # in the preset's, or anywhere
     named: str = ""  # as it was asked for; empty: the preset's own
     max_new_tokens: int = 200
-    context: int = 4096  # tokens kept of a conversation, the rules and examples included
+    context: int = 4096  # tokens kept of a conversation, the rules, examples and pictures included
+    picture_side: int = 768  # pixels of a picture's longer side that a model which sees reads: 576 tokens of Qwen3-VL's 32 x 32
 
     def __post_init__(self) -> None:
         _require(0 < self.max_new_tokens < self.context, f"A reply of {self.max_new_tokens} tokens does not fit a context of {self.context}.",
@@ -148,6 +151,7 @@ class AdapterConfig:
     plus: bool  # reads patch features, for E(x); else the global embedding, for F(w)
     tokens: int  # image tokens
     unit: float  # scale in attention, for each unit of what steers it: a request's `keep_subject`, or how much F(w) counts
+    most: float = 1.2  # scale beyond which pictures break
     hidden: int = 768  # width of a plus adapter's resampler
     depth: int = 4  # and its layers
 
@@ -234,6 +238,12 @@ class AssistantConfig:
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
     trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
+    safety: Source | None = None  # of what checks its pictures, where other people may reach the page (presets.with_safety)
+
+    @property
+    def keep_subject_most(self) -> float:
+        """A request's `keep_subject` from which more of it changes nothing."""
+        return 10.0 if self.adapters is None else self.adapters.subject.most / self.adapters.subject.unit
 
     @property
     def picture_tokens(self) -> int:

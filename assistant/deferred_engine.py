@@ -32,10 +32,10 @@ def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequen
     if flow is not None:
         paces = tuple(Pace(name, FLOW, steps) for name, steps in (("quick", flow.quick), ("usual", flow.steps), ("fine", flow.fine)))
         return EngineInfo(config.name, device, flow.image_size, config.notice, weights, tuple(subjects), flow.steps, FLOW, about.keep_subject, about.follow_words,
-                          paces, window=about.dci_window, lesson_steps=_lesson_steps(config), samplers=(FLOW,), unheard=("keep_subject", "follow_words"),
+                          paces=paces, window=about.dci_window, lesson_steps=_lesson_steps(config), samplers=(FLOW,), unheard=("keep_subject", "follow_words"),
                           models={"Chat": flow.named, "Mix": flow.named, "Concepts": flow.beside, "Likeness": flow.beside})
     return EngineInfo(config.name, device, about.image_size, config.notice, weights, tuple(subjects), about.steps, about.sampler,
-                      about.keep_subject, about.follow_words, paces, looks, usual, about.dci_window,
+                      about.keep_subject, about.follow_words, config.keep_subject_most, paces, looks, usual, about.dci_window,
                       lesson_steps=_lesson_steps(config))
 
 

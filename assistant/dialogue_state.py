@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .requests import Turn
-from .plan import ACTS, MOST, Plan
+from .plan import ACTS, MOST, Plan, told
 
 _AS_IT_WAS = r"(?:as|how|like|what|the way) (?:it|that|things) (?:was|were|looked)(?: (?:before|earlier|at first))?(?: that)?"
 _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you|could you|let's|i want to)[\s,]+)*(?:"
@@ -87,6 +87,18 @@ def undone(text: str, now: Standing) -> Plan | None:
     """The plan that an undo goes back to; None: the message is no undo, or there is no earlier picture."""
     count = steps_back(text)
     return now.stack[max(0, len(now.stack) - 1 - count)] if count and len(now.stack) > 1 else None
+
+
+def changed(now: Plan, drawn: Sequence[Plan | None], photo: Plan | None = None) -> str | None:
+    """The answer to what changed, read from the plans of the last two pictures; None: nobody asked that, or a plan is missing.
+
+    Args:
+        now: what is answered. drawn: the plans of all turns that drew, oldest first. photo: what the photo shows, if that is known.
+    """
+    before, last = (photo, drawn[0]) if len(drawn) == 1 else (None, None, *drawn)[-2:]
+    if (now.act, now.about) != ("answer", "changes") or last is None or not last.draws or (before is None and len(drawn) > 1):
+        return None
+    return told(before, last)
 
 
 _STEPS = {"": 1, "two": 2, "three": 3}

@@ -83,10 +83,23 @@ class Assistant:
     def see(self, photo: Photo) -> ImageFeatures | None:
         """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""
         if photo.sha256 not in self._seen:
-            self._seen[photo.sha256] = self.image_generator.look(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
-            while len(self._seen) > 32:
-                self._seen.popitem(last=False)
+            self._keep(photo.sha256, self.image_generator.look(self._pixels(photo)))
         return self._seen[photo.sha256]
+
+    def alone(self, photo: Photo, seen: ImageFeatures, words: str = "") -> ImageFeatures:
+        """What is drawn of a photo, see `ImageGenerator.alone`; also computed once."""
+        key = f"{photo.sha256} {words}"
+        if key not in self._seen:
+            self._keep(key, self.image_generator.alone(self._pixels(photo), seen, words))
+        return self._seen[key]
+
+    def _pixels(self, photo: Photo) -> Tensor:
+        return pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device)
+
+    def _keep(self, key: str, seen: ImageFeatures | None) -> None:
+        self._seen[key] = seen
+        while len(self._seen) > 32:
+            self._seen.popitem(last=False)
 
     def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
         """Yield Words, then Progress, then exactly one Reply.
@@ -125,7 +138,7 @@ class Assistant:
             said.wish = self.image_generator.like(self.known(request.like), request.text)
         else:
             text, chance = request.text.strip() or DEFAULT_WISH, torch.Generator("cpu").manual_seed(seed)
-            for delta in self.image_generator.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan):
+            for delta in self.image_generator.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan, photo):
                 seconds.setdefault("first_word", time.monotonic() - started)
                 yield Words(delta)
         seconds["words"] = time.monotonic() - started
@@ -138,9 +151,10 @@ class Assistant:
 
         # 5. the picture; while something of its plan is hard to see in it, another from the next seed, and the best is kept
         best: _Candidate | None = None
+        subject = [self.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
         for tried in range(1, settings.candidates + 1):
             at = (seed + tried - 1) % 2**63
-            for item in self._draw([seen] if seen is not None else [], said.wish, settings, at, cancel):
+            for item in self._draw(subject, said.wish, settings, at, cancel):
                 if isinstance(item, Progress):
                     yield dataclasses.replace(item, step=item.step + (tried - 1) * settings.steps, steps=tried * settings.steps)
                 elif best is None or not item.stopped:
@@ -269,7 +283,7 @@ class Assistant:
             return []
         found = []
         for photo in photos:  # not through `see`: a thread of its own may ask, and the cache is the turn's
-            x = pad_square(pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device))
+            x = pad_square(self._pixels(photo))
             chances = self.vision.classify(self.vision.semantics(x))[0]
             found.append((self.config.nouns[int(chances.argmax())], float(chances.max())))
         return found
@@ -322,16 +336,18 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
-         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto") -> Assistant:
+         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto", safety: bool = False) -> Assistant:
     """Build a preset's engine from its weights.
 
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
+        dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
+            "bfloat16"; of all but the autoencoder.
         attention: one of diffusion.attention_backends.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
         speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
         folder: the preset's weights; None: those that ship, or where downloads are put.
         memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.
+        safety: whether pictures are checked before anyone sees them, if the preset has something that does.
         llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
 
     Raises:
@@ -339,4 +355,4 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
     """
     from .loading import build
 
-    return build(preset, device, dtype, attention, folder, llm, speed, memory)
+    return build(preset, device, dtype, attention, folder, llm, speed, memory, safety)

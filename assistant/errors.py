@@ -29,6 +29,10 @@ class InputError(AssistantError):
     """Something the user handed over cannot be used."""
 
 
+class UnsafeError(InputError):
+    """A picture that the safety checker holds back."""
+
+
 class PhotoError(InputError):
     """A picture that cannot be read or must not be opened."""
 
@@ -59,3 +63,9 @@ class NotFiniteError(AssistantError):
 
 class DeviceError(AssistantError):
     """A device, dtype or attention kernel that this machine does not have, or that ran out of memory."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error, of torch's too, says that memory ran out, on whatever device."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said))

@@ -1,6 +1,7 @@
 """Preset name -> a running engine: picks device and dtype, reads the weights, offers the ready subjects."""
 
 import contextlib
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +13,22 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from . import manifest, pretrained_loading, checkpoints
-from .config import AssistantConfig, VisionConfig
+from .config import AssistantConfig, ChatConfig, VisionConfig
 from .diffusion.latent_diffusion import LatentDiffusion
 from .diffusion.flow import FlowDecoder
 from .diffusion.acceleration import Acceleration, tune
 from .deferred_engine import ready_subjects
 from .generation.cafe import CafeGenerator
 from .generation.base import Decoder, ImageGenerator
-from .errors import DeviceError
-from .memory.budget import Budget, Tier, tier
+from .errors import DeviceError, is_shortage
+from .memory.budget import Budget, Tier, lower_tier, tier
 from .hub.inventory import command, place_of, require
 from .engine import Assistant
 from .paths import default_data_dir
+from .presets import SAFETY_CHECKER
 from .presets import preset as find_preset
-from .presets import with_llm
-from .memory.offloading import Group, OffloadManager
+from .presets import with_llm, with_safety
+from .memory.offloading import Group, OffloadManager, free
 from .memory.oom_retry import OomRetryEngine
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -59,6 +61,15 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def pick_chat_dtype(name: str, device: torch.device) -> torch.dtype:
+    """As `pick_dtype`, of a chat model: bfloat16 where the device computes in it, since Qwen2 and Gemma overflow in float16."""
+    kind = pick_dtype(name, device)
+    if name != "auto" or kind is not torch.float16:
+        return kind
+    there = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else torch.backends.mps.is_macos_or_newer(14, 0)
+    return torch.bfloat16 if there else kind
+
+
 def identified(config: AssistantConfig, folder: Path) -> str:
     """A short hash of all weights, once every part is there; a folder that was put together by hand gets its manifest now.
 
@@ -76,11 +87,12 @@ def identified(config: AssistantConfig, folder: Path) -> str:
     return manifest.verify(folder, f"{remedy}; or, if you put another file there yourself, delete {folder / 'manifest.json'} and start again.")
 
 
-def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype, may_halve: bool = True) -> Tier:
+def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: torch.dtype, may_halve: bool = True, folder: Path | None = None) -> Tier:
     """How a preset lives on a device.
 
     Args:
         may_halve: without a GPU, numbers of 16 bits may be taken where those of 32 do not fit.
+        folder: of its weights, where they are there.
 
     Raises:
         DeviceError: it does not fit, or there is no such tier here.
@@ -89,9 +101,9 @@ def pick_tier(config: AssistantConfig, wanted: str, where: torch.device, kind: t
         if wanted not in ("auto", "whole"):
             raise DeviceError(f"The memory tier {wanted!r} is for NVIDIA GPUs; this is {where.type}.", "Leave --memory at auto.")
         if wanted == "auto" and config.sources:
-            return Budget(config, kind.itemsize).choose_host(free_memory(where), may_halve and where.type == "cpu")
+            return Budget(config, kind.itemsize, folder).choose_host(free_memory(where), may_halve and where.type == "cpu")
         return tier("whole")
-    return Budget(config, kind.itemsize).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), checkpoints.can_quantise())
+    return Budget(config, kind.itemsize, folder).choose(wanted, free_memory(where), free_memory(torch.device("cpu")), checkpoints.can_quantise())
 
 
 def free_memory(where: torch.device) -> int:
@@ -119,21 +131,26 @@ def drawing_module(image_generator: ImageGenerator) -> torch.nn.Module:
 
 
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
-          speed: Sequence[str] = (), memory: str = "auto") -> Assistant | OomRetryEngine:
+          speed: Sequence[str] = (), memory: str = "auto", safety: bool = False) -> Assistant | OomRetryEngine:
     """See `engine.load`."""
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
+    config = with_safety(config) if safety else config
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)
     kind = pick_dtype("bfloat16" if config.flow is not None and dtype == "auto" and where.type == "cuda" else dtype, where)  # it was trained in it
     short = identified(config, folder)
-    chosen = pick_tier(config, memory, where, kind, dtype == "auto")
+    chosen = pick_tier(config, memory, where, kind, dtype == "auto", folder)
     kind = torch.bfloat16 if chosen.halved else kind
-    image_generator, base = hands(config, folder, attention, kind, where, **(checkpoints.in_4_bits(where, kind) if chosen.quantised else {}))
-    residence = OffloadManager(where, groups_of(image_generator, base), tuple({id(d.vae): d.vae for d in (base, image_generator.decoder)}.values()),
-                               chosen, lambda: plain(image_generator.decoder, base))
+    chat = pick_chat_dtype(dtype, where) if isinstance(config.language, ChatConfig) and config.flow is None and not chosen.halved else kind
+    image_generator, base, residence, chosen = settled(config, folder, attention, (kind, chat), where, chosen)
+    if SAFETY_CHECKER in config.sources:
+        checker = pretrained_loading.load_safety_checker(folder / SAFETY_CHECKER, kind).to(where)
+        base.unsafe = image_generator.decoder.unsafe = checker.unsafe
     tuning = Acceleration().changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
+    if not getattr(image_generator.language, "sees", True):
+        config = replace(config, notice=f"{config.notice} The words come from a language model that does not see your picture.")
     engine = Assistant(config, image_generator, short, ready_subjects(folder), (base, manifest.base_identity(folder)))
     if where.type != "cuda" and not chosen.halved:
         return engine
@@ -147,6 +164,37 @@ def in_single_precision(*decoders: LatentDiffusion) -> Iterator[None]:
         for decoder in dict.fromkeys(decoders):
             held.enter_context(decoder.in_single_precision())
         yield
+
+
+def settled(config: AssistantConfig, folder: Path, attention: str, kinds: tuple[torch.dtype, torch.dtype], where: torch.device,
+            chosen: Tier) -> tuple[ImageGenerator, LatentDiffusion, OffloadManager, Tier]:
+    """As `hands`, living in a tier, or in the next that memory is enough for.
+
+    Args:
+        kinds: of the language model in its second place, of all else in its first.
+
+    Raises:
+        DeviceError: memory runs out in each.
+    """
+    kind, chat = kinds
+    while True:
+        try:
+            image_generator, base = hands(config, folder, attention, kind, where, chat, **(checkpoints.in_4_bits(where, chat) if chosen.quantised else {}))
+            vaes = {id(d.vae): d.vae for d in (base, image_generator.decoder)}
+            residence = OffloadManager(where, groups_of(image_generator, base), tuple(vaes.values()), chosen, lambda: plain(image_generator.decoder, base))
+            return image_generator, base, residence, chosen
+        except (RuntimeError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+        image_generator = base = residence = None  # outside the handler: the traceback holds the tensors
+        lower = lower_tier(chosen, checkpoints.can_quantise() and config.language is not None) if where.type == "cuda" else None
+        if lower is None:
+            raise DeviceError(f"Memory ran out while {config.name!r} was loaded{', and there is no tier that takes less' if where.type == 'cuda' else ''}.",
+                              "Close other programs on this device, or choose a smaller preset.")
+        gc.collect()
+        free(where)
+        print(f"Memory ran out in the tier {chosen.name}; in {lower.name}, {lower.said}.", flush=True)
+        chosen = lower
 
 
 def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: LatentDiffusion, tuning: Acceleration) -> None:
@@ -166,19 +214,22 @@ def plain(*decoders: Decoder) -> None:
             decoder.step = decoder.unet
 
 
-def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, **extra: Any) -> tuple[ImageGenerator, LatentDiffusion]:
+def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dtype, where: torch.device, language_dtype: torch.dtype | None = None,
+          **extra: Any) -> tuple[ImageGenerator, LatentDiffusion]:
     """What draws, and the base model beside it: CAFE's decoder where the preset has CAFE's two encoders, or one that edits pictures, else the base
     model itself. A joint decoder is both.
 
-    Encoders and language model may still be in the computer's memory: a `OffloadManager` brings them. `extra`: as `load_llama` takes it.
+    Encoders and language model may still be in the computer's memory: an `OffloadManager` brings them. `language_dtype`: if it is another than `kind`.
+    `extra`: as `load_llama` takes it.
     """
+    language_dtype = language_dtype or kind
     if config.flow is not None:
         base = checkpoints.load_base(config, folder, attention, kind).to(where, kind)
         return pretrained_loading.load_flow(config, folder, kind, where, **extra), base
     if not isinstance(config.vision, VisionConfig):
-        image_generator = pretrained_loading.load_drawer(config, folder, attention, kind, where, **extra)
+        image_generator = pretrained_loading.load_drawer(config, folder, attention, kind, where, language_dtype, **extra)
         return image_generator, image_generator.decoder
-    vision, language = checkpoints.load_vision(config, folder, kind), checkpoints.load_language(config, folder, kind, **extra)
+    vision, language = checkpoints.load_vision(config, folder, kind), checkpoints.load_language(config, folder, language_dtype, **extra)
     language.bridge.to(where)
     base = checkpoints.load_base(config, folder, attention, kind).to(where, kind)
     decoder = checkpoints.load_cafe(config, folder, attention, kind, base).to(where, kind)

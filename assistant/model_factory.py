@@ -14,12 +14,16 @@ from .controls.cafe import SemanticValues
 from .generation.text_to_image import adapters_of
 from .models.mllm import Bridge
 from .checkpoints import build_clip
+from .presets import SAFETY_CHECKER
+
+_CLIP_L = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14)  # of the safety checker
 
 
 def build(config: AssistantConfig, device: torch.device | str = "meta", only: Collection[str] | None = None,
           dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
-    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, adapters, unet, text, vae, and of one that
-    edits pictures transformer, flow_vae, qwen; frozen. A joint CAFE has no UNet of its own, so no "cafe". A language model that only its folder describes is none of them.
+    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, clipseg, adapters, unet, text, vae,
+    safety_checker, and of one that edits pictures transformer, flow_vae, qwen; frozen. A joint CAFE has no UNet of its own, so no "cafe". A language
+    model that only its folder describes is none of them.
 
     Args:
         only: these parts, and what is built on them; None: all.
@@ -29,13 +33,16 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
     the global random state: to be used where no numbers matter.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import (CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model,
-                              LlamaConfig, LlamaForCausalLM)
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import (CLIPConfig, CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection,
+                              Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM)
 
     d, v, m = config.decoder, config.vision, config.language
     parts: dict[str, Callable[[], nn.Module]] = {}
     if config.adapters is not None:
         parts |= {"image_encoder": lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**v.clip))}
+        if v.segmentation is not None:
+            parts |= {"clipseg": lambda: CLIPSegForImageSegmentation(CLIPSegConfig(**v.segmentation))}
     elif isinstance(v, VisionConfig):
         parts |= {"dino": lambda: Dinov2Model(Dinov2Config(**v.dino)), "clip": lambda: build_clip(v.clip),
                   "llama": lambda: LlamaForCausalLM(LlamaConfig(**m.llama)), "bridge": lambda: Bridge(m, v.patch_width)}
@@ -45,6 +52,8 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
         parts |= _flow_parts(config)
     parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text["hidden_size"]),
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
+    if SAFETY_CHECKER in config.sources:
+        parts |= {SAFETY_CHECKER: lambda: StableDiffusionSafetyChecker(CLIPConfig(vision_config=_CLIP_L, projection_dim=768))}
     with torch.device(device), _quiet(), _default(dtype):
         made = {name: make().eval().requires_grad_(False) for name, make in parts.items() if only is None or name in only}
         if config.adapters is not None and "unet" in made:

@@ -49,8 +49,8 @@ MINIATURE = AssistantConfig(
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
         image_size=128, joint=True, steps=20, sampler="dpm++", quick=("dpm++", 8), fine=("dpm++", 40), guidance=3.0,
-        # chosen on validation subjects: 300 steps hold on to the photos' place, and a small UNet settles what is where until half of the steps
-        recipes={"infusion": dict(steps=300), "ico": dict(steps=100)}, dci_window=0.5, dci_gain=4000.0),
+        # chosen on validation subjects: at the paper's rate of 0.01 Infusion's residuals grow too little in so few steps; 300 steps of ICO hold on to the photos' place, and a small UNet settles what is where until half of the steps
+        recipes={"infusion": dict(steps=200, lr=0.1), "ico": dict(steps=100)}, dci_window=0.5, dci_gain=4000.0),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, and now and "
            "then forgets a hat. A real photo it sees as a drawing; photos need a full-size preset.",
     nouns=("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase"),
@@ -65,6 +65,9 @@ _SD_UNET = dict(in_channels=4, out_channels=4, layers_per_block=2, block_out_cha
 _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
              "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
              "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/*.json")
+SAFETY_CHECKER = "safety_checker"  # the part that looks at every picture before anyone sees it, where the app is public
+_SAFETY = Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), ("config.json", "model.fp16.safetensors"), gib=0.57, root="safety_checker",
+                 revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")  # 303,981,588
 # Infusion's numbers; DCI's are the same but for a guidance of 7.5. ICO's rate of keys and values is Custom Diffusion's 1e-5 in units of
 # their weights' spread, about 0.02 to 0.04 there; nobody tried it here.
 _PAPERS = dict(steps=50, sampler="ddim", quick=("dpm++", 12), fine=("ddim", 100), guidance=8.0, guidance_unit=4.0,
@@ -92,11 +95,11 @@ SD15 = AssistantConfig(
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
     sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=2.0,
-                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")})
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")}, safety=_SAFETY)
 
 SD2 = AssistantConfig(
     name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
-    sources={"base": _SD2_SOURCE})
+    sources={"base": _SD2_SOURCE}, safety=_SAFETY)
 
 FULL = AssistantConfig(
     name="full",
@@ -119,28 +122,41 @@ FULL = AssistantConfig(
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
                         ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
         "base": _SD2_SOURCE},
+    safety=_SAFETY,
     trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
+
+_CHAT_FILES = ("config.json", "*.json", "model.safetensors", "tokenizer.model", "merges.txt", "*.jinja")
+# Chat models by their hub id. The first is the preset's own; one that sees, as the second, which is of the Llama-2 family as CAFE's M is (CLIP's
+# patches through a projection into it); the last does not see, and is the small choice.
+CHAT_MODELS = {
+    "Qwen/Qwen3-VL-2B-Instruct": Source(("Qwen/Qwen3-VL-2B-Instruct",), _CHAT_FILES, gib=4.0),  # 2,127,532,032
+    "llava-hf/llava-1.5-7b-hf": Source(("llava-hf/llava-1.5-7b-hf",), _CHAT_FILES, gib=13.2),  # 7,063,427,072
+    "Qwen/Qwen2.5-1.5B-Instruct": Source(("Qwen/Qwen2.5-1.5B-Instruct",), _CHAT_FILES, gib=2.9)}  # 1,543,714,304
 
 OPEN = AssistantConfig(
     name="open",
     # CLIP ViT-H/14, 632,076,800; 257 x 1280 of its last layer but one, and 1 x 1024
     vision=ClipVisionConfig(clip=dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, image_size=224,
-                                      patch_size=14, projection_dim=1024, hidden_act="gelu")),
+                                      patch_size=14, projection_dim=1024, hidden_act="gelu"),
+                            segmentation=dict(vision_config=dict(patch_size=16), reduce_dim=64, use_complex_transposed_convolution=True)),
     language=ChatConfig(),
-    decoder=replace(SD15.decoder, steps=25, sampler="dpm++", guidance=7.5, guidance_unit=3.75),
+    # IP-Adapter's authors draw with DDIM in 30 to 50 steps; the more of the subject is kept, the less guidance the picture bears
+    decoder=replace(SD15.decoder, steps=30, sampler="ddim", fine=("ddim", 50), guidance=5.0, guidance_unit=2.5),
     adapters=AdaptersConfig(
         subject=AdapterConfig("ip-adapter-plus_sd15.safetensors", plus=True, tokens=16, unit=0.3),  # 49,087,488
         semantics=AdapterConfig("ip-adapter_sd15.safetensors", plus=False, tokens=4, unit=0.6),  # 22,319,616
         praise="best quality, high quality",
         negative="monochrome, lowres, bad anatomy, worst quality, low quality"),
     notice="This is Stable Diffusion 1.5 with published adapters, at 512 pixels: photos are welcome. It keeps what your picture shows roughly, "
-           "not every detail, and the words come from a language model that does not see it.",
+           "not every detail.",
     sources={
         "base": SD15.sources["base"],
         "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder"),
         "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models"),
-        # 1.5 B, Apache 2.0; larger ones speak better
-        "llm": Source(("Qwen/Qwen2.5-1.5B-Instruct",), ("*.json", "*.safetensors", "merges.txt", "*.jinja"), gib=2.9)})
+        "clipseg": Source(("CIDAS/clipseg-rd64-refined",), ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.json", "merges.txt"),
+                          gib=0.56),
+        "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]},
+    safety=_SAFETY)
 
 FLUX = AssistantConfig(
     name="flux",
@@ -158,8 +174,8 @@ FLUX = AssistantConfig(
         text=dict(vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
                   head_dim=128, max_position_embeddings=40960, tie_word_embeddings=True),
         image_size=1024, references=4),
-    notice="This is FLUX.2 klein 4B, at 1024 pixels: photos are welcome. It sees your photo and keeps what it shows; the words come from a language model "
-           "that does not see it. Concepts and Likeness draw with Stable Diffusion 1.5, at 512 pixels.",
+    notice="This is FLUX.2 klein 4B, at 1024 pixels: photos are welcome. It sees your photo and keeps what it shows. "
+           "Concepts and Likeness draw with Stable Diffusion 1.5, at 512 pixels.",
     sources={
         # 4 B and its text encoder, Apache 2.0; the single file beside them holds the transformer a second time
         "flux": Source(("black-forest-labs/FLUX.2-klein-4B",), (
@@ -167,12 +183,14 @@ FLUX = AssistantConfig(
             "vae/diffusion_pytorch_model.safetensors", "text_encoder/*.json", "text_encoder/*.safetensors", "scheduler/scheduler_config.json",
             "tokenizer/*.json", "tokenizer/merges.txt", "tokenizer/*.jinja"), gib=14.9),
         "dino": Source(("facebook/dinov2-small",), ("config.json", "model.safetensors"), gib=0.1),
-        "base": SD15.sources["base"]})
+        "base": SD15.sources["base"]},
+    safety=_SAFETY)
 
 # Repository -> the licence of its files, for people to read before they download.
 LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M", "stabilityai/stable-diffusion-2": "CreativeML Open RAIL++-M",
-    "h94/IP-Adapter": "Apache-2.0", "Qwen/Qwen2.5-1.5B-Instruct": "Apache-2.0", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
+    "h94/IP-Adapter": "Apache-2.0", "Qwen/Qwen3-VL-2B-Instruct": "Apache-2.0", "Qwen/Qwen2.5-1.5B-Instruct": "Apache-2.0",
+    "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "CIDAS/clipseg-rd64-refined": "Apache-2.0", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
     "black-forest-labs/FLUX.2-klein-4B": "Apache-2.0",
     "timm/vit_large_patch14_clip_336.openai": "Apache-2.0", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
 
@@ -180,7 +198,8 @@ PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SD15, SD2, FULL)}
 
 
 def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
-    """The same preset with another language model: a folder, or a hub id like "Qwen/Qwen2.5-7B-Instruct", which then is one of its sources.
+    """The same preset with another language model, one that sees or not: a folder, or a hub id like "llava-hf/llava-1.5-7b-hf", which then is one
+    of its sources.
 
     Raises:
         ConfigError: the preset's language model is not to be chosen, or the name is neither.
@@ -191,10 +210,15 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
     if Path(name).is_dir():
         return replace(config, language=replace(config.language, folder=str(Path(name).resolve())), sources=others)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like Qwen/Qwen2.5-7B-Instruct.")
+        raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like llava-hf/llava-1.5-7b-hf, which sees, or Qwen/Qwen2.5-1.5B-Instruct, which is small.")
     part = f"llm-{name.replace('/', '--')}"
-    source = Source((name,), ("*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template.jinja"), gib=0.0)
+    source = CHAT_MODELS.get(name) or Source((name,), _CHAT_FILES, gib=0.0)
     return replace(config, language=replace(config.language, folder=part, named=name), sources={**others, part: source})
+
+
+def with_safety(config: AssistantConfig) -> AssistantConfig:
+    """The same preset with its safety checker as one of its parts, if it has one."""
+    return config if config.safety is None else replace(config, sources={**config.sources, SAFETY_CHECKER: config.safety})
 
 
 def preset(name: str) -> AssistantConfig:

@@ -22,18 +22,20 @@ from .generation.text_to_image import SEMANTICS, SUBJECT, TextToImageGenerator, 
 from .generation.flow import FlowGenerator
 from .errors import WeightsError
 from .models.chat_llm import ChatModel
-from .models.clip_vision import ClipVision
+from .models.clip_vision import ClipVision, SafetyChecker
+from .models.segmentation import SubjectSegmenter
 from .models.vision_encoders import DinoVision
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32,
-                device: torch.device | str = "cpu", **extra: Any) -> TextToImageGenerator:
+                device: torch.device | str = "cpu", language_dtype: torch.dtype | None = None, **extra: Any) -> TextToImageGenerator:
     """The words image generator of a preset, with as much as the preset has: adapters, an image encoder, a chat model.
 
     Args:
         kernel, dtype, device: of all but the autoencoder, which stays in float32.
+        language_dtype: of the chat model, if it is another.
         extra: as the language model's `from_pretrained` takes it, where to and how coarsely.
 
     Raises:
@@ -41,14 +43,15 @@ def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dty
     """
     decoder, vision, chat = checkpoints.load_base(config, folder, kernel, dtype=dtype), None, None
     if config.adapters is not None:
-        vision = load_clip_vision(config.vision, folder / "image_encoder", dtype).to(device)
+        segmenter = load_segmenter(folder / "clipseg", dtype) if config.vision.segmentation is not None else None
+        vision = load_clip_vision(config.vision, folder / "image_encoder", dtype, segmenter).to(device)
         decoder.adapters = adapters_of(decoder.unet, config.adapters, config.vision)
         for name, about in ((SUBJECT, config.adapters.subject), (SEMANTICS, config.adapters.semantics)):
             load_adapter(decoder.adapters[name], about, folder / "adapters")
         decoder.adapters.eval().requires_grad_(False)
     decoder.to(device, dtype)
     if isinstance(config.language, ChatConfig):
-        chat = load_chat(config.language, folder / config.language.folder, dtype, device, **extra)
+        chat = load_chat(config.language, folder / config.language.folder, language_dtype or dtype, device, **extra)
     return TextToImageGenerator(decoder, config.decoder.guidance_unit, chat, vision, config.adapters)
 
 
@@ -101,21 +104,41 @@ def load_adapter(adapter: Adapter, about: AdapterConfig, folder: Path) -> None:
     adapter.load_published(tensors, path.name)
 
 
-def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype = torch.float32) -> ClipVision:
+def load_clip_vision(about: ClipVisionConfig, folder: Path, dtype: torch.dtype = torch.float32, segmenter: SubjectSegmenter | None = None) -> ClipVision:
     """The image encoder. Raises WeightsError: also where its numbers are not the ones that the adapters were made for."""
     from transformers import CLIPVisionModelWithProjection
 
-    return ClipVision(_as_said(checkpoints.frozen(folder, CLIPVisionModelWithProjection, dtype), about.clip, f"image encoder in {folder.name!r}"))
+    return ClipVision(_as_said(checkpoints.frozen(folder, CLIPVisionModelWithProjection, dtype), about.clip, f"image encoder in {folder.name!r}"), segmenter)
+
+
+def load_segmenter(folder: Path, dtype: torch.dtype = torch.float32) -> SubjectSegmenter:
+    """CLIPSeg with its tokenizer. Raises WeightsError."""
+    from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
+
+    with checkpoints.reading(f"tokenizer in {folder.name!r}"):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return SubjectSegmenter(checkpoints.frozen(folder, CLIPSegForImageSegmentation, dtype),
+                            lambda texts: dict(tokenizer(list(texts), padding=True, truncation=True, max_length=77, return_tensors="pt")))
+
+
+def load_safety_checker(folder: Path, dtype: torch.dtype = torch.float32) -> SafetyChecker:
+    """Raises WeightsError."""
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+
+    return SafetyChecker(checkpoints.frozen(folder, StableDiffusionSafetyChecker, dtype, variant="fp16"))
 
 
 def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> ChatModel:
-    """Any causal language model of transformers with a chat template, to compute on `device`: its weights stay in the computer's memory until a
-    `Residence` brings them, or where `extra` (as in `load_drawer`) puts them. Raises WeightsError."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Any causal or image-text-to-text language model of transformers with a chat template, to compute on `device`: its weights stay in the
+    computer's memory until an `OffloadManager` brings them, or where `extra` (as in `load_drawer`) puts them. Raises WeightsError."""
+    from transformers import (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor,
+                              AutoTokenizer)
 
     if not folder.is_dir():
         raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder or a hub id.")
-    with checkpoints.reading(f"tokenizer in {folder.name!r}"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    llm: nn.Module = checkpoints.frozen(folder, AutoModelForCausalLM, dtype, **extra)
-    return ChatModel(about, llm, tokenizer).at(device)
+    with checkpoints.reading(f"config.json in {folder.name!r}"):
+        sees = type(AutoConfig.from_pretrained(folder, local_files_only=True)) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    with checkpoints.reading(f"{'processor' if sees else 'tokenizer'} in {folder.name!r}"):
+        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(folder, local_files_only=True)
+    llm: nn.Module = checkpoints.frozen(folder, AutoModelForImageTextToText if sees else AutoModelForCausalLM, dtype, **extra)
+    return ChatModel(about, llm, processor).at(device)

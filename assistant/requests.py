@@ -73,6 +73,7 @@ class Turn:
     photo: Photo | None = None  # the picture the user added in that turn
     drew: bool = False  # whether the reply came with a picture
     plan: Plan | None = None  # that the reply began with
+    picture: Photo | None = None  # that the reply came with; of the newest such turn only
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class EngineInfo:
     sampler: str = Settings.scheduler  # that it usually draws with
     keep_subject: float = Settings.keep_subject  # usually
     follow_words: float = Settings.follow_words  # usually
+    keep_subject_most: float = _LIMITS["keep_subject"][1]  # beyond it nothing changes
     paces: tuple[Pace, ...] = ()  # from the quickest on
     looks: bool = False  # whether it compares what it drew with its plan
     candidates: int = Settings.candidates  # usually

@@ -4,6 +4,7 @@ import io
 import shutil
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,6 +182,44 @@ def test_a_tier_is_picked_by_what_is_free(monkeypatch):
     assert loading.pick_tier(FULL, "auto", cpu, torch.float32).name == "halved"  # 64 GiB hold it in 16 bits
     with pytest.raises(DeviceError, match="without a GPU"):
         loading.pick_tier(FULL, "auto", cpu, torch.float32, may_halve=False)
+
+
+def test_memory_that_runs_out_while_loading_costs_a_tier_and_is_said(monkeypatch, capsys, tmp_path):
+    """Also inside a file's reading, where a shortage was told as a damaged file."""
+    with pytest.raises(torch.OutOfMemoryError), checkpoints.reading("weights"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    shorts, tried = [torch.OutOfMemoryError("CUDA out of memory.")] * 2, []
+
+    def hands(config, folder, attention, kind, where, language_dtype, **extra):
+        tried.append((language_dtype, extra.get("quantization_config") is not None))
+        if shorts:
+            raise shorts.pop()
+        return SimpleNamespace(decoder=None), SimpleNamespace(vae=None)
+
+    monkeypatch.setattr(loading, "hands", hands)
+    monkeypatch.setattr(loading, "groups_of", lambda *_: {})
+    monkeypatch.setattr(loading, "OffloadManager", lambda where, groups, vaes, chosen, moving: chosen)
+    monkeypatch.setattr(checkpoints, "can_quantise", lambda: True)
+    monkeypatch.setattr(checkpoints, "in_4_bits", lambda *_: {"quantization_config": 4})
+    cuda, kinds = torch.device("cuda", 0), (torch.float16, torch.bfloat16)
+    assert loading.settled(FULL, tmp_path, "auto", kinds, cuda, tier("whole"))[2:] == (tier("turns"), tier("turns"))
+    assert tried == [(torch.bfloat16, False), (torch.bfloat16, True), (torch.bfloat16, False)]
+    assert "Memory ran out in the tier whole; in 4bit, the language model is held in 4 bits." in capsys.readouterr().out
+    shorts += [torch.OutOfMemoryError("CUDA out of memory.")] * 2
+    with pytest.raises(DeviceError, match="while 'full' was loaded, and there is no tier that takes less") as raised:
+        loading.settled(FULL, tmp_path, "auto", kinds, cuda, tier("4bit-turns"))
+    assert raised.value.__context__ is None
+    shorts += [RuntimeError("shapes differ")]
+    with pytest.raises(RuntimeError, match="shapes"):
+        loading.settled(FULL, tmp_path, "auto", kinds, cuda, tier("whole"))
+
+
+def test_a_chat_model_is_in_bfloat16_where_the_device_computes_in_it(monkeypatch):
+    cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
+    for there, kind in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: there or including_emulation)
+        assert loading.pick_chat_dtype("auto", cuda) is kind and loading.pick_chat_dtype("float16", cuda) is torch.float16
+    assert loading.pick_chat_dtype("auto", cpu) is torch.float32 and loading.pick_dtype("auto", cuda) is torch.float16
 
 
 def test_a_compiled_step_is_given_up_before_its_weights_move(folder):

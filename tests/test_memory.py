@@ -1,5 +1,6 @@
 """Memory tiers: what is computed is what a trace finds, the first that fits is taken, modules live as a tier says, a shortage costs one tier."""
 
+import json
 import threading
 import weakref
 from dataclasses import replace
@@ -16,13 +17,13 @@ from assistant.diffusion import attention_backends
 from assistant.diffusion.attention import AttentionContext
 from assistant.diffusion.latent_diffusion import LatentDiffusion
 from assistant.diffusion.guidance import infusion_guidance, text_guidance
-from assistant.errors import DeviceError
+from assistant.errors import DeviceError, is_shortage
 from assistant.memory.budget import GIB, TIERS, UNET_LIVE, VAE_LIVE, Budget, next_tier, sizes, tier
 from assistant.requests import EngineInfo, Progress, Reply, Request, Settings, Words
 from assistant.models.vision_encoders import VisionEncoders
-from assistant.presets import FULL, MINIATURE, SD2, SD15
+from assistant.presets import FULL, MINIATURE, OPEN, SD2, SD15, with_llm
 from assistant.memory.offloading import Group, OffloadManager, tile
-from assistant.memory.oom_retry import OomRetryEngine, is_shortage
+from assistant.memory.oom_retry import OomRetryEngine
 from tests.tiny_full import TINY
 
 
@@ -105,6 +106,27 @@ def test_the_first_tier_that_fits_is_taken_and_each_takes_less_of_the_gpu():
         Budget(FULL, 4).choose_host(24 * GIB)
     assert Budget(MINIATURE, 4).choose_host(2 * GIB).name == "whole"
     assert [next_tier(t) and next_tier(t).name for t in TIERS] == ["turns", "4bit-turns", "layers", "layers", None]
+
+
+def test_a_named_chat_model_counts_and_can_be_held_in_4_bits_from_a_folder_too(tmp_path):
+    """7 B of numbers in sharded files of headers: what a download or a folder holds is counted, wherever it is."""
+    seven = {"a": 3_900_000_000, "b": 3_600_000_000, "table": 150_000_000}
+    home, local = tmp_path / "open" / "llm-some--chat", tmp_path / "elsewhere"
+    for folder in (home, local):
+        folder.mkdir(parents=True)
+        for name, numbers in seven.items():
+            head = json.dumps({name: {"dtype": "BF16", "shape": [numbers // 1000, 1000], "data_offsets": [0, 2 * numbers]}}).encode()
+            with (folder / f"model-{name}.safetensors").open("wb") as file:
+                file.write(len(head).to_bytes(8, "little") + head)
+                file.truncate(8 + len(head) + 2 * numbers)  # a hole: it takes no disk
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {name: f"model-{name}.safetensors" for name in seven}}))
+    plain = Budget(OPEN, 2).need(tier("whole")).device
+    for config in (with_llm(OPEN, "some/chat"), with_llm(OPEN, str(local))):
+        budget = Budget(config, 2, tmp_path / "open")
+        assert budget.numbers["llm"] == sum(seven.values()) and budget._matrix() == 2 * 3_900_000_000
+        assert budget.need(tier("whole")).device - plain == pytest.approx((2 * sum(seven.values()) - 4.0 * GIB) * 1.15, rel=0.01)
+        assert budget.choose("auto", 14 * GIB, 64 * GIB, True).name == budget.choose("4bit", 14 * GIB, 64 * GIB, True).name == "4bit"
+    assert 15 * GIB < Budget(with_llm(OPEN, "llava-hf/llava-1.5-7b-hf"), 2).need(tier("whole")).device  # before it is downloaded
 
 
 @pytest.fixture

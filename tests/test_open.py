@@ -15,7 +15,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
-from transformers import CLIPImageProcessor
+from transformers import AutoModelForImageTextToText, CLIPImageProcessor, LlavaConfig, Qwen3VLConfig
 
 from assistant import engine as pipeline, presets, pretrained_loading
 from assistant.model_factory import build, count
@@ -30,10 +30,11 @@ from assistant.errors import ConfigError, InputError, WeightsError
 from assistant.requests import Photo, Progress, Reply, Request, Settings, TrainingSpec, Turn, Words
 from assistant.models.clip_vision import ClipVision
 from assistant.engine import Assistant
-from assistant.presets import OPEN, SD15, with_llm
+from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
 from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
 from tests import tiny_open as tiny
+from tests import tiny_vlm
 from ui import mixing_views
 
 QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
@@ -238,11 +239,14 @@ def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_n
     shutil.copytree(folder, copy)
     engine = pipeline.load("open", "cpu", folder=copy)
     reply = respond(engine, photo=photo(1))[-1]
+    assert engine.info().notice == "Tiny. The words come from a language model that does not see your picture."
     assert engine.trainer.base is engine.decoder and len(engine.weights) == 12 and reply.metadata["weights"] == engine.weights
     for part in tiny.speaker(seed=1):
         part.save_pretrained(tmp_path / "other")
     other = respond(pipeline.load("open", "cpu", folder=copy, llm=str(tmp_path / "other")), photo=photo(1))[-1]
     assert other.text != reply.text and np.array_equal(drawn(other.png), drawn(reply.png)), "neither keeps to the form: the words are the prompt"
+    seeing = pipeline.load("open", "cpu", folder=copy, llm=str(tiny_vlm.qwen(tmp_path / "seeing")))
+    assert seeing.language.sees and seeing.info().notice == "Tiny." and respond(seeing, photo=photo(1))[-1].png
     shutil.rmtree(copy / "llm")
     with pytest.raises(WeightsError, match=r"lacks llm in .* Run: python -m assistant download open --to"):
         pipeline.load("open", "cpu", folder=copy)
@@ -307,6 +311,23 @@ def test_parameters_are_as_many_as_published(full) -> None:
     # h94's files hold half-precision tensors and a header of a few kilobytes: 98,183,288 and 44,642,768 bytes
     assert {name: count(adapter) for name, adapter in full["adapters"].items()} == {"subject": 49_087_488, "semantics": 22_319_616}
     assert 0 < 98_183_288 - 2 * 49_087_488 < 10_000 and 0 < 44_642_768 - 2 * 22_319_616 < 10_000
+
+
+@pytest.mark.parametrize("config, numbers", [
+    (Qwen3VLConfig(  # Qwen/Qwen3-VL-2B-Instruct
+        text_config=dict(vocab_size=151936, hidden_size=2048, intermediate_size=6144, num_hidden_layers=28, num_attention_heads=16, num_key_value_heads=8,
+                         head_dim=128, max_position_embeddings=262144, tie_word_embeddings=True,
+                         rope_parameters=dict(rope_type="default", rope_theta=5e6, mrope_section=[24, 20, 20], mrope_interleaved=True)),
+        vision_config=dict(depth=24, hidden_size=1024, intermediate_size=4096, num_heads=16, patch_size=16, out_hidden_size=2048,
+                           num_position_embeddings=2304, deepstack_visual_indexes=[5, 11, 17]), tie_word_embeddings=True), 2_127_532_032),
+    (LlavaConfig(text_config=dict(model_type="llama", vocab_size=32064, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
+                                  num_attention_heads=32)), 7_063_427_072)], ids=("qwen3-vl", "llava"))
+def test_chat_models_that_see_are_as_large_as_published(config, numbers) -> None:
+    with torch.device("meta"):
+        llm = AutoModelForImageTextToText.from_config(config)
+    assert count(llm) == numbers
+    (source,) = (s for name, s in CHAT_MODELS.items() if ("VL" in name) == (config.model_type == "qwen3_vl") and "2.5" not in name)
+    assert source.gib == pytest.approx(2 * numbers / 2**30, abs=0.1)
 
 
 def test_the_adapters_published_names_and_shapes(full) -> None:

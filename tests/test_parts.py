@@ -18,8 +18,9 @@ from assistant.errors import ConfigError, WeightsError
 from assistant.hub.client import FolderClient, HubClient
 from assistant.hub.download import Remote, Unavailable, download, look, told
 from assistant.hub.inventory import missing
-from assistant.presets import FULL, PRESETS, SD15
+from assistant.presets import CHAT_MODELS, FULL, LICENCES, OPEN, PRESETS, SD15, with_llm, with_safety
 from assistant.manifest import read_listing, verify
+from tests import tiny_vlm
 
 FILES = {"unet/config.json": b"{}", "unet/model.safetensors": b"u" * 3000, "unet/model.fp16.safetensors": b"h" * 1500, "unet/model.bin": b"p",
          "README.md": b"read", "vae/config.json": b"{}", "vae/model-00001-of-00002.safetensors": b"1" * 100,
@@ -217,6 +218,27 @@ def test_the_full_presets_patterns_choose_the_published_files():
     offered = [Remote(p, 1) for p in published]
     chosen = {f.path for f in offered if parts._chosen(f.path, SD15.sources["base"], offered)}
     assert chosen == {*published[:2], *published[-4:]}
+
+
+@pytest.mark.parametrize("name, left, taken", [
+    ("Qwen/Qwen3-VL-2B-Instruct", [".gitattributes", "README.md"], list(tiny_vlm.QWEN_FILES)),
+    ("llava-hf/llava-1.5-7b-hf", [".gitattributes", "README.md"], [
+        *(p for p in tiny_vlm.LLAVA_FILES if p != "model.safetensors"), "added_tokens.json", "special_tokens_map.json", "tokenizer.model",
+        "model.safetensors.index.json", *(f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))]),
+    ("mistral-like/twice", ["consolidated.safetensors"], ["config.json", "model.safetensors", "tokenizer.json"])], ids=("qwen3-vl", "llava", "twice"))
+def test_a_chat_models_patterns_choose_the_published_files_once(name, left, taken):
+    source = with_llm(OPEN, name).sources[f"llm-{name.replace('/', '--')}"]
+    offered = [Remote(p, 1) for p in (*left, *taken)]
+    chosen = [f for f in offered if parts._chosen(f.path, source, offered)]
+    assert sorted(f.path for f in chosen) == sorted(taken)
+    parts._complete(name, source, chosen, offered)
+
+
+def test_every_part_that_is_downloaded_says_its_licence_before(hub, tmp_path, monkeypatch):
+    assert all(source.hubs[0] in LICENCES for config in map(with_safety, PRESETS.values()) for source in (*config.sources.values(), *CHAT_MODELS.values()))
+    assert f"licence: see https://huggingface.co/{SOURCE.hubs[0]}" in told(ONE, look(ONE, tmp_path, hub), tmp_path)
+    monkeypatch.setitem(LICENCES, SOURCE.hubs[0], "CreativeML Open RAIL-M")
+    assert "licence: CreativeML Open RAIL-M" in told(ONE, look(ONE, tmp_path, hub), tmp_path)
 
 
 @pytest.fixture

@@ -309,7 +309,7 @@ def test_a_static_cache_gives_the_same_tokens_and_the_same_state():
     found = {}
     for static in (False, True):
         cache = cache_of(llama, 9 + 24, static)
-        tokens = list(sampled(llama, prompt, cache, 20, 0.9, torch.Generator().manual_seed(4), threading.Event()))
+        tokens = list(sampled(llama, {"inputs_embeds": prompt}, cache, 20, 0.9, torch.Generator().manual_seed(4), threading.Event()))
         with torch.no_grad():
             found[static] = tokens, llama.model(inputs_embeds=tail, past_key_values=cache, use_cache=True).last_hidden_state
     assert found[True][0] == found[False][0] and len(set(found[True][0])) > 3

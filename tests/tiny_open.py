@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer as Words
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import (CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection, LlamaConfig,
-                          LlamaForCausalLM, PreTrainedTokenizerFast)
+from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+from transformers import (CLIPConfig, CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig,
+                          CLIPVisionModelWithProjection, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast)
 
 from assistant.config import AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig
 from assistant.models import chat_llm
@@ -29,6 +30,10 @@ VAE = dict(sample_size=32, block_out_channels=(16, 16), layers_per_block=1, late
 WORDS = dict(hidden_size=TEXT, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=16, projection_dim=TEXT)
 VISION = dict(hidden_size=SEEN, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, image_size=SIDE, patch_size=8,
               projection_dim=SHARED)
+LAYERS = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=2)
+SEGMENTATION = dict(text_config=dict(LAYERS, vocab_size=55, bos_token_id=53, eos_token_id=54), vision_config=dict(LAYERS, image_size=32, patch_size=16),
+                    projection_dim=24, reduce_dim=16, extract_layers=[0, 1, 2], decoder_num_attention_heads=2, decoder_intermediate_size=32,
+                    use_complex_transposed_convolution=True)  # as CIDAS/clipseg-rd64-refined
 
 
 def tokenizer() -> CLIPTokenizer:
@@ -86,13 +91,36 @@ def write_adapter(path: Path, tensors: dict[str, Tensor]) -> None:
 CHATML = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
           "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 CONFIG = AssistantConfig(
-    name="open", vision=ClipVisionConfig(VISION), language=ChatConfig(max_new_tokens=12),
+    name="open", vision=ClipVisionConfig(VISION, SEGMENTATION), language=ChatConfig(max_new_tokens=12),
     decoder=DecoderConfig(unet=UNET, vae=VAE, text=WORDS, scheduler=SCHEDULER, image_size=SIDE, steps=3, guidance_unit=2.0,
                           latents_rgb=((0.3, 0.2, 0.2), (0.2, 0.3, 0.2), (-0.2, 0.2, 0.3), (-0.2, -0.3, -0.5))),
     adapters=AdaptersConfig(AdapterConfig("plus.safetensors", True, 6, 0.4, hidden=64), AdapterConfig("plain.safetensors", False, 4, 0.6),
                             praise="fine", negative="blur"),
     notice="Tiny.", sources={part: replace(source, files=("plus.safetensors", "plain.safetensors")) if part == "adapters" else source
-                             for part, source in OPEN.sources.items()})
+                             for part, source in OPEN.sources.items()}, safety=OPEN.safety)
+
+
+def segmenter(folder: Path) -> CLIPSegForImageSegmentation:
+    """A CLIPSeg in the published files."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIPSegForImageSegmentation(CLIPSegConfig(**SEGMENTATION)).eval()
+    model.save_pretrained(folder)
+    words = tokenizer()
+    words.save_pretrained(folder)
+    return model
+
+
+def safety_checker(folder: Path, threshold: float = 2.0) -> None:
+    """Stable Diffusion's own, in its half-precision file, which takes no picture for unsafe; with a threshold of -2 it takes all."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = StableDiffusionSafetyChecker(CLIPConfig(vision_config=dict(LAYERS, image_size=32, patch_size=16), projection_dim=24)).eval()
+        for name in ("concept_embeds", "special_care_embeds"):
+            torch.nn.init.normal_(getattr(model, name))
+    torch.nn.init.constant_(model.concept_embeds_weights, threshold)
+    torch.nn.init.constant_(model.special_care_embeds_weights, 2.0)
+    model.half().save_pretrained(folder, variant="fp16")
 
 
 def speaker(seed: int = 0, template: str | None = CHATML) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -120,4 +148,6 @@ def write(folder: Path) -> Path:
         write_adapter(folder / "adapters" / about.file, published(widths(parts["unet"]), about.plus, seed))
     for part in speaker():
         part.save_pretrained(folder / CONFIG.language.folder)
+    segmenter(folder / "clipseg")
+    safety_checker(folder / "safety_checker")
     return folder

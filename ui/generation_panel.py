@@ -29,7 +29,8 @@ class GenerationPanel(Panel):
         gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
         self.seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
                                placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds
-        keep = gr.Slider(0, 10, default.keep_subject, step=0.1, label="Keep the subject", buttons=[], elem_id="keep", visible="keep_subject" not in info.unheard,
+        keep = gr.Slider(0, info.keep_subject_most, default.keep_subject, step=0.1, label="Keep the subject", buttons=[], elem_id="keep",
+                         visible="keep_subject" not in info.unheard,
                          info=f"Higher stays closer to your picture. Usually {default.keep_subject:g}.")
         follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[], visible="follow_words" not in info.unheard,
                            info=f"Higher does more of what was said. Usually {default.follow_words:g}.", elem_id="follow")

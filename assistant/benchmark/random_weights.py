@@ -169,7 +169,7 @@ def _language(table: Table, config: AssistantConfig, known: Mapping[str, int], d
 
 def _spoken(llama: nn.Module, prompt: torch.Tensor, cache: object, device: torch.device) -> tuple[float, float]:
     """Seconds to the first token, and for the others."""
-    tokens = sampled(llama, prompt, cache, WORDS + 1, 0.0, torch.Generator().manual_seed(0), threading.Event())
+    tokens = sampled(llama, {"inputs_embeds": prompt}, cache, WORDS + 1, 0.0, torch.Generator().manual_seed(0), threading.Event())
     first = timed(Step(lambda: next(tokens)), device)
     started = time.perf_counter()
     for _ in range(WORDS):

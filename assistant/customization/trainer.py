@@ -28,7 +28,7 @@ from .concept_library import AnyConcept, ConceptLibrary
 from .ico_file import IcoConcept
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
-from ..errors import ConceptError, NotFiniteError
+from ..errors import ConceptError, NotFiniteError, UnsafeError
 from ..requests import DatasetAdvice, Cancel, TrainingRun, Photo, TrainingSpec
 from ..image_io import write_png
 
@@ -140,7 +140,10 @@ class _TrainingRun:
 
     def preview(self, cancel: Cancel) -> bytes | None:
         done = self.drawn(cancel)
-        return None if done.stopped else write_png(self.trainer.base.decode(done.latents)[0])
+        try:
+            return None if done.stopped else write_png(self.trainer.base.decode(done.latents)[0])
+        except UnsafeError:  # the lesson goes on
+            return None
 
     def state(self) -> bytes:
         return save({k: t.contiguous() for k, t in self.learner.state().items()})

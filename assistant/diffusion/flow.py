@@ -7,7 +7,7 @@ model, and what it draws is not what this one draws.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from diffusers import Flux2KleinPipeline
 from PIL import Image
 from torch import Tensor, nn
 
-from .latent_diffusion import to_uint8
+from .latent_diffusion import checked, to_uint8
 from .sampler import CancelFlag, Denoised, OnStep, draw_noise
 
 PREVIEW = 256  # pixels, at most, of a preview's side
@@ -46,6 +46,7 @@ class FlowDecoder:
     def __init__(self, transformer: nn.Module, vae: nn.Module, text_encoder: nn.Module, tokenizer: Any, scheduler: Any, size: int) -> None:
         self.transformer, self.vae, self.text_encoder, self.tokenizer, self.scheduler, self.size = transformer, vae, text_encoder, tokenizer, scheduler, size
         self.device = transformer.device
+        self.unsafe: Callable[[np.ndarray], Sequence[bool]] | None = None  # as of `LatentDiffusion`
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
 
     def at(self, device: torch.device | str) -> FlowDecoder:
@@ -62,6 +63,7 @@ class FlowDecoder:
             pictures: that the prompt calls image 1, image 2, ...; of at least 64 pixels a side, of at most 8:1, as the pipeline wants them.
             on_step, preview_every, cancel: as of `sampler.denoise`; a step that has begun is finished.
         """
+        preview_every = preview_every if self.unsafe is None else 0
         # A pipeline keeps what it does in itself, so each picture has its own, on the same modules.
         pipe = _Pipeline(type(self.scheduler).from_config(self.scheduler.config), self.vae, self.text_encoder, self.tokenizer, self.transformer, is_distilled=True)
         pipe.where = self.device
@@ -98,9 +100,9 @@ class FlowDecoder:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
-        """uint8 RGB (B, H, W, 3) of latents (B, C, h, w)."""
+        """uint8 RGB (B, H, W, 3) of latents (B, C, h, w). Raises UnsafeError: `unsafe` says so of one of them."""
         drawn = [self.vae.decode(one.to(self.vae.device, self.vae.dtype), return_dict=False)[0] for one in latents.split(1)]
-        return to_uint8(torch.cat(drawn).float().permute(0, 2, 3, 1) / 2 + 0.5)
+        return checked(to_uint8(torch.cat(drawn).float().permute(0, 2, 3, 1) / 2 + 0.5), self.unsafe)
 
     def decode_preview(self, latents: Tensor) -> list[Image.Image]:
         """Pictures at full size of latents (B, C, h, w), decoded from fewer of them."""

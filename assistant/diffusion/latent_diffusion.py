@@ -5,7 +5,7 @@ It is given modules and reads no file; it knows neither controls nor requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from . import attention, sampler
 from .guidance import GuidancePlan
-from ..errors import ConfigError
+from ..errors import ConfigError, UnsafeError
 
 
 class LatentDiffusion:
@@ -63,6 +63,7 @@ class LatentDiffusion:
         self.adapters = adapters
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
+        self.unsafe: Callable[[np.ndarray], Sequence[bool]] | None = None  # of uint8 RGB (B, H, W, 3); None: nobody checks
         self.step: Any = unet  # what the sampler calls for a step: the UNet, or a faster way through it
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> LatentDiffusion:
@@ -152,11 +153,16 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
-        """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w). Raises NotFiniteError: the autoencoder makes no numbers of them."""
+        """uint8 RGB (B, H, W, 3) of scaled latents (B, C, h, w).
+
+        Raises:
+            NotFiniteError: the autoencoder makes no numbers of them.
+            UnsafeError: `unsafe` says so of one of them.
+        """
         unscaled = latents / self.vae.config.scaling_factor + self._shift
         x = self.vae.decode(unscaled.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
         sampler.check_finite("autoencoder's pixels", self.vae.dtype, x)
-        return to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5)
+        return checked(to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5), self.unsafe)
 
     def decode_preview(self, latents: torch.Tensor) -> list[Image.Image]:
         """Rough pictures of scaled latents (B, C, h, w) at full size, without running the autoencoder.
@@ -182,7 +188,9 @@ class LatentDiffusion:
         preview_every: int = 0,
         cancel: sampler.CancelFlag | None = None,
     ) -> sampler.Denoised:
-        """Draw one image's latents per seed, at the size the UNet was made for. See `sampler.denoise`."""
+        """Draw one image's latents per seed, at the size the UNet was made for. See `sampler.denoise`. Where pictures are checked there are no
+        previews: what is not finished cannot be."""
+        preview_every = preview_every if self.unsafe is None else 0
         side = self.unet.config.sample_size
         height, width = (side, side) if isinstance(side, int) else side
         start = sampler.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
@@ -199,6 +207,14 @@ def unread(words: str) -> str:
     words = " ".join(words.split())
     shown = words if len(words) <= 80 else f"{words[:38].rstrip()} … {words[-38:].lstrip()}"
     return f" The text encoder reads no further than this: left out was “{shown}”." if words else ""
+
+
+def checked(pictures: np.ndarray, unsafe: Callable[[np.ndarray], Sequence[bool]] | None) -> np.ndarray:
+    """The same pictures. Raises UnsafeError: `unsafe` says so of one of them."""
+    if unsafe is not None and (held := sum(unsafe(pictures))):
+        raise UnsafeError(f"The safety checker holds {'this picture' if len(pictures) == 1 else f'{held} of {len(pictures)} pictures'} back.",
+                          "Say it in other words, or draw with another seed; it errs now and then.")
+    return pictures
 
 
 def to_uint8(unit: torch.Tensor) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What the engine asks of whatever draws: to see, to speak, to make a picture ready, to remember it and to compare. No request, no page."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion import guidance
 from ..diffusion.sampler import Denoised, CancelFlag, OnStep
-from ..requests import Cancel, Settings, Turn
+from ..requests import Cancel, Photo, Settings, Turn
 from ..plan import Plan
 
 
@@ -39,6 +39,7 @@ class Decoder(Protocol):
     """What the engine asks of a decoder: `LatentDiffusion`, `FlowDecoder`."""
 
     device: torch.device
+    unsafe: Callable[[np.ndarray], Sequence[bool]] | None  # checks what is decoded; None: nobody does
 
     def decode(self, latents: Tensor) -> np.ndarray:
         """uint8 RGB (B, H, W, 3) of latents (B, C, h, w)."""
@@ -80,13 +81,18 @@ class ImageGenerator(Protocol):
     far: float  # likeness, 0 to 1, below which a picture no longer shows its subject; 0: nobody measured it
 
     def look(self, pixels: Tensor) -> ImageFeatures | None:
-        """(B, 3, H, W) in [0, 1], of any shape; None: this image generator does not look at pictures."""
+        """(B, 3, H, W) in [0, 1], of any aspect; None: this image generator does not look at pictures."""
+        ...
+
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+        """What is drawn of a photo, (1, 3, H, W): the subject that `words` name, or any if they are empty, without what is around it; `seen`, as
+        `look` gave it, where the image generator makes no difference, or nothing is found."""
         ...
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
-              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
+              cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         """Yield the reply piece by piece and fill `said`. `history` begins with the turn that brought the photo, if there is one.
-        `plan`: what is to be seen, if that is decided already."""
+        `plan`: what is to be seen, if that is decided already. `picture`: the photo itself, for a language model that has eyes of its own."""
         ...
 
     def like(self, seen: ImageFeatures, text: str) -> Any:

@@ -14,13 +14,13 @@ from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.guidance import cafe_guidance
-from ..dialogue_state import Standing, agrees, applied, lines_of, standing, stood, undone
-from ..requests import Cancel, Settings, Turn
+from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
+from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend, subject_tokens
 from ..models.mllm import MultimodalLLM, MllmOutput
 from ..models.chat_template import Prompt
 from ..models.vision_encoders import VisionEncoders, pad_square
-from ..plan import WORD, Plan, article, read_line, told
+from ..plan import WORD, Plan, article, read_line
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
 _PLAIN = {"decline": "That is nothing that I can draw.", "ask": "What shall I draw?", "chat": "Tell me what to draw next."}
@@ -44,17 +44,19 @@ class CafeGenerator:
         pixels = pad_square(pixels)
         return ImageFeatures(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
 
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+        return seen
+
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
-              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
+              cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         drawn = [t.plan for t in history if t.drew]
         unfamiliar = seen is not None and self.vision.unfamiliar(seen.patches, seen.semantics)
 
         def known(now: Plan) -> str | None:
             """What changed between two pictures is read from their plans, not asked of M, and so is what is drawn of a photo that it cannot
             read."""
-            before, last = (None, None, *drawn)[-2:] if len(drawn) != 1 else (None if unfamiliar else photo, drawn[0])
-            if (now.act, now.about) == ("answer", "changes") and last is not None and last.draws and (before is not None or len(drawn) == 1):
-                return told(before, last)
+            if (words := changed(now, drawn, None if unfamiliar else photo)) is not None:
+                return words
             return _unfamiliar(now) if unfamiliar and now.act != "chat" and now.about != "app" else None
 
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned

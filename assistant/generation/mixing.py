@@ -54,7 +54,7 @@ class Mixer:
     def hear(self, request: MixRequest, cancel: Cancel) -> MixInputs:
         """E, F and H(s) of everything on the board, each computed once."""
         first, image_generator = request.mixes[0], self.assistant.image_generator
-        seen = [self.assistant.known(photo) for photo in first.subjects]
+        seen = [self.assistant.alone(photo, self.assistant.known(photo)) for photo in first.subjects]
         pictures = [None if s.photo is None else self.assistant.known(s.photo) for s in first.sources]
         sources = [self._words(source, first.subjects[0], cancel) if w is None else w for source, w in zip(first.sources, pictures)]
         return MixInputs(seen, subject_semantics([s.semantics for s in seen]), sources, [None if w is None else image_generator.trait(w) for w in pictures])
@@ -103,7 +103,7 @@ class Mixer:
             else:
                 emit(Sketch(tuple(write_png(np.asarray(p)) for p in decoder.decode_preview(latents))))
 
-        if settings.preview_every > 0 and settings.steps > 2 * QUICK:
+        if settings.preview_every > 0 and settings.steps > 2 * QUICK and decoder.unsafe is None:  # as in `LatentDiffusion.sample`
             sketch(prepared.draw(QUICK, settings.scheduler, None, 0, stop).latents)
         return prepared.draw(settings.steps, settings.scheduler, lambda step, steps, _: emit(Progress(step, steps)), 0, stop)
 

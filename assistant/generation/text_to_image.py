@@ -7,6 +7,7 @@ How strongly: `follow_words` is guidance away from the negative prompt and from 
 Knows no requests and no files.
 """
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..diffusion.conditions import EMPTY, TEXT
@@ -21,9 +23,9 @@ from ..config import AdaptersConfig, ClipVisionConfig
 from ..controls.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..dialogue_state import standing, undone
+from ..dialogue_state import changed, standing, undone
 from ..diffusion.guidance import text_guidance
-from ..requests import Cancel, Settings, Turn
+from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend
 from ..models.chat_llm import ChatModel, ChatOutput
 from ..models.clip_vision import ClipVision
@@ -73,23 +75,32 @@ class TextToImageGenerator:
         patches, semantics = self.vision.look(pad_square(pixels))
         return ImageFeatures(patches.float(), semantics.float())
 
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+        """E of the subject alone, so that nothing around it is drawn; F of the whole photo."""
+        patches = self.vision.alone(pixels, words)
+        return seen if patches is None else ImageFeatures(patches.float(), seen.semantics)
+
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
-              cancel: Cancel, plan: Plan | None = None) -> Iterator[str]:
+              cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         if self.language is None:
             said.text, said.wish = f"Drawn from your words: “{text}”.{self.decoder.left_out(text)}", self.wished(text)
             yield said.text
             return
         heard = [t for t in history if t.plan is None or not t.plan.learned]  # of what was learned it knows nothing
         turns = [(t.user, t.reply, t.plan) for t in heard]
+        drawn = next((t.picture for t in reversed(heard) if t.picture is not None), None)
+        pictures = [(about, Image.open(io.BytesIO(one.png)).convert("RGB")) for about, one in (
+            ("The photo:", picture), ("The picture that you drew last:", drawn)) if one is not None]
 
-        def again(fault: str) -> list[int]:
-            return self.language.prompt_ids(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None)
+        def again(fault: str) -> Mapping[str, Tensor]:
+            return self.language.prompt(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None, pictures)
 
         plan = plan if plan is not None else undone(text, standing(heard))
         asked = text if plan is None else f"{text} (The JSON object is decided: {json.dumps(plan.as_json(), ensure_ascii=False)})"
-        told, ids = ChatOutput(), self.language.prompt_ids(turns, asked, seen is not None)
+        told, prompt = ChatOutput(), self.language.prompt(turns, asked, seen is not None, pictures)
         # A model that does not keep to the form is not trusted to have meant a picture where there is none to start from.
-        for delta in self.language.stream(ids, self.language.clean(text) if seen is not None else "", told, temperature, chance, cancel, again):
+        for delta in self.language.stream(prompt, self.language.clean(text) if seen is not None else "", told, temperature, chance, cancel, again,
+                                          lambda now: changed(now, [t.plan for t in history if t.drew]) if plan is None else None):
             said.text = told.text
             yield delta
         if plan is not None and not told.stopped:
@@ -129,7 +140,7 @@ class TextToImageGenerator:
             adapter = self.decoder.adapters[SUBJECT]
             seen = torch.cat([adapter.tokens(s.patches) for s in subject], 1)  # photos side by side: (1, N * photos, d_text)
             tokens = {TEXT: seen, EMPTY: self._nothing[0].repeat(1, len(subject), 1)}
-            controls.append(IpAdapter(SUBJECT, adapter, tokens, about.subject.unit * settings.keep_subject))
+            controls.append(IpAdapter(SUBJECT, adapter, tokens, min(about.subject.unit * settings.keep_subject, about.subject.most)))
         if about is not None and wish.semantics is not None and any(wish.shares):
             adapter = self.decoder.adapters[SEMANTICS]
             scale = about.semantics.unit * torch.tensor(wish.shares, device=self.decoder.device)

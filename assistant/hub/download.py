@@ -17,6 +17,7 @@ from typing import Protocol
 from ..config import AssistantConfig, Source
 from ..errors import WeightsError
 from ..manifest import HASHED, read_listing, sha256, write_listing
+from ..presets import LICENCES
 from .inventory import is_needed
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -286,7 +287,8 @@ def told(config: AssistantConfig, errand: DownloadPlan, folder: Path) -> str:
     for listing in errand.listings:
         new = sum(f.size for one, f in errand.wanted if one is listing)
         whole = sum(f.size for f in listing.files)
+        name = config.sources[listing.part].hubs[0]
         lines.append(f"  {listing.part:<10} {_size(whole):>10}  {'is there' if not new else f'{_size(new)} to fetch'}, from {listing.origin}"
-                     f"{f' at {listing.revision[:12]}' if listing.revision else ''}")
+                     f"{f' at {listing.revision[:12]}' if listing.revision else ''}; licence: {LICENCES.get(name, f'see https://huggingface.co/{name}')}")
     lines += [f"  {part:<10} {'':>10}  nobody published it; train it: {command}" for part, command in config.trained.items()]
     return "\n".join([*lines, *(f"  {note}" for note in errand.notes), f"  {_size(errand.bytes) if errand.wanted else 'Nothing'} to fetch."])

@@ -1,13 +1,15 @@
-"""How much memory a preset takes, tier by tier, and which tier fits this machine. Knows numbers only: nothing is loaded here.
+"""How much memory a preset takes, tier by tier, and which tier fits this machine. Nothing is loaded here.
 
 All of it is computed: weights from parameter counts, what lives beside them from one step traced tensor by tensor on the meta device
 (tests/test_memory.py traces it again). A GPU's allocator and libraries take more, for which there is an allowance.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..checkpoints import numbers_in
 from ..model_factory import build, count
-from ..config import AssistantConfig, LanguageConfig
+from ..config import AssistantConfig, ChatConfig, LanguageConfig
 from ..errors import DeviceError
 
 GIB = 2**30
@@ -17,7 +19,7 @@ VAE_LIVE = 6  # in decoding, for each pixel and channel of its first block
 MOST_ROWS = 4  # Infusion's
 QUANTISED = 4.6 / 8  # bytes a parameter in 4 bits, with scales, and with embeddings left in 16
 # Which modules move together, and are needed together; what is not named stays where pictures are made.
-GROUPS = {"words": ("llama", "llm", "qwen"), "eyes": ("dino", "clip", "image_encoder"), "cafe": ("cafe", "transformer"), "base": ("unet",)}
+GROUPS = {"words": ("llama", "llm", "qwen"), "eyes": ("dino", "clip", "image_encoder", "clipseg"), "cafe": ("cafe", "transformer"), "base": ("unet",)}
 FLOW_LIVE = 18  # numbers alive at once in a flow-matching transformer's block, for each token and unit of its width: what is fused into one matrix, twice
 FLOW_TEXT = 512  # tokens of a prompt
 
@@ -65,13 +67,21 @@ class Need:
     host: int  # of the computer's memory, beside
 
 
-def sizes(config: AssistantConfig) -> dict[str, int]:
-    """Parameters of every part; a chat model that only its folder describes counts as what is downloaded, in 16 bits."""
+def sizes(config: AssistantConfig, folder: Path | None = None) -> dict[str, int]:
+    """Parameters of every part. A chat model that only its folder describes counts as what its files hold, in the preset's `folder` or elsewhere;
+    while they are not there, as what is to be downloaded, in 16 bits."""
     found = {name: count(module) for name, module in build(config).items()}
-    for part, source in config.sources.items():
-        if part.startswith("llm"):
-            found["llm"] = int(source.gib * GIB / 2)
+    if isinstance(config.language, ChatConfig) and (config.flow is None or config.language.folder != config.flow.encoder):
+        found["llm"] = _chat(config, folder)[0]
     return found
+
+
+def _chat(config: AssistantConfig, folder: Path | None) -> tuple[int, int]:
+    """Numbers of a chat model and of the largest matrix in it, about a seventh of a small one."""
+    part = config.language.folder
+    held = numbers_in((folder or Path()) / part) if folder is not None or Path(part).is_absolute() else (0, 0)
+    to_come = int(config.sources[part].gib * GIB / 2) if part in config.sources else 0
+    return held if held[0] else (to_come, to_come // 7)
 
 
 class Budget:
@@ -79,10 +89,11 @@ class Budget:
 
     Args:
         width: bytes of a number: 2 in half precision, 4 in single. The autoencoder is always held in single precision.
+        folder: of the preset's weights, where they are there.
     """
 
-    def __init__(self, config: AssistantConfig, width: int) -> None:
-        self.config, self.width, self.numbers = config, width, sizes(config)
+    def __init__(self, config: AssistantConfig, width: int, folder: Path | None = None) -> None:
+        self.config, self.width, self.folder, self.numbers = config, width, folder, sizes(config, folder)
         self.speaks = bool(self.numbers.keys() & set(GROUPS["words"]))
 
     def need(self, tier: Tier) -> Need:
@@ -148,7 +159,7 @@ class Budget:
         Raises:
             DeviceError: none fits.
         """
-        takes = {one: (Budget(self.config, 2) if one.halved else self).need(one).device for one in HOST_TIERS if may_halve or not one.halved}
+        takes = {one: (Budget(self.config, 2, self.folder) if one.halved else self).need(one).device for one in HOST_TIERS if may_halve or not one.halved}
         for one, size in takes.items():
             if size <= host:
                 return one
@@ -168,8 +179,10 @@ class Budget:
         """The largest single matrix, about: the table of words."""
         if self.config.flow is not None:
             return self.config.flow.text["vocab_size"] * self.config.flow.text["hidden_size"] * self.width
-        llama = self.config.language.llama if isinstance(self.config.language, LanguageConfig) else {"vocab_size": 0, "hidden_size": 0}
-        return llama["vocab_size"] * llama["hidden_size"] * self.width
+        language = self.config.language
+        if isinstance(language, LanguageConfig):
+            return language.llama["vocab_size"] * language.llama["hidden_size"] * self.width
+        return _chat(self.config, self.folder)[1] * self.width if language is not None else 0
 
 
 def next_tier(now: Tier) -> Tier | None:
@@ -178,3 +191,8 @@ def next_tier(now: Tier) -> Tier | None:
         return None
     after = TIERS[TIERS.index(now) + 1:]
     return next((t for t in after if t.quantised == now.quantised or (now.quantised and t.layers)), None)
+
+
+def lower_tier(now: Tier, can_quantise: bool) -> Tier | None:
+    """What a preset that is loaded anew can change to. None: nothing is left."""
+    return next((t for t in TIERS[TIERS.index(now) + 1:] if can_quantise or not t.quantised), None)

@@ -11,9 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from typing import Any, Protocol
 
-import torch
-
-from ..errors import DeviceError, NotFiniteError
+from ..errors import DeviceError, NotFiniteError, is_shortage
 from .budget import Tier
 from ..requests import Cancel, TrainingRun, EngineInfo, Event, Reply, Request, TrainingSpec, Words
 
@@ -24,13 +22,6 @@ class Lives(Protocol):
     tier: Tier | None
 
     def lower(self, learning: bool = False) -> Tier | None: ...
-
-
-def is_shortage(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
-    said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said))
 
 
 class OomRetryEngine:

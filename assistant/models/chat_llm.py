@@ -1,20 +1,22 @@
-"""Any chat model (a causal language model with a chat template) as the language side: from words to an explanation and a prompt.
+"""Any chat model as the language side, one that sees or one that does not: from words and pictures to an explanation and a prompt.
 
-It stands where CAFE has M with V and H: what is to be drawn leaves it as a plan, so nothing has to be trained. It does not see the
-picture, and knows nothing of decoders or requests. What the model says is parsed, and never trusted to be in the form asked for: a plan
-that is none is asked for once more, a line PROMPT: is taken in its place, and so at last are the person's own words.
+It stands where CAFE has M with V and H: what is to be drawn leaves it as a plan, so nothing has to be trained. One that sees reads the photo
+and the picture that was drawn last; both are told what was planned, and know nothing of decoders or requests. What the model says is parsed,
+and never trusted to be in the form asked for: a plan that is none is asked for once more, a line PROMPT: is taken in its place, and so at last
+are the person's own words.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from PIL import Image, ImageOps
+from torch import Tensor, nn
 
 from ..config import ChatConfig
 from ..errors import InputError, WeightsError
@@ -22,21 +24,33 @@ from ..requests import Cancel
 from ..plan import Plan, read_json
 from .mllm import cache_of, sampled
 
-RULES = (
-    "You are the voice of a drawing program. A person shows a photo of a thing, an animal or someone, and says what they would like, often "
-    "vaguely. You never see the photo; the program keeps what it shows. Answer in two parts. First write, on one line, a JSON object in English that "
-    "says what the picture will show after this turn: act, subject (as the person calls it), place, light, style, pose, worn (a list), other (another "
-    "subject beside it). Carry over earlier wishes that still hold; leave out what nobody chose. act is draw, or, where nothing is to be drawn, answer "
-    "(a question), chat (thanks, a greeting), decline (it can't be drawn) or ask (it is unclear). Then, on the next line, speak to the person in one or "
-    "two short, friendly sentences, in their own language: what you will draw and why, and nothing that the JSON does not say.")
+_TASK = ("You are the voice of a drawing program. A person shows a photo of a thing, an animal or someone, and says what they would like, often "
+         "vaguely. {eyes} Answer in two parts. First write, on one line, a JSON object in English that says what the picture will show after this "
+         "turn: act, subject ({subject}), place, light, style, pose, worn (a list), other (another subject beside it). Carry over earlier wishes that "
+         "still hold; leave out what nobody chose. act is draw, or, where nothing is to be drawn, answer (a question; about is changes, picture or "
+         "photo), chat (thanks, a greeting), decline (it can't be drawn) or ask (it is unclear). Then, on the next line, speak to the person in one or "
+         "two short, friendly sentences, in their own language: {reply}; promise nothing that the JSON does not say.")
+RULES = _TASK.format(eyes="You never see the photo; the program keeps what it shows.", subject="as the person calls it",
+                     reply="what you will draw and why")
+SEEING_RULES = _TASK.format(
+    eyes="You see the photo, and the picture that you drew last: name what is in them, and answer questions about them by what is to be seen there.",
+    subject="what the photo shows, its kind, colours and marks, in a few words", reply="what you see in the photo, what you will draw and why")
+_MUG = '{"act": "draw", "subject": "%s", "place": "on a small grey planet", "light": "deep blue starry sky", "style": "whimsical detailed illustration"}\n'
+_BEACH = ('Now the person says: what did you change?',
+          '{"act": "answer", "about": "changes"}\nI moved your dog to a wide beach by the sea and left everything else as it was.')
 EXAMPLES = (
     ("There is a photo.\n\nNow the person says: I want something creative for my mug, can you help?",
-     '{"act": "draw", "subject": "a mug", "place": "on a small grey planet", "light": "deep blue starry sky", "style": "whimsical detailed illustration"}\n'
-     "Let us send your mug to the stars: a small planet of its own gives it something to tell, and the dark sky lets its colour shine."),
+     _MUG % "a mug" + "Let us send your mug to the stars: a small planet of its own gives it something to tell, and the dark sky lets its colour shine."),
     ("There is a photo.\n\nSo far:\nPerson: my dog at the sea\n"
-     'You: {"act": "draw", "subject": "a dog", "place": "on a wide beach"} Your dog gets a whole beach to itself.\n\n'
-     "Now the person says: what did you change?",
-     '{"act": "answer", "about": "changes"}\nI moved your dog to a wide beach by the sea and left everything else as it was.'))
+     'You: {"act": "draw", "subject": "a dog", "place": "on a wide beach"} Your dog gets a whole beach to itself.\n\n' + _BEACH[0], _BEACH[1]))
+SEEING_EXAMPLES = (
+    ("[The photo: a white mug with a blue rim on a desk.]\n\nNow the person says: I want something creative for this, can you help?",
+     _MUG % "a white mug with a blue rim" + "I see a white mug with a blue rim. Let us send it to the stars, where the dark sky lets its white shine."),
+    ("[The photo: a brown dachshund with a red collar on a sofa.]\n\nNow the person says: what kind of dog is it?",
+     '{"act": "answer", "about": "photo"}\nIt looks like a brown dachshund, and it wears a red collar.'),
+    ("[The photo: a brown dachshund with a red collar on a sofa.]\n\nSo far:\nPerson: my dog at the sea\n"
+     'You: {"act": "draw", "subject": "a brown dachshund with a red collar", "place": "on a wide beach"} Your dachshund gets a whole beach to itself.\n\n'
+     + _BEACH[0], _BEACH[1]))
 _DECORATION = r"[\s*_#>`~-]*"
 _NAMES = ("prompt", "refined prompt", "new prompt", "image prompt", "final prompt")
 _MARK = re.compile(rf"(?:^|\n){_DECORATION}(?i:{'|'.join(_NAMES)}){_DECORATION}:|\bPROMPT{_DECORATION}:")
@@ -65,18 +79,20 @@ class ChatModel(nn.Module):
     """The language model and its template.
 
     Args:
-        llm: a transformers causal language model.
-        tokenizer: its tokenizer, with a chat template.
+        llm: a transformers causal language model; or an image-text-to-text one, which sees.
+        processor: its tokenizer; or its processor, which has one. Either has a chat template.
 
     Raises:
         WeightsError: there is no chat template.
     """
 
-    def __init__(self, config: ChatConfig, llm: nn.Module, tokenizer: Any) -> None:
+    def __init__(self, config: ChatConfig, llm: nn.Module, processor: Any) -> None:
         super().__init__()
-        if not tokenizer.chat_template:
+        if not processor.chat_template:
             raise WeightsError("The language model has no chat template, so it was not made to talk.", "Name an instruct or chat model.")
-        self.config, self.llm, self.tokenizer = config, llm, tokenizer
+        self.config, self.llm, self.processor = config, llm, processor
+        self.tokenizer = tokenizer = getattr(processor, "tokenizer", processor)
+        self.sees = processor is not tokenizer
         self.static_cache = False  # keep keys and values in a place of fixed size
         self.where = torch.device("cpu")  # that the model computes on; its weights may be elsewhere between calls
         ends = getattr(llm.generation_config, "eos_token_id", None)
@@ -98,54 +114,85 @@ class ChatModel(nn.Module):
         """A person's words in one line; marks of the template are taken out, so that nobody can speak for the assistant."""
         return " ".join(self._marks.sub(" ", text).split())
 
-    def prompt_ids(self, history: Sequence[tuple[str, str, Plan | None]], text: str, picture: bool) -> list[int]:
-        """Token ids of all that the model is told: rules, examples, and the conversation in one message, so that its form is the examples'.
+    def prompt(self, history: Sequence[tuple[str, str, Plan | None]], text: str, photo: bool,
+               pictures: Sequence[tuple[str, Image.Image]] = ()) -> Mapping[str, Tensor]:
+        """All that the model is told, as its first call takes it: rules, examples, and the conversation in one message, so that its form is the
+        examples'. The oldest turns are left out until all fits into the context.
 
-        The oldest turns are left out until all fits into the context.
+        Args:
+            photo: whether there is one, for a model that does not see it.
+            pictures: those that a model which sees is shown, in RGB, each with the words before it.
+
+        Returns:
+            input_ids, (1, N), and what the template returns beside them: attention_mask, pixel_values, ...
         """
         def said(reply: str, plan: Plan | None) -> str:
             return self.clean(f"{json.dumps(plan.as_json(), ensure_ascii=False)} {reply}" if plan is not None else reply)
 
+        shown = [(about, self._sized(picture)) for about, picture in pictures] if self.sees else []
         turns = [f"Person: {self.clean(user)}\nYou: {said(reply, plan)}" for user, reply, plan in history]
-        about = "There is a photo." if picture else "There is no photo."
+        about = "" if shown else "There is a photo.\n\n" if photo else "There is no photo.\n\n"
         words = self.clean(text)
         while True:
             before = "So far:\n" + "\n".join(turns) + "\n\n" if turns else ""
-            ids = self._templated(f"{about}\n\n{before}Now the person says: {words}")
-            if len(ids) <= self.config.context - self.config.max_new_tokens or not (turns or len(words) > 100):
-                return ids
+            prompt = self._templated(f"{about}{before}Now the person says: {words}", shown)
+            if prompt["input_ids"].shape[1] <= self.config.context - self.config.max_new_tokens or not (turns or len(words) > 100):
+                return prompt
             if turns:
                 turns.pop(0)
             else:
                 words = words[:len(words) // 2]
 
-    def _templated(self, asked: str) -> list[int]:
-        said = [message for user, reply in EXAMPLES for message in ({"role": "user", "content": user}, {"role": "assistant", "content": reply})]
-        said.append({"role": "user", "content": asked})
-        options = dict(tokenize=False, add_generation_prompt=True, enable_thinking=False)  # a template takes what it knows
+    def _sized(self, picture: Image.Image) -> Image.Image:
+        """At most so many tokens; with a border where the processor would cut off what is not square."""
+        picture = ImageOps.contain(picture, (self.config.picture_side,) * 2) if max(picture.size) > self.config.picture_side else picture
+        cuts = getattr(self.processor.image_processor, "do_center_crop", False)
+        return ImageOps.pad(picture, (max(picture.size),) * 2, color=(127, 127, 127)) if cuts else picture
+
+    def _templated(self, asked: str, shown: Sequence[tuple[str, Image.Image]]) -> Mapping[str, Tensor]:
+        def message(role: str, *parts: str | Image.Image) -> dict[str, Any]:
+            if not self.sees:  # where a picture is, templates read a list of parts; others a text
+                return {"role": role, "content": parts[0]}
+            return {"role": role, "content": [{"type": "text", "text": p} if isinstance(p, str) else {"type": "image", "image": p} for p in parts]}
+
+        rules, examples = (SEEING_RULES, SEEING_EXAMPLES) if self.sees else (RULES, EXAMPLES)
+        said = [m for user, reply in examples for m in (message("user", user), message("assistant", reply))]
+        said.append(message("user", *(part for pair in shown for part in pair), asked))
+        template = str(self.processor.chat_template)
+        options = dict(tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True,
+                       **({"enable_thinking": False} if "enable_thinking" in template else {}))
         try:
-            whole = self.tokenizer.apply_chat_template([{"role": "system", "content": RULES}, *said], **options)
+            return self.processor.apply_chat_template([message("system", rules), *said], **options)
         except Exception:  # a template may refuse a system's message, and each in its own way: then the first user's holds the rules
-            first = {"role": "user", "content": f"{RULES}\n\n{said[0]['content']}"}
-            whole = self.tokenizer.apply_chat_template([first, *said[1:]], **options)
-        return self.tokenizer.encode(whole, add_special_tokens=False)
+            return self.processor.apply_chat_template([message("user", f"{rules}\n\n{examples[0][0]}"), *said[1:]], **options)
 
     @torch.no_grad()
-    def stream(self, ids: Sequence[int], words: str, told: ChatOutput, temperature: float, generator: torch.Generator, cancel: Cancel,
-               again: Callable[[str], Sequence[int]] | None = None) -> Iterator[str]:
+    def stream(self, prompt: Mapping[str, Tensor], words: str, told: ChatOutput, temperature: float, generator: torch.Generator, cancel: Cancel,
+               again: Callable[[str], Mapping[str, Tensor]] | None = None, known: Callable[[Plan], str | None] = lambda plan: None) -> Iterator[str]:
         """Yield the explanation piece by piece and fill `told`.
 
         Args:
-            ids: of `prompt_ids`.
+            prompt: of `prompt`.
             words: the prompt where the model gives none, because it does not keep to the form; empty: nothing is drawn then.
             generator: a CPU generator; the only source of chance.
-            again: `prompt_ids` with what was wrong with the plan, for a second try at it; None: there is none.
+            again: `prompt` with what was wrong with the plan, for a second try at it; None: there is none.
+            known: told the plan once it is written; what it returns, if anything, is the reply then, and the model's own words are not heard.
+
+        Raises:
+            DeviceError: as `mllm.sampled`.
         """
         whole = ""
-        for whole in self._said(ids, self.config.max_new_tokens, temperature, generator, cancel):
+        for whole in self._said(prompt, self.config.max_new_tokens, temperature, generator, cancel):
+            plan = planned(_spoken(whole), ended=False)[0] if not told.text else None
+            if plan is not None and (answer := known(plan)) is not None:
+                told.plan = plan
+                yield from self._tell(told, answer)
+                return
             yield from self._tell(told, shown(whole))
         told.stopped = cancel.is_set()
         told.plan, fault, rest = planned(_spoken(whole))
+        if not fault and told.plan is None and split(rest)[1] == "":
+            fault = "There is no JSON object."
         if fault and again is not None and not told.stopped:
             second = ""
             for second in self._said(again(fault), REPAIR, 0.0, generator, cancel):
@@ -161,12 +208,14 @@ class ChatModel(nn.Module):
         if not told.text:
             yield from self._tell(told, f"Here is what I make of it: {told.prompt}." if told.prompt else "Tell me how it should look, and I draw it.")
 
-    def _said(self, ids: Sequence[int], most: int, temperature: float, generator: torch.Generator, cancel: Cancel) -> Iterator[str]:
+    def _said(self, prompt: Mapping[str, Tensor], most: int, temperature: float, generator: torch.Generator, cancel: Cancel) -> Iterator[str]:
         """Yield all that the model has said, whenever it has said more."""
-        table = self.llm.get_input_embeddings()
-        embeddings = table(torch.tensor([list(ids)], device=self.where)).to(self.where)
-        cache, said = cache_of(self.llm, embeddings.shape[1] + most, self.static_cache), []
-        for token in sampled(self.llm, embeddings, cache, most, temperature, generator, cancel):
+        for module in self.llm.modules():  # transformers keeps where the positions of the last pictures ended (M-RoPE), and takes it for any prompt
+            if getattr(module, "rope_deltas", None) is not None:
+                module.rope_deltas = None
+        given = {name: t.to(self.where, self.llm.dtype) if t.is_floating_point() else t.to(self.where) for name, t in prompt.items()}
+        cache, said = cache_of(self.llm, given["input_ids"].shape[1] + most, self.static_cache), []
+        for token in sampled(self.llm, given, cache, most, temperature, generator, cancel):
             if token in self._ends:
                 return
             said.append(token)

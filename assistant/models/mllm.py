@@ -6,7 +6,7 @@ Knows nothing of pictures but E(x)'s tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, StaticCache
 
 from ..config import LanguageConfig
+from ..errors import DeviceError
 from ..requests import Cancel
 from ..plan import Plan, read_line
 from .chat_template import Prompt, PromptBuilder
@@ -24,23 +25,31 @@ TOP_P = 0.9
 
 
 @torch.no_grad()
-def sampled(llm: nn.Module, embeddings: Tensor, cache: Any, most: int, temperature: float | Callable[[], float], generator: torch.Generator,
+def sampled(llm: nn.Module, prompt: Mapping[str, Tensor], cache: Any, most: int, temperature: float | Callable[[], float], generator: torch.Generator,
             cancel: Cancel, top_p: float = TOP_P) -> Iterator[int]:
     """Yield up to `most` token ids; whoever reads them stops where a reply ends, and that last token is then not in the cache.
 
     Args:
-        llm: a transformers causal language model.
-        embeddings: of the prompt, (1, N, d_M).
+        llm: a transformers causal or image-text-to-text language model.
+        prompt: what its first call is given: inputs_embeds, (1, N, d_M), or input_ids, (1, N), with all that a processor returns beside them.
         cache: a transformers cache, filled as it goes.
         temperature: of every token, or asked for before each.
         generator: a CPU generator; the only source of chance.
         cancel: read before each token; set, the tokens end.
+
+    Raises:
+        DeviceError: the model's numbers overflow in its dtype.
     """
-    out = llm(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    out = llm(**prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
     for _ in range(most):
         if cancel.is_set():
             return
-        token = pick(out.logits[0, -1].float().cpu(), temperature() if callable(temperature) else temperature, top_p, generator)
+        logits = out.logits[0, -1].float().cpu()
+        if logits.isnan().any():
+            dtype = str(out.logits.dtype).removeprefix("torch.")
+            raise DeviceError(f"The language model gives NaN in {dtype}.", f"Start with --dtype {'float32' if dtype == 'bfloat16' else 'bfloat16, or float32'}."
+                              if dtype != "float32" else "Get its weights again, or name another with --llm.")
+        token = pick(logits, temperature() if callable(temperature) else temperature, top_p, generator)
         yield token
         out = llm(input_ids=torch.tensor([[token]], device=out.logits.device), past_key_values=cache, use_cache=True)
 
@@ -64,8 +73,8 @@ def cache_of(llm: nn.Module, length: int, static: bool) -> Any:
     from the start.
     """
     if not static:
-        return DynamicCache()
-    most = getattr(llm.config, "max_position_embeddings", length)
+        return DynamicCache(config=llm.config)  # whose layers may be of several kinds
+    most = getattr(llm.config.get_text_config(decoder=True), "max_position_embeddings", length)
     return StaticCache(config=llm.config, max_cache_len=max(length, min(most, -(-length // STEP) * STEP)))
 
 
@@ -148,7 +157,7 @@ class MultimodalLLM(nn.Module):
             return ""
         embedded = self.embed(self.builder.looking(), patches)
         cache = cache_of(self.llama, embedded.shape[1] + SCENE, self.static_cache)
-        ids = self._line(sampled(self.llama, embedded, cache, SCENE, 0.0, torch.Generator(), cancel))
+        ids = self._line(sampled(self.llama, {"inputs_embeds": embedded}, cache, SCENE, 0.0, torch.Generator(), cancel))
         return self.builder.tokenizer.decode(ids or [], skip_special_tokens=True).strip()
 
     def _line(self, tokens: Iterator[int]) -> list[int] | None:
@@ -179,7 +188,7 @@ class MultimodalLLM(nn.Module):
         most = self.config.max_new_tokens
         cache = cache_of(self.llama, embedded.shape[1] + 2 * most + 2, self.static_cache)  # a plan, words, and the two that `_state` reads
         if self.builder.plan_ids and spoken.plan is None:
-            ids = self._line(sampled(self.llama, embedded, cache, most, 0.0, generator, cancel))
+            ids = self._line(sampled(self.llama, {"inputs_embeds": embedded}, cache, most, 0.0, generator, cancel))
             spoken.plan, line = settled(tokenizer.decode(ids, skip_special_tokens=True).strip()) if ids is not None else (None, "")
             if spoken.plan is None:  # it never came to an end, or is none
                 spoken.stopped = cancel.is_set()
@@ -194,7 +203,7 @@ class MultimodalLLM(nn.Module):
             if not spoken.plan.draws:
                 return
         ids = []
-        for token in sampled(self.llama, embedded, cache, most, temperature, generator, cancel, top_p):
+        for token in sampled(self.llama, {"inputs_embeds": embedded}, cache, most, temperature, generator, cancel, top_p):
             if token in (tokenizer.eos_token_id, self.builder.draw_id):
                 spoken.draw = token == self.builder.draw_id
                 break

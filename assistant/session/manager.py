@@ -240,13 +240,15 @@ class SessionManager:
         recent = kept[-HISTORY_TURNS:]
         if not any(turn.photo for turn in recent):
             recent = [turn for turn in kept[:-HISTORY_TURNS] if turn.photo][-1:] + recent
-        return tuple(Turn(t.text, t.reply, self._old_photo(t), t.picture is not None, plan_in(t.metadata)) for t in recent)
+        newest = next((t.id for t in reversed(recent) if t.picture), None)
+        return tuple(Turn(t.text, t.reply, self._kept(t.photo), t.picture is not None, plan_in(t.metadata), self._kept(t.picture) if t.id == newest else None)
+                     for t in recent)
 
-    def _old_photo(self, turn: StoredTurn) -> Photo | None:
+    def _kept(self, name: str | None) -> Photo | None:
         try:
-            return self._photo(turn.photo) if turn.photo else None
+            return self._photo(name) if name else None
         except NotFoundError:  # a lost file must not end the conversation
-            _log.warning("the photo of turn %d is missing", turn.id)
+            _log.warning("the picture %s is missing", name)
             return None
 
     def _photo(self, name: str) -> Photo:
