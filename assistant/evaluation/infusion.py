@@ -26,6 +26,7 @@ from ..diffusion.sampler import make_scheduler
 from ..files import SHARED, write_whole
 from ..world.attribute_parser import read
 from ..world.renderer import render
+from ..presets import MINIATURE
 from ..models.vision_encoders import pixels
 from .baselines import BASELINES
 from .test_cases import STAGE, AttributeJudge, caption_of, halves, pictures, scenes
@@ -127,7 +128,7 @@ class Protocol:
         shown, seconds, steps = one.pictures(self.size), 0.0, {}
         clock = time.process_time()
         if method == INFUSION:
-            learner: Any = InfusionTrainer(self.base, shown, one.noun, InfusionRecipe(steps=max(at)))
+            learner: Any = InfusionTrainer(self.base, shown, one.noun, InfusionRecipe(**{**MINIATURE.decoder.recipes["infusion"], "steps": max(at)}))
             storage = 2 * sum(r.numel() for r in learner.residuals.values())
         else:
             (kind,) = (b for b in BASELINES if b.name == method)
