@@ -14,5 +14,5 @@ def test_no_pickle_is_ever_opened() -> None:
 
 
 def test_files_stay_short() -> None:
-    long = {name: lines for name, text in FILES.items() if (lines := len(text.splitlines())) > 350}
+    long = {name: lines for name, text in FILES.items() if (lines := len(text.splitlines())) > 600}
     assert not long, f"does each still do one thing? {long}"

@@ -16,7 +16,7 @@ from assistant.evaluation.test_cases import Tally, AttributeJudge, asked_of, cap
 from assistant.evaluation import mixing
 from assistant.evaluation.overall import base_model, write
 from assistant.evaluation.sample_grid import draw_captions
-from assistant.world.attribute_parser import attributes
+from assistant.world.captions import attributes
 from assistant.world.renderer import render
 from assistant.world.scene import Accessory, combination_held_out, individual_held_out, restage
 from assistant.world.recipe import JUDGE_SEED, TRAIN_SEED

@@ -9,9 +9,9 @@ import pytest
 
 from assistant import plan
 from assistant.errors import InputError
-from assistant.world import captions, dialogues, free_questions, free_wording, out_of_domain_terms, small_talk, user_requests, vocabulary, scene as world
-from assistant.world.questions import Talk
-from assistant.world.attribute_parser import attributes, read, read_reply
+from assistant.world import answers, captions, dialogues, free_wording, scene as world, user_requests, vocabulary
+from assistant.world.answers import Talk
+from assistant.world.captions import attributes, read, read_reply
 
 SLIPS = re.compile(r"\ba [aeio]|\ba u[mn]b|\ban [bcdfgjklmnpqrstvwyz]|  |[{}]| [,.;:!?]|,,|\.\.|\ba "
                    r"(?:sunglasses|mountains)\b"
@@ -75,7 +75,7 @@ def test_variety(talks):
     assert len(set(replies[:2000])) > 1980
     assert len(set(wishes[:2000])) > 1700  # "surprise me" and "again" come back, as they do in life
     assert len({d.exchanges for d in talks}) > 0.95 * len(talks)
-    assert len(set(out_of_domain_terms.THINGS)) >= 600 and len(out_of_domain_terms.PLACES) >= 60 and len(out_of_domain_terms.STYLES) >= 60
+    assert len(set(vocabulary.MISSING_THINGS)) >= 600 and len(vocabulary.MISSING_PLACES) >= 60 and len(vocabulary.MISSING_STYLES) >= 60
 
 
 def test_held_out_rule(talks):
@@ -165,9 +165,9 @@ def _asked(table, talk):
     """Turns in words whose wording is of one table: of each, the text is the slots that were filled."""
     rng = random.Random(20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(free_questions, "say", lambda rng, name, *args, **slots: (name, slots))
-        patch.setattr(free_questions, "typed", lambda rng, said, dress: (said,))
-        found = [replace(said, text=said.text[1]) for said in (free_questions.in_words(rng, talk) for _ in range(3000)) if said.text and said.text[0] == table]
+        patch.setattr(free_wording, "say", lambda rng, name, *args, **slots: (name, slots))
+        patch.setattr(free_wording, "typed", lambda rng, said, dress: (said,))
+        found = [replace(said, text=said.text[1]) for said in (free_wording.in_words(rng, talk) for _ in range(3000)) if said.text and said.text[0] == table]
     assert found, table
     return found
 
@@ -198,7 +198,7 @@ def test_remarks_ask_for_nothing_and_facts_of_the_app_are_answered():
     assert all((said.act, said.about) == ("decline", "other") for said in _asked("leave", talk))
     rng, tables = random.Random(22), {phrase: table for table in ("ask_private", "ask_cost", "ask_time", "ask_files") for phrase in free_wording.PHRASES[table]}
     told = {"ask_private": ("this machine",), "ask_cost": ("free", "nothing"), "ask_time": ("second",), "ask_files": ("PNG",)}
-    for text, answer in (small_talk.fact(rng) for _ in range(300)):
+    for text, answer in (answers.fact(rng) for _ in range(300)):
         assert any(word in answer for word in told[tables[text]]), (text, answer)
     for said in _asked("ask_styles", talk):
         assert all(style.lower() in said.answer.lower() for style in (said.text["style1"], said.text["style2"])), said
@@ -217,7 +217,7 @@ def test_free_wishes_do_not_contradict_themselves_and_a_place_or_style_that_is_n
         wish = free_wording.wish(rng, Talk.about(base))
         assert not {name for name, _ in wish.wear} & set(wish.remove), wish
         if wish.missing_is in ("place", "style"):
-            known = {place.split(" ", 1)[1]: near for place, near in out_of_domain_terms.PLACES.items()} if wish.missing_is == "place" else out_of_domain_terms.STYLES
+            known = {place.split(" ", 1)[1]: near for place, near in vocabulary.MISSING_PLACES.items()} if wish.missing_is == "place" else vocabulary.MISSING_STYLES
             assert known[wish.missing] == (wish.context or wish.style) and wish.missing in wish.text.lower(), wish
             seen.add(wish.missing_is)
     assert seen == {"place", "style"}

@@ -19,7 +19,7 @@ from PIL import Image
 
 from assistant.errors import ConfigError, StorageError
 from assistant.evaluation.plot import histograms
-from assistant.world.attribute_parser import attributes, read_reply
+from assistant.world.captions import attributes, read_reply
 from assistant.world.scene import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
 from assistant.data import build, filters, target_generators, shards, instructions

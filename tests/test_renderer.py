@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from assistant.world import scene as world
-from assistant.world.renderer import render
+from assistant.world.renderer import PAINTERS, render
 from assistant.world.backgrounds import backdrop
-from assistant.world.styles import PAINTERS
 from assistant.world.subjects import draw_subject
 from assistant.world.scene import ACCESSORIES, COLOURS, KINDS, MIDDLES, PATTERNS, POSES, SIZES, Accessory, Individual, Scene
 

@@ -11,9 +11,8 @@ from typing import Any
 from PIL import Image
 
 from ..world import vocabulary as v
-from ..world.captions import describe
+from ..world.captions import attributes, describe
 from ..world.dialogues import dialogue
-from ..world.attribute_parser import attributes
 from ..world.renderer import render
 from ..world.scene import Individual, Scene
 

@@ -17,12 +17,9 @@ import torch
 
 from ..generation.base import ImageGenerator, ReplyState, ImageFeatures
 from ..requests import Turn
-from ..world.captions import plan_of
-from ..world.scene_planner import ScenePlan
-from ..world.dialogues import operations
-from ..world.attribute_parser import read_reply
-from ..world.replies import reply
-from ..world.user_requests import UserRequest
+from ..world.captions import plan_of, read_reply
+from ..world.user_requests import ScenePlan, UserRequest
+from ..world.dialogues import operations, reply
 from ..world.renderer import render
 from ..world.scene import ACCESSORIES, Accessory, Individual, Scene, restage, sample_individual, sample_scene
 from ..models.vision_encoders import pixels

@@ -18,7 +18,7 @@ from ..controls.cafe import Cafe, SemanticValues
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.guidance import cafe_guidance
-from ..world.attribute_parser import attributes
+from ..world.captions import attributes
 from ..world.renderer import render
 from ..models.vision_encoders import VisionEncoders, pixels
 from ..training import training_state

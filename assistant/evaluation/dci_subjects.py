@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..world.attribute_parser import read
+from ..world.captions import read
 from ..world.renderer import render
 from ..world.scene import POSES, Individual, Scene, sample_individual, sample_scene
 from .test_cases import SUBJECT, AttributeJudge

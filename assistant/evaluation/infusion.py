@@ -24,7 +24,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.guidance import CONDITIONAL, BatchRow
 from ..diffusion.sampler import make_scheduler
 from ..files import SHARED, write_whole
-from ..world.attribute_parser import read
+from ..world.captions import read
 from ..world.renderer import render
 from ..presets import MINIATURE
 from ..models.vision_encoders import pixels

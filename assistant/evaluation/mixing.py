@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..board_requests import Mix, MixReply, MixRequest, Source, strip
 from ..requests import Settings
-from ..world.attribute_parser import attributes
+from ..world.captions import attributes
 from ..world.scene import Scene, sample_individual, sample_scene
 from ..models.vision_encoders import pixels
 from ..engine import Assistant

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import lines_of
-from ..world.captions import plan_of
+from ..world.captions import attributes, plan_of, read
 from ..world.dialogues import dialogue
-from ..world.attribute_parser import attributes, read
 from ..world.renderer import render
 from ..world.scene import ACCESSORIES, Scene
 from ..models.vision_encoders import pixels

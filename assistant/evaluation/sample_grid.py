@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..requests import Photo, Reply, Request, Settings
-from ..world.attribute_parser import attributes, read_reply
+from ..world.captions import attributes, read_reply
 from ..world.renderer import render
 from ..world.scene import Scene, sample_individual, sample_scene
 from ..engine import Assistant

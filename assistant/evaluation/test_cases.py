@@ -21,9 +21,8 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.guidance import cafe_guidance, text_guidance
 from ..generation.cafe import CafeGenerator
 from ..generation.base import ReplyState, ImageFeatures
-from ..world.captions import caption
+from ..world.captions import attributes, caption, read
 from ..world.dialogues import dialogue
-from ..world.attribute_parser import attributes, read
 from ..world.renderer import render
 from ..world.backgrounds import GROUND
 from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, Scene, sample_individual, sample_scene, with_companion

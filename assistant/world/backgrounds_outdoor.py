@@ -1,4 +1,4 @@
-"""Five more contexts: space, underwater, city, garden, kitchen. Same contract as scenery.py."""
+"""Five more contexts: space, underwater, city, garden, kitchen. Same contract as `backgrounds`."""
 
 from __future__ import annotations
 

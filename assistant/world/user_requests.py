@@ -1,15 +1,17 @@
-"""What users ask for: a `UserRequest` says it in their words and in the world's values. Draws nothing and answers nothing."""
+"""What users ask for, in their words and in the world's values, first and after they have seen something; and the scene that a request means.
+
+`choose` obeys what was said, keeps the rest and chooses what was left open. Nothing is drawn or answered here.
+"""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import vocabulary as v
-from .vague_requests import MOOD_ALSO, MOODS, Mood
-from .text_noise import typed
-from .vocabulary import SAY
-from .scene import ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Scene
+from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out, restage,
+                    sample_individual)
+from .vocabulary import MISSING_DOINGS, MOODS, MOOD_ALSO, NEAREST, SAY, TWEAKS, Mood, typed
 
 
 @dataclass(frozen=True)
@@ -248,3 +250,261 @@ def vague(rng: random.Random, base: Scene, first: bool) -> UserRequest:
     text, said = typed(rng, text, said)
     said = said.lower() if said.isupper() else said
     return UserRequest(text, mood=mood, creative=True, occasion=said, **extra)
+
+
+def tweak(rng: random.Random, base: Scene, first: bool) -> UserRequest:
+    """A comparative ("warmer") or a complaint ("too dark") that names one change."""
+    name = rng.choice(tuple(TWEAKS))
+    change = dict(TWEAKS[name])
+    text = rng.choice(SAY["wish_tweak"]).format(n=name)
+    if rng.random() < 0.2:
+        if base.light == "night":
+            text, change = rng.choice(("too dark", "it's too dark", "i can't see anything, too dark")), {"light": "day"}
+        elif base.light == "day":
+            text, change = rng.choice(("too bright", "it's too bright for me")), {"light": "sunset"}
+    if "wear" in change:
+        change["wear"] = ((change["wear"], None),)
+    elif name == "warmer" and rng.random() < 0.4:  # at night it cannot be the sunset that warms
+        joint, night = rng.choice((", and ", " and ", ", ", " but ")), said_as(rng, v.LIGHT_SAID["night"])
+        text = f"{text.rstrip('?')}{joint}{night}"
+        change = {"light": "night", "wear": (("scarf", rng.choice(("red", "orange", "yellow"))),)}
+    elif rng.random() < 0.22:
+        more = {k: x for k, x in changes(rng, base, False).items() if k not in change and k != "remove"}
+        if more:
+            text = f"{text.rstrip('?')}{rng.choice((', and ', ' and ', ', '))}{modifiers(rng, more)}"
+            change |= more
+    return UserRequest(typed(rng, text)[0], **change)
+
+
+def recolour(rng: random.Random, base: Scene) -> str:
+    """A wish to change the subject itself, which the assistant keeps."""
+    colour = colour_said(rng, rng.choice([c for c in COLOURS if c != base.individual.colour]))
+    kind = base.individual.kind
+    pattern = rng.choice(tuple(v.PATTERN_ADJ_SAID)[1:])
+    text = rng.choice(SAY["wish_recolour"]).format(colour=colour, kind=kind, marks=v.PATTERN_NOUN_SAID[pattern][0], pattern=pattern)
+    return typed(rng, text)[0]
+
+
+def feeling(rng: random.Random, base: Scene) -> tuple[str, str]:
+    """(text, feeling): a wish for another face, which the assistant can't draw."""
+    feels = rng.choice(("sad", "happy", "angry", "scared", "surprised", "bored", "proud", "shy", "in love", "worried", "grumpy", "excited", "tired of it all"))
+    more = {"sad": "sadder", "happy": "happier", "angry": "angrier", "grumpy": "grumpier", "shy": "shyer"}.get(feels, f"more {feels}")
+    does = rng.choice(("smile", "cry", "laugh", "wink", "frown", "look at me", "close its eyes", "open its mouth", "grin"))
+    s = named(rng, base, False)
+    text = rng.choice(SAY["wish_face"]).format(feels=feels, more=more, s=s, does=does)
+    return typed(rng, text)[0], "another face" if does not in text else rng.choice(("another face", "what its face does"))
+
+
+def repaint(rng: random.Random, base: Scene, first: bool) -> UserRequest:
+    """Another colour for something it wears; a new accessory if it wears nothing."""
+    if not base.accessories:
+        return order(rng, base, first)
+    one = rng.choice(base.accessories)
+    colour = rng.choice([c for c in COLOURS if c != one.colour])
+    said = colour_said(rng, colour)
+    text = rng.choice(SAY["wish_repaint"]).format(x=one.name, colour=said, a_x=v.wear(one.name, said), old=one.colour).replace("a orange", "an orange")
+    return UserRequest(typed(rng, text)[0], wear=((one.name, colour),))
+
+
+def redo(rng: random.Random, base: Scene, first: bool) -> UserRequest:
+    """Another try: the same once more, or another place, style or moment of the assistant's choice."""
+    roll = rng.random()
+    if roll < 0.45:
+        text = rng.choice(SAY["wish_redo"])
+        return UserRequest(typed(rng, text)[0], plea="again")
+    if roll < 0.65:
+        text = rng.choice(SAY["wish_other_place"])
+        return UserRequest(typed(rng, text)[0], context=rng.choice([c for c in CONTEXTS if c != base.context]), plea="other")
+    if roll < 0.8:
+        text = rng.choice(SAY["wish_other_style"])
+        return UserRequest(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
+    if base.accessories and roll < 0.9:
+        text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories",
+                           "undress it",
+                           "just the " + base.individual.kind, "nothing on it please", "no extras"))
+        return UserRequest(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
+    text = rng.choice(SAY["wish_sorry"])
+    return UserRequest(typed(rng, text)[0], creative=True, plea="sorry")
+
+
+def refuse(rng: random.Random, base: Scene, first: bool) -> UserRequest:
+    """A wish that something be not so: the light, the pose, what is worn, the other subject."""
+    options: list[tuple[str, dict]] = []
+    if base.light != "day":
+        night = base.light
+        options += [(t.format(n=night), {"light": "day"}) for t in ("not at {n}", "i don't want it at {n}", "no {n} please", "without the {n}", "not {n} any more",
+                                                                    "why {n}? make it day", "don't make it {n}", "it shouldn't be {n}")]
+    if base.pose != "standing":
+        options += [(t.format(p=base.pose), {"pose": "standing"}) for t in ("not {p}", "it shouldn't be {p}", "stop {p}", "no {p}, just standing", "don't let it be {p}")]
+    for a in base.accessories:
+        options += [(t.format(x=a.name), {"remove": (a.name,)}) for t in ("no {x}", "no {x} please", "i don't want the {x}", "why the {x}? take it off", "not with the {x}",
+                                                                         "i never asked for {x}", "the {x} has to go", "can we lose the {x}?", "skip the {x}")]
+    if base.companion is not None:
+        options += [(t.format(k=base.companion.kind), {"leave": True}) for t in ("without the {k}", "no {k}", "take the {k} away", "remove the {k}", "i don't need the {k}",
+                                                                               "just the first one", "the {k} can go", "only {s}".replace("{s}", "the " + base.individual.kind))]
+    if not options:
+        return order(rng, base, first)
+    text, change = rng.choice(options)
+    return UserRequest(typed(rng, text)[0], **change)
+
+
+def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
+    """(text, noun phrase): a wish for a subject that is not in the picture."""
+    kinds = [k for k in KINDS if k != base.individual.kind]
+    thing = rng.choice(kinds) if rng.random() < 0.35 else rng.choice(v.MISSING_THINGS)
+    noun = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
+    text = rng.choice(SAY["wish_other_subject"]).format(x=noun)
+    return typed(rng, text, noun)
+
+
+def beyond(rng: random.Random, base: Scene, first: bool) -> UserRequest:
+    """A wish the world cannot grant as it stands; `creative` where no part of it can be drawn."""
+    roll, s = rng.random(), named(rng, base, first)
+    extra: dict = {}
+    if roll < 0.45:
+        what, thing = "thing", rng.choice(v.MISSING_THINGS)
+        missing = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
+        text = rng.choice(SAY["wish_thing"]).format(s=s, x=missing)
+        if rng.random() < 0.3:
+            extra = {"context": rng.choice([c for c in CONTEXTS if c != base.context])}
+            text = f"{text.rstrip('?')} {said_as(rng, v.CONTEXT_SAID[extra['context']])}"
+    elif roll < 0.65:
+        place, context = rng.choice(tuple(v.MISSING_PLACES.items()))
+        what, missing, extra = "place", place.split(" ", 1)[1], {"context": context}
+        text = rng.choice(SAY["wish_ask"] if first else SAY["wish_again"]).format(s=s, m=place)
+        if rng.random() < 0.2:
+            text = missing
+    elif roll < 0.83:
+        missing, style = rng.choice(tuple(v.MISSING_STYLES.items()))
+        what, extra = "style", {"style": style}
+        text = rng.choice(SAY["wish_style"]).format(s=s, x=missing)
+    else:
+        what, missing = "doing", rng.choice(v.MISSING_DOINGS)
+        text = rng.choice(SAY["wish_doing"]).format(s=s, x=missing)
+        if missing in v.DOING_POSE:
+            extra = {"pose": v.DOING_POSE[missing]}
+    text, missing = typed(rng, text, missing)
+    missing = missing.lower() if missing.isupper() and len(missing) > 3 else missing
+    return UserRequest(text, missing=missing, missing_is=what, creative=not extra, **extra)
+
+
+_WARM = {"red", "orange", "yellow", "pink", "brown"}
+_COOL = {"green", "teal", "blue", "purple"}
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """The scene to draw, and what the reply should say of how it came about."""
+
+    target: Scene
+    said: frozenset[str]  # attributes the user asked for or the assistant chose: context, light, style, pose, wear
+    swapped: tuple[str, str] | None = None  # a new accessory and the one in whose place it goes
+    dropped: tuple[str, ...] = ()  # accessories that went because two is the most
+    given: Accessory | None = None  # the accessory added last
+    near: str = ""  # what stands in for a missing thing: "near", the closest known, or "instead", a free choice
+
+
+def accent(rng: random.Random, scene: Scene, pool: tuple[str, ...] = ()) -> str:
+    """A colour for an accessory: from the pool, or repeating the pattern's, or standing out against the body."""
+    one = scene.individual
+    options = [c for c in pool if c != one.colour]
+    if options:
+        return rng.choice(options)
+    if one.pattern != "plain" and rng.random() < 0.4:
+        return one.second
+    contrast = _COOL if one.colour in _WARM else _WARM
+    return rng.choice([c for c in COLOURS if c != one.colour and (c in contrast or one.colour not in _WARM | _COOL)])
+
+
+def _fitting(rng: random.Random, values: tuple[str, ...], other_than: str) -> str:
+    return rng.choice([x for x in values if x != other_than] or list(values))
+
+
+def choose(rng: random.Random, base: Scene, wish: UserRequest, first: bool) -> ScenePlan:
+    """The scene that answers a wish.
+
+    Args:
+        base: the previous picture, or the photo if nothing was drawn yet.
+        first: nothing was drawn yet.
+    """
+    now = {name: getattr(base, name) for name in ("context", "light", "style", "pose")}
+    worn = list(base.accessories)
+    said: set[str] = set()
+    near = "near" if wish.missing and wish.missing_is != "thing" else ""
+    wear, pool = list(wish.wear), ()
+    if wish.creative and not wish.missing:
+        mood = wish.mood
+        pool = mood.colours if mood else ()
+        if first or rng.random() < 0.7:
+            now["context"] = _fitting(rng, mood.contexts if mood else CONTEXTS, base.context)
+            said.add("context")
+        if first or rng.random() < 0.7 or not said:
+            now["light"] = rng.choice(mood.lights) if mood else rng.choices(LIGHTS, (5, 3, 3))[0]
+            said.add("light")
+        if rng.random() < 0.65:
+            now["style"] = rng.choice(mood.styles if mood else STYLES)
+            said.add("style")
+        now["pose"] = rng.choice(mood.poses) if mood else rng.choices(POSES, (4, 3, 2, 2))[0]
+        if now["pose"] != "standing":
+            said.add("pose")
+        taken = {SLOTS[a.name] for a in worn}
+        free = [n for n in (mood.accessories if mood else ACCESSORIES) if SLOTS[n] not in taken]
+        if not wear and free and len(worn) < 2 and rng.random() < 0.6:
+            wear = [(rng.choice(free), None)]
+    elif wish.missing and wish.creative:
+        near = _nearest(rng, base, wish.missing, now, wear, said)
+    for name in now:
+        if getattr(wish, name) is not None:
+            now[name] = getattr(wish, name)
+            said.add(name)
+    swapped, dropped, given = None, (), None
+    worn = [a for a in worn if a.name not in wish.remove]
+    for name, colour in wear:
+        beside = [a for a in worn if SLOTS[a.name] == SLOTS[name]]
+        swapped = (name, beside[0].name) if beside and beside[0].name != name else swapped
+        given = Accessory(name, colour or accent(rng, base, pool))
+        worn = [a for a in worn if SLOTS[a.name] != SLOTS[name]] + [given]
+        said.add("wear")
+    while len(worn) > 2:
+        dropped += (worn.pop(0).name,)
+    companion = None if wish.leave else base.companion
+    if wish.join is not None:
+        companion = _friend(rng, base, *wish.join)
+        said.add("companion")
+    target = restage(rng, base, accessories=tuple(worn), companion=companion, **now)
+    return ScenePlan(target, frozenset(said), swapped, dropped, given, near)
+
+
+def _friend(rng: random.Random, base: Scene, kind: str | None, colour: str | None) -> Individual:
+    """Another subject: plain, so that its words say all that is seen of it; of a chosen colour, or one that the first has not."""
+    while True:
+        kind = kind or rng.choice([k for k in KINDS if k != base.individual.kind])
+        one = replace(sample_individual(rng), kind=kind, pattern="plain", colour=colour or rng.choice([c for c in COLOURS if c != base.individual.colour]))
+        if can_pair(one.colour, one.second) and one.second != one.colour and not individual_held_out(one):
+            return one
+
+
+def _nearest(rng: random.Random, base: Scene, missing: str, now: dict, wear: list, said: set[str]) -> str:
+    """What comes closest to a missing thing or doing: a place, an accessory or a pose. Returns `ScenePlan.near`."""
+    missing = missing.lower()
+    if missing in MISSING_DOINGS:
+        now["pose"] = _fitting(rng, POSES[1:], base.pose)
+        said.add("pose")
+        return ""
+    thing = missing.split(" ", 1)[1] if missing.startswith(("a ", "an ")) else missing
+    what, value = NEAREST.get(thing, ("", ""))
+    taken = {SLOTS[a.name] for a in base.accessories}
+    free = [n for n in ACCESSORIES if SLOTS[n] not in taken]
+    if what == "context" and value != base.context:
+        now["context"] = value
+        said.add("context")
+        return "near"
+    if what == "wear":
+        wear.append((value, None))
+        return "near"
+    if len(base.accessories) < 2:
+        wear.append((rng.choice(free), None))
+    else:
+        now["context"] = _fitting(rng, CONTEXTS, base.context)
+        said.add("context")
+    return "instead"
