@@ -20,8 +20,7 @@ from assistant.world.dialogues import dialogue
 from assistant.models.chat_template import PromptBuilder
 from assistant.plan import Plan, of_json, parts_of
 from assistant.presets import MINIATURE
-from assistant.training.dialogue_dataset import WEIGHTS, row_of
-from assistant.training.tokenizer_paths import dialogue_tokenizer
+from assistant.training.world_dataset import TOKEN_WEIGHTS, dialogue_tokenizer, row_of
 
 BEACH, HAT, NIGHT = (Plan("draw", "red fox", "beach", light, worn=worn) for light, worn in (("day", ()), ("day", ("red hat",)), ("night", ("red hat",))))
 TALK = tuple(Turn(words, "Here it is.", drew=True, plan=plan) for words, plan in (("beach please", BEACH), ("a red hat", HAT), ("at night", NIGHT)))
@@ -195,10 +194,10 @@ def test_a_dialogue_is_learned_as_it_is_read_in_use() -> None:
         lines = lines_of(last.plan, stood(history, photo)[-1])
         said = builder.plan(lines[0])
         rest = row.ids[len(prompt.ids):]
-        assert rest[:len(said)] == said and set(row.counts[len(prompt.ids):][:len(said)]) <= {WEIGHTS["plan"]}
+        assert rest[:len(said)] == said and set(row.counts[len(prompt.ids):][:len(said)]) <= {TOKEN_WEIGHTS["plan"]}
         assert rest[len(said):] == [*builder.plan(*lines[1:]), *builder.reply(last.reply, last.target is not None)]
         assert (row.token_at == len(row.ids) - 1 and row.counts[-1] == 0) if last.target is not None else row.token_at == -1
         head = len(builder.looking().ids)
-        assert (row.counts[head] == WEIGHTS["seen"]) == (len(talk.exchanges) <= MINIATURE.language.plan_turns)  # else what stood is given
+        assert (row.counts[head] == TOKEN_WEIGHTS["seen"]) == (len(talk.exchanges) <= MINIATURE.language.plan_turns)  # else what stood is given
         long += len(talk.exchanges) > MINIATURE.language.plan_turns
     assert long

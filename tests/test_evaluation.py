@@ -9,22 +9,21 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from assistant.errors import WeightsError
-from assistant.evaluation.attribute_classifier import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
+from assistant.training.classifiers import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
 from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
 from assistant.evaluation.conversation import claims
 from assistant.evaluation.test_cases import Tally, AttributeJudge, asked_of, caption_of, cases, load_witness, named_of, scenes
 from assistant.evaluation import mixing
-from assistant.evaluation.overall import base_model, write
+from assistant.evaluation.overall import base_model, compare, write
 from assistant.evaluation.sample_grid import draw_captions
 from assistant.world.captions import attributes
 from assistant.world.renderer import render
 from assistant.world.scene import Accessory, combination_held_out, individual_held_out, restage
-from assistant.world.recipe import JUDGE_SEED, TRAIN_SEED
+from assistant.training.recipe import JUDGE_SEED, TRAIN_SEED
 from assistant.models.vision_encoders import pixels
 from assistant.plan import Plan
 from assistant.presets import MINIATURE
 from assistant.training.world_dataset import group
-from assistant.training.model_selection import compare
 from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import load_base, load_tokenizer
 

@@ -20,7 +20,7 @@ from assistant.models.vision_encoders import pad_square, pixels
 from assistant.presets import MINIATURE
 from assistant.session.uploads import read_photo
 from assistant.training.world_dataset import group
-from assistant.training.out_of_distribution import _regress, fit
+from assistant.training.classifiers import _regress, fit_ood
 
 PHOTOS = sorted((Path(gradio.__file__).parent / "media_assets/images").glob("*.jp*g"))  # none of them was fitted
 
@@ -64,4 +64,4 @@ def test_regression_separates_what_can_be_separated() -> None:
 
 def test_photos_are_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="There are 0 photos in"):
-        fit(MINIATURE, tmp_path, tmp_path)
+        fit_ood(MINIATURE, tmp_path, tmp_path)

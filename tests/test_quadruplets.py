@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 
 from assistant.errors import ConfigError, StorageError
-from assistant.evaluation.plot import histograms
+from assistant.report import histograms
 from assistant.world.captions import attributes, read_reply
 from assistant.world.scene import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
 from assistant.data import build, filters, target_generators, shards, instructions
 from assistant.data.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
 from assistant.data.target_generators import Store, drawn_pool
-from assistant.training.tokenizer_paths import caption_tokenizer
+from assistant.training.world_dataset import caption_tokenizer
 from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import load_cafe, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain

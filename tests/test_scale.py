@@ -22,23 +22,18 @@ from PIL import Image
 from assistant.errors import ConfigError, DeviceError, StorageError
 from assistant.models.chat_template import PromptBuilder
 from assistant.presets import FULL, MINIATURE, PRESETS
-from assistant.training import __main__ as command
-from assistant.training import cost, flops, distributed
-from assistant.data import distillation_targets
-from assistant.training.mllm_projector import ProjectorTask, frozen_llama
-from assistant.training.cafe import CafeTask
+from assistant.training import __main__ as command, cost, loop, self_distillation
+from assistant.training.mllm import ProjectorTask, frozen_llama
+from assistant.training.decoder import CafeTask
 from assistant.training.world_dataset import draw
-from assistant.training.encoded_dataset import Encoded, Shapes
-from assistant.training.datasets import EncodedPairs, EncodedDialogues
+from assistant.training.datasets import Encoded, EncodedDialogues, EncodedPairs, Shapes
 from assistant.training.loop import Options, Trainer
-from assistant.training.hyperparameters import BRIDGE, CAFE
-from assistant.data import filters
-from assistant.data import shards
+from assistant.training.recipe import BRIDGE, CAFE
+from assistant.data import filters, shards
 from assistant.data.shards import Quadruplet, Reader, begin, write_manifest, write_shard
 from assistant.data.instructions import drawn_wish
-from assistant.manifest import CHECKPOINTS, verify
+from assistant.manifest import CHECKPOINTS, verify, write_manifest as write_manifest_of_weights
 from assistant.checkpoints import load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision
-from assistant.manifest import write_manifest as write_manifest_of_weights
 from tests import tiny_full
 from tests.line_task import Line
 from tests.tiny_full import TINY
@@ -160,11 +155,11 @@ def test_parts_with_more_words_count_for_more(tmp_path: Path) -> None:
 
 
 def test_one_process_in_place_of_many_is_not_taken_silently(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert distributed.join("cpu") == "cpu"
+    assert loop.join("cpu") == "cpu"
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1"), monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # as `accelerate launch --cpu` does
     with pytest.raises(DeviceError, match="--multi_gpu"):
-        distributed.join("cpu")
-    team = distributed.ProcessGroup("cpu")
+        loop.join("cpu")
+    team = loop.ProcessGroup("cpu")
     team.world = 3
     with pytest.raises(ConfigError, match="3 processes cannot share a batch of 2 parts.*--parts 3"):
         team.mine(2)
@@ -222,7 +217,7 @@ def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, m
     (encoded / "manifest.json").unlink(), (encoded / "encoded-00001.safetensors").unlink()
     bytes_before = (encoded / "encoded-00000.safetensors").read_bytes()
     for rank in (0, 1):  # what is missing is the second one's to make
-        monkeypatch.setattr("assistant.training.encoded_dataset.process", lambda: (rank, 2))
+        monkeypatch.setattr("assistant.training.datasets.process", lambda: (rank, 2))
         train("encode", "--data", pictures, "--out", encoded)
         assert (encoded / "manifest.json").exists() == (rank == 1)
     assert json.loads((encoded / "manifest.json").read_text())["samples"] == 10
@@ -292,7 +287,7 @@ def test_checkpointing_keeps_less_and_changes_no_gradient(encoded: Path, kind: t
         torch.manual_seed(0)
         task = kind(MINIATURE, source, "cpu", weights, 2, numbers=numbers, checkpointing=checkpointing)
         batch = task.batch(np.random.default_rng(0))
-        with flops.kept(set()) as held:
+        with cost.kept(set()) as held:
             loss = task.loss(batch, torch.Generator().manual_seed(0))[0]
         size = sum(t.untyped_storage().nbytes() for t in held.values())
         loss.backward()
@@ -347,11 +342,11 @@ def test_the_table_of_costs_keeps_what_is_measured_apart(capsys: pytest.CaptureF
     assert measured.startswith("### Measured with `miniature` on this machine's CPU") and "Nothing here is measured" in computed
     for table in (measured, computed):
         assert [line.split(" |")[0][2:] for line in table.splitlines() if line.startswith("| ")][1:4] == ["encode", "bridge", "decoder"]
-    counts = flops.counted(MINIATURE)
+    counts = cost.counted(MINIATURE)
     assert 2.5 * counts.row < counts.decoder < 3.2 * counts.row
-    words = 2 * counts.parameters["llama"] * (flops.WORDS + MINIATURE.picture_tokens)  # two for each weight and token, without attention
+    words = 2 * counts.parameters["llama"] * (cost.WORDS + MINIATURE.picture_tokens)  # two for each weight and token, without attention
     assert 0.7 * words < counts.bridge_again < 1.3 * words
-    assert flops.decoder_activations(MINIATURE, 2, True) < flops.decoder_activations(MINIATURE, 2, False)
+    assert cost.decoder_activations(MINIATURE, 2, True) < cost.decoder_activations(MINIATURE, 2, False)
     with pytest.raises(ConfigError, match="above 0"):
         cost.Plan(keep=0.0)
 
@@ -378,9 +373,9 @@ def test_thresholds_come_from_the_set_where_no_world_is_drawn(tmp_path: Path) ->
     write_shard(tmp_path, 0, [Quadruplet(f"t-{n}", png.getvalue(), png.getvalue(), {"y": wish.y, "reply": wish.reply, "line": wish.line})
                               for n, (wish, png) in enumerate(found)])  # each target is its own photo
     assert write_manifest(tmp_path, 1)
-    samples = distillation_targets.Samples(64, tmp_path)
+    samples = self_distillation.Samples(64, tmp_path)
     assert len(samples) == 8 and samples.wish(3).photo.size == (64, 64) and samples.wish(3).words == samples.wish(3).line
     assert samples.wish(11).y == samples.wish(3).y and samples.wish(11).seed != samples.wish(3).seed
     eyes = filters.OwnEmbedder(load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_tokenizer(CHECKPOINTS / "miniature"))
-    limits = distillation_targets.calibrate(eyes, samples)
+    limits = self_distillation.calibrate(eyes, samples)
     assert 0.99 < limits.dino <= 1.001 and 0.0 < limits.clip < 1.0

@@ -15,10 +15,10 @@ from assistant.errors import ConfigError
 from assistant.evaluation.metrics import mean
 from assistant.evaluation.table3 import people, table3, write
 from assistant.presets import MINIATURE
-from assistant.data import self_distillation
+from assistant.training import self_distillation
 from assistant.data import build
 from assistant.data.shards import Quadruplet, Reader
-from assistant.data.self_distillation import Parts, Run, Sizes
+from assistant.training.self_distillation import Parts, Run, Sizes
 from assistant.manifest import CHECKPOINTS
 
 pytestmark = pytest.mark.slow

@@ -14,12 +14,11 @@ from PIL import Image
 
 from assistant.evaluation import cafe_tables
 from assistant.evaluation.test_cases import AttributeJudge, ask, cases, draw, score
-from assistant.evaluation.attribute_classifier import Judge, Likeness
+from assistant.training.classifiers import Judge, Likeness
 from assistant.evaluation.sample_grid import answer, photo_of
 from assistant.presets import MINIATURE
 from assistant.training import world_dataset
-from assistant.training.world_dataset import WorldDataset
-from assistant.training.dialogue_dataset import DialogueDataset, write
+from assistant.training.world_dataset import DialogueDataset, WorldDataset, write_dialogues
 from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import load_tokenizer
 
@@ -28,7 +27,7 @@ from assistant.checkpoints import load_tokenizer
 def bench(assistant, tmp_path_factory) -> cafe_tables.Bench:
     run = tmp_path_factory.mktemp("tables")
     world_dataset.draw(run / "data", MINIATURE, 8, seed=3, workers=1)
-    write(run / "talks", MINIATURE, world := WorldDataset(run / "data", MINIATURE), 32, seed=3, workers=1)
+    write_dialogues(run / "talks", MINIATURE, world := WorldDataset(run / "data", MINIATURE), 32, seed=3, workers=1)
     torch.manual_seed(0)
     witness = AttributeJudge(Judge().eval(), Likeness(MINIATURE.decoder.text).eval(), load_tokenizer(CHECKPOINTS / "miniature"))
     return cafe_tables.Bench(assistant, witness, CHECKPOINTS / "miniature", run, world, DialogueDataset(run / "talks"), 2, 1, 2)

@@ -20,25 +20,20 @@ from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
 from assistant.errors import ConfigError, WeightsError
-from assistant.evaluation.attribute_classifier import load_judge, load_likeness
+from assistant.training.classifiers import JudgeTask, LikenessTask, load_judge, load_likeness, worn_cells, worn_where
 from assistant.world.renderer import render
 from assistant.world.scene import Accessory
 from assistant.presets import MINIATURE
-from assistant.training import mllm_projector
-from assistant.training.world_dataset import VIEWS, WorldDataset, draw, group
+from assistant.training import mllm
+from assistant.training.world_dataset import VIEWS, DialogueDataset, WorldDataset, draw, group, write_dialogues
 from assistant.training.losses import ConditionalMean, VLoss, encode_semantics
-from assistant.training.vision_encoders import begin_local
-from assistant.training.datasets import WorldPairs, WorldDialogues
-from assistant.data.self_distillation import FurtherTask
-from assistant.training.group_norm import use_channels_last
-from assistant.training.attribute_classifier import JudgeTask, LikenessTask, worn_cells, worn_where
-from assistant.training.language import LanguageTask
-from assistant.training.loop import Options, Trainer
-from assistant.training.muon import Muon, orthogonal
-from assistant.training.dialogue_dataset import DialogueDataset, write
-from assistant.training.robust_encoder import RobustTask, redraw
-from assistant.training.joint import JointTask
-from assistant.training.vae import VaeTask
+from assistant.training.vision_encoders import RobustTask, begin_local, redraw
+from assistant.training.datasets import WorldDialogues, WorldPairs
+from assistant.training.self_distillation import FurtherTask
+from assistant.training.vae import VaeTask, use_channels_last
+from assistant.training.mllm import LanguageTask
+from assistant.training.loop import Muon, Options, Trainer, orthogonal
+from assistant.training.decoder import JointTask
 from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import (load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision,
                                    save_module)
@@ -165,7 +160,7 @@ def world(tmp_path_factory) -> WorldDataset:
 @pytest.fixture(scope="module")
 def talks(world: WorldDataset, tmp_path_factory) -> DialogueDataset:
     folder = tmp_path_factory.mktemp("talks")
-    write(folder, MINIATURE, world, 96, seed=5, workers=1)
+    write_dialogues(folder, MINIATURE, world, 96, seed=5, workers=1)
     return DialogueDataset(folder)
 
 
@@ -225,10 +220,10 @@ def test_v_tells_the_picture_and_more_timesteps_are_drawn_at_high_noise() -> Non
 @pytest.mark.parametrize("hidden", (0, 64))
 def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: WorldDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                            hidden: int, talks: DialogueDataset) -> None:
-    monkeypatch.setattr(mllm_projector, "FITTED", 8)
-    monkeypatch.setattr(mllm_projector, "FITTING", 100)
+    monkeypatch.setattr(mllm, "FITTED", 8)
+    monkeypatch.setattr(mllm, "FITTING", 100)
     config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
-    task = mllm_projector.ProjectorTask(config, WorldDialogues(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=32)
+    task = mllm.ProjectorTask(config, WorldDialogues(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=32)
     batches = [task.source.batch(np.random.default_rng((11, k)), 32) for k in range(8)]  # those that H is fitted on
     with torch.no_grad():
         state, truth = (torch.cat(part) for part in list(zip(*map(task._forward, batches)))[:2])
@@ -239,7 +234,7 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: WorldDataset, t
     before = task.bridge.V.weight.detach().clone()
     Trainer(task, tmp_path / "state", tmp_path / "out", Options(steps=2)).run()
     assert not torch.equal(task.bridge.V.weight, before)
-    again = mllm_projector.Bridge(config.language, config.vision.patch_width)
+    again = mllm.Bridge(config.language, config.vision.patch_width)
     load_tensors(tmp_path / "out" / "bridge.safetensors", again)
     assert torch.allclose(again.token, task.bridge.token, atol=1e-2)
 
@@ -259,7 +254,7 @@ def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: WorldDatas
     again = load_llama(tmp_path / "llama")[0]
     assert torch.allclose(again.lm_head.weight, task.llama.lm_head.weight, atol=1e-2)
     source = WorldDialogues(MINIATURE, world, talks, "cpu", shipped)
-    after = mllm_projector.ProjectorTask(MINIATURE, source, "cpu", tmp_path, batch_size=4, warm=tmp_path / "bridge")
+    after = mllm.ProjectorTask(MINIATURE, source, "cpu", tmp_path, batch_size=4, warm=tmp_path / "bridge")
     assert torch.allclose(after.bridge.V.weight, task.bridge.V.weight, atol=1e-2)
     assert not any(p.requires_grad for p in after.llama.parameters())
     warm = LanguageTask(MINIATURE, world, talks, "cpu", shipped, batch_size=8, warm=tmp_path)

@@ -19,7 +19,7 @@ from assistant.models.vision_encoders import pixels
 from assistant.plan import Plan
 from assistant.models.worn import WornReader
 from assistant.presets import MINIATURE
-from assistant.training import worn
+from assistant.training import classifiers
 from assistant.training.world_dataset import LABELS, group
 from assistant.checkpoints import load_vision
 
@@ -53,9 +53,9 @@ def test_it_is_learned_from_labels(tmp_path, monkeypatch, capsys) -> None:
     first = LABELS.index(MINIATURE.vision.worn_things[0])
     labels[np.arange(600), first + rng.integers(0, things, 600)] = rng.integers(0, 13, 600)
     spelled = torch.nn.functional.one_hot(torch.from_numpy(labels[:, first:first + things].astype(np.int64)), 13).flatten(1).float()
-    monkeypatch.setattr(worn, "load_vision", lambda config, folder: None)
-    monkeypatch.setattr(worn, "encode_semantics", lambda world, device, vision: spelled)
-    reader = worn.fit(MINIATURE, {"labels": labels}, tmp_path, steps=150)
+    monkeypatch.setattr(classifiers, "load_vision", lambda config, folder: None)
+    monkeypatch.setattr(classifiers, "encode_semantics", lambda world, device, vision: spelled)
+    reader = classifiers.fit_worn(MINIATURE, {"labels": labels}, tmp_path, steps=150)
     assert float(capsys.readouterr().out.split("Of 150 drawings left out, ")[1].split(" ")[0]) > 0.95
     assert isinstance(reader, WornReader) and (tmp_path / "worn/worn.safetensors").exists()
 

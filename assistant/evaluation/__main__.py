@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if args.command in ("curve", "mixing", "dci", "infusion", "table3"):
-        from .plot import figure
+        from ..report import figure
 
         figure(1, 1)  # before hours of work: raises where none can be drawn
     args.run_command(args)
@@ -107,9 +107,8 @@ def _shipped() -> tuple[Assistant, AttributeJudge]:
 
 def _sheet(args: argparse.Namespace) -> None:
     from ..engine import load
-    from .test_cases import caption_of, scenes
+    from .test_cases import caption_of, caption_of_pair, pairs, scenes
     from .sample_grid import draw_captions, draw_sheet
-    from .test_cases import caption_of_pair, pairs
 
     assistant, out = load(args.preset), args.out or Path("checkpoints") / f"{'sheet' if args.of == 'answers' else args.of}.webp"
     about = assistant.config.decoder
@@ -183,7 +182,7 @@ def _dci(args: argparse.Namespace) -> None:
 
 
 def _table3(args: argparse.Namespace) -> None:
-    from ..data.self_distillation import Parts, Run, Sizes
+    from ..training.self_distillation import Parts, Run, Sizes
     from ..manifest import CHECKPOINTS
     from .table3 import table3, write
 
@@ -199,8 +198,7 @@ def _infusion(args: argparse.Namespace) -> None:
     from ..manifest import CHECKPOINTS, verify
     from ..checkpoints import load_base
     from .test_cases import load_witness
-    from .infusion import layers_and_bits, pairs
-    from .infusion import SHORT, WHOLE, Protocol
+    from .infusion import SHORT, WHOLE, Protocol, layers_and_bits, pairs
     from .infusion_report import write
 
     config, folder = preset("miniature"), CHECKPOINTS / "miniature"
@@ -225,9 +223,8 @@ def _dreambench(args: argparse.Namespace) -> None:
 
 
 def _table(args: argparse.Namespace) -> None:
-    from ..world.recipe import TRAIN_SEED
-    from ..training.world_dataset import WorldDataset, draw
-    from ..training.dialogue_dataset import DialogueDataset, write
+    from ..training.recipe import TRAIN_SEED
+    from ..training.world_dataset import DialogueDataset, WorldDataset, draw, write_dialogues
     from ..manifest import CHECKPOINTS
     from . import cafe_tables
 
@@ -237,7 +234,7 @@ def _table(args: argparse.Namespace) -> None:
     world = WorldDataset(data, assistant.config) if args.command != "surface" else None
     talks = None
     if args.command == "table4":
-        write(args.run / "talks", assistant.config, world, 4 * args.groups, TRAIN_SEED, os.cpu_count() or 1)
+        write_dialogues(args.run / "talks", assistant.config, world, 4 * args.groups, TRAIN_SEED, os.cpu_count() or 1)
         talks = DialogueDataset(args.run / "talks")
     bench = cafe_tables.Bench(assistant, witness, CHECKPOINTS / assistant.config.folder, args.run, world, talks, args.requests, args.seeds,
                          assistant.config.decoder.steps)

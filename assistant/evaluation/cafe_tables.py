@@ -17,15 +17,14 @@ from ..config import AssistantConfig
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..models.mllm import Bridge, MultimodalLLM
 from ..engine import Assistant
-from ..training.mllm_projector import ProjectorTask
-from ..training.world_dataset import WorldDataset
-from ..training.datasets import WorldPairs, WorldDialogues
-from ..data.self_distillation import FurtherTask
+from ..training.mllm import ProjectorTask
+from ..training.world_dataset import DialogueDataset, WorldDataset
+from ..training.datasets import WorldDialogues, WorldPairs
+from ..training.self_distillation import FurtherTask
 from ..training.loop import Options, Trainer
-from ..training.hyperparameters import BridgeNumbers
-from ..training.dialogue_dataset import DialogueDataset
+from ..training.recipe import BridgeNumbers
 from ..checkpoints import load_cafe, load_tensors
-from . import report
+from .. import report
 from .test_cases import Asked, AttributeJudge, ask, draw, score
 
 STRENGTH = 2.0  # of a source that is given, as the page has it

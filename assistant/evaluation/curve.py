@@ -21,10 +21,10 @@ from ..diffusion.guidance import cafe_guidance
 from ..world.captions import attributes
 from ..world.renderer import render
 from ..models.vision_encoders import VisionEncoders, pixels
-from ..training import training_state
-from ..training.tokenizer_paths import caption_tokenizer
+from ..training import loop
+from ..training.world_dataset import caption_tokenizer
 from ..checkpoints import load_vae, load_vision
-from . import plot
+from .. import report
 from .test_cases import BATCH, Tally, AttributeJudge, measure, pictures, scenes, text_to_image
 from .overall import base_model
 
@@ -48,7 +48,7 @@ def snapshot(config: AssistantConfig, run: Path, model: Path, before: int = 0) -
         run: folder of the joint training's state. model: folder with base/vae, dino and clip.
         before: samples seen before this run.
     """
-    about = training_state.about(run)
+    about = loop.read_progress(run)
     tokenizer = caption_tokenizer(config)
     text = CLIPTextModel(CLIPTextConfig(**config.decoder.text, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
                                         pad_token_id=tokenizer.pad_token_id))
@@ -94,6 +94,6 @@ def judge(config: AssistantConfig, one: Snapshot, witness: AttributeJudge, count
 def draw(log: Path, place: Path) -> None:
     """The log's shares over samples as an SVG: a panel each for captions, two heroes and CAFE."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    plot.lines(place, {panel: {name: [(line["samples"] / 1000, line[panel][name]) for line in lines if name in line[panel]]
+    report.lines(place, {panel: {name: [(line["samples"] / 1000, line[panel][name]) for line in lines if name in line[panel]]
                                for name in dict.fromkeys(n for line in lines for n in line[panel])}
                        for panel in ("caption", "two heroes", "cafe")}, "thousand samples", 3)

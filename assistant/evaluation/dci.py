@@ -33,13 +33,12 @@ from ..world.vocabulary import CONTEXT_SAID
 from ..world.scene import sample_scene
 from ..models.vision_encoders import pixels
 from ..image_io import overlaid
-from . import report
+from .. import report
 from .baselines import BASELINES, Baseline, DreamBoothLora
 from .test_cases import AttributeJudge
 from .concept_prompts import GUIDANCE, STEPS as DRAWN, draw_plain
 from .metrics import mean
-from .plot import fidelity
-from .report import spread, table
+from ..report import fidelity, spread, table
 from .dci_subjects import PROMPTS, Subject, bare_subject, scores
 
 MEASURES = ("subject", "prompt", "DINO-I", "CLIP-I", "CLIP-T")

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from . import report
+from .. import report
 from .dreambench import MEASURES, DreamBench, Subject, slug
 from .metrics import mean, share
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..world.renderer import render
-from . import plot, report
+from .. import report
 from .concept_prompts import LINES, draw_concepts, draw_plain, said
 from .infusion import BASE, INFUSION, METHODS, SPREAD, USUAL, Protocol, learned
 from .metrics import mean, share
@@ -85,7 +85,7 @@ def curves(rows: dict[str, Any], place: Path) -> None:
     """W2, the Fisher divergence, and the judge's subject and prompt over training steps, a panel each."""
     panels = {"2-Wasserstein distance of latents": "w2", "latent Fisher divergence": "fisher", "kind and colour right": "kind and colour",
               "what the prompt asks for right": "asked"}
-    plot.lines(place, {title: {m: [(int(s), found[name]["value"]) for s, found in rows[m].items() if s.isdigit() and name in found]
+    report.lines(place, {title: {m: [(int(s), found[name]["value"]) for s, found in rows[m].items() if s.isdigit() and name in found]
                                for m in METHODS if m in rows} for title, name in panels.items()}, "steps", 2, logarithmic=True)
 
 

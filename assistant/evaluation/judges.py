@@ -15,7 +15,7 @@ from ..data.filters import Embedder, OwnEmbedder
 from ..engine import Assistant
 from ..errors import ConfigError
 from ..models.vision_encoders import VisionEncoders
-from ..training.tokenizer_paths import caption_tokenizer
+from ..training.world_dataset import caption_tokenizer
 
 
 class PublishedEmbedder:

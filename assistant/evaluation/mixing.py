@@ -21,11 +21,10 @@ from ..world.captions import attributes
 from ..world.scene import Scene, sample_individual, sample_scene
 from ..models.vision_encoders import pixels
 from ..engine import Assistant
-from . import report
+from .. import report
 from .test_cases import AttributeJudge
 from .metrics import mean, share
-from .plot import over_strips
-from .report import spread, table
+from ..report import over_strips, spread, table
 from .sample_grid import photo_of
 
 ALPHAS = 11

@@ -27,12 +27,12 @@ from ..engine import Assistant
 from ..data import build, filters, target_generators
 from ..data.shards import Quadruplet, Reader
 from ..data.instructions import Wanted, drawn_wish
-from ..data.self_distillation import Run
+from ..training.self_distillation import Run
 from ..checkpoints import load_cafe
-from . import report
+from .. import report
 from .test_cases import SUBJECT, AttributeJudge
 from .metrics import mean, share
-from .report import interval
+from ..report import interval
 
 HELD_OUT = 53  # seed of the wishes that are measured on
 BATCH = 16

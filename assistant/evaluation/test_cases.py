@@ -29,7 +29,7 @@ from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, Scene, sa
 from ..models.mllm import MultimodalLLM
 from ..models.vision_encoders import VisionEncoders, pixels
 from ..checkpoints import load_tokenizer
-from .attribute_classifier import HEADS, Judge, Likeness, load_judge, load_likeness
+from ..training.classifiers import HEADS, Judge, Likeness, load_judge, load_likeness
 from .metrics import mean, share
 
 BATCH = 32

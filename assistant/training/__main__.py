@@ -1,16 +1,226 @@
 """`python -m assistant.training STAGE`: arguments -> task -> loop. Every stage resumes where it stopped."""
 
 import argparse
+import ctypes
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
-from ..world.recipe import GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Stage
 from ..presets import preset
-from . import quadruplet_training, cost, cli_common
+from .recipe import CARDS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Plan, Stage
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+
+
+def _common_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--minutes", type=float, help="training time of the stage, or of the whole recipe (default: 10, or 240)")
+    p.add_argument("--steps", type=int, help="train a number of steps instead")
+    p.add_argument("--device", default="cpu", help="cpu or cuda, of several processes each its own GPU (default: %(default)s)")
+    p.add_argument("--batch", type=int, help="samples a step, of all processes together (default: the recipe's)")
+    p.add_argument("--parts", type=int, help="cut each batch into so many parts, one after another in memory, shared out between "
+                   "processes: the same curve whatever their number (default: as begun, at first the recipe's, or one a process)")
+    p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
+    p.add_argument("--clip", type=float, default=1.0, help="the gradient's norm, at most (default: %(default)s)")
+    p.add_argument("--ema-device", choices=("cpu",), help="keep the averages in main memory (default: on the device)")
+    p.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="arithmetic in bfloat16 (default: on CUDA; a CPU with AMX trains up to twice as fast with it)")
+    p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
+    p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    p.add_argument("--log-every", type=float, default=10.0, help="seconds between lines of the log (default: %(default)s)")
+    p.add_argument("--save-every", type=float, help="seconds between checkpoints (default: 60; of a set encoded beforehand 300, or 1800 for cafe)")
+    p.add_argument("--no-sheet", action="store_true", help="draw no samples at the end")
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: a training frees and asks for the same hundreds of megabytes at every step, and giving the pages back
+    to the system and clearing them again takes a third of a step on a CPU. Elsewhere than on glibc nothing is done."""
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for parameter, value in ((_TOP_PAD, 64 * 2**20), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)):
+        mallopt(parameter, value)
+
+
+def train(make: Callable[[str, int], object], args: argparse.Namespace, folder: Path, export: Path, batch: int, parts: int | None = None,
+          minutes: float | None = None, epochs: float | None = None, save_every: float = 60.0) -> bool:
+    """Train one task to the end of its budget; says whether this is the process that wrote the result.
+
+    Args:
+        make: device, samples a part -> the task.
+        batch, parts: the recipe's, where the arguments and the state say nothing.
+        minutes: where the arguments give neither minutes nor steps; None: `epochs` over the task's source.
+
+    Raises:
+        AssistantError: as `Trainer` does.
+    """
+    import torch
+
+    from .loop import Options, ProcessGroup, Trainer, join, parts_of
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    device = join(args.device)
+    keep_memory()
+    torch.manual_seed(args.seed)  # only the layers' initial weights; every other draw has a generator of its own
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    team, batch = ProcessGroup(device), args.batch or batch
+    number = parts_of(folder, batch, args.parts, parts, team)
+    task = make(device, batch // number)
+    if args.lr:
+        task.lr = args.lr
+    minutes, steps = args.minutes if args.minutes is not None else minutes, args.steps
+    if minutes is None and steps is None:
+        steps = max(1, round(epochs * len(task.source) / batch))
+    options = Options(minutes=minutes, steps=steps, parts=number, device=device, seed=args.seed, save_every=save_every if args.save_every is None else args.save_every,
+                      log_every=args.log_every, ema_device=args.ema_device, clip=args.clip, sheet=not args.no_sheet, bf16=args.bf16)
+    Trainer(task, folder, export, options).run()
+    return team.rank == 0
+
+
+AT_SIZE = ("encode", "bridge", "cafe", "targets")
+
+
+def _quadruplet_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--attempts", type=int, default=1024, help="quadruplets, sid, targets: targets made for each set (default: %(default)s)")
+    p.add_argument("--rounds", type=int, default=1, help="sid: rounds after the first (default: %(default)s)")
+    p.add_argument("--alpha", type=float, nargs=2, default=(0.7, 1.0), metavar=("LOW", "HIGH"), help="sid, targets: eq. 4's alpha (default: 0.7 1.0)")
+    p.add_argument("--reference", choices=("store", "base"), default="base", help="sid: w is retrieved, or drawn from the instruction (default: %(default)s)")
+    p.add_argument("--data", type=Path, nargs="+", metavar="FOLDER", help="encode, targets: sets of quadruplets; bridge, cafe: sets encoded "
+                   "beforehand, in place of the drawn world")
+    p.add_argument("--out", type=Path, metavar="FOLDER", help="encode, targets: where to put the set that is made")
+    p.add_argument("--weights", type=Path, metavar="FOLDER", help="encode, targets, and bridge and cafe with --data: a preset's parts (default: "
+                   "where `python -m assistant download` puts them, or what ships)")
+    p.add_argument("--round", type=int, default=1, help="targets: number of the SID round (default: %(default)s)")
+    p.add_argument("--least", type=float, nargs=2, metavar=("CLIP", "DINO"), help="targets: the filter's thresholds (default: found on the sets)")
+    p.add_argument("--drawing-steps", type=int, help="targets, quadruplets, sid: steps of denoising (default: the preset's)")
+    p.add_argument("--checkpointing", action="store_true", help="bridge, cafe: compute activations twice instead of keeping them")
+    p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model "
+                   "(default: bfloat16 on cuda)")
+
+
+def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
+    """The first round's data, or all rounds, by one process or many as `accelerate launch` and `torchrun` start them: shards in turns.
+
+    Raises:
+        ConfigError: the folder was begun with other sizes or weights.
+    """
+    import torch
+
+    from ..report import figure
+    from ..manifest import CHECKPOINTS
+    from .loop import join
+    from .self_distillation import Parts, Run, Sizes
+
+    figure(1, 1)  # before hours of work: raises where none can be drawn
+    join("cpu")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    batch = args.batch or Sizes.batch
+    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch,
+                  parts=args.parts or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference,
+                  steps=args.drawing_steps or config.decoder.steps, seed=args.seed)
+    one = Run(args.run / "sid", Parts.load(config, CHECKPOINTS / config.folder), sizes, lambda what: print(what, flush=True))
+    if args.stage == "sid":
+        print(f"decoder: {one.rounds()}")
+    else:
+        data = one.first_data()
+        one.plot([data])
+        print(f"{data}: {(data / 'manifest.json').stat().st_size} bytes of manifest; thresholds {one.thresholds()}")
+
+
+def _run_at_size(args: argparse.Namespace, config: AssistantConfig) -> None:
+    """Raises AssistantError: nothing to learn from, parts that are missing, or a folder of other data."""
+    if args.stage not in AT_SIZE:
+        raise ConfigError(f"There is no stage {args.stage!r} at the preset {config.name!r}.", f"Choose one of: {', '.join(AT_SIZE)}, cost.")
+    if config.vision is None or config.adapters is not None:
+        raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
+    if not args.data:
+        raise ConfigError("There is nothing to learn from.", "Name a set with --data FOLDER.")
+    from ..hub.inventory import place_of
+
+    weights = place_of(config, args.weights)
+    if args.stage in ("encode", "targets") and args.out is None:
+        raise ConfigError("There is no place for the set.", "Name one with --out FOLDER.")
+    if args.stage == "encode":
+        _encode(args, config, weights)
+    elif args.stage == "targets":
+        _targets(args, config, weights)
+    else:
+        _train_encoded(args, config, weights)
+
+
+def _missing(config: AssistantConfig, weights: Path, *parts: str) -> None:
+    for part in parts:
+        if not (weights / part).exists():
+            raise ConfigError(f"The part {part!r} is not in {weights}.", f"Run: python -m assistant download {config.name}"
+                              if config.sources else "Name the folder that holds it with --weights.")
+
+
+def _encode(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
+    _missing(config, weights, "dino", "clip", "base/vae")
+    import torch
+
+    from ..checkpoints import load_vae, load_vision
+    from .datasets import Encoder, encode
+    from .loop import join
+
+    device = join(args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    encoder = Encoder(config, load_vision(config, weights), load_vae(weights / "base/vae"), device)
+    encode(args.out, args.data, config.name, encoder, args.batch or 16, lambda what: print(what, flush=True))
+
+
+def _targets(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
+    _missing(config, weights, "dino", "clip", "base/unet", "cafe")
+    from .loop import join
+    from .self_distillation import make_targets
+
+    make_targets(args.out, args.data, config, weights, join(args.device), args.attempts, args.round, tuple(args.alpha),
+                 tuple(args.least) if args.least else None, args.drawing_steps, lambda what: print(what, flush=True))
+
+
+def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
+    from .datasets import Encoded, EncodedDialogues, EncodedPairs
+    from .recipe import BRIDGE, CAFE
+
+    encoded, numbers = Encoded(config, *args.data), {"cafe": CAFE, "bridge": BRIDGE}[args.stage]
+
+    def make(device: str, batch: int):
+        if args.stage == "cafe":
+            from .decoder import CafeTask
+            _missing(config, weights, "base/unet", "base/vae")
+            return CafeTask(config, EncodedPairs(encoded), device, weights, batch, args.init, args.compile, numbers=CAFE,
+                            checkpointing=args.checkpointing)
+        from ..models.chat_template import PromptBuilder
+        from .mllm import ProjectorTask, frozen_llama
+        _missing(config, weights, "llama")
+        llama = frozen_llama(weights / "llama", device, args.language_dtype or ("float32" if device == "cpu" else "bfloat16"))
+        source = EncodedDialogues(config, encoded, PromptBuilder(config.language, llama[1]))
+        return ProjectorTask(config, source, device, weights, batch, numbers=BRIDGE, llama=llama, checkpointing=args.checkpointing, warm=args.init)
+
+    # where a preset's parts are published, what was trained joins them; what ships is left alone
+    export = (weights if config.sources else args.run / "model") / args.stage
+    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs,
+             save_every=numbers.save_every):
+        if config.sources:
+            _list(weights, args.stage)
+        print(f"{args.stage}: {export}")
+
+
+def _list(weights: Path, part: str) -> None:
+    """Make a trained part known to the folder's manifest, if it has one."""
+    from ..manifest import read_listing, sha256, write_listing
+
+    if listing := read_listing(weights):
+        files = [p for p in sorted((weights / part).rglob("*")) if p.is_file()]
+        others = {k: v for k, v in listing.items() if not k.startswith(f"{part}/")}
+        write_listing(weights, others | {p.relative_to(weights).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files})
+
 
 DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "robust": "redraw"}  # what each stage is the first to need
 
@@ -34,29 +244,29 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
         from .vision_encoders import DinoTask
         return DinoTask(config, world, device, batch, warm)
     if stage.task == "language":
-        from .language import LanguageTask
+        from .mllm import LanguageTask
         return LanguageTask(config, world, _talks(args), device, model, batch, warm)
     if stage.task == "robust":
-        from .robust_encoder import RobustTask
+        from .vision_encoders import RobustTask
         return RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device, args.init or model / stage.writes, batch)
     if stage.task == "judge":
-        from .attribute_classifier import JudgeTask
+        from .classifiers import JudgeTask
         return JudgeTask(config, world, device, batch, warm)
     if stage.task == "likeness":
-        from .attribute_classifier import LikenessTask
+        from .classifiers import LikenessTask
         return LikenessTask(config, world, device, model / "judge", batch)
     if stage.task == "bridge":
-        from .mllm_projector import ProjectorTask
+        from .mllm import ProjectorTask
         from .datasets import WorldDialogues
         before = model / "bridge"  # of the stage before it, which trained M with a V of its own
         return ProjectorTask(config, WorldDialogues(config, world, _talks(args), device, model), device, model, batch, checkpointing=args.checkpointing,
                           warm=args.init or (before if before.exists() else None))
-    from .joint import JointTask
+    from .decoder import JointTask
     return JointTask(config, world, device, model, batch, warm)
 
 
 def _talks(args: argparse.Namespace):
-    from .dialogue_dataset import DialogueDataset
+    from .world_dataset import DialogueDataset
 
     return DialogueDataset(_needed(args.run / "talks", "about.json", "talks"))
 
@@ -82,8 +292,16 @@ def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
-    cli_common.train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name,
+    train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name,
                   args.run / "model" / stage.writes, stage.batch, minutes=minutes)
+
+
+def _cost_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--samples", type=int, default=Plan.samples, help="cost: quadruplets to learn from (default: the paper's %(default)s)")
+    p.add_argument("--epochs", type=float, default=Plan.epochs, help="cost: how often each is seen (default: %(default)s)")
+    p.add_argument("--keep", type=float, default=Plan.keep, help="cost: share of a round's targets that the filter keeps (default: %(default)s)")
+    p.add_argument("--card", choices=CARDS, default=Plan.card, help="cost: for which GPU to compute what is not measured (default: %(default)s)")
+    p.add_argument("--share", type=float, default=Plan.share, help="cost: of its peak that training is assumed to reach (default: %(default)s)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,9 +313,9 @@ def _parser() -> argparse.ArgumentParser:
                         "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
-    cli_common.add_arguments(p)
-    quadruplet_training.add_arguments(p)
-    cost.add_arguments(p)
+    _common_arguments(p)
+    _quadruplet_arguments(p)
+    _cost_arguments(p)
     p.add_argument("--init", type=Path, help="a folder of finished weights of the stage to go on from (language, trunk: one that holds its parts)")
     p.add_argument("--go-on", action="store_true", help="a run that has no weights of a part takes those that ship, and goes on from them")
     p.add_argument("--decoder-only", action="store_true", help="vae: the encoder, and so all latents, stay as they are")
@@ -122,7 +340,7 @@ def _overlay(model: Path, folder: Path) -> None:
 
 
 def _install(config: AssistantConfig, model: Path) -> None:
-    from ..world.sample_subjects import write_ready_subjects
+    from .world_dataset import write_ready_subjects
     from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
@@ -133,7 +351,7 @@ def _install(config: AssistantConfig, model: Path) -> None:
 def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
     from ..evaluation.test_cases import load_witness
     from ..manifest import CHECKPOINTS
-    from .model_selection import judge_candidate
+    from ..evaluation.overall import judge_candidate
 
     shipped = CHECKPOINTS / config.folder
     with tempfile.TemporaryDirectory() as scratch:
@@ -149,7 +367,7 @@ def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
 
 
 def _tokenizers(config: AssistantConfig) -> None:
-    from ..world.tokenizers import train_caption_tokenizer, train_dialogue_tokenizer
+    from .world_dataset import train_caption_tokenizer, train_dialogue_tokenizer
     from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
@@ -163,13 +381,12 @@ def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
     from .world_dataset import draw
 
     if what == "talks":
-        from .world_dataset import WorldDataset
-        from .dialogue_dataset import write
-        write(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
+        from .world_dataset import WorldDataset, write_dialogues
+        write_dialogues(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
     elif what == "redraw":
         from ..checkpoints import load_base
         from .world_dataset import WorldDataset
-        from .robust_encoder import redraw
+        from .vision_encoders import redraw
         redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / "redrawn", REDRAWN, TRAIN_SEED)
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, JUDGE_SEED, args.workers)
@@ -182,9 +399,11 @@ def main() -> None:
     config = preset(args.preset)
     args.run = args.run or Path("runs") / config.name
     if args.stage == "cost":
+        from . import cost
+
         print(cost.run(args, config))
     elif args.stage in ("encode", "targets", "cafe") or args.data or config.sources:
-        quadruplet_training.run(args, config)
+        _run_at_size(args, config)
     elif args.stage == "tokenizers":
         _tokenizers(config)
     elif args.stage in DRAWN.values():
@@ -196,20 +415,20 @@ def main() -> None:
             raise ConfigError("There are no photos to learn from.", "Name a folder of real photos with --photos.")
         if args.go_on:
             _begin(args, config)
-        from .out_of_distribution import fit
-        fit(config, args.run / "model", args.photos)
+        from .classifiers import fit_ood
+        fit_ood(config, args.run / "model", args.photos)
     elif args.stage == "install":
         _install(config, args.run / "model")
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
     elif args.stage == "worn":
         from .world_dataset import WorldDataset
-        from .worn import fit
+        from .classifiers import fit_worn
         if args.go_on:
             _begin(args, config)
-        fit(config, WorldDataset(args.run / "data", config), args.run / "model")
+        fit_worn(config, WorldDataset(args.run / "data", config), args.run / "model")
     elif args.stage in ("quadruplets", "sid"):
-        quadruplet_training.run_sid(args, config)
+        _run_sid(args, config)
     else:
         total = args.minutes if args.minutes is not None else 240.0
         if args.go_on:

@@ -1,53 +1,254 @@
 """`python -m assistant.training cost`: what training at a preset's size takes, in GPU hours, memory and disk, as Markdown.
 
-What is measured on this machine and what is computed from counted arithmetic stand in tables of their own and are never mixed.
+Of one sample of each stage, arithmetic is counted on the meta device, memory on fake tensors, time on a real device; nothing but the measurements allocates a
+full-size model. What is measured on this machine and what is computed from counted arithmetic stand in tables of their own and are never mixed.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..config import AssistantConfig
+from ..controls.cafe import SemanticValues, training_context
+from ..diffusion import attention
 from ..errors import ConfigError
+from ..model_factory import build, count
+from ..models.mllm import Bridge, pooled
 from ..presets import MINIATURE
-from .hyperparameters import BRIDGE, CAFE
+from ..timing import Step, flops, in_turns
+from .datasets import LATENTS, PATCHES, SEMANTICS, EncodedDialogues, EncodedPairs, Shapes
+from .loop import Options, Task, Trainer
+from .recipe import BRIDGE, CAFE, CARDS, Plan
 
-if TYPE_CHECKING:  # its libraries are slow to load, and not every command needs them
-    from .flops import Counts, Timing
+WORDS = 160  # tokens of y and the reply, about
 
-COARSE = 0.56  # bytes of a weight in 4 bits, with its scales and what stays in half precision
-CARDS = {"H100": 989.0, "A100": 312.0, "L40S": 362.0, "4090": 165.0}  # dense bfloat16 TFLOP/s, as their maker states them
-ROWS, BASE_ROWS, STEPS = 3, 2, 20  # of a target by eq. 4: G's guided rows, the base model's for w, and steps of denoising
+
+def decoder_modules(config: AssistantConfig) -> tuple[nn.Module, SemanticValues]:
+    """G's UNet and V_H, to be trained, on the default device."""
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=config.vision.patch_width).train()
+    attention.install(unet, "sdpa")
+    return unet, SemanticValues.of(unet, config.language.semantic_width)
+
+
+def _decoded(config: AssistantConfig, unet: nn.Module, values: SemanticValues, batch: int, device: str) -> Tensor:
+    shapes = Shapes.of(config)
+    latents, patches, semantics = (torch.empty(batch, *s, device=device) for s in (shapes.latents, shapes.patches, shapes.semantics))
+    context = training_context(values, patches, semantics, *torch.empty(2, batch, device=device))
+    t = torch.zeros(batch, dtype=torch.long, device=device)
+    return unet(latents, t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0].float().mean()
+
+
+def _answered(llama: nn.Module, bridge: Bridge, config: AssistantConfig, batch: int, device: str) -> Tensor:
+    """Eq. 2 on a picture and `WORDS` tokens."""
+    dtype = llama.get_input_embeddings().weight.dtype
+    seen = bridge.V(torch.empty(batch, config.picture_tokens, config.vision.patch_width, device=device)).to(dtype)
+    words = llama.get_input_embeddings()(torch.zeros(batch, WORDS, dtype=torch.long, device=device))
+    whole = torch.cat([seen, words], 1)
+    causal = torch.zeros(batch, 1, whole.shape[1], whole.shape[1], dtype=dtype, device=device)  # ready made: M's own needs numbers to look at
+    hidden = llama.model(inputs_embeds=whole, attention_mask=causal, use_cache=False).last_hidden_state
+    spoken = llama.lm_head(hidden[:, -WORDS // 2:])
+    return spoken.float().mean() + bridge.H(hidden[:, -1].float()).mean()
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is trained."""
+class Counts:
+    """Of one sample: floating-point operations. Of a whole model: parameters."""
 
-    samples: int = 1_000_000  # quadruplets that a filter kept, the paper's number
-    epochs: float = CAFE.epochs
-    keep: float = 0.5  # share of targets that it keeps
-    card: str = "H100"
-    share: float = 0.4  # of its peak that training reaches
-    part: int = 4  # samples in memory at once
-
-    def __post_init__(self) -> None:
-        if self.card not in CARDS:
-            raise ConfigError(f"The card {self.card!r} is not known.", f"Choose one of: {', '.join(CARDS)}.")
-        if not (self.samples > 0 and self.epochs > 0 and 0 < self.keep <= 1 and 0 < self.share <= 1 and self.part > 0):
-            raise ConfigError("Samples, epochs and part are above 0, keep and share above 0, to 1.", "Change them.")
+    encode: float  # E, F and the autoencoder
+    bridge: float  # one step's share, M computed once forwards and once backwards, without its weights' gradients
+    bridge_again: float  # a second forward of M, with checkpointing
+    decoder: float
+    decoder_again: float
+    row: float  # one row of G at one step of denoising
+    parameters: dict[str, int]
 
 
-def add_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--samples", type=int, default=Plan.samples, help="cost: quadruplets to learn from (default: the paper's %(default)s)")
-    p.add_argument("--epochs", type=float, default=Plan.epochs, help="cost: how often each is seen (default: %(default)s)")
-    p.add_argument("--keep", type=float, default=Plan.keep, help="cost: share of a round's targets that the filter keeps (default: %(default)s)")
-    p.add_argument("--card", choices=CARDS, default=Plan.card, help="cost: for which GPU to compute what is not measured (default: %(default)s)")
-    p.add_argument("--share", type=float, default=Plan.share, help="cost: of its peak that training is assumed to reach (default: %(default)s)")
+def counted(config: AssistantConfig) -> Counts:
+    """On the meta device; multiply-adds count as two, and attention in full."""
+    parts, d = build(config, "meta"), config.decoder
+    side, clip_side = config.vision.side, parts["clip"].visual.image_size
+    clip_side = clip_side[0] if isinstance(clip_side, (tuple, list)) else clip_side
+
+    def pixels(side: int) -> Tensor:
+        return torch.empty(1, 3, side, side, device="meta")
+
+    with torch.no_grad():
+        encode = sum(map(flops, (lambda: parts["dino"](pixel_values=pixels(side)), lambda: parts["clip"].encode_image(pixels(clip_side)),
+                                  lambda: parts["vae"].encode(pixels(d.image_size)))))
+        with torch.device("meta"):
+            unet, values = decoder_modules(config)
+            bridge = Bridge(config.language, config.vision.patch_width)
+        row = flops(lambda: _decoded(config, unet, values, 1, "meta"))
+        answer = flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta"))
+    decoder = flops(lambda: _decoded(config, unet, values, 1, "meta").backward())
+    learned = flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta").backward())
+    numbers = {name: count(module) for name, module in parts.items()}
+    return Counts(encode, learned, answer, decoder, row, row, numbers)
+
+
+@contextmanager
+def kept(own: set[int]) -> Iterator[dict[int, Tensor]]:
+    """What autograd keeps for the backward pass inside, by storage, beside the storages `own`."""
+    found: dict[int, Tensor] = {}
+
+    def keep(t: Tensor) -> Tensor:
+        place = t.untyped_storage()._cdata
+        if place not in own:
+            found.setdefault(place, t)  # held, so that no later storage takes its place
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        yield found
+
+
+def decoder_activations(config: AssistantConfig, batch: int, checkpointing: bool) -> int:
+    """Bytes that a forward pass of `batch` samples keeps, in bfloat16 autocast and without attention maps; the copies of weights that
+    autocast makes are among them. What a backward pass needs for the block it is in comes on top."""
+    with FakeTensorMode():
+        unet, values = decoder_modules(config)
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        own = {p.untyped_storage()._cdata for module in (unet, values) for p in module.parameters()}
+        with kept(own) as found, torch.autocast("cpu", torch.bfloat16):
+            _decoded(config, unet, values, batch, "cpu")
+        return sum(t.untyped_storage().nbytes() for t in found.values())
+
+
+# --- measured -----------------------------------------------------------------------------------------------------------
+
+class Noise(EncodedPairs, EncodedDialogues):
+    """A source of pairs and dialogues of a preset's shapes with nothing in them, read as encoded ones are."""
+
+    def __init__(self, config: AssistantConfig) -> None:
+        self.config, self.shapes = config, Shapes.of(config)
+
+    def __len__(self) -> int:
+        return 2**20
+
+    def _rows(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(rng.standard_normal((count, *getattr(self.shapes, name)), np.float32)).half()
+                for name in (LATENTS, PATCHES, SEMANTICS)}
+
+    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        return self._rows(rng, count)
+
+    def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        lines = torch.from_numpy(rng.integers(3, self.config.language.llama["vocab_size"], (count, WORDS)))
+        rows = self._rows(rng, count)
+        return {"lines": lines, "spoken": torch.arange(WORDS).expand(count, -1) >= WORDS // 2, "token_at": torch.full((count,), WORDS - 1),
+                PATCHES: pooled(rows[PATCHES].float(), self.config.language.picture_side).half(), SEMANTICS: rows[SEMANTICS]}
+
+
+class NoWords:
+    """In a tokenizer's place, where ids mean nothing."""
+
+    bos_token_id, eos_token_id, unk_token_id, all_special_tokens = 1, 2, 0, ["</s>"]
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        return [3]
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds and bytes, measured."""
+
+    part: float  # a part's forward and backward pass; of the encoders, a batch
+    update: float  # clipping, optimizer and averages
+    samples: int  # in that part
+    peak: int | None  # bytes of GPU memory, all in all; None on a CPU
+
+
+def _clock(device: torch.device, run: Callable[[], object], repeats: int) -> float:
+    """The fastest of `repeats` runs after one that warms up."""
+    return min(in_turns({"": Step(run)}, repeats, device, warm=1)[""])
+
+
+def _timed(task: Task, device: str, repeats: int) -> Timing:
+    where = torch.device(device)
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(task, Path(folder), Path(folder), Options(steps=1000, device=device, parts=1))
+        drawn = trainer.batches(0)
+        task.done = 0.0
+        part = _clock(where, lambda: trainer.gradients(drawn), repeats)
+
+        def update() -> None:
+            for p in trainer.params.values():
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            trainer.update()
+
+        whole = _clock(where, update, repeats)
+    return Timing(part, whole, task.batch_size, torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None)
+
+
+def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
+    """Steps of the decoder's own task, with random weights."""
+    from .decoder import CafeTask
+    from .recipe import CAFE
+
+    with torch.device(device):
+        unet, _ = decoder_modules(config)
+    return _timed(CafeTask(config, Noise(config), device, Path(), samples, shared=(unet, None), numbers=CAFE, checkpointing=checkpointing),
+                  device, repeats)
+
+
+def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
+    """Steps of the bridge's own task, with an M of random weights: in bfloat16 on a GPU."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from .mllm import ProjectorTask
+    from .recipe import BRIDGE
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
+    try:
+        with torch.device(device):
+            llama = LlamaForCausalLM(LlamaConfig(**config.language.llama)).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(before)
+    return _timed(ProjectorTask(config, Noise(config), device, Path(), samples, numbers=BRIDGE, llama=(llama, NoWords()), checkpointing=checkpointing),
+                  device, repeats)
+
+
+def measured_encode(config: AssistantConfig, device: str, samples: int, repeats: int = 2) -> Timing:
+    """E, F and the autoencoder as `encode` runs them, with random weights."""
+    from diffusers import AutoencoderKL
+    from transformers import Dinov2Config, Dinov2Model
+
+    from ..models.vision_encoders import VisionEncoders
+    from ..checkpoints import build_clip
+    from .datasets import Encoder
+
+    where = torch.device(device)
+    with where:
+        vision = VisionEncoders(config.vision, Dinov2Model(Dinov2Config(**config.vision.dino)), build_clip(config.vision.clip))
+        encoder = Encoder(config, vision.eval(), AutoencoderKL(**config.decoder.vae).eval(), device)
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+    pictures = torch.rand(samples, 3, config.decoder.image_size, config.decoder.image_size)
+    seconds = _clock(where, lambda: encoder.encode(pictures, pictures), repeats)
+    return Timing(seconds, 0.0, samples, torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None)
+
+
+COARSE = 0.56  # bytes of a weight in 4 bits, with its scales and what stays in half precision
+ROWS, BASE_ROWS, STEPS = 3, 2, 20  # of a target by eq. 4: G's guided rows, the base model's for w, and steps of denoising
 
 
 def _gb(count: float) -> str:
@@ -56,7 +257,6 @@ def _gb(count: float) -> str:
 
 def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
     """Computed bytes of each stage, in words: weights, gradients, AdamW's two moments and the averages in float32, and activations."""
-    from .flops import WORDS, decoder_activations
 
     p = counts.parameters
     trained, m, bridge = p.get("cafe", p["unet"]) + p["values"], p["llama"], 20 * p["bridge"]
@@ -71,7 +271,7 @@ def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str
 
 
 def disk(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
-    from .encoded_dataset import Shapes
+    from .datasets import Shapes
 
     trained = counts.parameters.get("cafe", counts.parameters["unet"]) + counts.parameters["values"]
     one = Shapes.of(config).bytes
@@ -89,7 +289,6 @@ def work(counts: Counts, plan: Plan) -> dict[str, tuple[float, float]]:
 
 def computed(config: AssistantConfig, plan: Plan) -> list[str]:
     """The table of what is computed."""
-    from .flops import WORDS, counted
 
     counts, speed = counted(config), CARDS[plan.card] * 1e12 * plan.share
     room, place = memory(config, counts, plan), disk(config, counts, plan)
@@ -122,7 +321,6 @@ def measured(config: AssistantConfig, device: str, plan: Plan) -> list[str]:
     """The table of what is measured here: real steps of the real tasks on random weights."""
     import torch
 
-    from .flops import measured_bridge, measured_decoder, measured_encode
 
     cuda = torch.device(device).type == "cuda"
     where = torch.cuda.get_device_name(device) if cuda else f"this machine's CPU, {torch.get_num_threads()} threads"

@@ -1,26 +1,248 @@
-"""The one training loop: budget in minutes or steps, warm-up and decay, EMA, log, sheets, exact resume after a kill.
+"""The one training loop: budget in minutes or steps, warm-up and decay, Muon, EMA, log, sheets, several processes, exact resume after a kill.
 
-A task says what is trained, draws a batch from a random state and gives a loss; it never owns a loop. A step's batch is a fixed
-number of parts, each with a random state of its own that follows from (seed, step, part) alone: whoever computes a part, one
-process after another part or another process beside it, the step is the same.
+A task says what is trained, draws a batch from a random state and gives a loss; it never owns a loop. A step's batch is a fixed number of parts, each with a
+random state of its own that follows from (seed, step, part) alone: whoever computes a part, one process after another part or another process beside it, the
+step is the same. `accelerate launch` and `torchrun` start several processes, on one machine or more, and say in the environment who is who.
+
+A state on disk is safetensors and JSON, written to a folder of its own that then takes the old one's place. Nothing in it depends on how many processes there were.
 """
 
+import json
 import math
+import os
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..files import add_line
-from . import training_state
-from .muon import Muon
-from .distributed import ProcessGroup
+from ..errors import ConfigError, DeviceError, WeightsError
+from ..files import SHARED, add_line, write_whole
+
+_A, _B, _C = 3.4445, -4.7750, 2.0315  # the quintic of the original
+
+
+def orthogonal(update: Tensor, steps: int = 5, bf16: bool = False) -> Tensor:
+    """(m, n) -> the same singular vectors with singular values near 1, by Newton-Schulz iteration.
+
+    All iterates are polynomials of one Gram matrix, so that they are carried out on it: the long side is met only twice. In bfloat16
+    that would lose too much; there each iterate is a matrix of the update's own shape, as in the original.
+    """
+    wide = update.shape[0] <= update.shape[1]
+    x = update if wide else update.T
+    x = x / (x.norm() + 1e-7)
+    if bf16:
+        x = x.bfloat16()
+        for _ in range(steps):
+            gram = x @ x.T
+            x = torch.addmm(x, _B * gram + _C * (gram @ gram), x, beta=_A)
+        return x.to(update.dtype) if wide else x.T.to(update.dtype)
+    gram = x @ x.T
+    product = one = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    for _ in range(steps):
+        factor = _A * one + _B * gram + _C * gram @ gram
+        product, gram = factor @ product, factor @ gram @ factor
+    x = product @ x
+    return x if wide else x.T
+
+
+class Muon(torch.optim.Optimizer):
+    """Of parameters with two dimensions or more; `momentum` is Nesterov's, `weight_decay` decoupled, `bf16` the iteration's arithmetic."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01, bf16: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+        self.bf16 = bf16
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step on the gradients as they are. Several processes with equal gradients share the work."""
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            # the largest first, in turns, so that each process has as much to do
+            order = sorted(range(len(params)), key=lambda i: -params[i].numel())
+            owner = {i: turn % world for turn, i in enumerate(order)}
+            updates = []
+            for i, p in enumerate(params):
+                state = self.state[p]
+                if not state:
+                    state["exp_avg"] = torch.zeros_like(p)
+                mean = state["exp_avg"].lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(mean, group["momentum"]).flatten(1)
+                updates.append(orthogonal(update, bf16=self.bf16) if owner[i] == rank else torch.zeros_like(update))
+            if world > 1:
+                flat = torch.cat([u.flatten() for u in updates])
+                dist.all_reduce(flat)
+                updates = [part.view_as(u) for part, u in zip(flat.split([u.numel() for u in updates]), updates)]
+            for p, update in zip(params, updates):
+                size = 0.2 * max(update.shape) ** 0.5
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(p), alpha=-group["lr"] * size)
+
+
+BUCKET = 16 * 2**20  # numbers that are summed in one call: a copy of 64 MB in float32, however large the model is
+
+
+def join(device: str) -> str:
+    """Meet the other processes, if there are any; returns the device of this one.
+
+    Args:
+        device: "cpu", or "cuda" for the GPU of this process's local rank.
+
+    Raises:
+        DeviceError: `accelerate launch --cpu` was asked for several processes, of which it starts one only.
+    """
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        if "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ and "RANK" not in os.environ:
+            raise DeviceError("`accelerate launch --cpu` starts one process, whatever --num_processes says.",
+                              "Run: accelerate launch --multi_gpu --num_processes N -m assistant.training ... (it serves a CPU too).")
+        return device
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("gloo" if device == "cpu" else "nccl")
+    return device
+
+
+class ProcessGroup:
+    """The processes of one training, or the only one.
+
+    Attributes:
+        rank: of this process. world: how many there are.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+    def mine(self, parts: int) -> range:
+        """Which of a step's parts this process computes.
+
+        Raises:
+            ConfigError: there are fewer parts than processes.
+        """
+        if parts < self.world:
+            raise ConfigError(f"{self.world} processes cannot share a batch of {parts} part{'s' * (parts > 1)}.",
+                              f"Start no more than {parts}, or begin anew in another folder with --parts {self.world}.")
+        return range(self.rank, parts, self.world)
+
+    def sum_(self, tensors: Iterable[Tensor]) -> None:
+        """Put into each tensor, of one dtype, its sum over the processes."""
+        if self.world == 1:
+            return
+        for some in _buckets(list(tensors)):
+            flat = torch.cat([t.flatten() for t in some])
+            dist.all_reduce(flat)
+            for t, part in zip(some, flat.split([t.numel() for t in some])):
+                t.copy_(part.view_as(t))
+
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        """Put the first process's into everyone's."""
+        if self.world > 1:
+            for t in tensors:
+                dist.broadcast(t, 0)
+
+    def agreed(self, *numbers: float) -> list[float]:
+        """The first process's numbers."""
+        if self.world == 1:
+            return list(numbers)
+        said = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.broadcast(said, 0)
+        return said.tolist()
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    some: list[Tensor] = []
+    for t in tensors:
+        if some and sum(s.numel() for s in some) + t.numel() > BUCKET:
+            yield some
+            some = []
+        some.append(t)
+    if some:
+        yield some
+
+
+def _place(folder: Path) -> Path | None:
+    # between two renames only the old one is there
+    return next((p for p in (folder / "state", folder / "state.old") if p.exists()), None)
+
+
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """What the state in `folder` says of itself; None: there is none."""
+    place = _place(folder)
+    return json.loads((place / "state.json").read_text()) if place else None
+
+
+def same_batch(found: Mapping[str, Any], batch: int, parts: int) -> None:
+    """Raises ConfigError if a state was trained with another batch, or one cut differently: its curve would break."""
+    for name, value, option in (("batch", batch, "--batch"), ("parts", parts, "--parts")):
+        if found.get(name, value) != value:
+            what = "a batch of {} samples" if name == "batch" else "a batch in {} parts"
+            raise ConfigError(f"This training was begun with {what.format(found[name])}, not {value}.",
+                              f"Go on with {option} {found[name]}, or begin anew in another --run folder.")
+
+
+def parts_of(folder: Path, batch: int, asked: int | None, recipe: int | None, team: ProcessGroup) -> int:
+    """Into how many parts a batch is cut: as asked, as it was begun, as the recipe says, or one a process.
+
+    Raises:
+        ConfigError: they do not divide it.
+    """
+    begun = (read_progress(folder) if team.rank == 0 else None) or {}
+    (number,) = team.agreed(asked or begun.get("parts") or recipe or team.world)
+    if batch % int(number):
+        raise ConfigError(f"A batch of {batch} cannot be cut into {int(number)} equal parts.", "Change --batch or --parts.")
+    return int(number)
+
+
+def read_state(folder: Path, names: set[str]) -> dict[str, Tensor]:
+    """`param.`, `ema.`, `m.` and `v.` of every name, in main memory. Raises WeightsError if they are another model's."""
+    place = _place(folder)
+    found = load_file(place / "state.safetensors")
+    if {k.removeprefix("param.") for k in found if k.startswith("param.")} != names:
+        raise WeightsError(f"The training state in {place} is of another model.", "Choose another --run folder.")
+    return found
+
+
+def write_state(folder: Path, values: Mapping[str, Tensor], said: Mapping[str, Any]) -> None:
+    """Write the whole state; the old one is replaced only once the new one is on disk."""
+    new, place, old = (folder / n for n in ("state.new", "state", "state.old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    save_file({k: t.contiguous() for k, t in values.items()}, new / "state.safetensors")
+    (new / "state.json").write_text(json.dumps(said))
+    for file in new.iterdir():
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.replace(place, old)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def forget_after(log: Path, step: int) -> None:
+    """Take the lines of later steps, which a kill undid, out of a log."""
+    if log.exists():
+        lines = log.read_text().splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        if kept != lines:
+            write_whole(log, "".join(f"{line}\n" for line in kept).encode(), SHARED)
+
 
 AHEAD = 3  # steps whose batches are drawn before they are needed
 
@@ -101,7 +323,7 @@ class Trainer:
 
     def _resume(self) -> None:
         """Go on from the state, if there is one. The first process reads it and tells the others, who need not see its disk."""
-        found = training_state.about(self.folder) if self.rank == 0 else None
+        found = read_progress(self.folder) if self.rank == 0 else None
         before = found or {"step": 0, "elapsed": 0.0}
         step, self.elapsed = self.team.agreed(before["step"], before["elapsed"])
         self.step, self.parts = int(step), self.options.parts or self.world
@@ -109,9 +331,9 @@ class Trainer:
         moments = {}
         with torch.no_grad():
             if found:
-                training_state.same_batch(found, self.parts * self.task.batch_size, self.parts)
-                moments = training_state.tensors(self.folder, set(self.params))
-                training_state.forget_after(self.folder / "log.jsonl", self.step)
+                same_batch(found, self.parts * self.task.batch_size, self.parts)
+                moments = read_state(self.folder, set(self.params))
+                forget_after(self.folder / "log.jsonl", self.step)
                 for name, p in self.params.items():
                     p.copy_(moments[f"param.{name}"])
                     self.ema[name].copy_(moments[f"ema.{name}"])
@@ -132,7 +354,7 @@ class Trainer:
             moments = self._optimizer(p).state.get(p, {})
             values[f"m.{name}"] = moments.get("exp_avg", torch.zeros_like(p))
             values[f"v.{name}"] = moments.get("exp_avg_sq", torch.zeros_like(p))
-        training_state.save(self.folder, values, {"task": self.task.name, "step": self.step, "elapsed": self.elapsed, "parts": self.parts,
+        write_state(self.folder, values, {"task": self.task.name, "step": self.step, "elapsed": self.elapsed, "parts": self.parts,
                                          "batch": self.parts * self.task.batch_size})
 
     def progress(self) -> float:

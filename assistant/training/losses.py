@@ -13,16 +13,40 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
+from ..world.scene import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES
 from ..models.mllm import pooled
 from ..models.vision_encoders import VisionEncoders
 from .world_dataset import WorldDataset
-from .vision_encoders import CLASSES, WEIGHTS, attribute_loss
+
+CLASSES = (len(KINDS), len(COLOURS), len(COLOURS), len(PATTERNS), len(CONTEXTS), len(LIGHTS), len(STYLES), len(POSES),
+           len(EYES), *(1 + len(COLOURS),) * len(ACCESSORIES))
+# how much each attribute counts: shapes, patterns and eyes are learned far more slowly than colours
+WEIGHTS = (10, 2, 1, 10, 2, 1, 1, 1, 4, *(0.5,) * len(ACCESSORIES))
 
 CHUNK = 256
 SKEW = 0.6  # exponent of a uniform draw: more of the timesteps at high noise, where the conditions decide
 EMPHASIS = 6.0  # how much what is worn counts in a loss beside the backdrop; a hero's body counts 3
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 ALIGN = 5.0  # how much E's features count in it
+
+
+def attribute_loss(logits: Tensor, labels: Tensor, weights: tuple[float, ...] = WEIGHTS) -> tuple[Tensor, Tensor]:
+    """Weighted mean cross-entropy over the first attributes, those that both `weights` and `labels` have, and each one's accuracy.
+
+    Args:
+        logits: (B, sum of their CLASSES, or more). labels: (B, 17), or the first of them.
+    """
+    weights = weights[:labels.shape[1]]
+    sizes = CLASSES[:len(weights)]
+    parts = logits.float()[:, :sum(sizes)].split(sizes, dim=1)
+    loss = 0.0
+    for i, (weight, part) in enumerate(zip(weights, parts)):
+        rare = None
+        if i >= len(CLASSES) - len(ACCESSORIES):  # nine in ten do not wear it, which is soon known and teaches nothing
+            rare = part.new_ones(part.shape[1])
+            rare[0] = 0.2
+        loss = loss + weight / sum(weights) * F.cross_entropy(part, labels[:, i].long(), rare)
+    return loss, torch.stack([(p.argmax(1) == labels[:, i]).float().mean() for i, p in enumerate(parts)]).detach()
 
 
 def encode_latents(world: WorldDataset, device: str, vae: nn.Module) -> Tensor:

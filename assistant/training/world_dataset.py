@@ -1,25 +1,88 @@
-"""The training set: drawn by many processes into memory-mapped arrays, ready shard by shard while it still grows.
+"""What is drawn and written for training: both tokenizers, the training set, the ready subjects that the page offers, the dialogues.
 
-Group g holds three pictures of one individual; in the last of them a second hero may stand beside it. Everything about a group follows
-from (seed, g), so a set that is lost is drawn again, byte for byte.
+The set is drawn by many processes into memory-mapped arrays, ready shard by shard while it still grows. Group g holds three pictures of one individual; in the
+last of them a second hero may stand beside it. Everything about a group follows from (seed, g), so a set that is lost is drawn again, byte for byte.
+
+M learns from dialogues sampled about photos of a drawn set, as token ids, with what each reply's picture would show. A dialogue needs no picture of its own
+targets: H learns F's mean given their attributes (`losses.ConditionalMean`), which follows from labels.
 """
+
+from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import string
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
 from ..config import AssistantConfig
-from ..world.captions import caption
+from ..dialogue_state import lines_of, stood
+from ..manifest import CHECKPOINTS
+from ..models.chat_template import PromptBuilder
+from ..plan import WORD
+from ..requests import Turn
+from ..world.captions import caption, describe, plan_of
+from ..world.dialogues import Dialogue, dialogue
 from ..world.renderer import render
-from ..world.scene import (ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PAIRS, PATTERNS, POSES, STYLES, Scene, sample_individual,
-                           sample_scene, with_companion)
-from .tokenizer_paths import caption_tokenizer
+from ..world.scene import (ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PAIRS, PATTERNS, POSES, STYLES, Individual, Scene, can_pair,
+                           individual_held_out, sample_individual, sample_scene, with_companion)
+
+
+def train_caption_tokenizer(folder: Path, vocab_size: int, context: int, count: int = 40_000, seed: int = 0) -> None:
+    """A CLIP tokenizer (its own splitting and marks) with a vocabulary learned from the world's captions."""
+    rng = random.Random(seed)
+    lines = [caption(sample_scene(rng, sample_individual(rng)), rng).lower() for _ in range(count)]
+    # every letter alone and at the end of a word, so that no word a user writes is an unknown token
+    lines += [f"{letter} {letter}{letter}" for letter in string.printable.lower() + "äöüéèñç" for _ in range(3)]
+    trained = CLIPTokenizer().train_new_from_iterator(lines, vocab_size, show_progress=False)
+    trained.model_max_length = context
+    trained.save_pretrained(folder)
+
+
+def _lines(rng: random.Random, count: int) -> Iterator[str]:
+    for _ in range(count):
+        for exchange in dialogue(rng).exchanges:
+            yield exchange.user.lower()
+            yield exchange.plan.written()
+            yield exchange.reply
+
+
+def train_dialogue_tokenizer(folder: Path, vocab_size: int, count: int = 40_000, seed: int = 1) -> None:
+    """A byte-level BPE tokenizer with Llama's marks, the draw mark and the plan's as single tokens."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    marks = ["<s>", "</s>", "<pad>", "[INST]", "[/INST]", "<draw>", "<plan>", "</plan>"]
+    bpe.train_from_iterator(_lines(random.Random(seed), count), trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=marks, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+                            additional_special_tokens=marks[3:]).save_pretrained(folder)
+
+
+def caption_tokenizer(config: AssistantConfig) -> Any:
+    return _read(CLIPTokenizer, f"{config.folder}/base/tokenizer")
+
+
+def dialogue_tokenizer(config: AssistantConfig) -> Any:
+    return _read(AutoTokenizer, f"{config.folder}/llama")
+
+
+@cache
+def _read(kind: Any, place: str) -> Any:
+    return kind.from_pretrained(CHECKPOINTS / place)
+
 
 VIEWS = 3  # pictures in a group
 CAPTIONS = 4  # captions of a picture
@@ -140,6 +203,167 @@ class WorldDataset:
         second = (first + rng.integers(1, VIEWS, count)) % VIEWS
         base = rng.choice(self.groups, count) * VIEWS
         return base + first, base + second
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+
+_CAST = (  # kind, colour, pattern, context, style, wishes; the second colour is the first that makes the individual held out
+    ("cat", "orange", "striped", "garden", "flat", ("I want something creative for this one, can you help?", "on the moon, with a crown")),
+    ("robot", "teal", "plain", "city", "flat", ("something cosy, please", "as a watercolour in the forest")),
+    ("teapot", "blue", "spotted", "kitchen", "watercolour", ("surprise me", "at the castle, at sunset")),
+    ("bunny", "pink", "patched", "farm", "papercut", ("make it dreamy", "in the snow with a red scarf")),
+    ("owl", "purple", "starry", "forest", "flat", ("something spooky for a poster", "in the library, pixel art")),
+    ("fox", "red", "plain", "mountains", "pencil", ("a summer postcard", "at night in the city, neon")),
+    ("turtle", "green", "checked", "beach", "flat", ("an adventure!", "underwater, jumping")),
+    ("backpack", "yellow", "striped", "mountains", "pixel", ("make an ad for it", "in the desert with sunglasses")),
+)
+
+
+def _cast(rng: random.Random, kind: str, colour: str, pattern: str) -> Individual:
+    """A held-out individual of that kind and colour; if no second colour makes one with that pattern, another pattern."""
+    for wanted in (pattern, *(p for p in PATTERNS if p != pattern)):
+        for second in COLOURS:
+            who = replace(sample_individual(rng), kind=kind, colour=colour, second=second, pattern=wanted)
+            if second != colour and can_pair(colour, second) and individual_held_out(who):
+                return who
+    raise ValueError(f"every {colour} {kind} is trained on")
+
+
+def write_ready_subjects(folder: Path, size: int) -> None:
+    """Write eight PNG files and subjects.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listing = []
+    for number, (kind, colour, pattern, context, style, wishes) in enumerate(_CAST):
+        rng = random.Random(f"ready/{number}")
+        who = _cast(rng, kind, colour, pattern)
+        scene = replace(sample_scene(rng, who, None), context=context, style=style, light="day", pose="standing",
+                        accessories=(), scale=0.65, x=0.5)
+        name = f"{number}-{kind}.png"
+        render(scene, size).image.save(folder / name)
+        listing.append({"file": name, "name": describe(who), "wishes": list(wishes)})
+    (folder / "subjects.json").write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
+
+
+TURNS = (30, 22, 18, 14, 8, 5, 3)  # weights of the numbers of exchanges of a dialogue
+LINE = 384  # tokens of a dialogue without its picture, at most
+DIALOGUE_SHARD = 2048  # dialogues a shard
+ALONE = 0.06  # share of dialogues without a photo
+LOOKS = 0.1  # share of rows that end with what the photo shows
+PLANS = 0.6  # share of rows that end with the operations of their last picture, before its words
+TOKEN_WEIGHTS = {"plan": 4, "seen": 2, "words": 1}  # how much a token of each counts: of the words, most could be others as well
+
+
+@dataclass
+class DialogueRow:
+    """Token ids, how much each counts in the loss (0: M does not say it), and where the learnable token takes an id's place, -1: nowhere."""
+
+    ids: list[int]
+    counts: list[int]
+    token_at: int = -1
+
+    def add(self, ids: Sequence[int], count: int = 0) -> None:
+        self.ids += ids
+        self.counts += [count] * len(ids)
+
+
+def row_of(talk: Dialogue, builder: PromptBuilder, plans_only: bool = False) -> DialogueRow:
+    """A dialogue as M reads it at its last exchange: of pictures before that the plans, not the words, and of what was before the last few
+    exchanges what stood after them. `plans_only`: it ends with the operations of the last picture, if it has any."""
+    turns = [Turn(e.user, e.reply, drew=e.target is not None, plan=e.plan) for e in talk.exchanges]
+    before = stood(turns, plan_of(talk.photo) if talk.photo is not None else None)
+    first, w = max(0, len(turns) - builder.config.plan_turns), TOKEN_WEIGHTS
+    while True:
+        row = DialogueRow([], [])
+        for k in range(first, len(turns)):
+            turn, last = turns[k], k == len(turns) - 1
+            seen = before[k].written() if k == first and before[k] is not None else ""
+            asked, look = builder.opening(turn.user, True, seen=seen), len(builder.plan(seen))
+            row.add(asked.ids)
+            if k == first == 0:
+                row.counts[asked.picture:asked.picture + look] = [w["seen"]] * look
+            lines = lines_of(turn.plan, before[k])
+            row.add(builder.plan(lines[0]), w["plan"])
+            if last and plans_only and turn.drew and turn.plan.change:
+                break
+            row.add(builder.plan(*lines[1:]))
+            row.add(builder.reply("" if turn.drew and not last else turn.reply, turn.drew), w["words"] if last or not turn.drew else 0)
+            if last and turn.drew:  # the learnable token stands in the end's place
+                row.token_at, row.counts[-1] = len(row.ids) - 1, 0
+        if len(row.ids) <= LINE or first == len(turns) - 1:
+            return row
+        first += 1
+
+
+def _dialogue_arrays(folder: Path, count: int, mode: str) -> dict[str, np.ndarray]:
+    return arrays(folder, {"lines": (np.int16, (count, LINE)), "counts": (np.uint8, (count, LINE)), "lengths": (np.int16, (count,)),
+                           "token_at": (np.int16, (count,)), "photos": (np.int32, (count,)), "targets": (np.int8, (count, len(LABELS) + len(COMPANION)))}, mode)
+
+
+def _write_dialogues(args: tuple) -> None:
+    folder, config, count, shard, seed, pictures, of = args
+    out, builder = _dialogue_arrays(folder, count, "r+"), PromptBuilder(config.language, dialogue_tokenizer(config))
+    rng = random.Random(f"{seed}/talks/{shard}/{of['held_out']}")
+    for at in range(shard * DIALOGUE_SHARD, min(count, (shard + 1) * DIALOGUE_SHARD)):
+        picture = -1 if rng.random() < ALONE else int(rng.choice(pictures))
+        while True:
+            photo = None if picture < 0 else group(of["seed"], picture // VIEWS, of["held_out"])[picture % VIEWS]
+            talk = dialogue(rng, of["held_out"], rng.choices(range(1, len(TURNS) + 1), TURNS)[0], photo, quiet=True)
+            if (talk.photo is None) == (picture < 0):
+                break
+        row = row_of(talk, builder, rng.random() < PLANS)
+        if photo is not None and rng.random() < LOOKS:
+            asked = builder.opening("", True, seen=plan_of(photo).written())
+            end = asked.picture + len(builder.plan(plan_of(photo).written()))
+            row = DialogueRow([*asked.ids[:end]], [0] * asked.picture + [TOKEN_WEIGHTS["seen"]] * (end - asked.picture))
+        length = min(len(row.ids), LINE)
+        out["lines"][at, :length], out["counts"][at, :length], out["lengths"][at] = row.ids[:length], row.counts[:length], length
+        out["photos"][at], out["token_at"][at] = picture, row.token_at if row.token_at < length else -1
+        if out["token_at"][at] >= 0:
+            target = talk.exchanges[-1].target
+            out["targets"][at] = [*labels(target), *companion_labels(target)]
+    (folder / f"shard-{shard:05}.done").touch()
+
+
+def write_dialogues(folder: Path, config: AssistantConfig, world: WorldDataset, count: int, seed: int, workers: int) -> None:
+    """Sample `count` dialogues about the ready pictures of `world` that show one hero; shards already written are kept."""
+    words = zlib.crc32(json.dumps(dialogue_tokenizer(config).get_vocab(), sort_keys=True).encode())
+    about = {"count": count, "seed": seed, "world": world.about, "groups": len(world.groups), "vocabulary": words}
+    note = folder / "about.json"
+    if not note.exists() or json.loads(note.read_text()) != about:
+        for stale in folder.glob("shard-*.done"):
+            stale.unlink()
+        _dialogue_arrays(folder, count, "w+")
+        note.write_text(json.dumps(about))
+    pictures = [int(g) * VIEWS + v for g in world.groups for v in range(VIEWS - 1)]  # in a group's last picture there may be two
+    shards = [s for s in range(-(-count // DIALOGUE_SHARD)) if not (folder / f"shard-{s:05}.done").exists()]
+    in_processes(_write_dialogues, [(folder, config, count, s, seed, pictures, world.about) for s in shards], workers)
+
+
+class DialogueDataset:
+    """A written set of dialogues.
+
+    Attributes:
+        seen: rows with a photo. alone: rows without.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.arrays = _dialogue_arrays(folder, json.loads((folder / "about.json").read_text())["count"], "r")
+        photos = self["photos"]
+        ready = np.zeros(len(photos), bool)
+        for done in folder.glob("shard-*.done"):
+            ready[(first := int(done.stem[6:]) * DIALOGUE_SHARD):first + DIALOGUE_SHARD] = True
+        self.seen, self.alone = np.flatnonzero(ready & (photos >= 0)), np.flatnonzero(ready & (photos < 0))
+
+    def taught(self, tokenizer: Any) -> list[str]:
+        """Every word that a reply of the set says, in lower case, sorted."""
+        said = (tokenizer.decode(line[count == TOKEN_WEIGHTS["words"]]) for line, count in zip(self["lines"], self["counts"]))
+        return sorted({word for text in said for word in WORD.findall(text.lower())})
+
+    def padded(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """`lines` and `spoken` of rows, as long as the longest of them."""
+        longest = int(self["lengths"][rows].max())
+        return {"lines": torch.from_numpy(self["lines"][rows, :longest].astype(np.int64)), "spoken": torch.from_numpy(self["counts"][rows, :longest].astype(np.float32))}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
