@@ -10,12 +10,10 @@ import torch
 from assistant.customization.infusion_training import InfusionTrainer, InfusionRecipe, ConceptImages
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines
-from assistant.evaluation.baselines import BASELINES, DreamBoothLora, TextualInversion
-from assistant.evaluation.concept_prompts import LINES, draw_plain, said
-from assistant.evaluation.infusion import divergence, others
-from assistant.evaluation.infusion_report import curves
-from assistant.evaluation.metrics import frechet, wasserstein
-from assistant.evaluation.dci_subjects import subject
+from assistant.evaluation.baselines import BASELINES, LINES, DreamBoothLora, TextualInversion, draw_plain, said
+from assistant.evaluation.infusion import curves, divergence, others
+from assistant.evaluation.test_cases import frechet, wasserstein
+from assistant.evaluation.dci import subject
 from tests.tiny_unet import drawn
 
 

@@ -8,8 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 
-from assistant.evaluation.test_cases import (Tally, caption_of, caption_of_pair, halves, load_witness, named_of, pairs, pictures, scenes,
-                                             text_to_image)
+from assistant.evaluation.test_cases import Tally, caption_of, caption_of_pair, halves, load_witness, named_of, pairs, pictures, scenes, text_to_image
 from assistant.requests import Settings
 from assistant.presets import MINIATURE
 from assistant.manifest import CHECKPOINTS

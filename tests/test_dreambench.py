@@ -15,13 +15,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import v2
 
-from assistant import __main__ as cli
-from assistant import pretrained_loading
+from assistant import __main__ as cli, pretrained_loading
 from assistant.engine import Assistant
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines, dreambench
-from assistant.evaluation.baselines import BASELINES, DreamBoothLora
-from assistant.evaluation.concept_prompts import draw_plain
+from assistant.evaluation.baselines import BASELINES, DreamBoothLora, draw_plain
 from assistant.evaluation.dreambench import MEASURES, DreamBench, subjects
 from assistant.evaluation.dreambench_report import write
 from assistant.evaluation.judges import PublishedEmbedder, judges

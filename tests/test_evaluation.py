@@ -10,12 +10,11 @@ from safetensors.torch import load_file
 
 from assistant.errors import WeightsError
 from assistant.training.classifiers import Judge, Likeness, load_judge, load_likeness, save_judge, save_likeness
-from assistant.evaluation.metrics import fisher, found, frechet, mean, psnr, share, wasserstein
+from assistant.evaluation.test_cases import (AttributeJudge, Tally, asked_of, caption_of, cases, fisher, found, frechet, load_witness, mean, named_of, psnr,
+                                             scenes, share, wasserstein)
 from assistant.evaluation.conversation import claims
-from assistant.evaluation.test_cases import Tally, AttributeJudge, asked_of, caption_of, cases, load_witness, named_of, scenes
-from assistant.evaluation import mixing
-from assistant.evaluation.overall import base_model, compare, write
-from assistant.evaluation.sample_grid import draw_captions
+from assistant.evaluation import cafe_tables
+from assistant.evaluation.overall import base_model, compare, draw_captions, write
 from assistant.world.captions import attributes
 from assistant.world.renderer import render
 from assistant.world.scene import Accessory, combination_held_out, individual_held_out, restage
@@ -141,15 +140,15 @@ def test_weights_are_promoted_only_if_they_are_better_and_no_worse_anywhere():
 
 
 def test_mixing_pairs_differ_in_all_that_is_asked_of_a_picture_and_a_curve_that_goes_back_is_told():
-    found = mixing.pairs(12)
-    assert found[:6] == mixing.pairs(6)  # by seed
+    found = cafe_tables.pairs(12)
+    assert found[:6] == cafe_tables.pairs(6)  # by seed
     for pair in found:
         x, w = attributes(pair.x), attributes(pair.w)
-        assert all(x[name] != w[name] for name in (*mixing.OF_W, *mixing.OF_X))
+        assert all(x[name] != w[name] for name in (*cafe_tables.OF_W, *cafe_tables.OF_X))
         assert individual_held_out(pair.x.individual) and individual_held_out(pair.w.individual)
     rows = [{"style": {"value": v}} for v in (0.1, 0.5, 0.4, 0.9)]
-    assert mixing.against(rows, "style", True) == pytest.approx(0.1) and mixing.against(rows, "style", False) == pytest.approx(0.8)
-    assert mixing.against(rows[:2], "style", True) == 0.0
+    assert cafe_tables.against(rows, "style", True) == pytest.approx(0.1) and cafe_tables.against(rows, "style", False) == pytest.approx(0.8)
+    assert cafe_tables.against(rows[:2], "style", True) == 0.0
 
 
 def test_captions_are_drawn_in_order_and_compared_with_what_they_name(tmp_path):

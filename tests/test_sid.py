@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from assistant.errors import ConfigError
-from assistant.evaluation.metrics import mean
-from assistant.evaluation.table3 import people, table3, write
+from assistant.evaluation.test_cases import mean
+from assistant.evaluation.cafe_tables import people, table3, write_table3
 from assistant.presets import MINIATURE
 from assistant.training import self_distillation
 from assistant.data import build
@@ -109,7 +109,7 @@ def test_people_keep_what_was_seen_and_drawn_rightly() -> None:
 def test_table_3_is_redrawn_from_its_folder(parts: Parts, assistant, tmp_path: Path) -> None:
     run = begin(tmp_path / "run", parts)
     found = table3(run, assistant, parts.eyes, cases=2, seeds=1)
-    text = write(found, tmp_path / "out" / "table3")
+    text = write_table3(found, tmp_path / "out" / "table3")
     assert [line.split(":")[0] for line in text.splitlines()[2:7]] == ["| start", "| D1", "| D2", "| D3", "| D4"]
     rows = found["rows"]
     assert rows["D4"]["samples"] == rows["D1"]["samples"] + rows["D3"]["samples"] and rows["D2"]["samples"] <= rows["D1"]["samples"]
@@ -117,5 +117,5 @@ def test_table_3_is_redrawn_from_its_folder(parts: Parts, assistant, tmp_path: P
     assert rows["D1"]["dino"]["value"] != rows["start"]["dino"]["value"] and rows["D4"]["dino"]["count"] == found["cases"]
     shutil.rmtree(tmp_path / "out")
     log = (tmp_path / "run" / "log.jsonl").read_text()
-    assert write(table3(run, assistant, parts.eyes, cases=2, seeds=1), tmp_path / "out" / "table3") == text
+    assert write_table3(table3(run, assistant, parts.eyes, cases=2, seeds=1), tmp_path / "out" / "table3") == text
     assert (tmp_path / "run" / "log.jsonl").read_text() == log  # nothing was made or trained again

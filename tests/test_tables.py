@@ -15,7 +15,7 @@ from PIL import Image
 from assistant.evaluation import cafe_tables
 from assistant.evaluation.test_cases import AttributeJudge, ask, cases, draw, score
 from assistant.training.classifiers import Judge, Likeness
-from assistant.evaluation.sample_grid import answer, photo_of
+from assistant.evaluation.overall import answer, photo_of
 from assistant.presets import MINIATURE
 from assistant.training import world_dataset
 from assistant.training.world_dataset import DialogueDataset, WorldDataset, write_dialogues

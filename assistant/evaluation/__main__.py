@@ -108,7 +108,7 @@ def _shipped() -> tuple[Assistant, AttributeJudge]:
 def _sheet(args: argparse.Namespace) -> None:
     from ..engine import load
     from .test_cases import caption_of, caption_of_pair, pairs, scenes
-    from .sample_grid import draw_captions, draw_sheet
+    from .overall import draw_captions, draw_sheet
 
     assistant, out = load(args.preset), args.out or Path("checkpoints") / f"{'sheet' if args.of == 'answers' else args.of}.webp"
     about = assistant.config.decoder
@@ -148,22 +148,22 @@ def _curve(args: argparse.Namespace) -> None:
     from ..files import add_line
     from ..presets import MINIATURE
     from ..manifest import CHECKPOINTS
-    from . import curve
+    from . import overall
     from .test_cases import load_witness
 
     witness = load_witness(MINIATURE, CHECKPOINTS / MINIATURE.folder)
-    one = curve.snapshot(MINIATURE, args.run / args.stage, args.run / "model", args.before)
-    add_line(args.log, line := curve.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps))
-    curve.draw(args.log, args.log.with_suffix(".svg"))
+    one = overall.snapshot(MINIATURE, args.run / args.stage, args.run / "model", args.before)
+    add_line(args.log, line := overall.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps))
+    overall.draw(args.log, args.log.with_suffix(".svg"))
     print(line)
 
 
 def _mixing(args: argparse.Namespace) -> None:
-    from . import mixing
+    from . import cafe_tables
 
     assistant, witness = _shipped()
     steps = args.steps or assistant.config.decoder.steps
-    print(mixing.write(mixing.measure(assistant, witness, args.pairs, steps, _say), args.out))
+    print(cafe_tables.write_mixing(cafe_tables.measure_mixing(assistant, witness, args.pairs, steps, _say), args.out))
 
 
 def _dci(args: argparse.Namespace) -> None:
@@ -184,13 +184,13 @@ def _dci(args: argparse.Namespace) -> None:
 def _table3(args: argparse.Namespace) -> None:
     from ..training.self_distillation import Parts, Run, Sizes
     from ..manifest import CHECKPOINTS
-    from .table3 import table3, write
+    from .cafe_tables import table3, write_table3
 
     assistant, judge = _shipped()
     parts = Parts.load(assistant.config, CHECKPOINTS / assistant.config.folder)
     run = Run(args.run, parts, Sizes(attempts=args.attempts, samples=args.samples, steps=assistant.config.decoder.steps), _say)
     witness = judge if args.judge else None
-    print(write(table3(run, assistant, witness or parts.eyes, args.cases, args.seeds, witness), args.out))
+    print(write_table3(table3(run, assistant, witness or parts.eyes, args.cases, args.seeds, witness), args.out))
 
 
 def _infusion(args: argparse.Namespace) -> None:
@@ -198,8 +198,7 @@ def _infusion(args: argparse.Namespace) -> None:
     from ..manifest import CHECKPOINTS, verify
     from ..checkpoints import load_base
     from .test_cases import load_witness
-    from .infusion import SHORT, WHOLE, Protocol, layers_and_bits, pairs
-    from .infusion_report import write
+    from .infusion import SHORT, WHOLE, Protocol, layers_and_bits, pairs, write
 
     config, folder = preset("miniature"), CHECKPOINTS / "miniature"
     protocol = Protocol(load_base(config, folder), load_witness(config, folder), verify(folder), args.run, WHOLE if args.full else SHORT,

@@ -1,22 +1,64 @@
-"""What Infusion is compared with, each a few lines on diffusers and peft: the same pictures, the same loss, other parameters.
+"""What a learned concept is asked in an evaluation, how the base model and Infusion draw it, and what Infusion is compared with.
 
-A baseline says which parameters of a copy of the base model learn. Where a method's paper preserves the prior, it goes on learning
-pictures of the class noun that the base model drew itself (Ruiz et al., 2023).
+Each baseline is a few lines on diffusers and peft: the same pictures, the same loss, other parameters. It says which parameters of a copy of the base model learn.
+Where a method's paper preserves the prior, it goes on learning pictures of the class noun that the base model drew itself (Ruiz et al., 2023).
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..customization.infusion_training import ConceptImages, lines
-from ..diffusion.conditions import TEXT
+from ..controls.infusion import ConceptInstance, Infusion, residual_mask
+from ..customization.concept_prompt import residual_positions, token_positions, write
+from ..customization.infusion_training import ConceptImages, article, lines
 from ..diffusion.attention import AttentionContext
+from ..diffusion.conditions import EMPTY, TEXT
+from ..diffusion.guidance import CONDITIONAL, BatchRow, infusion_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..diffusion.guidance import CONDITIONAL, BatchRow
 from ..errors import ConfigError
-from .concept_prompts import GUIDANCE, draw_plain
+from ..presets import MINIATURE
+
+GUIDANCE, STEPS = MINIATURE.decoder.guidance, MINIATURE.decoder.steps
+PROMPTS = {"place": ("{} on the beach", "{} in the forest", "{} in space"),
+           "style": ("a pencil sketch of {}", "{} in pixel art", "a watercolour of {}"),
+           "worn": ("{} wearing a red hat", "{} with a blue balloon", "{} wearing green sunglasses"),
+           "moment": ("{} at night", "{} jumping in the snow", "{} resting at sunset")}
+LINES = tuple(line for lines in PROMPTS.values() for line in lines)
+
+
+def said(line: str, phrase: str) -> str:
+    """A line of PROMPTS with words, or a <name>, in it."""
+    return line.format(f"{article(phrase.strip('<>'))} {phrase}")
+
+
+def draw_plain(model: LatentDiffusion, lines: Sequence[str], seeds: Sequence[int], steps: int = STEPS, guidance: float = GUIDANCE) -> Tensor:
+    """Latents (len(lines), C, h, w) of lines as the base model, or a baseline's copy of it, reads them."""
+    context = AttentionContext({TEXT: model.encode_text(list(lines)), EMPTY: model.encode_text([""])})
+    with torch.no_grad():
+        return model.sample(text_guidance(guidance), context, seeds, steps).latents
+
+
+def draw_concepts(base: LatentDiffusion, lines: Sequence[str], nouns: Mapping[str, str], learned: Mapping[str, Mapping[str, Tensor]],
+                  seeds: Sequence[int], steps: int = STEPS) -> Tensor:
+    """The same with Infusion's two streams; lines hold <name>s.
+
+    Args:
+        nouns: name -> class noun. learned: name -> residuals.
+    """
+    written = [write(line, nouns) for line in lines]
+    states = base.encode_text([w.text for w in written])
+    uses = []
+    for name, residuals in learned.items():
+        count, length = next(iter(residuals.values())).shape[0], states.shape[1]
+        at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count
+              for w in written]
+        uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length) for positions in at])))
+    context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
+    with torch.no_grad():
+        return base.sample(infusion_guidance(GUIDANCE), context, seeds, steps).latents
+
 
 RARE = "sks"  # DreamBooth's identifier: a word that means nothing to the base model
 TOKEN = "<new>"  # a token of its own, for methods that learn one

@@ -24,8 +24,7 @@ from ..world.renderer import render
 from ..world.scene import ACCESSORIES, Accessory, Individual, Scene, restage, sample_individual, sample_scene
 from ..models.vision_encoders import pixels
 from ..plan import Plan, told
-from .test_cases import NEVER
-from .metrics import share
+from .test_cases import NEVER, share
 
 SETS = Path(__file__).parent / "sets"
 FIELDS = ("place", "light", "style", "pose")

@@ -34,9 +34,8 @@ from ..errors import ConfigError
 from ..files import SHARED, write_whole
 from ..models.vision_encoders import pixels
 from ..requests import Photo, TrainingSpec
-from .baselines import BASELINES, DreamBoothLora
-from .concept_prompts import draw_plain
-from .sample_grid import answer, as_photo
+from .baselines import BASELINES, DreamBoothLora, draw_plain
+from .overall import answer, as_photo
 
 LISTING = "prompts_and_classes.txt"
 LIVE = ("cat", "dog")  # classes that are asked the prompts for live subjects

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .. import report
 from .dreambench import MEASURES, DreamBench, Subject, slug
-from .metrics import mean, share
+from .test_cases import mean, share
 
 REAL = "real photos, among themselves"
 CAFES = "CAFE's paper, table 1"  # 30 subjects x 25 prompts x 4 pictures

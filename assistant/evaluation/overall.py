@@ -1,10 +1,17 @@
 """How good the miniature is, by the judge and on what was never trained on: every part by itself, then answers as a user gets them.
 
-`judge_candidate` says by that whether a trained model may replace the one that ships: both answer the same held-out requests, and the judge decides.
+`judge_candidate` says by that whether a trained model may replace the one that ships: both answer the same held-out requests, and the judge decides. `curve` adds
+the figures of a training's averaged weights by samples seen to a log and draws it: `python -m assistant.evaluation curve --run runs/miniature` reads the joint
+training's state, while it goes on or after it. Sheets show what is drawn, seeds in order, none chosen: answers to vague requests on held-out individuals (photo,
+result, request and reply), and captions with what the base model draws of them.
 """
 
+import hashlib
 import io
+import json
 import random
+import textwrap
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +19,135 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from diffusers import UNet2DConditionModel
+from safetensors import safe_open
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from .. import report
+from ..checkpoints import load_vae, load_vision
 from ..config import AssistantConfig
+from ..controls.cafe import Cafe, SemanticValues
 from ..dialogue_state import lines_of
+from ..diffusion.attention import AttentionContext
+from ..diffusion.conditions import PATCHES, SEMANTICS
+from ..diffusion.guidance import cafe_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant, load
-from ..models.vision_encoders import pixels
-from ..world.captions import attributes, plan_of, read
+from ..image_io import write_png
+from ..models.vision_encoders import VisionEncoders, pixels
+from ..requests import Photo, Reply, Request, Settings
+from ..training import loop
+from ..training.world_dataset import caption_tokenizer
+from ..world.captions import attributes, plan_of, read, read_reply
 from ..world.dialogues import dialogue
 from ..world.renderer import render
-from ..world.scene import ACCESSORIES, Scene
-from .metrics import found, frechet, mean, psnr, share
-from .sample_grid import answer, photo_of
-from .test_cases import BATCH, SUBJECT, AttributeJudge, Tally, asked_of, caption_of, cases, drawings, measure, named_of, scenes, text_to_image
+from ..world.scene import ACCESSORIES, Scene, sample_individual, sample_scene
+from .test_cases import (BATCH, SUBJECT, AttributeJudge, Tally, asked_of, caption_of, cases, drawings, found, frechet, mean, measure, named_of, pictures, psnr,
+                         scenes, share, text_to_image)
+
+WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
+          "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
+
+
+INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
+CAPTION_LINES = 4
+LETTER = 4.8  # pixels, on average
+PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
+
+
+def photo_of(scene: Scene, size: int) -> Photo:
+    """A scene drawn, as a user would hand it over."""
+    return as_photo(render(scene, size).image)
+
+
+def as_photo(image: Image.Image) -> Photo:
+    """A picture as a user would hand it over."""
+    png = write_png(image)
+    return Photo(png, *image.size, hashlib.sha256(png).hexdigest())
+
+
+def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
+    """An individual that was never trained on, in a scene of its own."""
+    rng = random.Random(f"sheet/{seed}")
+    scene = sample_scene(rng, sample_individual(rng, held_out=True), None)
+    return scene, photo_of(scene, size)
+
+
+def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int, candidates: int = 1) -> Reply:
+    """The assistant's whole reply to one request."""
+    usual = assistant.info()
+    settings = Settings(seed, steps, usual.sampler, usual.keep_subject, usual.follow_words, preview_every=0, candidates=candidates)
+    *_, reply = assistant.respond(Request(words, photo, settings=settings), threading.Event())
+    assert isinstance(reply, Reply)
+    return reply
+
+
+def draw_captions(base: LatentDiffusion, lines: Sequence[str], out: Path, columns: int = 8, steps: int = 20, guidance: float = 3.0) -> None:
+    """Write `out`: what the base model draws of each caption, in order, none chosen, with the caption below. Seeds are their numbers."""
+    size = base.unet.config.sample_size * base.factor
+    height, rows = size + CAPTION_LINES * LEADING + INNER, -(-len(lines) // columns)
+    sheet = Image.new("RGB", (columns * (size + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
+    for start in range(0, len(lines), BATCH):
+        part = range(start, min(len(lines), start + BATCH))
+        drawn = text_to_image(base, [lines[k] for k in part], part, steps, guidance)
+        for k, picture in zip(part, (drawn.movedim(1, -1) * 255).round().byte().numpy()):
+            x, y = OUTER + k % columns * (size + OUTER), OUTER + k // columns * (height + OUTER)
+            sheet.paste(Image.fromarray(picture), (x, y))
+            for i, line in enumerate(wrapped(lines[k], size, CAPTION_LINES)):
+                pen.text((x, y + size + INNER + i * LEADING), line, PALE, font)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, quality=QUALITY, method=6)
+
+
+def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, steps: int = 20) -> dict[str, float]:
+    """Write `out` (a picture) and `out`.json with every request, reply and ground truth; returns how often the words were right.
+
+    Words are right when the reply names the photo's own kind, colour or pattern; what it draws is for the eye, or the judge.
+    """
+    size = assistant.config.decoder.image_size
+    width, height, rows = 2 * size + INNER, size + LINES * LEADING + INNER, -(-count // columns)
+    sheet = Image.new("RGB", (columns * (width + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
+    lines, right = [], {"kind": [], "colour": [], "pattern": []}
+    for seed in range(count):
+        scene, photo = held_out_photo(seed, size)
+        wish = WISHES[seed % len(WISHES)]
+        reply = answer(assistant, wish, photo, seed, steps)
+        sheet.paste(_cell(photo.png, wish, reply, size, width, height),
+                    (OUTER + seed % columns * (width + OUTER), OUTER + seed // columns * (height + OUTER)))
+        said, truth = read_reply(reply.text), attributes(scene)
+        for name, hits in right.items():
+            hits.append(said.get(name) == truth.get(name))
+        lines.append({"seed": seed, "wish": wish, "reply": reply.text, "drew": reply.png is not None, "photo": _plain(truth), "said": _plain(said)})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, quality=QUALITY, method=6)
+    written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)  # a cell a line
+    out.with_suffix(".json").write_text(f"[\n{written}\n]\n", encoding="utf-8")
+    return {**{k: float(np.mean(v)) for k, v in right.items()}, "drew": float(np.mean([line["drew"] for line in lines]))}
+
+
+def _cell(photo: bytes, wish: str, reply: Reply, size: int, width: int, height: int) -> Image.Image:
+    """Photo and answer side by side, the request and the reply below."""
+    cell = Image.new("RGB", (width, height), PAPER)
+    cell.paste(Image.open(io.BytesIO(photo)), (0, 0))
+    if reply.png:
+        cell.paste(Image.open(io.BytesIO(reply.png)), (size + INNER, 0))
+    pen, font = ImageDraw.Draw(cell), ImageFont.load_default(FONT)
+    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, width, LINES - 1))]):
+        pen.text((0, size + INNER + k * LEADING), line, ink, font)
+    return cell
+
+
+def wrapped(text: str, width: int, lines: int) -> list[str]:
+    """`text` in at most so many lines of about `width` pixels; what is left over ends in an ellipsis."""
+    return textwrap.wrap(text, int(width / LETTER), max_lines=lines, placeholder="…")
+
+
+def _plain(values: dict) -> dict:
+    return {k: [list(a) for a in v] if k == "accessories" else v for k, v in values.items()}
+
 
 LOOKED = 2  # candidates, where answers are looked at
 ASKED = ("kind", "colour", "context", "style", "accessory", "pattern", "light", "pose")  # columns of the tables
@@ -303,3 +423,74 @@ def judge_candidate(config: AssistantConfig, shipped: Path, candidate: Path, wit
     """
     found = [measure_weights(config, folder, witness, counts, steps, lambda what: say(f"{folder.name}: {what}")) for folder in (shipped, candidate)]
     return compare(*found)
+
+
+STRENGTHS = (2.0, 2.0)  # of E(x) and F(w)
+WRITTEN = ("kind", "colour", "pattern", "context", "style", "accessory")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A joint training's averaged weights."""
+
+    decoder: LatentDiffusion
+    vision: VisionEncoders
+    samples: int
+
+
+def snapshot(config: AssistantConfig, run: Path, model: Path, before: int = 0) -> Snapshot:
+    """The averaged weights in a training's state.
+
+    Args:
+        run: folder of the joint training's state. model: folder with base/vae, dino and clip.
+        before: samples seen before this run.
+    """
+    about = loop.read_progress(run)
+    tokenizer = caption_tokenizer(config)
+    text = CLIPTextModel(CLIPTextConfig(**config.decoder.text, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                                        pad_token_id=tokenizer.pad_token_id))
+    unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=config.decoder.text["hidden_size"])
+    with safe_open(run / "state/state.safetensors", "pt") as file:
+        values = SemanticValues.of(unet, config.language.semantic_width)
+        for name, module in (("unet", unet), ("text", text), ("values", values)):
+            prefix = f"ema.{name}."
+            module.load_state_dict({k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)})
+    decoder = LatentDiffusion(unet.eval(), load_vae(model / "base/vae"), config.decoder.scheduler, text.eval(), tokenizer, values.eval())
+    return Snapshot(decoder, load_vision(config, model), before + about["step"] * about["batch"])
+
+
+@torch.no_grad()
+def cafe_alone(one: Snapshot, witness: AttributeJudge, count: int, size: int, steps: int) -> dict:
+    """G(E(x), F(target)) of held-out individuals: what the decoder does with words that were understood."""
+    tally, shown = Tally(), scenes(count, 2)
+    for start in range(0, count, BATCH):
+        views = shown[start:start + BATCH]
+        photos, targets = (pixels([render(v[k], size).image for v in views]) for k in (0, 1))
+        context = AttentionContext({PATCHES: one.vision.patches(photos).float()}, {SEMANTICS: one.vision.semantics(targets).float()},
+                    (Cafe(one.decoder.semantic_values),))
+        x = pictures(one.decoder, one.decoder.sample(cafe_guidance(*STRENGTHS), context, range(start, start + len(views)), steps).latents)
+        for v, said in zip(views, witness.names(x)):
+            tally.add(said, attributes(v[1]))
+    return tally.shares()
+
+
+def judge(config: AssistantConfig, one: Snapshot, witness: AttributeJudge, count: int, steps: int) -> dict:
+    """What the judge finds of captions, of two heroes and of CAFE alone, `count` of each; shares as plain numbers."""
+    size, guidance = config.decoder.image_size, config.decoder.guidance
+    base, _ = base_model(one.decoder, witness, [v[0] for v in scenes(count)], size, steps, guidance)
+    two = measure(lambda lines, seeds: text_to_image(one.decoder, lines, seeds, steps, guidance), witness, count)
+    cafe = cafe_alone(one, witness, count, size, steps)
+
+    def plain(found: dict, names: tuple[str, ...]) -> dict:
+        return {name: round(found[name]["value"], 3) for name in names if name in found}
+
+    return {"samples": one.samples, "count": count, "steps": steps, "guidance": guidance, "caption": plain(base, WRITTEN),
+            "two heroes": plain(two, tuple(two)), "cafe": plain(cafe, WRITTEN)}
+
+
+def draw(log: Path, place: Path) -> None:
+    """The log's shares over samples as an SVG: a panel each for captions, two heroes and CAFE."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    report.lines(place, {panel: {name: [(line["samples"] / 1000, line[panel][name]) for line in lines if name in line[panel]]
+                               for name in dict.fromkeys(n for line in lines for n in line[panel])}
+                       for panel in ("caption", "two heroes", "cafe")}, "thousand samples", 3)
