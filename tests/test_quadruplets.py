@@ -22,9 +22,9 @@ from assistant.report import histograms
 from assistant.world.captions import attributes, read_reply
 from assistant.world.scene import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
-from assistant.data import build, filters, target_generators, shards, instructions
+from assistant.data import quadruplets, shards
 from assistant.data.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
-from assistant.data.target_generators import Store, drawn_pool
+from assistant.data.quadruplets import Store, drawn_pool
 from assistant.training.world_dataset import caption_tokenizer
 from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import load_cafe, load_vision
@@ -46,7 +46,7 @@ def decoder(base):
 
 @pytest.fixture(scope="module")
 def eyes(vision):
-    return filters.OwnEmbedder(vision, caption_tokenizer(MINIATURE))
+    return quadruplets.OwnEmbedder(vision, caption_tokenizer(MINIATURE))
 
 
 # --- sets on disk ---------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def test_a_set_holds_what_the_filter_kept_once_and_the_scores_of_all(tmp_path: P
     samples = list(Reader(tmp_path).epoch(0, 0))
     assert sorted(s.about["seed"] for s in samples) == sorted({n for n in made if n % 2}) and len(samples) == about["samples"]
     assert len(about["doubles"]) == sum(n % 2 for n in made) - about["samples"] > 0
-    assert len(build.all_scores(tmp_path)) == len(made) and build.cost(tmp_path)["attempts"] == 50
+    assert len(quadruplets.all_scores(tmp_path)) == len(made) and quadruplets.cost(tmp_path)["attempts"] == 50
     one = samples[0]
     assert one.about["y"] == f"y {one.about['seed']}" and one.about["told"] == {"seed": one.about["seed"]}
     assert one.about["sha256"]["photo"] == hashlib.sha256(one.photo).hexdigest()
@@ -117,7 +117,7 @@ def test_processes_share_the_work_and_the_samples(tmp_path: Path, monkeypatch: p
 def test_other_settings_and_damaged_shards_are_refused(tmp_path: Path) -> None:
     build_plain(tmp_path)
     with pytest.raises(ConfigError, match="seed 1, not 2"):
-        build.build(tmp_path, PLAN, plain, Echo(), evenly, lambda s: True, {"seed": 2}, say=lambda what: None)
+        quadruplets.build(tmp_path, PLAN, plain, Echo(), evenly, lambda s: True, {"seed": 2}, say=lambda what: None)
     shard = next(p for p in sorted(tmp_path.glob("shard-*.tar")) if Reader(tmp_path).shards[0][0] == p)
     data = shard.read_bytes()
     shard.write_bytes(data[:600] + b"x" + data[601:])
@@ -147,16 +147,16 @@ def test_an_instruction_says_all_of_a_scene_and_nothing_of_its_subject() -> None
     for seed in range(200):
         lots = random.Random(seed)
         scene = sample_scene(lots, sample_individual(lots))
-        truth, said = attributes(scene), read_reply(instructions.instruction(scene))
+        truth, said = attributes(scene), read_reply(quadruplets.instruction(scene))
         assert {k: said[k] for k in ("context", "light", "style", "pose", "accessories")} == \
                {k: truth[k] for k in ("context", "light", "style", "pose", "accessories")}
         assert "kind" not in said and "colour" not in said
 
 
 def test_wishes_follow_from_their_number_and_keep_what_is_held_out_apart() -> None:
-    one, again, other = instructions.drawn_wish(1, 5, 32), instructions.drawn_wish(1, 5, 32), instructions.drawn_wish(1, 6, 32)
+    one, again, other = quadruplets.drawn_wish(1, 5, 32), quadruplets.drawn_wish(1, 5, 32), quadruplets.drawn_wish(1, 6, 32)
     assert (one.seed, one.y, one.photo.tobytes()) == (again.seed, again.y, again.photo.tobytes()) and one.seed != other.seed
-    who = instructions.drawn_wish(1, 5, 32, held_out=True).who
+    who = quadruplets.drawn_wish(1, 5, 32, held_out=True).who
     individual = sample_individual(random.Random(0))
     named = individual.__class__(**{**individual.__dict__, **{k: who[k] for k in ("kind", "colour", "second", "pattern")}})
     assert individual_held_out(named) and not combination_held_out(sample_scene(random.Random(0), individual))
@@ -165,18 +165,18 @@ def test_wishes_follow_from_their_number_and_keep_what_is_held_out_apart() -> No
 # --- filters ----------------------------------------------------------------------------------------------------------------
 
 def test_the_threshold_of_two_known_sets() -> None:
-    found = filters.best_threshold([0.5, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.65])
+    found = quadruplets.best_threshold([0.5, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.65])
     assert found["threshold"] == 0.5 and found["balanced_accuracy"] == pytest.approx(0.875)
     assert (found["same"], found["other"]) == (1.0, 0.25) and found["area"] == pytest.approx(14 / 16)
-    assert filters.best_threshold([0.5] * 3, [0.5] * 3)["area"] == pytest.approx(0.5)
-    counts = filters.histogram([-1.0, 0.0, 0.999])
+    assert quadruplets.best_threshold([0.5] * 3, [0.5] * 3)["area"] == pytest.approx(0.5)
+    counts = quadruplets.histogram([-1.0, 0.0, 0.999])
     assert sum(counts) == 3 and counts[0] == counts[30] == counts[-1] == 1
 
 
 def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
-    found = filters.calibrate(eyes, 32, 0, 128)
+    found = quadruplets.calibrate(eyes, 32, 0, 128)
     assert found["clip"]["area"] > 0.95 and found["dino"]["area"] > 0.95
-    limits = filters.Thresholds(**found["thresholds"])
+    limits = quadruplets.Thresholds(**found["thresholds"])
     assert 0.0 < limits.clip < 0.5 and 0.1 < limits.dino < 0.8
     assert limits.keeps({"clip": 0.9, "dino": 0.9}) and not limits.keeps({"clip": 0.9, "dino": 0.0})
     histograms(tmp_path / "a.png", [(name, found[name]["histograms"], {"kept from": found[name]["threshold"]}) for name in ("clip", "dino")])
@@ -187,8 +187,8 @@ def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
 # --- methods ----------------------------------------------------------------------------------------------------------------
 
 def test_captioning_says_what_clip_finds_and_draws_it(vision, base, eyes) -> None:
-    some = [instructions.drawn_wish(2, n, 128) for n in range(6)]
-    made = target_generators.Captioned(target_generators.ZeroShot(eyes), base, steps=1)([w.photo for w in some], [w.words for w in some], [w.seed for w in some])
+    some = [quadruplets.drawn_wish(2, n, 128) for n in range(6)]
+    made = quadruplets.Captioned(quadruplets.ZeroShot(eyes), base, steps=1)([w.photo for w in some], [w.words for w in some], [w.seed for w in some])
     assert all(m.told["line"].endswith(w.words) and m.told["seen"]["kind"] in m.told["line"] for m, w in zip(made, some))
     for name in ("kind", "colour"):
         assert sum(m.told["seen"][name] == w.who[name] for m, w in zip(made, some)) >= 4
@@ -198,13 +198,13 @@ def test_captioning_says_what_clip_finds_and_draws_it(vision, base, eyes) -> Non
 def test_eq_4_goes_from_the_photo_to_the_reference(vision, decoder, eyes, tmp_path: Path) -> None:
     store = Store.of(tmp_path / "store.safetensors", drawn_pool(0, 64, 128), vision, eyes)
     assert torch.equal(Store.of(tmp_path / "store.safetensors", [], vision, eyes).semantics, store.semantics)  # from the file
-    some = [instructions.drawn_wish(2, n, 128) for n in range(4)]
+    some = [quadruplets.drawn_wish(2, n, 128) for n in range(4)]
     photos, words, seeds = [w.photo for w in some], [w.words for w in some], [w.seed for w in some]
-    x = target_generators.pixels(photos)
+    x = quadruplets.pixels(photos)
     patches, own = vision.patches(x), vision.semantics(x)
-    drawn = {a: target_generators.Mixed(vision, decoder, store.nearest, (a, a), 2, target_generators.ZeroShot(eyes))(photos, words, seeds) for a in (0.0, 1.0)}
+    drawn = {a: quadruplets.Mixed(vision, decoder, store.nearest, (a, a), 2, quadruplets.ZeroShot(eyes))(photos, words, seeds) for a in (0.0, 1.0)}
     w = store.nearest([m.told["line"] for m in drawn[1.0]])
     for alpha, semantics in ((0.0, own), (1.0, vision.at_norm(w))):
-        same = target_generators.draw(decoder, patches, semantics, seeds, 2)
-        assert (target_generators.pixels([m.picture for m in drawn[alpha]]) - target_generators.pixels(same)).abs().max() < 0.02
+        same = quadruplets.draw(decoder, patches, semantics, seeds, 2)
+        assert (quadruplets.pixels([m.picture for m in drawn[alpha]]) - quadruplets.pixels(same)).abs().max() < 0.02
     assert all(m.told["alpha"] == 1.0 for m in drawn[1.0])

@@ -29,9 +29,9 @@ from assistant.training.world_dataset import draw
 from assistant.training.datasets import Encoded, EncodedDialogues, EncodedPairs, Shapes
 from assistant.training.loop import Options, Trainer
 from assistant.training.recipe import BRIDGE, CAFE
-from assistant.data import filters, shards
+from assistant.data import quadruplets, shards
 from assistant.data.shards import Quadruplet, Reader, begin, write_manifest, write_shard
-from assistant.data.instructions import drawn_wish
+from assistant.data.quadruplets import drawn_wish
 from assistant.manifest import CHECKPOINTS, verify, write_manifest as write_manifest_of_weights
 from assistant.checkpoints import load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision
 from tests import tiny_full
@@ -376,6 +376,6 @@ def test_thresholds_come_from_the_set_where_no_world_is_drawn(tmp_path: Path) ->
     samples = self_distillation.Samples(64, tmp_path)
     assert len(samples) == 8 and samples.wish(3).photo.size == (64, 64) and samples.wish(3).words == samples.wish(3).line
     assert samples.wish(11).y == samples.wish(3).y and samples.wish(11).seed != samples.wish(3).seed
-    eyes = filters.OwnEmbedder(load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_tokenizer(CHECKPOINTS / "miniature"))
+    eyes = quadruplets.OwnEmbedder(load_vision(MINIATURE, CHECKPOINTS / "miniature"), load_tokenizer(CHECKPOINTS / "miniature"))
     limits = self_distillation.calibrate(eyes, samples)
     assert 0.99 < limits.dino <= 1.001 and 0.0 < limits.clip < 1.0

@@ -16,7 +16,7 @@ from assistant.evaluation.test_cases import mean
 from assistant.evaluation.cafe_tables import people, table3, write_table3
 from assistant.presets import MINIATURE
 from assistant.training import self_distillation
-from assistant.data import build
+from assistant.data import quadruplets
 from assistant.data.shards import Quadruplet, Reader
 from assistant.training.self_distillation import Parts, Run, Sizes
 from assistant.manifest import CHECKPOINTS
@@ -63,10 +63,10 @@ def test_rounds_interrupted_anywhere_end_as_unbroken_ones(parts: Parts, tmp_path
             with pytest.raises(Killed):
                 begin(broken, parts).rounds()
 
-    dies_at(build, "write_shard", 1)  # before d1 has its only shard
+    dies_at(quadruplets, "write_shard", 1)  # before d1 has its only shard
     assert not (broken / "d1" / "manifest.json").exists()
     dies_at(self_distillation.Trainer, "finish", 1)  # round 0 is trained, but not written out
-    dies_at(build, "write_manifest", 1)  # d3-1 is made, but not listed
+    dies_at(quadruplets, "write_manifest", 1)  # d3-1 is made, but not listed
     assert (broken / "round-0/base/vae").exists() and not (broken / "d3-1" / "manifest.json").exists()
     again = begin(broken, parts).rounds()
     assert (broken / "d1/shard-00000.tar").read_bytes() == (tmp_path / "whole/d1/shard-00000.tar").read_bytes()

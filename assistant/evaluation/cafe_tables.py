@@ -33,8 +33,8 @@ from .. import report
 from ..board_requests import Mix, MixReply, MixRequest, Source, strip
 from ..checkpoints import load_cafe, load_tensors
 from ..config import AssistantConfig
-from ..data import build, filters, target_generators
-from ..data.instructions import Wanted, drawn_wish
+from ..data import quadruplets
+from ..data.quadruplets import Wanted, drawn_wish
 from ..data.shards import Quadruplet, Reader
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant
@@ -108,14 +108,14 @@ def people(witness: AttributeJudge | None) -> Callable[[Quadruplet], bool]:
 
 
 @torch.no_grad()
-def measure_data(run: Run, asked: Instructions, eyes: filters.Embedder, weights: Path, witness: AttributeJudge | None = None) -> dict[str, list[Any]]:
+def measure_data(run: Run, asked: Instructions, eyes: quadruplets.Embedder, weights: Path, witness: AttributeJudge | None = None) -> dict[str, list[Any]]:
     """Answers by the decoder in `weights`: of each case DINO-I, CLIP-T, and what the judge finds rightly."""
     decoder = load_cafe(run.parts.config, weights)
     out: dict[str, list[Any]] = {"dino": [], "clip": []}
     for start in range(0, len(asked.wishes), BATCH):
         wishes, patches, semantics = (x[start:start + BATCH] for x in (asked.wishes, asked.patches, asked.semantics))
-        made = target_generators.draw(decoder, patches, semantics, [w.seed for w in wishes], run.sizes.steps)
-        for found in filters.scores(eyes, [w.photo for w in wishes], made, [w.line for w in wishes]):
+        made = quadruplets.draw(decoder, patches, semantics, [w.seed for w in wishes], run.sizes.steps)
+        for found in quadruplets.scores(eyes, [w.photo for w in wishes], made, [w.line for w in wishes]):
             out["dino"].append(found["dino"]), out["clip"].append(found["clip"])
         for wish, there in zip(wishes, witness.names(pixels(made)) if witness else ()):
             wanted = {**{k: wish.who[k] for k in SUBJECT}, **{k: wish.asked[k] for k in STAGE}}
@@ -126,7 +126,7 @@ def measure_data(run: Run, asked: Instructions, eyes: filters.Embedder, weights:
     return out
 
 
-def table3(run: Run, assistant: Assistant, eyes: filters.Embedder, cases: int, seeds: int, witness: AttributeJudge | None = None) -> dict[str, Any]:
+def table3(run: Run, assistant: Assistant, eyes: quadruplets.Embedder, cases: int, seeds: int, witness: AttributeJudge | None = None) -> dict[str, Any]:
     """Data, filters, SID's round, training of every row, measures; whatever is in `run.folder` already is kept."""
     sizes, place = run.sizes, run.folder
     d1 = run.first_data()
@@ -147,7 +147,7 @@ def table3(run: Run, assistant: Assistant, eyes: filters.Embedder, cases: int, s
     for row in ROWS:
         trained = [run.train(f"{row}-{seed}", data[row], start, seed, sizes.samples) for seed in range(seeds)]
         found[row] = [measure_data(run, asked, eyes, weights, witness) for weights in trained]
-    costs = {"D1": build.cost(d1), "D3": build.cost(d3)}
+    costs = {"D1": quadruplets.cost(d1), "D3": quadruplets.cost(d3)}
     first_only, both = costs["D1"]["seconds"] / 60, sum(c["seconds"] for c in costs.values()) / 60
     minutes = {"D1": first_only, "D2": first_only, "D3": both, "D4": both}  # D3 is made by a decoder that was trained on D1
     rows = {row: _summary(found[row], found["D1"]) for row in found}

@@ -28,7 +28,7 @@ from ..customization.auxiliary_nouns import propose
 from ..customization.dci_sampling import branches
 from ..customization.infusion_sampling import prepare_infusion
 from ..customization.infusion_training import MOST_PICTURES, ConceptImages
-from ..data.filters import Embedder
+from ..data.quadruplets import Embedder
 from ..engine import Assistant
 from ..errors import ConfigError
 from ..files import SHARED, write_whole

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from ..checkpoints import load_tensors, reading
-from ..data.filters import Embedder, OwnEmbedder
+from ..data.quadruplets import Embedder, OwnEmbedder
 from ..engine import Assistant
 from ..errors import ConfigError
 from ..models.vision_encoders import VisionEncoders
@@ -19,7 +19,7 @@ from ..training.world_dataset import caption_tokenizer
 
 
 class PublishedEmbedder:
-    """DINO ViT-S/16's class token and CLIP ViT-B/32, the judges of the papers: see `data.filters.Embedder`.
+    """DINO ViT-S/16's class token and CLIP ViT-B/32, the judges of the papers: see `data.quadruplets.Embedder`.
 
     Args:
         folder: of `dino` (timm's vit_small_patch16_224.dino: config.json, model.safetensors) and `clip` (timm's vit_base_patch32_clip_224.openai:

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from ..checkpoints import load_base, load_cafe, load_tensors, load_tokenizer, load_vision
 from ..config import AssistantConfig
-from ..data import build, filters, target_generators
-from ..data.instructions import Wanted, drawn_wish
+from ..data import quadruplets
+from ..data.quadruplets import Wanted, drawn_wish
 from ..data.shards import Quadruplet, Reader, begin, digest, process, read_shard
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
@@ -84,7 +84,7 @@ class Samples:
 
 
 @torch.no_grad()
-def calibrate(eyes: filters.Embedder, samples: Samples, count: int = CALIBRATED) -> filters.Thresholds:
+def calibrate(eyes: quadruplets.Embedder, samples: Samples, count: int = CALIBRATED) -> quadruplets.Thresholds:
     """Where a target's own photo and instruction are best told from another sample's.
 
     Raises:
@@ -98,14 +98,14 @@ def calibrate(eyes: filters.Embedder, samples: Samples, count: int = CALIBRATED)
 
     def against(turn: int) -> list[dict[str, float]]:
         out = []
-        for i in range(0, len(found), filters.BATCH):
-            part = range(i, min(len(found), i + filters.BATCH))
+        for i in range(0, len(found), quadruplets.BATCH):
+            part = range(i, min(len(found), i + quadruplets.BATCH))
             there = [(k + turn) % len(found) for k in part]
-            out += filters.scores(eyes, [photos[k] for k in there], [targets[k] for k in part], [lines[k] for k in there])
+            out += quadruplets.scores(eyes, [photos[k] for k in there], [targets[k] for k in part], [lines[k] for k in there])
         return out
 
     same, other = against(0), against(max(1, len(found) // 2))
-    return filters.Thresholds(*(filters.best_threshold([s[name] for s in same], [s[name] for s in other])["threshold"] for name in ("clip", "dino")))
+    return quadruplets.Thresholds(*(quadruplets.best_threshold([s[name] for s in same], [s[name] for s in other])["threshold"] for name in ("clip", "dino")))
 
 
 def make_targets(out: Path, sets: Sequence[Path], config: AssistantConfig, weights: Path, device: str, attempts: int, number: int,
@@ -125,14 +125,14 @@ def make_targets(out: Path, sets: Sequence[Path], config: AssistantConfig, weigh
     vision = load_vision(config, weights, dtype).to(device)
     base, samples = load_base(config, weights, dtype=dtype).to(device, dtype), Samples(config.decoder.image_size, *sets)
     decoder = load_cafe(config, weights, dtype=dtype, base=base).to(device, dtype)
-    eyes, steps = filters.OwnEmbedder(vision, load_tokenizer(weights)), steps or config.decoder.steps
-    limits = filters.Thresholds(*least) if least else calibrate(eyes, samples)
+    eyes, steps = quadruplets.OwnEmbedder(vision, load_tokenizer(weights)), steps or config.decoder.steps
+    limits = quadruplets.Thresholds(*least) if least else calibrate(eyes, samples)
     say(f"kept from {limits.clip:.3f} CLIP and {limits.dino:.3f} DINO similarity; the paper's 0.3 and 0.6 are for other encoders")
-    method = target_generators.Mixed(vision, decoder, target_generators.Drawn(vision, base, steps), alpha, steps)
+    method = quadruplets.Mixed(vision, decoder, quadruplets.Drawn(vision, base, steps), alpha, steps)
     settings = {"sets": [digest((s / "manifest.json").read_bytes())[:16] for s in sets], "alpha": alpha, "steps": steps,
                 "G": identity(decoder.unet), "thresholds": asdict(limits)}
-    plan = build.Plan(f"d3-{number}", attempts, first=number * attempts, batch=8)
-    build.build(out, plan, samples.wish, method, lambda photos, made, lines: filters.scores(eyes, photos, made, lines), limits.keeps, settings, say=say)
+    plan = quadruplets.Plan(f"d3-{number}", attempts, first=number * attempts, batch=8)
+    quadruplets.build(out, plan, samples.wish, method, lambda photos, made, lines: quadruplets.scores(eyes, photos, made, lines), limits.keeps, settings, say=say)
     if (out / "manifest.json").exists():
         say(f"{out}: {json.loads((out / 'manifest.json').read_text())['samples']} of {attempts} kept")
 
@@ -169,16 +169,16 @@ class Parts:
     folder: Path  # of the weights that rounds start from
     vision: VisionEncoders
     base: LatentDiffusion
-    eyes: filters.Embedder
-    namer: target_generators.Namer
+    eyes: quadruplets.Embedder
+    namer: quadruplets.Namer
     weights: str  # short hash of the weight files
 
     @classmethod
     def load(cls, config: AssistantConfig, folder: Path) -> Parts:
         """From a folder of weights, with E and F as the filter's eyes. Raises WeightsError."""
         vision = load_vision(config, folder)
-        eyes = filters.OwnEmbedder(vision, caption_tokenizer(config))
-        return cls(config, folder, vision, load_base(config, folder), eyes, target_generators.ZeroShot(eyes), verify(folder))
+        eyes = quadruplets.OwnEmbedder(vision, caption_tokenizer(config))
+        return cls(config, folder, vision, load_base(config, folder), eyes, quadruplets.ZeroShot(eyes), verify(folder))
 
 
 class Pairs(EncodedPairs):
@@ -219,40 +219,40 @@ class Run:
         place = self.folder / "calibration.json"
         if not place.exists():
             started = time.monotonic()
-            found = filters.calibrate(self.parts.eyes, self.sizes.pairs, CALIBRATION, self.side)
+            found = quadruplets.calibrate(self.parts.eyes, self.sizes.pairs, CALIBRATION, self.side)
             write_whole(place, (json.dumps(found, indent=1) + "\n").encode(), SHARED)
             self.log("calibration", started, **found["thresholds"])
         return json.loads(place.read_text())
 
-    def thresholds(self) -> filters.Thresholds:
-        return filters.Thresholds(**self.calibration()["thresholds"])
+    def thresholds(self) -> quadruplets.Thresholds:
+        return quadruplets.Thresholds(**self.calibration()["thresholds"])
 
-    def store(self) -> target_generators.Store:
-        pool = target_generators.drawn_pool(POOL, self.sizes.pool, self.side)
-        return target_generators.Store.of(self.folder / "store.safetensors", pool, self.parts.vision, self.parts.eyes)
+    def store(self) -> quadruplets.Store:
+        pool = quadruplets.drawn_pool(POOL, self.sizes.pool, self.side)
+        return quadruplets.Store.of(self.folder / "store.safetensors", pool, self.parts.vision, self.parts.eyes)
 
     def first_data(self) -> Path:
         """D1: targets by captioning, filtered."""
-        return self._data("d1", 0, target_generators.Captioned(self.parts.namer, self.parts.base, self.sizes.steps), {})
+        return self._data("d1", 0, quadruplets.Captioned(self.parts.namer, self.parts.base, self.sizes.steps), {})
 
     def more_data(self, number: int, weights: Path) -> Path:
         """Round `number`'s: targets by eq. 4 with the decoder in `weights`, filtered."""
         parts, steps = self.parts, self.sizes.steps
-        reference = self.store().nearest if self.sizes.reference == "store" else target_generators.Drawn(parts.vision, parts.base, steps)
-        method = target_generators.Mixed(parts.vision, load_cafe(parts.config, weights), reference, self.sizes.alpha, steps, parts.namer)
+        reference = self.store().nearest if self.sizes.reference == "store" else quadruplets.Drawn(parts.vision, parts.base, steps)
+        method = quadruplets.Mixed(parts.vision, load_cafe(parts.config, weights), reference, self.sizes.alpha, steps, parts.namer)
         return self._data(f"d3-{number}", number, method, {"alpha": self.sizes.alpha, "reference": self.sizes.reference})
 
-    def _data(self, name: str, number: int, method: target_generators.Method, about: dict[str, Any]) -> Path:
+    def _data(self, name: str, number: int, method: quadruplets.Method, about: dict[str, Any]) -> Path:
         folder, limits, seed = self.folder / name, self.thresholds(), WISHES + self.sizes.seed
         if (folder / "manifest.json").exists():
             return folder
         started = time.monotonic()
-        plan = build.Plan(name, self.sizes.attempts, first=number * self.sizes.attempts)
-        build.build(folder, plan, lambda n: drawn_wish(seed, n, self.side), method,
-                    lambda photos, made, lines: filters.scores(self.parts.eyes, photos, made, lines), limits.keeps,
+        plan = quadruplets.Plan(name, self.sizes.attempts, first=number * self.sizes.attempts)
+        quadruplets.build(folder, plan, lambda n: drawn_wish(seed, n, self.side), method,
+                    lambda photos, made, lines: quadruplets.scores(self.parts.eyes, photos, made, lines), limits.keeps,
                     {**about, "seed": seed, "thresholds": asdict(limits), "weights": self.parts.weights}, say=self.say)
         wait_for(folder / "manifest.json")  # other processes are still at their shards
-        self.log(name, started, **build.cost(folder))
+        self.log(name, started, **quadruplets.cost(folder))
         return folder
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ class Run:
         for name, title in (("dino", "DINO similarity to the photo"), ("clip", "CLIP similarity to the instruction")):
             known = found[name]["histograms"]
             series = {"matching drawings": known["same"], "other drawings": known["other"]}
-            series |= {folder.name: filters.histogram([s[name] for s in build.all_scores(folder)]) for folder in data}
+            series |= {folder.name: quadruplets.histogram([s[name] for s in quadruplets.all_scores(folder)]) for folder in data}
             panels.append((title, series, {"kept from": found[name]["threshold"], "paper": found[name]["paper"]}))
         histograms(self.folder / "calibration.png", panels)
 
