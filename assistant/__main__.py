@@ -59,7 +59,7 @@ def main() -> None:
 
         print(cards() if args.cards else report())
     else:
-        from .benchmark.run import Options, run
+        from .benchmark import Options, run
 
         run(Options(args.preset, args.device, args.steps, args.repeat, args.markdown, args.save, args.random, args.without_llm, args.side, args.compile))
 

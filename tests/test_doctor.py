@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from assistant import doctor, loading, machine, presets, trial_run
-from assistant.benchmark import run as bench
+from assistant import benchmark as bench, doctor, loading, machine, presets, trial_run
 from assistant.errors import DeviceError, NotFiniteError
 from assistant.memory.budget import GIB, HOST_TIERS, Budget
 from assistant.presets import FULL, OPEN

@@ -14,9 +14,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from assistant.benchmark import random_weights
-from assistant.benchmark.run import Options
-from assistant.benchmark.unet_step import Case, cafe_step, ip_adapter_step, stock_step
+from assistant import benchmark
+from assistant.benchmark import Case, Options, cafe_step, ip_adapter_step, stock_step
 from assistant.timing import Step, Table, flops, in_turns, ratio
 from assistant.controls.cafe import Cafe, PatchScale, SemanticValues
 from assistant.diffusion import acceleration, attention_backends
@@ -358,17 +357,17 @@ def test_every_preset_has_a_quick_a_usual_and_a_fine_pace():
 
 
 def test_the_bench_of_random_weights_measures_every_part_of_a_preset_and_loads_nothing(monkeypatch):
-    monkeypatch.setattr(random_weights, "preset", lambda name: TINY)
-    monkeypatch.setattr(random_weights, "WORDS", 3)
-    monkeypatch.setattr(random_weights, "PROMPT", 20)
+    monkeypatch.setattr(benchmark, "preset", lambda name: TINY)
+    monkeypatch.setattr(benchmark, "WORDS", 3)
+    monkeypatch.setattr(benchmark, "PROMPT", 20)
     table = Table()
-    random_weights.measure(table, Options("tiny", "cpu", steps=1, repeat=1, random=True))
+    benchmark.measure(table, Options("tiny", "cpu", steps=1, repeat=1, random=True))
     found = {what: value for what, value, _ in table.lines}
     assert {"CAFE picture, 64 px", "text-to-image picture, 64 px", "Infusion picture, 64 px", "DCI picture, 64 px", "words of the language model",
             "static cache of keys and values", "share of matrix-multiply speed", "peak memory, decoder"} <= found.keys()
     assert found["CAFE picture, 64 px"].endswith(" s") and found["words of the language model"].endswith("/s")
     assert found["the same on a GPU"] == "not measured"
     without = Table()
-    monkeypatch.setattr(random_weights, "free_memory", lambda device: 10**9 if not without.lines else 0)
+    monkeypatch.setattr(benchmark, "free_memory", lambda device: 10**9 if not without.lines else 0)
     with pytest.raises(DeviceError, match="GiB"):
-        random_weights.measure(without, Options("tiny", "cpu", steps=1, repeat=1, random=True))
+        benchmark.measure(without, Options("tiny", "cpu", steps=1, repeat=1, random=True))
