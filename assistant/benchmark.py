@@ -31,9 +31,8 @@ from .controls.dci import BranchTokens, Dci, MaskSnapshot
 from .controls.infusion import ConceptInstance, Infusion, residual_mask
 from .controls.mask_visualization import at_scale, scales, stretched
 from .customization.dci_sampling import WINDOW, branches
-from .customization.ico_file import IcoConcept
-from .customization.ico_training import WITH_DCI
-from .customization.infusion_file import InfusionConcept
+from .customization.concept_library import IcoConcept, InfusionConcept
+from .customization.concept_training import WITH_DCI
 from .customization.infusion_sampling import prepare_infusion
 from .diffusion import acceleration, attention_backends, sampler
 from .diffusion.acceleration import CompiledUNet

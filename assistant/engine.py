@@ -23,8 +23,8 @@ from torch import Tensor
 
 from .threads import iterate_in_thread
 from .board_requests import MixEvent, MixRequest, Sketch
-from .customization.infusion_chat import answer
-from .customization.lambda_sweep import opened, strip
+from .customization.infusion_sampling import answer
+from .customization.dci_sampling import opened, strip
 from .customization.concept_dialogue import understand
 from .customization.trainer import ConceptTrainer
 from .config import AssistantConfig

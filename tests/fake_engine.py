@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from assistant.board_requests import MixedImage, MixEvent, MixReply, MixRequest, Sketch, as_names, check, coefficients  # noqa: E402
-from assistant.customization.lambda_sweep import Masks, opened  # noqa: E402
+from assistant.customization.dci_sampling import Masks, opened  # noqa: E402
 from assistant.errors import AssistantError  # noqa: E402
 from assistant.requests import Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from assistant.plan import Plan  # noqa: E402

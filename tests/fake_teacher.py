@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from assistant.customization.infusion_file import InfusionConcept
-from assistant.customization.concept_library import ConceptLibrary
-from assistant.customization.ico_file import IcoConcept
+from assistant.customization.concept_library import ConceptLibrary, IcoConcept, InfusionConcept
 from assistant.errors import ConceptError
 from assistant.requests import DatasetAdvice
 from assistant.image_io import write_png

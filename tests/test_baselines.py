@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.customization.infusion_training import InfusionTrainer, InfusionRecipe, ConceptImages
+from assistant.customization.concept_training import ConceptImages, InfusionRecipe, InfusionTrainer
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines
 from assistant.evaluation.baselines import BASELINES, LINES, DreamBoothLora, TextualInversion, draw_plain, said

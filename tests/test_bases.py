@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from assistant import presets
-from assistant.customization.infusion_training import scaled_backward_step
+from assistant.customization.concept_training import scaled_backward_step
 from assistant.customization.trainer import ConceptTrainer
 from assistant.diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
 from assistant.controls.dci import BranchTokens, Dci, MaskTemperatures

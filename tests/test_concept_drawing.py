@@ -12,9 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.customization.infusion_file import InfusionConcept
+from assistant.customization.concept_library import IcoConcept, InfusionConcept
 from assistant.customization.concept_prompt import caption
-from assistant.customization.ico_file import IcoConcept
 from assistant.errors import ConceptError, InputError
 from assistant.requests import Progress, Reply, Request, Settings, TrainingSpec, Turn, Words
 from assistant.world.scene import KINDS

@@ -11,10 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from assistant.customization.infusion_file import InfusionConcept, load_concept, residual_bytes, save_concept
-from assistant.customization.concept_library import BIN, ConceptLibrary
+from assistant.customization.concept_library import BIN, ConceptLibrary, IcoConcept, InfusionConcept, load_concept, residual_bytes, save_concept
 from assistant.customization.concept_prompt import token_positions, write
-from assistant.customization.ico_file import IcoConcept
 from assistant.errors import ConceptError, NotFoundError
 from assistant.manifest import CHECKPOINTS
 

@@ -8,12 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from assistant.customization.auxiliary_nouns import article_for, propose
-from assistant.customization.dci_sampling import branches, together
-from assistant.customization.ico_training import ALONE, MANUAL, WITH_DCI, IcoTrainer, IcoRecipe, learned
-from assistant.customization.concept_library import ConceptLibrary
-from assistant.customization.ico_file import load_tuned, save_tuned
-from assistant.customization.placeholder_tokens import ContextTemplate, embed, tokenize_with_placeholders
+from assistant.customization.dci_sampling import article_for, branches, propose, together
+from assistant.customization.concept_training import ALONE, MANUAL, WITH_DCI, IcoRecipe, IcoTrainer, learned
+from assistant.customization.concept_library import ConceptLibrary, load_tuned, save_tuned
+from assistant.customization.concept_prompt import ContextTemplate, embed, tokenize_with_placeholders
 from assistant.controls.dci import MaskSnapshot
 from assistant.errors import ConceptError
 from assistant.presets import MINIATURE

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.customization.infusion_training import InfusionTrainer, InfusionRecipe
+from assistant.customization.concept_training import InfusionRecipe, InfusionTrainer
 from assistant.diffusion.conditions import TEXT
 from assistant.controls.infusion import Infusion, Queries, ConceptInstance
 from assistant.diffusion.attention import AttentionContext

@@ -17,13 +17,11 @@ from PIL import Image
 
 from assistant import loading, presets
 from assistant.board_requests import Mix, MixRequest, Source
-from assistant.customization import infusion_chat
+from assistant.customization import infusion_sampling
 from assistant.customization.concept_dialogue import understand
-from assistant.customization.concept_library import ConceptLibrary
+from assistant.customization.concept_library import ConceptLibrary, IcoConcept, InfusionConcept
 from assistant.customization.concept_prompt import write
 from assistant.customization.dci_sampling import branches
-from assistant.customization.ico_file import IcoConcept
-from assistant.customization.infusion_file import InfusionConcept
 from assistant.customization.infusion_sampling import prepare_infusion
 from assistant.customization.trainer import ConceptTrainer
 from assistant.diffusion import sampler
@@ -396,7 +394,7 @@ def test_long_prompts_of_concepts_and_of_words_alone_say_what_was_left_out(base)
     infused = InfusionConcept("tom", "cat", "b", {name: torch.zeros(1, attn.inner_dim) for name, attn in layers.items()})
     for words, cut in ((LONG, True), ("in the snow", False)):
         made = prepare_infusion(base, f"<tom> {words}", {"tom": "cat"}, lambda name: infused, 3.0)
-        assert ("left out was" in infusion_chat._said(made, False)) is cut
+        assert ("left out was" in infusion_sampling._said(made, False)) is cut
         tuned = IcoConcept("tom", "cat", "b", torch.zeros(2, base.text_encoder.config.hidden_size), {}, "T2 E")
         assert branches(base, tuned, f"<tom> {words}", "dog").concept.cut.endswith("red hat") is cut
         said = ReplyState()

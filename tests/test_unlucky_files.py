@@ -14,8 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from assistant import image_io
-from assistant.customization.concept_library import ConceptLibrary
-from assistant.customization.infusion_file import InfusionConcept, save_concept
+from assistant.customization.concept_library import ConceptLibrary, InfusionConcept, save_concept
 from assistant.errors import ConceptError, InputError, PhotoError, WeightsError
 from assistant.loading import identified
 from assistant.manifest import verify

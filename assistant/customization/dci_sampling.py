@@ -1,27 +1,99 @@
-"""A prompt with an ICO concept in it, made ready for the base model's sampler: DCI's two branches, for one lambda or several.
+"""Draws with an ICO concept by DCI's two branches: for one lambda, for a strip over several as one batch, and for a turn of the chat.
 
-Knows no requests, no settings and no files: the concept comes as a value, and is applied through the attention context for one drawing alone.
+The auxiliary noun stands where the concept was, so that the rest of the prompt is drawn as words alone say. Any common noun but the class noun will do; one that is
+likely in the prompt's context is better, and a table says which. The concept is applied through the attention context for one drawing alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import io
+import json
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from .auxiliary_nouns import article_for, check
-from .ico_file import IcoConcept
-from .placeholder_tokens import Piece, ContextTemplate, embed, tokenize_with_placeholders
-from ..diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
 from ..controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures
+from ..controls.mask_visualization import at_scale, region, scales, stretched
 from ..diffusion.attention import AttentionContext
-from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
 from ..diffusion.guidance import dci_guidance
-from ..diffusion.sampler import Denoised, CancelFlag, OnStep
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import ConceptError
+from ..image_io import KEY, overlaid, write_png
+from ..plan import named
+from ..requests import Cancel, Progress, Settings
+from ..sweep_requests import MOST, StripEvent, SweepImage, SweepReply, SweepRequest
+from ..threads import iterate_in_thread
+from .concept_library import ConceptLibrary, IcoConcept
+from .concept_prompt import ContextTemplate, Piece, caption, embed, tokenize_with_placeholders, unmarked
+
+# Words of a context -> nouns that are often seen there, likeliest first.
+LIKELY: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("underwater", "sea", "reef", "ocean", "aquarium", "bottom of the sea"), ("fish", "turtle")),
+    (("beach", "shore", "sand", "seaside", "coast", "pond", "lake", "river"), ("duck", "turtle", "boat")),
+    (("space", "moon", "planet", "stars", "rocket"), ("robot", "astronaut")),
+    (("snow", "ice", "winter", "arctic"), ("fox", "bear")),
+    (("forest", "woods", "trees", "mountain", "mountains"), ("bear", "fox", "owl", "deer")),
+    (("garden", "park", "farm", "meadow", "grass"), ("bunny", "dog", "horse")),
+    (("kitchen", "table", "breakfast", "tea"), ("mug", "teapot", "bowl")),
+    (("library", "school", "books", "study"), ("owl", "backpack", "book")),
+    (("city", "street", "road", "traffic"), ("car", "dog", "person")),
+    (("night", "clouds", "sky", "castle"), ("owl", "bird")),
+    (("hat", "scarf", "crown", "sunglasses", "wearing", "holding"), ("bear", "person")),
+)
+COMMON = ("dog", "cat", "bear", "car", "bird", "person", "chair", "cup")  # where the context says nothing
+
+
+def propose(words: str, noun: str, known: Sequence[str] = (), count: int = 4) -> tuple[str, ...]:
+    """Auxiliary nouns for a prompt, best first; never the class noun, nor one that the prompt says already.
+
+    Args:
+        words: the prompt as the base model reads it.
+        noun: the class noun. known: nouns that the base model knows; empty: any.
+    """
+    said = set(re.findall(r"[a-z]+", words.lower())) | {noun.lower()}
+    near = [n for context, nouns in LIKELY if any(_holds(words, c) for c in context) for n in nouns]
+    ordered = dict.fromkeys([*near, *COMMON, *known])
+    return tuple(n for n in ordered if n not in said and (not known or n in known))[:count]
+
+
+def check(auxiliary: str, noun: str) -> str:
+    """The noun, trimmed.
+
+    Raises:
+        ConceptError: none, the class noun itself, or more than a noun.
+    """
+    found = " ".join(auxiliary.split())
+    if not found:
+        raise ConceptError("There is no auxiliary noun.", "Say a common noun, for instance: dog.")
+    if found.lower() == noun.lower():
+        raise ConceptError(f"The auxiliary noun is “{found}”, which is the concept's own class noun.", "Choose another noun.")
+    if len(found) > 40 or not re.fullmatch(r"[\w' -]+", found):
+        raise ConceptError(f"“{found[:40]}” is no auxiliary noun: it can be 1 to 40 letters.", "Choose a common noun, for instance: dog.")
+    return found
+
+
+def article_for(before: str, noun: str) -> str:
+    """`before` with its last article, a or an, as the noun wants it: "riding a " before "owl" -> "riding an "."""
+    right = "an" if noun[:1].lower() in tuple("aeiou") else "a"
+    return re.sub(r"\b[Aa]n?(\s+)$", lambda found: (right.capitalize() if found[0][0] == "A" else right) + found[1], before)
+
+
+def _holds(words: str, phrase: str) -> bool:
+    return re.search(rf"\b{re.escape(phrase)}\b", words.lower()) is not None
+
 
 WINDOW = 0.15  # T_a / T; the authors' code takes 0.3
 LAMBDA = 0.0  # where nothing is said
@@ -139,3 +211,125 @@ def _side(base: LatentDiffusion, pieces: Sequence[Piece], chosen: Sequence[int],
 
 def _here(base: LatentDiffusion, concept: IcoConcept) -> dict[str, tuple[Tensor, Tensor]]:
     return {layer: (k.to(base.device), v.to(base.device)) for layer, (k, v) in concept.tuned.items()}
+
+
+DECODED = 4  # pictures decoded at a time
+PACKED = 1024  # width of the picture that masks are kept in
+
+
+class Masks:
+    """See `sweep_requests.Masks`.
+
+    Args:
+        kept: layer -> one mask of the auxiliary branch a step, (images, heads, Nq). pictures: (images, H, W, 3) uint8.
+    """
+
+    def __init__(self, kept: Mapping[str, Sequence[Tensor]], pictures: np.ndarray) -> None:
+        self._kept, self._pictures, self.scales = kept, pictures, tuple(scales(kept))
+        first = next(iter(kept.values()))
+        self.steps, self.heads = len(first), first[0].shape[1]
+
+    def over(self, number: int, scale: str, opacity: float, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> bytes:
+        mask = stretched(self._mask(number, scale, auxiliary, step, head)).numpy()
+        return write_png(overlaid(self._pictures[number], mask, min(1.0, max(0.0, opacity))))
+
+    def where(self, number: int, scale: str, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> str:
+        return region(self._mask(number, scale, auxiliary, step, head))
+
+    def packed(self) -> bytes:
+        shapes = {layer: [len(steps), *steps[0].shape] for layer, steps in self._kept.items()}
+        flat = torch.cat([torch.stack(list(steps)).flatten() for steps in self._kept.values()])
+        flat = F.pad(flat, (0, -len(flat) % PACKED)).clamp(0, 1).mul(65535).round().numpy().astype(np.uint16)
+        return write_png(flat.reshape(-1, PACKED), {"masks": shapes})
+
+    def _mask(self, number: int, scale: str, auxiliary: bool, step: int | None, head: int | None) -> Tensor:
+        if not 0 <= number < len(self._pictures):
+            raise ConceptError(f"There is no picture {number + 1} in this strip of {len(self._pictures)}.", "Choose one of them.")
+        mask = at_scale(self._kept, scale, step, head)[number]
+        return mask if auxiliary else 1 - mask
+
+
+def opened(packed: bytes, pictures: Sequence[bytes]) -> Masks:
+    """Masks as `Masks.packed` gave them."""
+    image = Image.open(io.BytesIO(packed), formats=["PNG"])
+    flat, at, kept = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535).flatten(), 0, {}
+    for layer, shape in json.loads(image.text[KEY])["masks"].items():
+        kept[layer] = list(flat[at:at + math.prod(shape)].view(shape))
+        at += math.prod(shape)
+    return Masks(kept, np.stack([np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")) for png in pictures]))
+
+
+def prepare_branches(base: LatentDiffusion, concept: IcoConcept, prompt: str, settings: Settings, known: Sequence[str]) -> tuple[DciSampling, str]:
+    """Both branches and the auxiliary noun: the one that was asked for, or the first that is proposed.
+
+    Raises:
+        ConceptError: of `branches`.
+    """
+    proposed = propose(prompt.replace(f"<{concept.name}>", ""), concept.noun, known)
+    noun = check(settings.auxiliary or proposed[0], concept.noun)
+    return branches(base, concept, prompt, noun if settings.window > 0 else None), noun
+
+
+def strip(base: LatentDiffusion, request: SweepRequest, cancel: Cancel, stamp: Mapping[str, Any], known: Sequence[str] = (),
+          unit: float = 1.0, sharpening: MaskTemperatures = MaskTemperatures()) -> Iterator[StripEvent]:
+    """Yield Progress, then one StripReply.
+
+    Args:
+        request: its settings are checked, and have a seed and a window. stamp: of metadata, what says which engine drew. known: the base model's nouns.
+        unit: of the base model's guidance, for each of `follow_words`. sharpening: eq. 4's constants.
+
+    Raises:
+        ConceptError: too many pictures, no words, none or several concepts, one of another kind, or a noun that cannot be.
+        NotFoundError: a name that is no concept.
+    """
+    started, settings, library = time.monotonic(), request.settings, request.library
+    if not 1 <= len(request.strengths) <= MOST:
+        raise ConceptError(f"{len(request.strengths)} pictures were asked for at once; it can be 1 to {MOST}.", "Ask for fewer.")
+    said = unmarked(request.prompt, library.names())
+    concept, prompt = _concept(library, said), caption(said, library.nouns())
+    made, noun = prepare_branches(base, concept, prompt, settings, known)
+    seen, count = MaskSnapshot() if made.auxiliary is not None else None, len(request.strengths)
+
+    def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
+        return made.draw([settings.seed] * count, request.strengths, settings.window, unit * settings.follow_words, settings.steps, settings.scheduler,
+                         lambda step, steps, _: emit(Progress(step, steps)), 0, stop, seen, sharpening=sharpening)
+
+    for item in iterate_in_thread(work, cancel):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            done: Denoised = item
+    drawn = np.concatenate([base.decode(part) for part in done.latents.split(DECODED)])
+    other = write_png(base.decode(done.streams["auxiliary"][:1])[0]) if "auxiliary" in done.streams else b""
+    pictures = []
+    for picture, strength in zip(drawn, request.strengths):
+        told = about(library, concept, made, noun, dataclasses.replace(settings, imagination=strength), request.prompt, stamp, done)
+        pictures.append(SweepImage(strength, write_png(picture, told), told))
+    masks = Masks(seen.auxiliary, drawn) if seen is not None and seen.auxiliary and not done.stopped else None
+    changes = tuple(float(np.abs(a.astype(np.int16) - b).mean()) / 255 for a, b in zip(drawn, drawn[1:]))
+    yield SweepReply(tuple(pictures), other, made.concept.words, made.auxiliary.words if made.auxiliary else "", noun, concept.name, settings, masks,
+                     time.monotonic() - started, changes, done.stopped)
+
+
+def _concept(library: ConceptLibrary, prompt: str) -> IcoConcept:
+    """The one ICO concept that a prompt names."""
+    names = list(dict.fromkeys(name.lower() for name in named(prompt)))
+    if not prompt.strip():
+        raise ConceptError("There are no words to draw.", "Say something about a concept, for instance: <name> in the snow.")
+    if len(names) != 1:
+        there = ", ".join(f"<{e.name}>" for e in library.entries() if e.kind == IcoConcept.kind) or "none yet"
+        raise ConceptError(f"These words name {'no concept' if not names else f'{len(names)} concepts'}; a strip is drawn of one.", f"There are: {there}.")
+    found = library.get(names[0], IcoConcept.kind)
+    if not isinstance(found, IcoConcept):
+        raise ConceptError(f"<{found.name}> was learned for several in one picture, and has no likeness to slide.", "Learn it for the slider too, in Concepts.")
+    return found
+
+
+def about(library: ConceptLibrary, concept: IcoConcept, made: DciSampling, noun: str, settings: Settings, words: str, stamp: Mapping[str, Any],
+          done: Denoised) -> dict[str, Any]:
+    """All that is needed to draw a picture again."""
+    return {**stamp, "method": "ICO + DCI" if made.auxiliary else "ICO", **dataclasses.asdict(settings), "auxiliary": noun if made.auxiliary else "",
+            "prompt": words, "read": made.concept.words, "auxiliary_read": made.auxiliary.words if made.auxiliary else "",
+            "concepts": [{"name": concept.name, "noun": concept.noun, "kind": concept.kind, "scheme": concept.scheme, "steps": concept.steps,
+                          "sha256": hashlib.sha256(library.file(concept.name, concept.kind).read_bytes()).hexdigest()}],
+            "steps_done": done.steps_done, "stopped": done.stopped}

@@ -21,11 +21,8 @@ from torch import Tensor
 
 from .dci_sampling import branches
 from .infusion_sampling import prepare_infusion
-from .infusion_file import InfusionConcept
-from .ico_training import IcoTrainer, IcoRecipe, learned
-from .infusion_training import InfusionTrainer, InfusionRecipe, article, restore, parse_options
-from .concept_library import AnyConcept, ConceptLibrary
-from .ico_file import IcoConcept
+from .concept_library import AnyConcept, ConceptLibrary, IcoConcept, InfusionConcept
+from .concept_training import IcoRecipe, IcoTrainer, InfusionRecipe, InfusionTrainer, article, learned, parse_options, restore
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
 from ..errors import ConceptError, NotFiniteError, UnsafeError

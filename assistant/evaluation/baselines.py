@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..controls.infusion import ConceptInstance, Infusion, residual_mask
 from ..customization.concept_prompt import residual_positions, token_positions, write
-from ..customization.infusion_training import ConceptImages, article, lines
+from ..customization.concept_training import ConceptImages, article, lines
 from ..diffusion.attention import AttentionContext
 from ..diffusion.conditions import EMPTY, TEXT
 from ..diffusion.guidance import CONDITIONAL, BatchRow, infusion_guidance, text_guidance

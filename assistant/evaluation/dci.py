@@ -23,11 +23,9 @@ from .. import report
 from ..config import AssistantConfig
 from ..controls.dci import MaskSnapshot, MaskTemperatures
 from ..controls.mask_visualization import at_scale, overlap, scales, stretched
-from ..customization.auxiliary_nouns import propose
-from ..customization.dci_sampling import LAMBDA, branches, together
-from ..customization.ico_file import IcoConcept, load_tuned, save_tuned
-from ..customization.ico_training import ALONE, MANUAL, WITH_DCI, IcoRecipe, IcoTrainer, learned
-from ..customization.infusion_training import ConceptImages
+from ..customization.dci_sampling import LAMBDA, branches, propose, together
+from ..customization.concept_library import IcoConcept, load_tuned, save_tuned
+from ..customization.concept_training import ALONE, MANUAL, WITH_DCI, ConceptImages, IcoRecipe, IcoTrainer, learned
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..files import SHARED, write_whole
 from ..image_io import overlaid

@@ -24,10 +24,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..customization.auxiliary_nouns import propose
-from ..customization.dci_sampling import branches
+from ..customization.dci_sampling import branches, propose
 from ..customization.infusion_sampling import prepare_infusion
-from ..customization.infusion_training import MOST_PICTURES, ConceptImages
+from ..customization.concept_training import MOST_PICTURES, ConceptImages
 from ..data.quadruplets import Embedder
 from ..engine import Assistant
 from ..errors import ConfigError

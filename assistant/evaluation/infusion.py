@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import report
-from ..customization.infusion_file import InfusionConcept, load_concept, residual_bytes, save_concept
-from ..customization.infusion_training import ConceptImages, InfusionRecipe, InfusionTrainer
+from ..customization.concept_library import InfusionConcept, load_concept, residual_bytes, save_concept
+from ..customization.concept_training import ConceptImages, InfusionRecipe, InfusionTrainer
 from ..diffusion.attention import AttentionContext
 from ..diffusion.conditions import TEXT
 from ..diffusion.guidance import CONDITIONAL, BatchRow
