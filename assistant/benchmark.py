@@ -27,18 +27,17 @@ from . import machine
 from .board_requests import Mix, MixRequest, Source, grid
 from .config import AssistantConfig
 from .controls.cafe import Cafe, SemanticValues
-from .controls.dci import BranchTokens, Dci, MaskSnapshot
+from .controls.dci import BranchTokens, Dci, MaskSnapshot, at_scale, scales, stretched
 from .controls.infusion import ConceptInstance, Infusion, residual_mask
-from .controls.mask_visualization import at_scale, scales, stretched
 from .customization.dci_sampling import WINDOW, branches
 from .customization.concept_library import IcoConcept, InfusionConcept
 from .customization.concept_training import WITH_DCI
 from .customization.infusion_sampling import prepare_infusion
-from .diffusion import acceleration, attention_backends, sampler
+from .diffusion import acceleration, attention, sampler
 from .diffusion.acceleration import CompiledUNet
 from .diffusion.attention import AttentionContext, AttentionControl, ControlledAttnProcessor, cross_layers, layers
-from .diffusion.conditions import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
-from .diffusion.guidance import BatchRow, GuidancePlan, cafe_guidance, dci_guidance, infusion_guidance, text_guidance
+from .diffusion.guidance import (AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT, BatchRow, GuidancePlan, cafe_guidance, dci_guidance, infusion_guidance,
+                                 text_guidance)
 from .diffusion.latent_diffusion import LatentDiffusion
 from .engine import Assistant, load
 from .errors import DeviceError
@@ -212,7 +211,7 @@ def _attention(table: Table, case: Case, rounds: int) -> None:
     step = cafe_step(case)
     steps, refused = {"sdpa": of(lambda _: "sdpa")}, {}
     for name in acceleration.CANDIDATES[1:]:
-        reason = attention_backends.refusal(name, sample)
+        reason = attention.refusal(name, sample)
         if reason:
             refused[name] = reason
         else:

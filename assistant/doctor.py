@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .config import AssistantConfig
-from .diffusion import attention_backends
+from .diffusion import attention
 from .errors import AssistantError
 from . import machine
 from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier
@@ -16,11 +16,12 @@ from .hub.inventory import missing, place_of
 from .presets import PRESETS
 from .manifest import CHECKPOINTS
 
+
 def _kernels() -> list[str]:
     lines, sample = [], torch.zeros(1, device="cuda" if torch.cuda.is_available() else "cpu")
-    for name in attention_backends.KERNELS:
+    for name in attention.KERNELS:
         try:
-            chosen = attention_backends.choose(name, sample)
+            chosen = attention.choose(name, sample)
             lines.append(f"  {name:<16} {'yes' if chosen == name else f'yes, takes {chosen}'}")
         except AssistantError as error:
             lines.append(f"  {name:<16} no: {error.sentence}")

@@ -343,7 +343,7 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
             "bfloat16"; of all but the autoencoder.
-        attention: one of diffusion.attention_backends.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
+        attention: one of diffusion.attention.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
         speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
         folder: the preset's weights; None: those that ship, or where downloads are put.
         memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.

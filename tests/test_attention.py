@@ -7,7 +7,7 @@ import torch
 import torch._dynamo.testing
 
 from assistant.controls.cafe import Cafe, PatchScale, SemanticValues, training_context
-from assistant.diffusion.attention import AttentionControl, AttentionOverride, AttentionContext, cross_layers, install
+from assistant.diffusion.attention import AttentionContext, AttentionControl, AttentionOverride, cross_layers, install
 from assistant.diffusion.guidance import BatchRow
 from assistant.errors import ConfigError, DeviceError
 from tests.tiny_unet import drawn, installed, stock_unet

@@ -14,12 +14,11 @@ from PIL import Image
 from assistant import presets
 from assistant.customization.concept_training import scaled_backward_step
 from assistant.customization.trainer import ConceptTrainer
-from assistant.diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
+from assistant.diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidance, infusion_guidance
 from assistant.controls.dci import BranchTokens, Dci, MaskTemperatures
 from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
-from assistant.diffusion import attention_backends
+from assistant.diffusion import attention
 from assistant.diffusion.attention import AttentionContext, cross_layers, install
-from assistant.diffusion.guidance import dci_guidance, infusion_guidance
 from assistant.loading import build
 from assistant.requests import Reply, Request, Settings, TrainingSpec
 from assistant.session.uploads import read_photo
@@ -155,8 +154,8 @@ def test_maps_of_half_precision_do_not_overflow():
     query = torch.full((1, 2, 4, 160), 30.0, dtype=torch.float16)
     key = 30.0 + drawn(1, 2, 7, 160).half()
     value = drawn(1, 2, 7, 160, seed=1).half()
-    out, found = attention_backends.attend_with_map(query, key, value, 160**-0.5)
-    exact, expected = attention_backends.attend_with_map(query.double(), key.double(), value.double(), 160**-0.5)
+    out, found = attention.attend_with_map(query, key, value, 160**-0.5)
+    exact, expected = attention.attend_with_map(query.double(), key.double(), value.double(), 160**-0.5)
     assert bool(out.isfinite().all()) and out.dtype == torch.float16
     torch.testing.assert_close(found.double(), expected, atol=1e-2, rtol=1e-2)
     torch.testing.assert_close(out.double(), exact, atol=2e-2, rtol=2e-2)

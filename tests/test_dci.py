@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from assistant.controls.mask_visualization import at_scale, overlap, region, scales
-from assistant.diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
-from assistant.controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures, branch_mask
+from assistant.controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures, at_scale, branch_mask, overlap, region, scales
+from assistant.diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidance, text_guidance
 from assistant.diffusion.attention import AttentionContext, cross_layers, install
-from assistant.diffusion.guidance import dci_guidance, text_guidance
 from assistant.diffusion.sampler import denoise, draw_noise, make_scheduler
 from assistant.errors import ConceptError, ConfigError
 from assistant.image_io import MARK, overlaid

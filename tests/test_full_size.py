@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from assistant.model_factory import build, count
-from assistant.diffusion.conditions import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
+from assistant.diffusion.guidance import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance, dci_guidance, infusion_guidance, text_guidance
 from assistant.config import AssistantConfig, Source
 from assistant.controls.cafe import Cafe
 from assistant.controls.dci import BranchTokens, Dci, MaskSnapshot
 from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
 from assistant.diffusion.attention import AttentionContext, cross_layers
 from assistant.diffusion.latent_diffusion import LatentDiffusion
-from assistant.diffusion.guidance import cafe_guidance, dci_guidance, infusion_guidance, text_guidance
 from assistant.errors import ConfigError
 from assistant.models.vision_encoders import VisionEncoders
 from assistant.presets import FULL, PRESETS, SD2, SD15

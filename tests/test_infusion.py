@@ -5,10 +5,9 @@ import copy
 import pytest
 import torch
 
-from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.diffusion.guidance import EMPTY, TEXT, infusion_guidance, text_guidance
 from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
 from assistant.diffusion.attention import AttentionContext, cross_layers
-from assistant.diffusion.guidance import infusion_guidance, text_guidance
 from assistant.diffusion.sampler import denoise, draw_noise, make_scheduler
 from assistant.errors import ConfigError
 from assistant.presets import MINIATURE

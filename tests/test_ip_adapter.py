@@ -9,12 +9,11 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.diffusion.guidance import EMPTY, TEXT, BatchRow, text_guidance
 from assistant.controls import ip_adapter
 from assistant.controls.ip_adapter import Adapter, IpAdapter
 from assistant.diffusion.attention import AttentionContext, cross_layers, install
 from assistant.diffusion.latent_diffusion import LatentDiffusion
-from assistant.diffusion.guidance import BatchRow, text_guidance
 from assistant.errors import WeightsError
 from assistant.models.clip_vision import ClipVision
 from assistant.models.vision_encoders import pixels

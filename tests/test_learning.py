@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from assistant.customization.concept_training import InfusionRecipe, InfusionTrainer
-from assistant.diffusion.conditions import TEXT
+from assistant.diffusion.guidance import CUSTOMIZED, FOUNDATION, TEXT, BatchRow
 from assistant.controls.infusion import Infusion, Queries, ConceptInstance
 from assistant.diffusion.attention import AttentionContext
-from assistant.diffusion.guidance import CUSTOMIZED, FOUNDATION, BatchRow
 from assistant.errors import ConceptError
 
 

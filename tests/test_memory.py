@@ -11,12 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from assistant.model_factory import build, count
-from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.diffusion.guidance import EMPTY, TEXT, infusion_guidance, text_guidance
 from assistant.controls.infusion import Infusion
-from assistant.diffusion import attention_backends
+from assistant.diffusion import attention
 from assistant.diffusion.attention import AttentionContext
 from assistant.diffusion.latent_diffusion import LatentDiffusion
-from assistant.diffusion.guidance import infusion_guidance, text_guidance
 from assistant.errors import DeviceError, is_shortage
 from assistant.memory.budget import GIB, TIERS, UNET_LIVE, VAE_LIVE, Budget, next_tier, sizes, tier
 from assistant.requests import EngineInfo, Progress, Reply, Request, Settings, Words
@@ -62,7 +61,7 @@ def test_what_is_computed_to_live_beside_the_weights_is_what_a_traced_step_finds
     def without_maps(kernel, query, key, value, scale, mask=None):  # as the GPU's kernels do it
         return query.new_empty(*query.shape[:-1], value.shape[-1])
 
-    monkeypatch.setattr(attention_backends, "attend", without_maps)
+    monkeypatch.setattr(attention, "attend", without_maps)
     made, side = build(preset), preset.decoder.unet["sample_size"]
     unet, vae = made["unet"].half(), made["vae"]
     LatentDiffusion(unet, vae, preset.decoder.scheduler)

@@ -19,8 +19,7 @@ from transformers import Dinov2Model, LlamaForCausalLM
 
 from assistant import checkpoints, engine, manifest, requests
 from assistant.diffusion.attention import AttentionContext
-from assistant.diffusion.conditions import EMPTY, TEXT
-from assistant.diffusion.guidance import text_guidance
+from assistant.diffusion.guidance import EMPTY, TEXT, text_guidance
 from assistant.errors import DeviceError, InputError, WeightsError
 from assistant.requests import Progress, Reply, Request, Settings, Turn, Words
 from assistant.models.mllm import pooled

@@ -14,8 +14,7 @@ from PIL import Image
 
 from assistant.board_requests import GRID, Mix, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients, grid, read_names, strip
 from assistant.diffusion.attention import AttentionContext
-from assistant.diffusion.conditions import PATCHES
-from assistant.diffusion.guidance import BatchRow
+from assistant.diffusion.guidance import PATCHES, BatchRow
 from assistant.errors import InputError
 from assistant.requests import Photo, Progress, Reply, Request, Settings, Words
 from assistant.generation.mixing import advice, film

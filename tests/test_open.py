@@ -20,11 +20,10 @@ from transformers import AutoModelForImageTextToText, CLIPImageProcessor, LlavaC
 from assistant import engine as pipeline, presets, pretrained_loading
 from assistant.model_factory import build, count
 from assistant.board_requests import Mix, MixReply, MixRequest, Sketch, Source
-from assistant.diffusion.conditions import EMPTY, TEXT
+from assistant.diffusion.guidance import EMPTY, TEXT, text_guidance
 from assistant.controls.ip_adapter import IpAdapter
 from assistant.diffusion.attention import AttentionContext, cross_layers
 from assistant.diffusion.latent_diffusion import LatentDiffusion
-from assistant.diffusion.guidance import text_guidance
 from assistant.generation.text_to_image import TextToImageGenerator
 from assistant.errors import ConfigError, InputError, WeightsError
 from assistant.requests import Photo, Progress, Reply, Request, Settings, TrainingSpec, Turn, Words
@@ -33,8 +32,7 @@ from assistant.engine import Assistant
 from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
 from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
-from tests import tiny_open as tiny
-from tests import tiny_vlm
+from tests import tiny_open as tiny, tiny_vlm
 from ui import mixing_views
 
 QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from assistant.diffusion import guidance, sampler
 from assistant.diffusion.attention import AttentionContext
 from assistant.diffusion.latent_diffusion import LatentDiffusion
-from assistant.diffusion.guidance import GuidancePlan, BatchRow, LatentStream, cafe_guidance, guide, text_guidance
+from assistant.diffusion.guidance import BatchRow, GuidancePlan, LatentStream, cafe_guidance, guide, text_guidance
 from assistant.diffusion.sampler import denoise, draw_noise, estimate_x0, make_scheduler
 from assistant.errors import ConfigError
 from tests.tiny_unet import stock_unet

@@ -18,7 +18,7 @@ from assistant import benchmark
 from assistant.benchmark import Case, Options, cafe_step, ip_adapter_step, stock_step
 from assistant.timing import Step, Table, flops, in_turns, ratio
 from assistant.controls.cafe import Cafe, PatchScale, SemanticValues
-from assistant.diffusion import acceleration, attention_backends
+from assistant.diffusion import acceleration, attention
 from assistant.diffusion.attention import AttentionContext, install
 from assistant.diffusion.acceleration import Acceleration, CompiledUNet, tune
 from assistant.diffusion.latent_diffusion import LatentDiffusion
@@ -63,28 +63,28 @@ WHERE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KIND = torch.float16 if torch.cuda.is_available() else torch.float32
 
 
-@pytest.mark.parametrize("kernel", [name for name in attention_backends.KERNELS if name not in ("auto", "sdpa")])
+@pytest.mark.parametrize("kernel", [name for name in attention.KERNELS if name not in ("auto", "sdpa")])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 def test_a_kernel_gives_what_sdpa_gives(kernel, shape):
     sample = torch.zeros((), device=WHERE, dtype=KIND)
-    reason = attention_backends.refusal(kernel, sample, shape)
+    reason = attention.refusal(kernel, sample, shape)
     if reason:
         pytest.skip(f"the {kernel} kernels do not run on {WHERE} in {KIND} at this shape: {reason}")
     batch, heads, queries, tokens, width = shape
     q, k, v = (drawn(batch, n, heads, width, seed=i).to(WHERE, KIND).transpose(1, 2) for i, n in enumerate((queries, tokens, tokens)))
     with torch.inference_mode():
-        ours, expected = (attention_backends.attend(name, q, k, v, width**-0.5) for name in (kernel, "sdpa"))
+        ours, expected = (attention.attend(name, q, k, v, width**-0.5) for name in (kernel, "sdpa"))
     torch.testing.assert_close(ours, expected, atol=2e-3 if KIND is torch.float16 else 1e-5, rtol=1e-3)
 
 
 def test_xformers_with_a_mask_gives_what_sdpa_gives():
-    reason = attention_backends.refusal("xformers", torch.zeros((), device=WHERE, dtype=KIND))
+    reason = attention.refusal("xformers", torch.zeros((), device=WHERE, dtype=KIND))
     if reason:
         pytest.skip(f"xformers' kernels do not run on {WHERE}: {reason}")
     q, k = drawn(2, 4, 16, 64).to(WHERE, KIND), drawn(2, 4, 24, 64, seed=1).to(WHERE, KIND)
     mask = torch.zeros(2, 4, 16, 24, device=WHERE, dtype=KIND)
     mask[..., 9:] = -torch.inf
-    ours, expected = (attention_backends.attend(name, q, k, k, 0.125, mask) for name in ("xformers", "sdpa"))
+    ours, expected = (attention.attend(name, q, k, k, 0.125, mask) for name in ("xformers", "sdpa"))
     torch.testing.assert_close(ours, expected, atol=2e-3, rtol=1e-3)
 
 
@@ -93,12 +93,12 @@ def test_torchs_own_kernels_are_called_as_torch_declares_them(kernel):
     """Without a GPU: on tensors that only have a device and a shape."""
     with FakeTensorMode(), torch.inference_mode():
         q, k = (torch.empty(2, 8, n, 40, device="cuda", dtype=torch.float16) for n in (64, 257))
-        assert attention_backends._TORCHS[kernel](q, k, k, 0.1).shape == q.shape
+        assert attention._TORCHS[kernel](q, k, k, 0.1).shape == q.shape
 
 
 def test_where_a_kernel_by_name_cannot_serve_sdpa_does():
     q, k, wide = drawn(1, 2, 6, 8), drawn(1, 2, 5, 8, seed=1), drawn(1, 2, 5, 16, seed=2).requires_grad_()
-    out = attention_backends.attend("flash", q, k, wide, 8**-0.5)  # values of two rows joined, and a gradient
+    out = attention.attend("flash", q, k, wide, 8**-0.5)  # values of two rows joined, and a gradient
     torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(q, k, wide))
     assert out.requires_grad
 
@@ -108,8 +108,8 @@ def test_a_kernel_that_does_not_run_here_is_refused_in_a_sentence():
         pytest.skip("says what happens without a GPU")
     for name in ("flash", "xformers"):
         with pytest.raises(DeviceError, match="do not run on cpu"):
-            attention_backends.choose(name, torch.zeros(1))
-    assert attention_backends.choose("auto", torch.zeros(1)) == "sdpa" and attention_backends.choose("math", torch.zeros(1)) == "math"
+            attention.choose(name, torch.zeros(1))
+    assert attention.choose("auto", torch.zeros(1)) == "sdpa" and attention.choose("math", torch.zeros(1)) == "math"
 
 
 # --- the probe ---------------------------------------------------------------------------------------------------------
@@ -146,9 +146,9 @@ def test_a_kernel_that_overflows_is_never_taken_and_the_others_only_where_they_w
     """Half precision with scores beyond what it can hold, as Stable Diffusion 2's are: the plain product gave NaN."""
     q = (300 * drawn(1, 64, 2, 64)).half().transpose(1, 2)
     v = drawn(1, 64, 2, 64, seed=1).half().transpose(1, 2)
-    assert attention_backends.attend("math", q, q, v, 0.125).isfinite().all()
-    monkeypatch.setitem(attention_backends._TORCHS, "flash", lambda q, k, v, scale: (q * scale @ k.transpose(-1, -2)).softmax(dim=-1) @ v)
-    monkeypatch.setitem(attention_backends._TORCHS, "cudnn", lambda q, k, v, scale: torch.full_like(q, torch.nan))
+    assert attention.attend("math", q, q, v, 0.125).isfinite().all()
+    monkeypatch.setitem(attention._TORCHS, "flash", lambda q, k, v, scale: (q * scale @ k.transpose(-1, -2)).softmax(dim=-1) @ v)
+    monkeypatch.setitem(attention._TORCHS, "cudnn", lambda q, k, v, scale: torch.full_like(q, torch.nan))
     found = acceleration.measured((1, 2, 4, 4, 64), torch.zeros(1, dtype=torch.half))
     assert "math" in found and not found.keys() & {"flash", "cudnn"}
     assert acceleration.quickest({"sdpa": 1.0, "xformers": 0.97}) == "sdpa" == acceleration.quickest({"sdpa": 1.0, "xformers": 1.3})

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ..diffusion.conditions import PATCHES, SEMANTICS
-from ..diffusion.attention import AttentionCall, AttentionControl, AttentionContext, cross_layers
-from ..diffusion.guidance import BatchRow
+from ..diffusion.guidance import PATCHES, SEMANTICS, BatchRow
+from ..diffusion.attention import AttentionCall, AttentionContext, AttentionControl, cross_layers
 
 
 class SemanticValues(nn.Module):

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from ..controls.infusion import ConceptInstance, Infusion, Queries, TokenAttention, residual_mask
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import TEXT
-from ..diffusion.guidance import CONCEPT, CUSTOMIZED, FOUNDATION, BatchRow
+from ..diffusion.guidance import CONCEPT, CUSTOMIZED, FOUNDATION, TEXT, BatchRow
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import make_scheduler
 from ..errors import ConceptError

@@ -23,11 +23,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures
-from ..controls.mask_visualization import at_scale, region, scales, stretched
+from ..controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures, at_scale, region, scales, stretched
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import AUXILIARY_TEXT, EMPTY, TEXT
-from ..diffusion.guidance import dci_guidance
+from ..diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import ConceptError

@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..controls.dci import MaskSnapshot, MaskTemperatures
+from ..controls.dci import MaskSnapshot, MaskTemperatures, coded, encoded
 from ..controls.infusion import ConceptInstance, Infusion, TokenAttention, residual_mask
-from ..controls.mask_visualization import coded, encoded
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import EMPTY, TEXT
-from ..diffusion.guidance import GuidancePlan, infusion_guidance
+from ..diffusion.guidance import EMPTY, TEXT, GuidancePlan, infusion_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion, unread
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import ConceptError

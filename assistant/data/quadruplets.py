@@ -31,8 +31,7 @@ from torch import Tensor
 
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import EMPTY, PATCHES, SEMANTICS, TEXT
-from ..diffusion.guidance import cafe_guidance, text_guidance
+from ..diffusion.guidance import EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..files import SHARED, add_line, write_whole
 from ..image_io import write_png

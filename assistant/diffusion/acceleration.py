@@ -18,10 +18,9 @@ from typing import Any
 
 import torch
 
-from . import attention_backends
-from .attention import ControlledAttnProcessor, cross_layers, layers
+from . import attention
+from .attention import AttentionContext, CachedKV, ControlledAttnProcessor, cross_layers, layers
 from .latent_diffusion import LatentDiffusion
-from .attention_context import CachedKV, AttentionContext
 from ..errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -227,7 +226,7 @@ def tune(decoder: LatentDiffusion, tuning: Acceleration, tokens: int, memory: Pa
 
 
 Shape = tuple[int, int, int, int, int]  # batch, heads, Nq, N, d
-CANDIDATES = tuple(name for name in attention_backends.KERNELS if name != "auto")
+CANDIDATES = tuple(name for name in attention.KERNELS if name != "auto")
 PROBES = 9
 LARGE = 300.0  # of queries and keys: scores beyond what half precision holds, as some trained models have them
 WINS = 0.95  # of torch's own choice's time, at most, for another kernel to be taken
@@ -263,17 +262,17 @@ def measured(shape: Shape, sample: torch.Tensor, candidates: Iterable[str] = CAN
     like = dict(device=sample.device, dtype=sample.dtype)
     q, k, v = (torch.zeros(batch, n, heads, width, **like).normal_(generator=torch.Generator(sample.device).manual_seed(0)).transpose(1, 2)
                for n in (queries, tokens, tokens))
-    running = [name for name in candidates if not attention_backends.refusal(name, sample, shape)]
+    running = [name for name in candidates if not attention.refusal(name, sample, shape)]
     with torch.inference_mode():
         large = LARGE * q, LARGE * k, v
-        expected = attention_backends.attend("sdpa", *large, width**-0.5).float()
-        running = [name for name in running if torch.allclose(attention_backends.attend(name, *large, width**-0.5).float(), expected, TOLERANCE, TOLERANCE)]
+        expected = attention.attend("sdpa", *large, width**-0.5).float()
+        running = [name for name in running if torch.allclose(attention.attend(name, *large, width**-0.5).float(), expected, TOLERANCE, TOLERANCE)]
         times: dict[str, list[float]] = {name: [] for name in running}
         for turn in range(PROBES + 2):
             for name in running:
                 began = time.perf_counter()
                 for _ in range(4):
-                    attention_backends.attend(name, q, k, v, width**-0.5)
+                    attention.attend(name, q, k, v, width**-0.5)
                 if sample.device.type == "cuda":
                     torch.cuda.synchronize(sample.device)
                 if turn >= 2:

@@ -1,4 +1,4 @@
-"""Names the rows of the UNet's batch: what each sees, when it is alive, how predictions become guidance.
+"""Names the rows of the UNet's batch and its conditions: what each row sees, when it is alive, how predictions become guidance.
 
 It knows names and weights only: no conditions' tensors, no network, no scheduler.
 """
@@ -11,8 +11,14 @@ from dataclasses import dataclass
 
 import torch
 
-from .conditions import AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
 from ..errors import ConfigError
+
+TEXT = "text"  # text encoder's states of the prompt, (b, N, d_text)
+EMPTY = "empty"  # text encoder's states of the empty (or negative) prompt
+AUXILIARY_TEXT = "auxiliary text"  # the same of DCI's auxiliary prompt
+PATCHES = "patches"  # E(x), (b, 257, d_E)
+SEMANTICS = "semantics"  # F(w) or H(s), (b, d_F)
+
 
 UNCONDITIONAL = "unconditional"  # e(0,0), or the empty prompt
 CONDITIONAL = "conditional"  # e(E,F), or the prompt

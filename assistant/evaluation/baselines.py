@@ -14,8 +14,7 @@ from ..controls.infusion import ConceptInstance, Infusion, residual_mask
 from ..customization.concept_prompt import residual_positions, token_positions, write
 from ..customization.concept_training import ConceptImages, article, lines
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import EMPTY, TEXT
-from ..diffusion.guidance import CONDITIONAL, BatchRow, infusion_guidance, text_guidance
+from ..diffusion.guidance import CONDITIONAL, EMPTY, TEXT, BatchRow, infusion_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
 from ..presets import MINIATURE

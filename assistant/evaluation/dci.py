@@ -21,8 +21,7 @@ from torch import Tensor
 
 from .. import report
 from ..config import AssistantConfig
-from ..controls.dci import MaskSnapshot, MaskTemperatures
-from ..controls.mask_visualization import at_scale, overlap, scales, stretched
+from ..controls.dci import MaskSnapshot, MaskTemperatures, at_scale, overlap, scales, stretched
 from ..customization.dci_sampling import LAMBDA, branches, propose, together
 from ..customization.concept_library import IcoConcept, load_tuned, save_tuned
 from ..customization.concept_training import ALONE, MANUAL, WITH_DCI, ConceptImages, IcoRecipe, IcoTrainer, learned

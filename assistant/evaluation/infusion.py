@@ -23,8 +23,7 @@ from .. import report
 from ..customization.concept_library import InfusionConcept, load_concept, residual_bytes, save_concept
 from ..customization.concept_training import ConceptImages, InfusionRecipe, InfusionTrainer
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import TEXT
-from ..diffusion.guidance import CONDITIONAL, BatchRow
+from ..diffusion.guidance import CONDITIONAL, TEXT, BatchRow
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import make_scheduler
 from ..files import SHARED, write_whole

@@ -31,8 +31,7 @@ from ..config import AssistantConfig
 from ..controls.cafe import Cafe, SemanticValues
 from ..dialogue_state import lines_of
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import PATCHES, SEMANTICS
-from ..diffusion.guidance import cafe_guidance
+from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant, load
 from ..image_io import write_png

@@ -18,8 +18,7 @@ from ..checkpoints import load_tokenizer
 from ..config import AssistantConfig
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import EMPTY, PATCHES, SEMANTICS, TEXT
-from ..diffusion.guidance import cafe_guidance, text_guidance
+from ..diffusion.guidance import EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..generation.base import ImageFeatures, ReplyState
 from ..generation.cafe import CafeGenerator

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion.conditions import PATCHES, SEMANTICS
+from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..diffusion.guidance import cafe_guidance
 from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
 from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend, subject_tokens

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from ..threads import iterate_in_thread
 from ..board_requests import MOST_CELLS, Mix, MixedImage, MixEvent, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients
-from ..diffusion.conditions import EMPTY, TEXT
+from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..diffusion.attention import AttentionContext
-from ..diffusion.guidance import text_guidance
 from ..diffusion.sampler import Denoised
 from .base import ImageFeatures
 from ..errors import InputError

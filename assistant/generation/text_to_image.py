@@ -18,13 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..diffusion.conditions import EMPTY, TEXT
+from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..config import AdaptersConfig, ClipVisionConfig
 from ..controls.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import changed, standing, undone
-from ..diffusion.guidance import text_guidance
 from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend
 from ..models.chat_llm import ChatModel, ChatOutput

@@ -21,8 +21,7 @@ from ..config import AssistantConfig
 from ..controls.cafe import Cafe, SemanticValues, training_context
 from ..diffusion import attention
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import PATCHES, SEMANTICS
-from ..diffusion.guidance import cafe_guidance, text_guidance
+from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from .datasets import Heroes, PairSource, WorldPairs
 from .losses import LAYOUT, LayoutHead, VLoss, encode_latents, inner_matrices, training_kernel
@@ -100,7 +99,7 @@ class BaseTask:
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
-        from ..diffusion.conditions import EMPTY, TEXT
+        from ..diffusion.guidance import EMPTY, TEXT
         from ..diffusion.attention import AttentionContext
 
         decoder = LatentDiffusion(self.unet, self.vae, self.config.decoder.scheduler, self.text, self.tokenizer)

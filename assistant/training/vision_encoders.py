@@ -25,8 +25,7 @@ from transformers import Dinov2Config, Dinov2Model
 from ..checkpoints import build_clip, load_clip, save_clip, save_module
 from ..config import AssistantConfig
 from ..diffusion.attention import AttentionContext
-from ..diffusion.conditions import EMPTY, TEXT
-from ..diffusion.guidance import guide, text_guidance
+from ..diffusion.guidance import EMPTY, TEXT, guide, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import estimate_x0, make_scheduler, predict
 from ..models.vision_encoders import VisionEncoders, resize
