@@ -1,7 +1,5 @@
 """A hand-made client of the page, and texts that a hostile one sends."""
 
-from __future__ import annotations
-
 import httpx
 
 from assistant.requests import Settings

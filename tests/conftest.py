@@ -1,7 +1,5 @@
 """Fixtures that more than one test file uses, and how test files share a machine's cores."""
 
-from __future__ import annotations
-
 import os
 import random
 from dataclasses import replace

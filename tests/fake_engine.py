@@ -3,8 +3,6 @@
 Run as a program it serves the real page on this engine: `python tests/fake_engine.py --data-dir D --port P`.
 """
 
-from __future__ import annotations
-
 import argparse
 import colorsys
 import io

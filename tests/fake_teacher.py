@@ -1,7 +1,5 @@
 """A teacher without models: a step is a moment, a preview a disc that grows. The library is the real one. For tests."""
 
-from __future__ import annotations
-
 import json
 import time
 

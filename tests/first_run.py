@@ -3,8 +3,6 @@
 The hub is slow, breaks off in the middle of the UNet, and does not give one file, which its mirror has.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

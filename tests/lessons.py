@@ -1,7 +1,5 @@
 """What tests of lessons ask for, and how they wait for it."""
 
-from __future__ import annotations
-
 import time
 
 from assistant.requests import TrainingSpec

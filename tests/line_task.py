@@ -1,7 +1,5 @@
 """The smallest training task there is, for tests of the loop; child processes import it too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

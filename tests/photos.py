@@ -1,7 +1,5 @@
 """Photos of one held-out individual of the drawn world."""
 
-from __future__ import annotations
-
 import io
 import random
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Wishes and a method without a world or a model, for tests of what happens to sets on disk. Loads at once: no torch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from PIL import Image

@@ -1,8 +1,6 @@
 """Hugging Face's package `spaces` as far as the program meets it: on ZeroGPU a function that `GPU` was put around runs in a forked process, to which
 what it takes and gives is copied, and an error keeps its class's name only; elsewhere `GPU` does nothing."""
 
-from __future__ import annotations
-
 import inspect
 import io
 import multiprocessing

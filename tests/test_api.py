@@ -1,7 +1,5 @@
 """The endpoints for other programs: every example of docs/api.md runs, and nothing of another's is given out."""
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Boards: what is kept of them, who may see them, what is drawn of them, and two pictures in one message."""
 
-from __future__ import annotations
-
 import io
 import json
 import threading

@@ -1,7 +1,5 @@
 """What neither ruff nor the import contracts of pyproject.toml can say: no pickle is opened, no file grows long."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]

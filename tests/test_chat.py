@@ -1,7 +1,5 @@
 """The chat model of preset `open`: what it is told, and what is made of what it says, whether it keeps to the form or not."""
 
-from __future__ import annotations
-
 import threading
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Concepts in the engine: a request that names one is drawn with it, says so, and can be drawn again; lessons behind the protocol."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

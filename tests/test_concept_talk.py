@@ -1,7 +1,5 @@
 """A talk about learned concepts: what each turn sets out to do, told from its words and the plan before it. No model is needed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

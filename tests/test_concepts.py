@@ -1,7 +1,5 @@
 """The concept file: small, whole, true to what was saved, and refused in one sentence where it cannot be used."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

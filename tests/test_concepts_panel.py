@@ -1,7 +1,5 @@
 """The Concepts panel without a browser: its cards, its values, its addresses, and what a hand-made client gets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

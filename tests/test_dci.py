@@ -1,7 +1,5 @@
 """DCI on the attention context: equal to its equations written naively at every layer, head and step, and to nothing where the window is closed."""
 
-from __future__ import annotations
-
 import copy
 import math
 from functools import partial

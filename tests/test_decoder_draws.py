@@ -1,7 +1,5 @@
 """The miniature's decoder draws: from noise alone, by stock diffusers, what captions of held-out individuals ask for."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

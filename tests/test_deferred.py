@@ -1,7 +1,5 @@
 """The page is there before the models: what is known without torch, and how whoever asks waits."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

@@ -1,7 +1,5 @@
 """What stands in a conversation: operations on plans, and undo as a matter of plans."""
 
-from __future__ import annotations
-
 import random
 import threading
 from collections.abc import Iterator, Sequence

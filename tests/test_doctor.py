@@ -1,7 +1,5 @@
 """Doctor: `--run` tries every preset at tiny numbers, a fault is a line; torch beside its driver; what fits which card; what is sent says nothing private."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

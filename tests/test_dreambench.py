@@ -1,7 +1,5 @@
 """DreamBench's protocol on tiny models: whose photos, which prompts, what is measured, what is kept, what is told beside the papers' rows."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys

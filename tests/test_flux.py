@@ -1,7 +1,5 @@
 """Preset `flux`: its sizes against what was published, and the whole engine at miniature numbers, with random weights, beside diffusers' own pipeline."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Downloads over HTTP from a stand-in hub on this machine: they go on where they broke off, go to mirrors, use the Hugging Face cache and mend what is cut."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import random

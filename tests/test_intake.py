@@ -1,7 +1,5 @@
 """Every picture and message a person might hand over gets a Photo, clean words, or one clear sentence."""
 
-from __future__ import annotations
-
 import io
 import struct
 import time

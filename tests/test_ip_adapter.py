@@ -1,7 +1,5 @@
 """IP-Adapters in the attention context: what diffusers draws with published weights is what we draw with them, to 1e-4 on the last latents."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Learning beside the chat, with a teacher that needs no models: progress, Stop, what survives a crash, whose it is, whose turn."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Likeness in `open`: the subject cut out by CLIPSeg and cropped, a strength that ends where adapters break; and pictures that are held back."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import threading

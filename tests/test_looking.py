@@ -1,7 +1,5 @@
 """Looking at what was drawn: what of a plan a picture shows, and that another is drawn where something is missing."""
 
-from __future__ import annotations
-
 import io
 import threading
 from dataclasses import replace

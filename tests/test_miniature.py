@@ -1,7 +1,5 @@
 """The miniature that ships: stock libraries open it, it equals them where it must, and it answers."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

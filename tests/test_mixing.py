@@ -1,7 +1,5 @@
 """Mixes: eq. 4's identities, what weights may be, and pictures of them on the miniature's own weights, whatever those are."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

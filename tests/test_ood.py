@@ -1,7 +1,5 @@
 """Photos that the miniature cannot read: they are told from drawings, and never given a name."""
 
-from __future__ import annotations
-
 import io
 import threading
 from dataclasses import replace

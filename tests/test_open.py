@@ -1,7 +1,5 @@
 """Preset `open`: every width on the meta device against what was published, and the whole engine at miniature numbers with random weights."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

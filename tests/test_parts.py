@@ -1,7 +1,5 @@
 """Downloads: whole, checked, resumable, never pickles; what cannot be is one sentence. The hub is a fake, it is the expensive edge."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import sys

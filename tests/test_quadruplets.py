@@ -1,7 +1,5 @@
 """CAFE's data: sets that survive kills, that processes share, without doubles; filters by known truth; methods that make targets."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The drawn world's pictures: repeatable, well-formed, every context and style distinct, light true to the subject."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from dataclasses import replace

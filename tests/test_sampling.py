@@ -1,7 +1,5 @@
 """The denoising loop: stock latents for the same seed, three solvers that agree, previews, cancel, seeds, modules."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import threading

@@ -1,7 +1,5 @@
 """Training at size: one curve whatever the number of processes, and after a kill by another number of them."""
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import json

@@ -1,7 +1,5 @@
 """Chat models that see, in the layouts of Qwen3-VL and LLaVA: what they are shown, what they say, and the whole way from a photo to a picture."""
 
-from __future__ import annotations
-
 import copy
 import io
 import json

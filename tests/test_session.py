@@ -1,7 +1,5 @@
 """Conversations survive restarts, stops, faults, closed pages and each other."""
 
-from __future__ import annotations
-
 import os
 import stat
 import threading

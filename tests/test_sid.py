@@ -1,7 +1,5 @@
 """SID's rounds and table 3: every step happens once, whatever interrupts them, and ends as without interruption."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The three kinds of Hugging Face Spaces, with a stand-in `spaces` package: ZeroGPU (a GPU only in forked processes), a GPU of its own, a CPU."""
 
-from __future__ import annotations
-
 import pickle
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Kernels, the probe, the compiled step, the static cache, switches and the bench: the same numbers faster, or the old way and one line."""
 
-from __future__ import annotations
-
 import copy
 import json
 import logging

@@ -1,7 +1,5 @@
 """Strips as jobs: whose they are, whose turn it is, Stop, and what is there after a restart."""
 
-from __future__ import annotations
-
 import pytest
 
 from assistant.errors import NotFoundError

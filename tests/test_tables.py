@@ -1,7 +1,5 @@
 """The tables' commands: every row from the same start, kept when it is done, written with intervals."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The one loop: what is killed at any moment resumes where its last checkpoint was, and nothing is half-written."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os

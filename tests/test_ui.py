@@ -1,7 +1,5 @@
 """What the page is told: presenters, settings, owners, routes, and the command line."""
 
-from __future__ import annotations
-
 import base64
 import io
 import os

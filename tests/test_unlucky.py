@@ -1,7 +1,5 @@
 """Unlucky users, of conversations and servers: what a locked disk, a wrong number or a strange environment does must end in a sentence, and pass."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 import threading

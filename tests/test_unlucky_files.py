@@ -1,7 +1,5 @@
 """Unlucky users, of files: pictures with large extras, weights that are pointers, concepts of other programs are taken for what they are."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """Unlucky users, at the start and the end of the program: proxies, addresses, consoles, signals."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,7 +1,5 @@
 """What a photo's subject wears, read from F and taken for what stands when the talk begins; and words that are not told."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

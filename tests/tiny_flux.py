@@ -1,7 +1,5 @@
 """A preset like `flux` at miniature numbers, with random weights in the published layouts: folders that the real loaders, and stock diffusers, read."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

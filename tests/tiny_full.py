@@ -1,7 +1,5 @@
 """The preset `full` in miniature numbers: the same structure, small random weights, saved as the published repositories save theirs."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

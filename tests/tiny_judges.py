@@ -1,7 +1,5 @@
 """DINO ViT-S/16 and CLIP ViT-B/32 at miniature numbers, with random weights in the layouts of timm and open_clip."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A preset like `open` at miniature numbers, with random weights in the published layouts: folders that the real loaders read."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A UNet of a few thousand weights, with and without our attention, and numbers to put through it."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -3,8 +3,6 @@
 Files and configurations are those of Qwen/Qwen3-VL-2B-Instruct and llava-hf/llava-1.5-7b-hf; numbers are smaller, templates do the same in fewer words.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

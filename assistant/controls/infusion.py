@@ -4,8 +4,6 @@ In each cross-attention layer C takes F's map in place of its own, and at the co
 values (eq. 7; several concepts, eq. 9). It knows neither files nor how residuals are learned.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The language model is not asked: it knows nothing of what was learned. Sentences
 -> which clauses say where, when, what is worn. What they do not know stays in the prompt as it was said.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence

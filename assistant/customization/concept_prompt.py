@@ -3,8 +3,6 @@
 A concept of ICO has words of its own: learned vectors among a prompt's ordinary tokens.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

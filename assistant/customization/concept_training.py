@@ -4,8 +4,6 @@ Whoever calls `step` may stop at any of them. The base model is frozen. Infusion
 of cross-attention through the attention context.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Mapping

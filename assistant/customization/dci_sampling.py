@@ -4,8 +4,6 @@ The auxiliary noun stands where the concept was, so that the rest of the prompt 
 likely in the prompt's context is better, and a table says which. The concept is applied through the attention context for one drawing alone.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io

@@ -4,8 +4,6 @@ For Infusion: what the base model reads, which rows, which controls. A turn is d
 language model is not asked, since it knows nothing of what was learned.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import time

@@ -3,8 +3,6 @@
 Behind `requests.Trainer`: the session decides when a step is made, and keeps what `TrainingRun.state` gives. Knows no queue and no page.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import math

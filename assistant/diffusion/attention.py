@@ -418,9 +418,6 @@ def attend_with_map(
     return probabilities.to(value.dtype) @ value, probabilities
 
 
-__all__ = ["AttentionCall", "AttentionControl", "AttentionOverride", "CachedKV", "AttentionContext", "ControlledAttnProcessor", "cross_layers", "install", "layers"]
-
-
 class ControlledAttnProcessor:
     """diffusers' attention processor of one layer. Without an attention context it computes what the stock processor computes."""
 

@@ -3,8 +3,6 @@
 It knows names and weights only: no conditions' tensors, no network, no scheduler.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 It knows no conditions, no control and no autoencoder; progress goes to a callback, cancel is a flag read each step.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

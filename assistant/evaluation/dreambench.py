@@ -5,8 +5,6 @@ about one photo, without learning; Infusion, ICO + DCI and the baselines learn f
 and measured is kept, a file for each subject, method and prompt, so that a command that was stopped goes on.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Who measures DreamBench: the papers' judges, DINO ViT-S/16 and CLIP ViT-B/32, from a folder, or a preset's own E and F."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

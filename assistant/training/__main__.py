@@ -11,7 +11,7 @@ from pathlib import Path
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
 from ..presets import preset
-from .recipe import CARDS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Plan, Stage
+from .recipe import BRIDGE, CAFE, CARDS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Plan, Stage
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -186,7 +186,6 @@ def _targets(args: argparse.Namespace, config: AssistantConfig, weights: Path) -
 
 def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: Path) -> None:
     from .datasets import Encoded, EncodedDialogues, EncodedPairs
-    from .recipe import BRIDGE, CAFE
 
     encoded, numbers = Encoded(config, *args.data), {"cafe": CAFE, "bridge": BRIDGE}[args.stage]
 

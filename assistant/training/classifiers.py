@@ -10,8 +10,6 @@ pictures with their statistics: noise with a power law, and dead leaves (Lee, Mu
 threshold lets three in a hundred drawings that were not fitted be taken for a photo. `models.worn.WornReader` is trained on F of a drawn set.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -4,8 +4,6 @@ Of one sample of each stage, arithmetic is counted on the meta device, memory on
 full-size model. What is measured on this machine and what is computed from counted arithmetic stand in tables of their own and are never mixed.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import tempfile
@@ -27,7 +25,7 @@ from ..model_factory import build, count
 from ..models.mllm import Bridge, pooled
 from ..presets import MINIATURE
 from ..timing import Step, flops, in_turns
-from .datasets import LATENTS, PATCHES, SEMANTICS, EncodedDialogues, EncodedPairs, Shapes
+from .datasets import LATENTS, PATCHES, SEMANTICS, EncodedDialogues, EncodedPairs, Encoder, Shapes
 from .loop import Options, Task, Trainer
 from .recipe import BRIDGE, CAFE, CARDS, Plan
 
@@ -201,7 +199,6 @@ def _timed(task: Task, device: str, repeats: int) -> Timing:
 def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
     """Steps of the decoder's own task, with random weights."""
     from .decoder import CafeTask
-    from .recipe import CAFE
 
     with torch.device(device):
         unet, _ = decoder_modules(config)
@@ -214,7 +211,6 @@ def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpoi
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from .mllm import ProjectorTask
-    from .recipe import BRIDGE
 
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
@@ -234,7 +230,6 @@ def measured_encode(config: AssistantConfig, device: str, samples: int, repeats:
 
     from ..models.vision_encoders import VisionEncoders
     from ..checkpoints import build_clip
-    from .datasets import Encoder
 
     where = torch.device(device)
     with where:
@@ -271,8 +266,6 @@ def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str
 
 
 def disk(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
-    from .datasets import Shapes
-
     trained = counts.parameters.get("cafe", counts.parameters["unet"]) + counts.parameters["values"]
     one = Shapes.of(config).bytes
     return {"encode": f"{_gb(one * plan.samples)} ({one:,} bytes a sample)", "bridge": _gb(16 * counts.parameters["bridge"]),
@@ -305,7 +298,6 @@ def computed(config: AssistantConfig, plan: Plan) -> list[str]:
 
 
 def _tried(measure: Callable[[], Timing]) -> Timing | str:
-    import torch
 
     try:
         return measure()
@@ -319,7 +311,6 @@ def _tried(measure: Callable[[], Timing]) -> Timing | str:
 
 def measured(config: AssistantConfig, device: str, plan: Plan) -> list[str]:
     """The table of what is measured here: real steps of the real tasks on random weights."""
-    import torch
 
 
     cuda = torch.device(device).type == "cuda"
@@ -348,7 +339,6 @@ def run(args: argparse.Namespace, config: AssistantConfig) -> str:
         raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     plan = Plan(args.samples, args.epochs, args.keep, args.card, args.share)
     if args.threads:
-        import torch
 
         torch.set_num_threads(args.threads)
     cuda = args.device == "cuda"

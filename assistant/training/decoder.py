@@ -21,7 +21,7 @@ from ..config import AssistantConfig
 from ..controls.cafe import Cafe, SemanticValues, training_context
 from ..diffusion import attention
 from ..diffusion.attention import AttentionContext
-from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance, text_guidance
+from ..diffusion.guidance import EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from .datasets import Heroes, PairSource, WorldPairs
 from .losses import LAYOUT, LayoutHead, VLoss, encode_latents, inner_matrices, training_kernel
@@ -99,9 +99,6 @@ class BaseTask:
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
-        from ..diffusion.guidance import EMPTY, TEXT
-        from ..diffusion.attention import AttentionContext
-
         decoder = LatentDiffusion(self.unet, self.vae, self.config.decoder.scheduler, self.text, self.tokenizer)
         prompts = PROMPTS * 3
         states = decoder.encode_text(prompts)

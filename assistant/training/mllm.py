@@ -5,8 +5,6 @@ without the fit of H that least squares would decide. At full size M is an LLM t
 trained, the bridge goes on with V, H and the token alone. Dialogues without a photo are learned beside, so that M asks for one.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How the miniature is trained, stage by stage, and the decoder and the bridge at each size, as data: the miniature's ways, and the paper's (CAFE, section 4.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..errors import ConfigError

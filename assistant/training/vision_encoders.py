@@ -11,8 +11,6 @@ encoder as it was, so everything that was trained on those (V_H, H, the texts' s
 Schlarmann et al., 2024, arXiv 2402.12336).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

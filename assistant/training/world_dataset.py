@@ -7,8 +7,6 @@ M learns from dialogues sampled about photos of a drawn set, as token ids, with 
 targets: H learns F's mean given their attributes (`losses.ConditionalMean`), which follows from labels.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import string

@@ -3,8 +3,6 @@
 Each function draws on the canvas from back to front and returns the anchors where accessories go. Poses come as frames and flags.
 """
 
-from __future__ import annotations
-
 from .canvas import INK, PAPER, Affine, Anchors, Canvas, Colour, Points, Shade, affine, blob, ellipse, mix, pale, rounded, then, tube, warp
 
 CHEEK: Shade = (240, 96, 104, 120)

@@ -3,8 +3,6 @@
 A context's telling things stand left, right and above, since a subject covers the middle. Every layout is drawn afresh from the scene's own seed.
 """
 
-from __future__ import annotations
-
 import math
 import random
 

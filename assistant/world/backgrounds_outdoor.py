@@ -1,7 +1,5 @@
 """Five more contexts: space, underwater, city, garden, kitchen. Same contract as `backgrounds`."""
 
-from __future__ import annotations
-
 import math
 
 from .display_list import WHITE, Colour, DisplayList, at, mix, sides, sky, stars

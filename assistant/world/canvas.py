@@ -5,8 +5,6 @@ and the individual only as colours, proportions and pattern; what a cat looks li
 affine map) takes them to the stage, whose unit is `scene.scale` times the canvas; the stage is laid on the canvas once, at the end.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Reading finds the vocabulary's phrases, longest first, and attaches each colour 
 ("I can't draw a dog", "without the hat") are passed over.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from functools import lru_cache

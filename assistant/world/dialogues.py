@@ -4,8 +4,6 @@ A reply names all that will be seen and says, in a clause, why it suits the wish
 recovers the scene from it exactly.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, replace
 

@@ -3,8 +3,6 @@
 `backgrounds` records shapes here, back to front; a style of `renderer` decides how each one is painted (filled, outlined, cast in paper).
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable

@@ -6,8 +6,6 @@ Slots of a phrase: {s} the subject, {place} and {light} and {style} with their p
 own look, {earlier} and {what} of an earlier picture.
 """
 
-from __future__ import annotations
-
 import random
 
 from ..dialogue_state import applied

@@ -3,8 +3,6 @@
 Every texture is coarse and regular (features of 3 px or more at 128 px), so that a small autoencoder can keep it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import lru_cache
 

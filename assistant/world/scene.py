@@ -5,8 +5,6 @@ puts it in a context, light and style, in a pose, at a size and place, with acce
 made again from a seed; no draw is global.
 """
 
-from __future__ import annotations
-
 import random
 import zlib
 from dataclasses import dataclass, replace

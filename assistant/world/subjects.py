@@ -3,8 +3,6 @@
 The seven things stand here, each with a small face, the nine animals in `animals`. Backdrop, light and style are laid around and over these layers by others.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

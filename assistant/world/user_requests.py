@@ -3,8 +3,6 @@
 `choose` obeys what was said, keeps the rest and chooses what was left open. Nothing is drawn or answered here.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ replies and captions use (`CANON` of them); what follows is how people may say t
 the one they are about, so that a reply can be read back. `MISSING_THINGS`, ... are there so that refusals learn to copy them.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re
