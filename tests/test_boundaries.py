@@ -1,5 +1,9 @@
-"""What neither ruff nor the import contracts of pyproject.toml can say: no pickle is opened, no file grows long."""
+"""What neither ruff nor the import contracts of pyproject.toml can say: no pickle is opened, no file grows long, what is imported is declared and locked."""
 
+import ast
+import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,3 +18,23 @@ def test_no_pickle_is_ever_opened() -> None:
 def test_files_stay_short() -> None:
     long = {name: lines for name, text in FILES.items() if (lines := len(text.splitlines())) > 600}
     assert not long, f"does each still do one thing? {long}"
+
+
+def _named(file: str) -> set[tuple[str, str]]:
+    """(name, version) of every line of a requirements file, names in lower case with dashes."""
+    found = re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    return {(re.sub(r"[._]+", "-", name).lower(), version) for name, version in found}
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = {name for file in ("requirements.txt", "tests/requirements.txt") for name, _ in _named(file)}
+    homes, own = packages_distributions(), {"assistant", "ui", "spaces"}  # spaces: Hugging Face's, asked for and absent elsewhere
+    wanted = {node.module if isinstance(node, ast.ImportFrom) else alias.name for text in FILES.values() for node in ast.walk(ast.parse(text))
+              if isinstance(node, ast.Import) or isinstance(node, ast.ImportFrom) and not node.level for alias in node.names}
+    tops = {name.split(".")[0] for name in wanted} - sys.stdlib_module_names - own
+    assert not {top for top in tops if not declared & {re.sub(r"[._]+", "-", home).lower() for home in homes.get(top, [top])}}
+
+
+def test_what_is_declared_is_locked() -> None:
+    """`requirements.lock` is made by `uv pip compile`, as CONTRIBUTING.md says."""
+    assert _named("requirements.txt") | _named("tests/requirements.txt") <= _named("requirements.lock")
