@@ -24,7 +24,8 @@ from ..generation.base import ImageFeatures, ReplyState
 from ..generation.cafe import CafeGenerator
 from ..models.mllm import MultimodalLLM
 from ..models.vision_encoders import VisionEncoders, pixels
-from ..training.classifiers import HEADS, Judge, Likeness, load_judge, load_likeness
+from ..training.classifiers import Judge, Likeness, load_judge, load_likeness
+from ..training.world_dataset import ATTRIBUTES
 from ..world.backgrounds import GROUND
 from ..world.captions import attributes, caption, read
 from ..world.dialogues import dialogue
@@ -145,7 +146,7 @@ class AttributeJudge:
         out = []
         for part in x.split(BATCH):
             for row in self.judge.name(part).tolist():
-                said = {name: values[k] for (name, values), k in zip(HEADS.items(), row)}
+                said = {name: values[k] for (name, values), k in zip(ATTRIBUTES.items(), row)}
                 worn = [(a, said.pop(a)) for a in ACCESSORIES]
                 said["accessories"] = tuple((a, colour) for a, colour in worn if colour)
                 out.append(said)

@@ -29,17 +29,13 @@ from ..models.out_of_distribution import OutOfDistribution
 from ..models.vision_encoders import VisionEncoders, pad_square, pixels, resize
 from ..models.worn import WornReader
 from ..world.renderer import GROUND, render
-from ..world.scene import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES, Scene
+from ..world.scene import ACCESSORIES, Scene
 from ..world.subjects import draw_subject
 from .losses import encode_semantics
 from .recipe import TRAIN_SEED
-from .world_dataset import CAPTIONS, LABELS, SHARD, VIEWS, WorldDataset, group, in_processes
+from .world_dataset import ATTRIBUTES, CAPTIONS, CLASSES, LABELS, SHARD, VIEWS, WorldDataset, group, in_processes
 
-HEADS: dict[str, tuple[str, ...]] = {
-    "kind": KINDS, "colour": tuple(COLOURS), "second": tuple(COLOURS), "pattern": PATTERNS, "context": CONTEXTS,
-    "light": LIGHTS, "style": STYLES, "pose": POSES, "eyes": EYES, **{a: ("", *COLOURS) for a in ACCESSORIES}}
-SIZES = tuple(len(v) for v in HEADS.values())
-WORN = sum(len(HEADS[a]) for a in ACCESSORIES)
+WORN = sum(len(ATTRIBUTES[a]) for a in ACCESSORIES)
 
 
 class Block(nn.Module):
@@ -54,7 +50,7 @@ class Block(nn.Module):
 
 
 class Judge(nn.Module):
-    """(B, 3, 128, 128) in [0, 1] -> logits (B, sum of SIZES).
+    """(B, 3, 128, 128) in [0, 1] -> logits (B, sum of CLASSES).
 
     Four pixels by four become a cell, and three stages make of them a grid of 8 x 8. Where the subject is, is found at 16 x 16,
     and what is there is read beside what is anywhere. What is worn is small, so it is looked for in every cell of 16 x 16, and
@@ -71,7 +67,7 @@ class Judge(nn.Module):
         self.near = nn.Sequential(*_stage(first, first, 1, self.DEPTHS[0]), *_stage(first, middle, 2, self.DEPTHS[1]))
         self.far = nn.Sequential(*_stage(middle, last, 2, self.DEPTHS[2]))
         self.subject = nn.Conv2d(middle, 1, 1)
-        self.out = nn.Sequential(nn.Linear(self.FEATURES, 512), nn.SiLU(), nn.Linear(512, sum(SIZES) - WORN))
+        self.out = nn.Sequential(nn.Linear(self.FEATURES, 512), nn.SiLU(), nn.Linear(512, sum(CLASSES) - WORN))
         self.worn = nn.Conv2d(middle, WORN, 1)
 
     def grids(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +89,7 @@ class Judge(nn.Module):
         return self.named(*self.grids(x))
 
     def named(self, near: Tensor, far: Tensor) -> Tensor:
-        """What `grids` gives -> logits (B, sum of SIZES)."""
+        """What `grids` gives -> logits (B, sum of CLASSES)."""
         return torch.cat([self.out(self.pooled(near, far)), self.anywhere(self.worn(near))], 1)
 
     @staticmethod
@@ -104,8 +100,8 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def name(self, x: Tensor) -> Tensor:
-        """(B, 3, 128, 128) in [0, 1] -> class numbers (B, 17) in the order of HEADS."""
-        return torch.stack([p.argmax(1) for p in self(x).split(SIZES, 1)], 1)
+        """(B, 3, 128, 128) in [0, 1] -> class numbers (B, 17) in the order of ATTRIBUTES."""
+        return torch.stack([p.argmax(1) for p in self(x).split(CLASSES, 1)], 1)
 
 
 def _stage(a: int, b: int, stride: int, depth: int) -> list[Block]:
@@ -222,7 +218,7 @@ class JudgeTask:
         self.world, self.device, self.batch_size = world, device, batch_size
         self.worn = worn_cells(world, os.cpu_count() or 1)
         self.judge = (load_judge(init) if init else Judge()).to(device).requires_grad_(True).train()
-        self.local = nn.ModuleList(nn.Linear(width, sum(SIZES)) for width in Judge.WIDTHS[1:]).to(device)
+        self.local = nn.ModuleList(nn.Linear(width, sum(CLASSES)) for width in Judge.WIDTHS[1:]).to(device)
         self.matrices = {f"judge.{n}" for n, p in self.judge.named_parameters() if p.ndim == 4 and n.startswith(("near", "far"))}
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -250,13 +246,13 @@ class JudgeTask:
             of, _, y, z = (F.adaptive_avg_pool2d(share, grid.shape[-1]) > 0.5).nonzero(as_tuple=True)
             found, hits = self._names(head(grid[of, :, y, z]), labels[of])
             loss, shown[f"local{k}"] = loss + found / 2, hits[0]
-        return loss, {k: right[i] for i, k in enumerate(HEADS) if i < 8} | shown | {
+        return loss, {k: right[i] for i, k in enumerate(ATTRIBUTES) if i < 8} | shown | {
             "worn": torch.stack(right[-len(ACCESSORIES):]).mean()}
 
     def _names(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Weighted mean cross-entropy, and each name's accuracy."""
         loss, right = 0.0, []
-        for i, (weight, part) in enumerate(zip(WEIGHTS, logits.float().split(SIZES, 1))):
+        for i, (weight, part) in enumerate(zip(WEIGHTS, logits.float().split(CLASSES, 1))):
             rare = part.new_ones(part.shape[1])
             if i >= len(WEIGHTS) - len(ACCESSORIES) and self.done < FAIR:
                 rare[0] = ABSENT

@@ -13,13 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import AssistantConfig
-from ..world.scene import ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PATTERNS, POSES, STYLES
+from ..world.scene import ACCESSORIES
 from ..models.mllm import pooled
 from ..models.vision_encoders import VisionEncoders
-from .world_dataset import WorldDataset
+from .world_dataset import CLASSES, WorldDataset
 
-CLASSES = (len(KINDS), len(COLOURS), len(COLOURS), len(PATTERNS), len(CONTEXTS), len(LIGHTS), len(STYLES), len(POSES),
-           len(EYES), *(1 + len(COLOURS),) * len(ACCESSORIES))
 # how much each attribute counts: shapes, patterns and eyes are learned far more slowly than colours
 WEIGHTS = (10, 2, 1, 10, 2, 1, 1, 1, 4, *(0.5,) * len(ACCESSORIES))
 

@@ -28,8 +28,8 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import estimate_x0, make_scheduler, predict
 from ..models.vision_encoders import VisionEncoders, resize
 from ..world.scene import ACCESSORIES
-from .losses import CLASSES, WEIGHTS, attribute_loss, encode_latents
-from .world_dataset import CAPTIONS, WorldDataset, arrays, caption_tokenizer
+from .losses import WEIGHTS, attribute_loss, encode_latents
+from .world_dataset import CAPTIONS, CLASSES, WorldDataset, arrays, caption_tokenizer
 
 VISIBLE = 112  # patches of 256
 WHOLE = 0.85  # from here on all of them

@@ -87,7 +87,10 @@ CAPTIONS = 4  # captions of a picture
 SHARD = 256  # groups a shard
 BODY = 0.4  # how much a hero counts in a loss, of how much what it wears does, which is smaller and rarer
 COMPANION = ("kind", "colour", "second", "pattern")  # what is noted of a second hero; -1 where there is none
-LABELS = ("kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", *ACCESSORIES)
+ATTRIBUTES: dict[str, tuple[str, ...]] = {  # of a picture, and what each can be; of what may be worn its colour, "" for not worn
+    "kind": KINDS, "colour": tuple(COLOURS), "second": tuple(COLOURS), "pattern": PATTERNS, "context": CONTEXTS,
+    "light": LIGHTS, "style": STYLES, "pose": POSES, "eyes": EYES, **{a: ("", *COLOURS) for a in ACCESSORIES}}
+LABELS, CLASSES = tuple(ATTRIBUTES), tuple(len(values) for values in ATTRIBUTES.values())
 
 
 def group(seed: int, index: int, held_out: bool = False) -> tuple[Scene, ...]:
@@ -100,11 +103,8 @@ def group(seed: int, index: int, held_out: bool = False) -> tuple[Scene, ...]:
 
 def labels(scene: Scene) -> list[int]:
     """Class numbers in the order of LABELS; accessories: 0 absent, else 1 + colour."""
-    who, colours = scene.individual, tuple(COLOURS)
-    worn = {a.name: 1 + colours.index(a.colour) for a in scene.accessories}
-    return [KINDS.index(who.kind), colours.index(who.colour), colours.index(who.second), PATTERNS.index(who.pattern),
-            CONTEXTS.index(scene.context), LIGHTS.index(scene.light), STYLES.index(scene.style), POSES.index(scene.pose),
-            EYES.index(who.eyes), *(worn.get(a, 0) for a in ACCESSORIES)]
+    found = {**vars(scene), **vars(scene.individual), **{a.name: a.colour for a in scene.accessories}}
+    return [values.index(found.get(name, "")) for name, values in ATTRIBUTES.items()]
 
 
 def companion_labels(scene: Scene) -> list[int]:
