@@ -239,9 +239,14 @@ def article(thing: str) -> str:
     noun = thing.split(" with ")[0]
     if noun.endswith("s") and not noun.endswith("ss") or thing.startswith("<"):
         return thing
-    return f"{'an' if thing[:1] in 'aeiou' else 'a'} {thing}"
+    return f"{a_or_an(thing)} {thing}"
+
+
+def a_or_an(noun: str) -> str:
+    """The article of a noun, by its first letter."""
+    return "an" if noun[:1].lower() in tuple("aeiou") else "a"
 
 
 def listing(parts: Sequence[str]) -> str:
-    """"a, b and c"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    """"a", "a and b", "a, b and c"."""
+    return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConceptError, NotFoundError
-from ..plan import NAMED
+from ..plan import NAMED, a_or_an
 
 Piece = str | int  # words, or how many learned vectors stand here
 
@@ -128,8 +128,7 @@ def caption(text: str, nouns: Mapping[str, str]) -> str:
     known, pieces, at = {name.lower(): noun for name, noun in nouns.items()}, [], 0
     for found in NAMED.finditer(text):
         before = text[at:found.start()]
-        article = "an " if known.get(found[1].lower(), "")[:1].lower() in tuple("aeiou") else "a "
-        pieces += [before, article if _BARE.search(before) else "", found[0]]
+        pieces += [before, f"{a_or_an(known.get(found[1].lower(), ''))} " if _BARE.search(before) else "", found[0]]
         at = found.end()
     return "".join([*pieces, text[at:]])
 

@@ -22,6 +22,7 @@ from ..diffusion.guidance import CONCEPT, CUSTOMIZED, FOUNDATION, TEXT, BatchRow
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import make_scheduler
 from ..errors import ConceptError
+from ..plan import a_or_an
 from .concept_library import IcoConcept
 from .concept_prompt import ContextTemplate, embed, residual_positions, token_positions, tokenize_with_placeholders
 
@@ -52,13 +53,9 @@ class InfusionRecipe:
                 raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
 
 
-def article(noun: str) -> str:
-    return "an" if noun[:1].lower() in tuple("aeiou") else "a"
-
-
 def lines(noun: str) -> list[str]:
     """TEMPLATES of a noun."""
-    return [template.format(a=article(noun), noun=noun) for template in TEMPLATES]
+    return [template.format(a=a_or_an(noun), noun=noun) for template in TEMPLATES]
 
 
 def check_pictures(pictures: Tensor, noun: str, masks: Tensor | None) -> None:

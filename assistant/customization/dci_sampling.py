@@ -28,7 +28,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import ConceptError
 from ..image_io import KEY, overlaid, write_png
-from ..plan import named
+from ..plan import a_or_an, named
 from ..requests import Cancel, Progress, Settings
 from ..sweep_requests import MOST, StripEvent, SweepImage, SweepReply, SweepRequest
 from ..threads import iterate_in_thread
@@ -83,7 +83,7 @@ def check(auxiliary: str, noun: str) -> str:
 
 def article_for(before: str, noun: str) -> str:
     """`before` with its last article, a or an, as the noun wants it: "riding a " before "owl" -> "riding an "."""
-    right = "an" if noun[:1].lower() in tuple("aeiou") else "a"
+    right = a_or_an(noun)
     return re.sub(r"\b[Aa]n?(\s+)$", lambda found: (right.capitalize() if found[0][0] == "A" else right) + found[1], before)
 
 

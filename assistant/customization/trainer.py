@@ -20,12 +20,13 @@ from torch import Tensor
 from .dci_sampling import branches
 from .infusion_sampling import prepare_infusion
 from .concept_library import AnyConcept, ConceptLibrary, IcoConcept, InfusionConcept
-from .concept_training import IcoRecipe, IcoTrainer, InfusionRecipe, InfusionTrainer, article, learned, parse_options, restore
+from .concept_training import IcoRecipe, IcoTrainer, InfusionRecipe, InfusionTrainer, learned, parse_options, restore
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
 from ..errors import ConceptError, NotFiniteError, UnsafeError
 from ..requests import DatasetAdvice, Cancel, TrainingRun, Photo, TrainingSpec
 from ..image_io import write_png
+from ..plan import a_or_an
 
 MOST_STEPS = 20  # of a preview
 TRIES = 3  # steps in a row whose loss may overflow, as half precision now and then does
@@ -79,9 +80,9 @@ class ConceptTrainer:
         warnings += [f"Pictures {a} and {b} are almost the same: the second teaches nothing new." for a, b in twins]
         sure = [noun for noun, chance in found if chance >= LIKELY]
         noun = max(set(sure), key=sure.count) if sure else ""
-        others = [f"picture {n} more like {article(other)} {other}" for n, (other, chance) in enumerate(found, 1) if other != noun and chance >= LIKELY]
+        others = [f"picture {n} more like {a_or_an(other)} {other}" for n, (other, chance) in enumerate(found, 1) if other != noun and chance >= LIKELY]
         if noun and others:
-            warnings.append(f"Most look like {article(noun)} {noun}, but {', '.join(others)}. One concept is one thing.")
+            warnings.append(f"Most look like {a_or_an(noun)} {noun}, but {', '.join(others)}. One concept is one thing.")
         return DatasetAdvice(noun, tuple(warnings))
 
     def fit(self, photo: Photo) -> Image.Image:

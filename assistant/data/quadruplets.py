@@ -36,6 +36,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..files import SHARED, add_line, write_whole
 from ..image_io import write_png
 from ..models.vision_encoders import VisionEncoders, pixels
+from ..plan import listing
 from ..world import vocabulary as v
 from ..world.captions import attributes, describe
 from ..world.dialogues import dialogue
@@ -60,7 +61,7 @@ class Wanted:
 
 def instruction(scene: Scene) -> str:
     """All of a scene but its subject, in a caption's canonical words."""
-    worn = v.listing([v.wear(a.name, a.colour) for a in scene.accessories])
+    worn = listing([v.wear(a.name, a.colour) for a in scene.accessories])
     parts = ["" if scene.pose == "standing" else scene.pose, f"wearing {worn}" if worn else "",
              "underwater" if scene.context == "underwater" else v.CONTEXT_SAID[scene.context][0],
              "" if scene.light == "day" else v.LIGHT_SAID[scene.light][0]]

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from ..controls.infusion import ConceptInstance, Infusion, residual_mask
 from ..customization.concept_prompt import residual_positions, token_positions, write
-from ..customization.concept_training import ConceptImages, article, lines
+from ..customization.concept_training import ConceptImages, lines
 from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import CONDITIONAL, EMPTY, TEXT, BatchRow, infusion_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
+from ..plan import a_or_an
 from ..presets import MINIATURE
 
 GUIDANCE, STEPS = MINIATURE.decoder.guidance, MINIATURE.decoder.steps
@@ -29,7 +30,7 @@ LINES = tuple(line for lines in PROMPTS.values() for line in lines)
 
 def said(line: str, phrase: str) -> str:
     """A line of PROMPTS with words, or a <name>, in it."""
-    return line.format(f"{article(phrase.strip('<>'))} {phrase}")
+    return line.format(f"{a_or_an(phrase.strip('<>'))} {phrase}")
 
 
 def draw_plain(model: LatentDiffusion, lines: Sequence[str], seeds: Sequence[int], steps: int = STEPS, guidance: float = GUIDANCE) -> Tensor:

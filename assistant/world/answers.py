@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from .. import plan
 from ..dialogue_state import Standing, backs
+from ..plan import listing
 from . import user_requests, vocabulary as v
 from .captions import describe, plan_of
 from .scene import ACCESSORIES, ANIMALS, COLOURS, CONTEXTS, KINDS, LIGHTS, STYLES, Accessory, Scene
@@ -73,7 +74,7 @@ def where(rng: random.Random, scene: Scene) -> str:
 
 
 def _things(scene: Scene) -> str:
-    return v.listing([v.wear(a.name, a.colour) for a in scene.accessories])
+    return listing([v.wear(a.name, a.colour) for a in scene.accessories])
 
 
 def full(rng: random.Random, scene: Scene) -> str:
@@ -309,8 +310,8 @@ def nonsense(rng: random.Random) -> str:
 def able(rng: random.Random, how: str = "able_shortly") -> str:
     """What the assistant can do and how, whatever of it was asked."""
     return rng.choice(SAY[how]).format(
-        c=v.listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=v.listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
-        a=v.listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
+        c=listing([v.CONTEXT_THE[c] for c in rng.sample(CONTEXTS, 3)]), s=listing([v.STYLE_THE[s] for s in rng.sample(STYLES, 2)]),
+        a=listing([v.wear(a) for a in rng.sample(ACCESSORIES, 2)]))
 
 
 def fact(rng: random.Random) -> tuple[str, str]:
@@ -325,14 +326,14 @@ def _able(rng: random.Random) -> tuple[str, str]:
         return rng.choice(SAY["able"]), able(rng, "able_answered")
     if roll < 0.7:
         return rng.choice(SAY["styles"]), rng.choice(("I know {x}.", "There are {x}.",
-            "You can have {x}.")).format(x=v.listing([v.STYLE_THE[s] for s in STYLES]))
+            "You can have {x}.")).format(x=listing([v.STYLE_THE[s] for s in STYLES]))
     if roll < 0.85:
         return rng.choice(SAY["places"]), rng.choice(("Sixteen places: {x}.",
-            "I know {x}.")).format(x=v.listing(list(CONTEXTS)))
+            "I know {x}.")).format(x=listing(list(CONTEXTS)))
     if roll < 0.95:
         return rng.choice(SAY["wears"]), rng.choice(("It can wear or hold {x}, two at a time.",
-            "I have {x}.")).format(x=v.listing([v.wear(a) for a in ACCESSORIES]))
-    return rng.choice(SAY["colours"]), f"I know {v.listing(list(COLOURS))}, for everything it wears."
+            "I have {x}.")).format(x=listing([v.wear(a) for a in ACCESSORIES]))
+    return rng.choice(SAY["colours"]), f"I know {listing(list(COLOURS))}, for everything it wears."
 
 
 def _chat(rng: random.Random) -> tuple[str, str, str, str]:

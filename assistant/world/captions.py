@@ -8,7 +8,7 @@ import random
 import re
 from functools import lru_cache
 
-from ..plan import Plan
+from ..plan import Plan, listing
 from . import vocabulary as v
 from .scene import ACCESSORIES, Individual, Scene
 
@@ -77,7 +77,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
     where = f" {place}" if context else ""
     wears = ""
     if worn:
-        things = v.listing([v.wear(a.name, a.colour) for a in worn])
+        things = listing([v.wear(a.name, a.colour) for a in worn])
         held = all(a.name in ("balloon", "umbrella") for a in worn)
         how = rng.choice(("with", "holding", "with") if held else ("wearing", "in",
             "wearing") if len(worn) == 1 and worn[0].name != "flower"

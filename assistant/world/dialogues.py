@@ -7,7 +7,7 @@ recovers the scene from it exactly.
 import random
 from dataclasses import dataclass, replace
 
-from ..plan import Plan
+from ..plan import Plan, listing
 from . import answers, free_wording, user_requests, vocabulary as v
 from .answers import Talk
 from .captions import attributes, describe, plan_of, read_reply
@@ -41,7 +41,7 @@ def _wears(rng: random.Random, scene: Scene, still: bool) -> str:
     """", wearing a red hat and a pink bow tie", ", with a blue balloon" or nothing."""
     if not scene.accessories:
         return ""
-    things = v.listing([v.wear(a.name, a.colour) for a in scene.accessories])
+    things = listing([v.wear(a.name, a.colour) for a in scene.accessories])
     if all(a.name in ("balloon", "umbrella") for a in scene.accessories):
         return rng.choice((f", with {things}", f", holding {things}", f", {things} at its side"))
     if still and rng.random() < 0.4:
@@ -161,7 +161,7 @@ def _opening(rng: random.Random, wish: UserRequest, choice: ScenePlan, first: bo
     if wish.mood and rng.random() < 0.75:
         return rng.choice(SAY["reply_mood"]).format(mood=wish.mood.name, a_mood=v.an(wish.mood.name))
     if wish.remove and rng.random() < 0.7:
-        return rng.choice(SAY["reply_removed"]).format(x=v.listing(list(wish.remove)))
+        return rng.choice(SAY["reply_removed"]).format(x=listing(list(wish.remove)))
     if wish.creative and rng.random() < 0.6:
         return rng.choice(SAY["reply_creative"])
     if rng.random() < 0.5:

@@ -9,6 +9,7 @@ own look, {earlier} and {what} of an earlier picture.
 import random
 
 from ..dialogue_state import applied
+from ..plan import listing
 from . import answers, vocabulary as v
 from .answers import Said, able, fact, offered
 from .captions import describe, plan_of
@@ -135,7 +136,7 @@ def _things(rng: random.Random, things: list[tuple[str, str | None]]) -> str:
     for name, colour in things:
         name, colour = name if rng.random() < 0.7 else rng.choice(v.ACCESSORY_SAID[name]), colour_said(rng, colour) if colour else None
         said.append(f"{v.wear(name)}{rng.choice((' in ', ' in ', ', '))}{colour}" if colour and rng.random() < 0.15 else v.wear(name, colour))
-    return v.listing(said)
+    return listing(said)
 
 
 def _meant(rng: random.Random, talk: answers.Talk) -> tuple[str, dict] | None:
@@ -449,7 +450,7 @@ def _picture(rng: random.Random, of: str, scene: Scene) -> str:
     if of == "pose":
         return f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
     if of == "worn":
-        return f"It has {v.listing([v.wear(a.name, a.colour) for a in scene.accessories])}." if scene.accessories else "It has nothing on."
+        return f"It has {listing([v.wear(a.name, a.colour) for a in scene.accessories])}." if scene.accessories else "It has nothing on."
     if of == "other":
         return f"Beside it is {v.an(describe(scene.companion))}." if scene.companion is not None else "There is nobody beside it."
     if of == "subject":

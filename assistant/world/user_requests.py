@@ -6,6 +6,7 @@
 import random
 from dataclasses import dataclass, replace
 
+from ..plan import listing
 from . import vocabulary as v
 from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out, restage,
                     sample_individual)
@@ -112,7 +113,7 @@ def modifiers(rng: random.Random, asked: dict) -> str:
     """The changes as phrases after a noun: "jumping on mars at night with a red hat"."""
     parts = []
     if "wear" in asked:
-        things = v.listing([_worn(rng, n, c) for n, c in asked["wear"]])
+        things = listing([_worn(rng, n, c) for n, c in asked["wear"]])
         parts.append(f"{rng.choice(('with', 'with', 'wearing'))} {things}")
     if "context" in asked:
         parts.append(_place(rng, asked["context"]))
@@ -121,7 +122,7 @@ def modifiers(rng: random.Random, asked: dict) -> str:
     if "style" in asked:
         parts.append(said_as(rng, v.STYLE_SAID[asked["style"]]))
     if "remove" in asked:
-        parts.append(v.listing([f"without {rng.choice(('the', 'the', 'its', 'a'))} {n}" if n not in v.PLURAL
+        parts.append(listing([f"without {rng.choice(('the', 'the', 'its', 'a'))} {n}" if n not in v.PLURAL
                                 else f"without {rng.choice(('the ', 'its ', ''))}{n}" for n in asked["remove"]]))
     if "leave" in asked:
         parts.append(rng.choice(("alone", "alone again", "on its own", "by itself", "without the other one", "without its friend")))
@@ -148,7 +149,7 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
     for name in rng.sample(tuple(asked), len(asked)):
         who = it if not parts else "it"
         if name == "wear":
-            things = v.listing([_worn(rng, n, c) for n, c in asked["wear"]])
+            things = listing([_worn(rng, n, c) for n, c in asked["wear"]])
             parts.append(rng.choice(SAY["order_wear"]).format(who=who, things=things))
         elif name == "context":
             place = said_as(rng, v.CONTEXT_SAID[asked["context"]])

@@ -54,11 +54,6 @@ def wear(name: str, colour: str | None = None) -> str:
     return phrase if name in PLURAL else an(phrase)
 
 
-def listing(items: list[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
-    return " and ".join(items) if len(items) < 3 else ", ".join(items[:-1]) + " and " + items[-1]
-
-
 _OUTSIDE = bank("outside")
 MISSING_THINGS, MISSING_DOINGS, MISSING_TOPICS = _OUTSIDE["things"], _OUTSIDE["doings"], _OUTSIDE["topics"]
 MISSING_PLACES: dict[str, str] = _OUTSIDE["places"]  # what people name -> nearest context
