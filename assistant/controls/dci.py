@@ -134,10 +134,11 @@ class Dci(AttentionControl):
 
     def _share(self, call: AttentionCall) -> Tensor:
         """(images, heads, Nq, 1)."""
-        found = [token_attention(call.maps[name], branch, self.sharpening.tokens) for name, branch in ((CONCEPT, self.concept), (AUXILIARY, self.auxiliary))]
-        share = branch_mask(*found, self.strength, self.sharpening)
+        concept, auxiliary = (token_attention(call.maps[name], branch, self.sharpening.tokens)
+                              for name, branch in ((CONCEPT, self.concept), (AUXILIARY, self.auxiliary)))
+        share = branch_mask(concept, auxiliary, self.strength, self.sharpening)
         if self.seen is not None:
-            self.seen.keep(call.layer, share, found[0])
+            self.seen.keep(call.layer, share, concept)
         return share[..., None]
 
 

@@ -4,6 +4,7 @@ In each cross-attention layer C takes F's map in place of its own, and at the co
 values (eq. 7; several concepts, eq. 9). It knows neither files nor how residuals are learned.
 """
 
+import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ class TokenAttention(AttentionControl):
 
     def seen(self, size: tuple[int, int] | None = None) -> torch.Tensor:
         """(images, 1, h, w) in 0..1, each from its own least to its own most; None: at the finest grid's size."""
-        size = size or (max(self._sums),) * 2
-        total = sum(F.interpolate(m, size, mode="bilinear") for m in self._sums.values())
+        finest = max(self._sums)
+        total = functools.reduce(torch.add, (F.interpolate(m, size or (finest, finest), mode="bilinear") for m in self._sums.values()))
         low, high = total.amin((-2, -1), keepdim=True), total.amax((-2, -1), keepdim=True)
         return (total - low) / (high - low).clamp_min(1e-6)

@@ -47,7 +47,7 @@ class ContextTemplate:
 
     def count(self, kind: str) -> int:
         """Vectors of kind "I" or "T" in all."""
-        return sum(n for k, n in self.parts() if k == kind)
+        return sum(int(n) for k, n in self.parts() if k == kind)
 
     def pieces(self, noun: str, whole: bool = False) -> tuple[Piece, ...]:
         """What stands in a prompt where the concept is named: T and E in their order; `whole`: all of the line."""

@@ -177,7 +177,8 @@ class IcoRun(_TrainingRun):
     recipe_class = IcoRecipe
 
     def made(self, pictures: Tensor, masks: Sequence[Tensor | None]) -> IcoTrainer:
-        whole = torch.stack(masks) if masks and all(mask is not None for mask in masks) else None
+        painted = [mask for mask in masks if mask is not None]
+        whole = torch.stack(painted) if painted and len(painted) == len(masks) else None
         return IcoTrainer(self.trainer.base, pictures, self.task.noun, self.recipe, whole)
 
     def drawn(self, cancel: Cancel) -> Denoised:

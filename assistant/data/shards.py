@@ -79,7 +79,8 @@ def read_shard(path: Path) -> list[Quadruplet]:
         with tarfile.open(path) as tar:
             for member in tar:
                 key, _, part = member.name.partition(".")
-                found.setdefault(key, {})[part] = tar.extractfile(member).read()
+                if (file := tar.extractfile(member)) is not None:
+                    found.setdefault(key, {})[part] = file.read()
         return [Quadruplet(key, parts[_PARTS["photo"]], parts[_PARTS["target"]], json.loads(parts[_PARTS["about"]]))
                 for key, parts in found.items()]
     except (OSError, tarfile.TarError, KeyError, ValueError) as error:

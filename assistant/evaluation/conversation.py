@@ -126,10 +126,10 @@ def conversations(speaker: Speaker, cases: Sequence[Mapping[str, Any]]) -> Itera
 
 def measure(answered: Sequence[tuple[Mapping[str, Any], ReplyState]]) -> dict[str, dict]:
     """Shares: the act, the plan, and claims that are true of the own plan."""
-    drawn = [said for _, said in answered if said.plan is not None and said.plan.draws]
+    drawn = [(said.text, said.plan) for _, said in answered if said.plan is not None and said.plan.draws]
     found = {"act": share([said.plan is not None and said.plan.act == case["plan"]["act"] for case, said in answered]),
              "plan": share([right(said.plan, case["plan"]) for case, said in answered]),
-             "claims": share([claims(said.text, said.plan) for said in drawn])}
+             "claims": share([claims(text, plan) for text, plan in drawn])}
     for act in ("draw", "answer", "chat", "decline", "ask"):
         found[f"plan of {act}"] = share([right(said.plan, case["plan"]) for case, said in answered if case["plan"]["act"] == act])
     return found

@@ -194,7 +194,7 @@ class Pairs(EncodedPairs):
         return len(self.at)
 
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        return self.encoded.rows(rng.choice(self.at, count), LATENTS, PATCHES, SEMANTICS)
+        return self.encoded.rows(rng.choice(self.at, count).tolist(), LATENTS, PATCHES, SEMANTICS)
 
 
 class Run:

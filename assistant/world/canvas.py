@@ -293,7 +293,7 @@ def _paint_mass(image: Image.Image, draw: ImageDraw.ImageDraw, mass: Mass, lay: 
         return
     corner = np.floor(np.min([o.min(0) for o in outlines], 0)) - 1
     far = np.ceil(np.max([o.max(0) for o in outlines], 0)) + 2
-    size = tuple(int(v) for v in far - corner)
+    size = int(far[0] - corner[0]), int(far[1] - corner[1])
     coat, mask = Image.new("RGB", size, mass.colour), Image.new("L", size)
     over, cut = ImageDraw.Draw(coat, "RGBA"), ImageDraw.Draw(mask)
     for o in outlines:
@@ -381,7 +381,7 @@ def _checks(rng: random.Random) -> np.ndarray:
     at = at[at.sum(1) % 2 == 0] * side + origin
     a = side * 0.95  # a little less than half of the coat, which gives the subject its name
     squares = _turned(at[:, None] + np.array(((0, 0), (a, 0), (a, a), (0, a))), degrees)
-    inside = (squares > (LEFT, TOP)).all(2).any(1) & (squares < (RIGHT, BOTTOM)).all(2).any(1)
+    inside = np.any(np.all(squares > (LEFT, TOP), 2), 1) & np.any(np.all(squares < (RIGHT, BOTTOM), 2), 1)
     return squares[inside]
 
 

@@ -155,7 +155,7 @@ def _opening(rng: random.Random, wish: UserRequest, choice: ScenePlan, first: bo
         return rng.choice(SAY["reply_sorry"])
     if wish.plea == "other":
         return rng.choice(SAY["reply_other"])
-    if wish.occasion and rng.random() < 0.75:
+    if wish.occasion and wish.mood and rng.random() < 0.75:
         name = mirrored(wish.occasion)
         return rng.choice(SAY["reply_occasion"]).format(x=name, mood=wish.mood.name, a_mood=v.an(wish.mood.name))
     if wish.mood and rng.random() < 0.75:

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
@@ -30,7 +30,8 @@ class Shape(NamedTuple):
 
 def mix(a: Colour, b: Colour, t: float) -> Colour:
     """The colour t of the way from a to b."""
-    return tuple(round(x + (y - x) * t) for x, y in zip(a, b))
+    red, green, blue = (round(x + (y - x) * t) for x, y in zip(a, b))
+    return red, green, blue
 
 
 def grade(colour: Colour, light: str) -> Colour:
@@ -196,14 +197,14 @@ def _gradient(colours: tuple[Colour, ...], px: int) -> Image.Image:
     strip = np.asarray(colours, np.float32)
     t = np.linspace(0, len(strip) - 1, px)
     rows = np.stack([np.interp(t, np.arange(len(strip)), strip[:, c]) for c in range(3)], 1)
-    return Image.fromarray(rows.round().astype(np.uint8)[:, None]).resize((px, px), Image.NEAREST)
+    return Image.fromarray(rows.round().astype(np.uint8)[:, None]).resize((px, px), Image.Resampling.NEAREST)
 
 
 def _terraces(image: Image.Image) -> Image.Image:
     """A vertical gradient as five sheets of paper with waving upper edges."""
     px, steps = image.width, 5
     draw = ImageDraw.Draw(image, "RGBA")
-    colours = [image.getpixel((0, min(px - 1, round(px * (i + 0.5) / steps)))) for i in range(steps)]
+    colours = [cast(Colour, image.getpixel((0, min(px - 1, round(px * (i + 0.5) / steps))))) for i in range(steps)]
     image.paste(colours[0], (0, 0, px, px))
     for i, colour in enumerate(colours[1:], 1):
         edge = [(px * j / 12, px * (i / steps - 0.05 + 0.035 * math.sin(j * 0.5 + 2.1 * i))) for j in range(13)]
@@ -258,7 +259,7 @@ def paint(sheet: DisplayList, px: int, fill: Callable[[Shape], Colour] = lambda 
         colour = fill(shape)
         if shape.kind == "glow":
             (x, y), (rx, ry) = shape.points
-            spot = falloff(64).resize((max(2, round(2 * rx * big)), max(2, round(2 * ry * big))), Image.BILINEAR)
+            spot = falloff(64).resize((max(2, round(2 * rx * big)), max(2, round(2 * ry * big))), Image.Resampling.BILINEAR)
             spot = spot.point(times(shape.alpha / 255))
             image.paste(colour, (round((x - rx) * big), round((y - ry) * big)), spot)
             continue
@@ -311,7 +312,7 @@ def towards(image: Image.Image, colour: Colour, amount: float) -> Image.Image:
 def waves(size: int, seed: int, cells: int) -> Image.Image:
     """A smooth random field, L, from cells by cells random values."""
     grid = np.random.default_rng(seed).integers(0, 256, (cells, cells), dtype=np.uint8)
-    return Image.fromarray(grid).resize((size, size), Image.BICUBIC)
+    return Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC)
 
 
 @lru_cache(maxsize=4)

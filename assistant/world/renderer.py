@@ -36,7 +36,7 @@ def _shadow(image: Image.Image, figure: Figure, colour: Colour, strength: int) -
     """A soft round shadow of each hero on the ground, in place."""
     for shadow in figure.shadows:
         x, y, rx, ry = (v * image.width for v in shadow)
-        spot = falloff(64).resize((max(2, round(2.4 * rx)), max(2, round(2.4 * ry))), Image.BILINEAR)
+        spot = falloff(64).resize((max(2, round(2.4 * rx)), max(2, round(2.4 * ry))), Image.Resampling.BILINEAR)
         spot = spot.point(times(strength / 140))
         image.paste(colour, (round(x - 1.2 * rx), round(y - 1.2 * ry)), spot)
 
@@ -47,7 +47,7 @@ def _halo(image: Image.Image, figure: Figure, strength: float = 0.55) -> None:
     bright = np.asarray(figure.body.convert("L"), np.float32)
     inside = np.asarray(mask, np.float32)
     level = float((bright * inside).sum() / max(1.0, inside.sum()))
-    glow = mask.resize((64, 64), Image.BILINEAR).filter(ImageFilter.GaussianBlur(3.0)).resize(mask.size, Image.BILINEAR)
+    glow = mask.resize((64, 64), Image.Resampling.BILINEAR).filter(ImageFilter.GaussianBlur(3.0)).resize(mask.size, Image.Resampling.BILINEAR)
     glow = glow.point(times(1.5 * strength))
     image.paste((255, 246, 222) if level < 150 else (44, 44, 74), (0, 0), glow)
 
@@ -101,8 +101,8 @@ def pixel(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Image.Ima
     hard = whole.getchannel("A").point([255 if v > 120 else 0 for v in range(256)])
     small.paste((36, 32, 50), (0, 0), grown(hard, 1))
     small.paste(whole.convert("RGB"), (0, 0), hard)
-    small = small.quantize(24, Image.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE).convert("RGB")
-    return small.resize((cell * small.width, cell * small.height), Image.NEAREST).crop((0, 0, size, size))
+    small = small.quantize(24, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE).convert("RGB")
+    return small.resize((cell * small.width, cell * small.height), Image.Resampling.NEAREST).crop((0, 0, size, size))
 
 
 def watercolour(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Image.Image:
@@ -141,7 +141,8 @@ def _vivid(colour: Colour, top: int = 240) -> Colour:
     """The colour's own hue as bright as a tube of gas."""
     low, high = min(colour), max(colour)
     keep = 0.55 * low
-    return tuple(min(255, round((c - keep) * top / max(40.0, high - keep))) for c in colour)
+    red, green, blue = (min(255, round((c - keep) * top / max(40.0, high - keep))) for c in colour)
+    return red, green, blue
 
 
 def neon(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Image.Image:
@@ -151,16 +152,16 @@ def neon(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Image.Imag
     image = paint(sheet, size,
                   lambda s: mix(night, s.colour, 0.17 if not s.lit else 0.45 if s.edge or s.kind == "glow" else 0.75),
                   lambda s: mix(night, _vivid(s.colour), 0.86), 3, (ground, mix(ground, night, 0.5)))
-    small = image.resize((size // 2, size // 2), Image.BILINEAR)
-    light = small.filter(ImageFilter.GaussianBlur(size / 128 * 2.2)).resize((size, size), Image.BILINEAR)
+    small = image.resize((size // 2, size // 2), Image.Resampling.BILINEAR)
+    light = small.filter(ImageFilter.GaussianBlur(size / 128 * 2.2)).resize((size, size), Image.Resampling.BILINEAR)
     image = ImageChops.screen(image, light)
     whole = figure.joined()
     alpha = whole.getchannel("A")
     tube = grown(alpha, 1)
-    half = whole.resize((size // 2, size // 2), Image.BILINEAR).filter(ImageFilter.MaxFilter(3)).convert("RGB")
-    spread = half.resize((size, size), Image.BILINEAR).point(times(1.0, 50) * 3)
-    aura = tube.resize((size // 2, size // 2), Image.BILINEAR).filter(ImageFilter.GaussianBlur(size / 128 * 2.6))
-    image.paste(spread, (0, 0), aura.resize((size, size), Image.BILINEAR).point(times(0.7)))
+    half = whole.resize((size // 2, size // 2), Image.Resampling.BILINEAR).filter(ImageFilter.MaxFilter(3)).convert("RGB")
+    spread = half.resize((size, size), Image.Resampling.BILINEAR).point(times(1.0, 50) * 3)
+    aura = tube.resize((size // 2, size // 2), Image.Resampling.BILINEAR).filter(ImageFilter.GaussianBlur(size / 128 * 2.6))
+    image.paste(spread, (0, 0), aura.resize((size, size), Image.Resampling.BILINEAR).point(times(0.7)))
     bright = spread.point(times(1.25, 26) * 3)
     image.paste(bright, (0, 0), tube)
     lay(image, towards(whole, night, 0.10))
@@ -233,8 +234,8 @@ def _together(figures: list[Figure]) -> Figure:
     """One figure of all, later ones in front."""
     first, *others = figures
     for other in others:
-        layers = (Image.alpha_composite(a, b) for a, b in ((first.behind, other.behind), (first.body, other.body), (first.front, other.front)))
-        first = Figure(*layers, ImageChops.lighter(first.mask, other.mask), (*first.shadows, *other.shadows))
+        behind, body, front = (Image.alpha_composite(a, b) for a, b in ((first.behind, other.behind), (first.body, other.body), (first.front, other.front)))
+        first = Figure(behind, body, front, ImageChops.lighter(first.mask, other.mask), (*first.shadows, *other.shadows))
     return first
 
 
