@@ -26,7 +26,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import EMPTY, TEXT, guide, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import estimate_x0, make_scheduler, predict
-from ..models.vision_encoders import VisionEncoders, resize
+from ..models.vision_encoders import normalised, resize
 from ..world.scene import ACCESSORIES
 from .losses import WEIGHTS, attribute_loss, encode_latents
 from .world_dataset import CAPTIONS, CLASSES, WorldDataset, arrays, caption_tokenizer
@@ -300,7 +300,7 @@ class RobustTask:
     def _features(self, clip: nn.Module, images: Tensor) -> Tensor:
         side = clip.visual.image_size
         x = resize(images.permute(0, 3, 1, 2).float() / 255, side[0] if isinstance(side, (tuple, list)) else side)
-        return F.normalize(clip.encode_image(VisionEncoders._normalise(x, clip.visual.image_mean, clip.visual.image_std)).float(), dim=-1)
+        return F.normalize(clip.encode_image(normalised(x, clip.visual.image_mean, clip.visual.image_std)).float(), dim=-1)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
