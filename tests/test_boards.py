@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from assistant.board_requests import GRID, STRIP
 from assistant.errors import BusyError, InputError, NotFoundError, PhotoError
 from assistant.requests import Settings
-from assistant.session import image_roles
+from assistant.session import uploads
 from assistant.session.boards import board_in
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
@@ -194,12 +194,12 @@ def test_a_picture_that_lies_about_its_board_is_one_sentence(board_jobs, text):
     ("use the style of the second one", 0), ("picture 2 with the mood of picture 1", 1), ("make this match that", 0),
     ("what is in the fourth?", 0)])
 def test_who_is_who(text, subject):
-    assert image_roles.infer(text, 2) == image_roles.ImageRoles(subject, (1 - subject,))
+    assert uploads.infer(text, 2) == uploads.ImageRoles(subject, (1 - subject,))
 
 
 def test_three_pictures_have_one_subject():
-    assert image_roles.infer("the last one in the style of the first", 3) == image_roles.ImageRoles(2, (0, 1))
-    assert "the third picture as the subject and the first and the second as" in image_roles.sentence(image_roles.ImageRoles(2, (0, 1)))
+    assert uploads.infer("the last one in the style of the first", 3) == uploads.ImageRoles(2, (0, 1))
+    assert "the third picture as the subject and the first and the second as" in uploads.sentence(uploads.ImageRoles(2, (0, 1)))
 
 
 def test_two_pictures_fill_a_board_and_are_answered_in_chat(manager, engine):

@@ -25,7 +25,7 @@ from assistant.model_factory import build, count
 from assistant.plan import Plan
 from assistant.presets import FLUX
 from assistant.requests import FLOW, Photo, Progress, Request, Settings, TrainingSpec, Words
-from assistant.session.image_roles import ImageRoles, numbered
+from assistant.session.uploads import ImageRoles, numbered
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests import tiny_flux as tiny

@@ -12,7 +12,7 @@ import pytest
 from assistant.errors import AssistantError, BusyError, ConceptError, NotFoundError, PhotoError
 from assistant.requests import Settings
 from assistant.session import training_jobs as module
-from assistant.session.device_lock import DeviceLock
+from assistant.session.jobs import DeviceLock
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests.fake_engine import FakeEngine, photo_of

@@ -11,7 +11,7 @@ from assistant.errors import AssistantError, BusyError, MessageError, NotFoundEr
 from assistant.requests import Progress, Reply, Settings, Waiting, Words
 from assistant.plan import parts_of, plan_in
 from assistant.session.manager import SessionManager
-from assistant.session.fair_queue import FairQueue
+from assistant.session.jobs import FairQueue
 from assistant.session.store import Store
 from tests.fake_engine import PLAN, FakeEngine, draw, photo_of, png_of
 

@@ -19,7 +19,7 @@ from assistant.errors import AssistantError, ConceptError, NotFoundError
 from assistant.requests import Settings
 from assistant.session.manager import SessionManager
 from assistant.session.records import KeptStrip, StoredTurn
-from assistant.session.job_runner import DrawingJob
+from assistant.session.jobs import DrawingJob
 from assistant.sweep_requests import STRENGTHS
 from ui.concept_cards import offer
 from ui.generation_panel import read_seed

@@ -19,14 +19,12 @@ from ..errors import AssistantError, BusyError, NotFoundError, StorageError
 from ..files import png_size
 from ..requests import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
 from ..plan import Plan, parts_of, plan_in
-from . import image_roles
-from .device_lock import DeviceLock
-from .board_jobs import BoardJobs
+from . import uploads
+from .jobs import DeviceLock, JobRunner, TurnJob
+from .boards import BoardJobs
 from .uploads import read_photo, read_text
-from .turn_job import TurnJob
 from .training_jobs import TrainingJobs
 from .records import Conversation, StoredTurn
-from .job_runner import JobRunner
 from .store import Store
 from .sweep_jobs import SweepJobs
 
@@ -193,13 +191,13 @@ class SessionManager:
     # inside
 
     def _enqueue_mixed(self, conversation_id: str, text: str, photos: list[Photo], settings: Settings, owner: str) -> Iterator[Event]:
-        who = image_roles.infer(text, len(photos))
+        who = uploads.infer(text, len(photos))
         subject, others = photos[who.subject], [photos[k] for k in who.references]
-        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA, image_roles.numbered(text, who)))
+        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA, uploads.numbered(text, who)))
         board = self.board_jobs.begin(owner, mix, settings)
         try:  # from the board's seed, so that the answer is what the board shows
             return self._enqueue(conversation_id, text, subject, replace(settings, seed=board.seed), owner, others=others,
-                                 board=board.id, mix=mix, say=image_roles.sentence(who))
+                                 board=board.id, mix=mix, say=uploads.sentence(who))
         except AssistantError:
             self.board_jobs.boards.delete(board.id, owner)
             raise

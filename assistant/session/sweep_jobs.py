@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from ..errors import AssistantError, NotFoundError
 from ..requests import Settings
 from .records import KeptStrip, kept_strip_of, settings_of
-from .job_runner import DrawingJob, DrawingJobs, JobRunner
+from .jobs import DrawingJob, DrawingJobs, JobRunner
 from .store import Store
 from ..sweep_requests import STRENGTHS, Masks, SweepEngine, SweepReply, SweepRequest
 

@@ -1,22 +1,115 @@
-"""One queue for one device: turns, boards and strips of all owners are done one after the other, owners in turn; lessons, in one of their own,
-are done beside them, a step at a time. Knows no engine and no disk."""
+"""One queue for one device: turns, boards and strips of all owners are done one after the other, owners in turn, so that one with ten wishes keeps nobody waiting.
+
+Lessons, in a queue of their own, are done beside them, a step at a time. A turn that is waiting or being answered may be watched by anyone, at any time; the work
+goes on whether or not a page looks.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..board_requests import Sketch
 from ..errors import AssistantError, BusyError
-from ..requests import Progress
-from .device_lock import DeviceLock
-from .fair_queue import FairQueue
+from ..requests import Cancel, Event, Progress, Reply, Request, Waiting, Words
+
+Item = TypeVar("Item")
+
+
+class FairQueue(Generic[Item]):
+    """Round-robin among owners, first come first served within one. Not thread-safe: the caller holds a lock."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, deque[Item]] = OrderedDict()  # the next owner's line first
+
+    def __len__(self) -> int:
+        return sum(len(line) for line in self._lines.values())
+
+    def put(self, owner: str, item: Item) -> None:
+        self._lines.setdefault(owner, deque()).append(item)
+
+    def take(self) -> Item:
+        """Raises KeyError: empty."""
+        owner, line = self._lines.popitem(last=False)
+        item = line.popleft()
+        if line:
+            self._lines[owner] = line  # behind everyone else
+        return item
+
+    def remove(self, item: Item) -> bool:
+        """Whether it was there."""
+        for owner, line in self._lines.items():
+            if item in line:
+                line.remove(item)
+                if not line:
+                    del self._lines[owner]
+                return True
+        return False
+
+    def position(self, item: Item) -> int | None:
+        """1 is next; None: not here."""
+        return next((n for n, other in enumerate(self.order(), start=1) if other is item), None)
+
+    def order(self) -> list[Item]:
+        """All items, in the order in which `take` would give them if nothing more came."""
+        lines = [list(line) for line in self._lines.values()]
+        longest = max(map(len, lines), default=0)
+        return [line[n] for n in range(longest) for line in lines if n < len(line)]
+
+
+class DeviceLock:
+    """A lock with two kinds of holders. Who holds it for a step gives it back soon; a turn that comes is next."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held = False
+        self._turns = 0  # waiting, or held
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Held while a turn is answered."""
+        with self._changed:
+            self._turns += 1
+            self._changed.wait_for(lambda: not self._held)
+            self._held = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._turns -= 1
+                self._held = False
+                self._changed.notify_all()
+
+    @contextmanager
+    def step(self, cancel: Cancel) -> Iterator[bool]:
+        """Held for a step of something long, once no turn wants it; False, and not held, if cancelled before that.
+        Whoever sets the cancel flag calls `wake`."""
+        with self._changed:
+            self._changed.wait_for(lambda: cancel.is_set() or not (self._held or self._turns))
+            mine = not cancel.is_set()
+            self._held = self._held or mine
+        try:
+            yield mine
+        finally:
+            if mine:
+                with self._changed:
+                    self._held = False
+                    self._changed.notify_all()
+
+    def wanted(self) -> bool:
+        """Whether a turn waits, or holds it: what can be broken off and done later should be."""
+        return self._turns > 0
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
 
 _log = logging.getLogger(__name__)
 
@@ -222,3 +315,77 @@ class DrawingJobs:
                 setattr(drawing, name, value)
             drawing.news += 1
             self._runner.changed.notify_all()
+
+
+class TurnJob:
+    """The state of one turn between `send` and its last event.
+
+    Args:
+        changed: one condition for all jobs of a manager; notified whenever anything here or in the queue changes.
+        position: this job's place in the queue, None once it has left; called with `changed` held.
+        work, fail: answer the turn, and keep why that failed.
+    """
+
+    def __init__(self, turn_id: int, conversation_id: str, owner: str, request: Request,
+                 changed: threading.Condition, position: Callable[[TurnJob], int | None],
+                 work: Callable[[TurnJob], None], fail: Callable[[TurnJob, AssistantError], None]) -> None:
+        self.turn_id, self.conversation_id, self.owner, self.request = turn_id, conversation_id, owner, request
+        self.cancel = threading.Event()
+        self.text = ""
+        self.progress: Progress | None = None
+        self.preview: bytes | None = None
+        self.reply: Reply | None = None
+        self.error: AssistantError | None = None
+        self._changed, self._position, self._work, self._fail = changed, position, work, fail
+
+    def run(self) -> None:
+        self._work(self)
+
+    def end(self, error: AssistantError | None) -> None:
+        if error is not None:
+            self._fail(self, error)
+
+    def tell(self, event: Event | AssistantError) -> None:
+        """Take in an event, and wake whoever watches."""
+        with self._changed:
+            if isinstance(event, Words):
+                self.text += event.delta
+            elif isinstance(event, Progress):
+                self.progress = event
+                self.preview = event.preview or self.preview
+            elif isinstance(event, Reply):
+                self.reply = event
+            elif isinstance(event, AssistantError):
+                self.error = event
+            self._changed.notify_all()
+
+    def watch(self) -> Iterator[Event]:
+        """Yield what there is so far, then what comes, up to the Reply. A slow watcher gets the newest, not a backlog.
+
+        Raises:
+            AssistantError: the turn failed.
+        """
+        place, letters, progress = None, 0, None
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._has_news(place, letters, progress))
+                now, text, latest = self._position(self), self.text, self.progress
+                reply, error = self.reply, self.error
+            if now is not None and now != place and not (reply or error):
+                yield Waiting(now)
+            place = now
+            if len(text) > letters:
+                yield Words(text[letters:])
+                letters = len(text)
+            if latest is not None and latest is not progress:
+                yield latest
+                progress = latest
+            if error is not None:
+                raise error
+            if reply is not None:
+                yield reply
+                return
+
+    def _has_news(self, place: int | None, letters: int, progress: Progress | None) -> bool:
+        return bool(self.reply or self.error or len(self.text) > letters or self.progress is not progress
+                    or self._position(self) != place)
