@@ -24,11 +24,8 @@ from .controls.cafe import SemanticValues
 from .diffusion.latent_diffusion import LatentDiffusion
 from .errors import WeightsError, is_shortage
 from .files import SHARED, write_whole
-from .models.mllm import Bridge, MultimodalLLM
-from .models.out_of_distribution import OutOfDistribution
-from .models.chat_template import PromptBuilder
-from .models.vision_encoders import VisionEncoders
-from .models.worn import WornReader
+from .models.mllm import Bridge, MultimodalLLM, PromptBuilder
+from .models.vision_encoders import OutOfDistribution, VisionEncoders, WornReader
 
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
 LARGE = 2**28  # bytes; a module of more is cut into fewer files: no Space would hold it

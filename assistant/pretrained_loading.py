@@ -22,9 +22,8 @@ from .generation.text_to_image import SEMANTICS, SUBJECT, TextToImageGenerator, 
 from .generation.flow import FlowGenerator
 from .errors import WeightsError
 from .models.chat_llm import ChatModel
-from .models.clip_vision import ClipVision, SafetyChecker
+from .models.vision_encoders import ClipVision, DinoVision, SafetyChecker
 from .models.segmentation import SubjectSegmenter
-from .models.vision_encoders import DinoVision
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 

@@ -15,7 +15,7 @@ from assistant.generation.base import ReplyState, ImageFeatures
 from assistant.requests import Turn
 from assistant.world import captions
 from assistant.world.dialogues import dialogue
-from assistant.models.chat_template import PromptBuilder
+from assistant.models.mllm import PromptBuilder
 from assistant.plan import Plan, of_json, parts_of
 from assistant.presets import MINIATURE
 from assistant.training.world_dataset import TOKEN_WEIGHTS, dialogue_tokenizer, row_of

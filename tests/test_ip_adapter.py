@@ -13,8 +13,7 @@ from assistant.controls.ip_adapter import Adapter, IpAdapter
 from assistant.diffusion.attention import AttentionContext, cross_layers, install
 from assistant.diffusion.latent_diffusion import LatentDiffusion
 from assistant.errors import WeightsError
-from assistant.models.clip_vision import ClipVision
-from assistant.models.vision_encoders import pixels
+from assistant.models.vision_encoders import ClipVision, pixels
 from tests import tiny_open as tiny
 
 PROMPT, NEGATIVE, SEEDS, STEPS = "a red cat", "a blur", (5, 6), 4

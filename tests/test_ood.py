@@ -13,8 +13,7 @@ from PIL import Image
 from assistant.errors import ConfigError
 from assistant.requests import Request, Settings
 from assistant.world.renderer import render
-from assistant.models.out_of_distribution import OutOfDistribution
-from assistant.models.vision_encoders import pad_square, pixels
+from assistant.models.vision_encoders import OutOfDistribution, pad_square, pixels
 from assistant.presets import MINIATURE
 from assistant.session.uploads import read_photo
 from assistant.training.world_dataset import group

@@ -25,7 +25,7 @@ from assistant.diffusion.latent_diffusion import LatentDiffusion
 from assistant.generation.text_to_image import TextToImageGenerator
 from assistant.errors import ConfigError, InputError, WeightsError
 from assistant.requests import Photo, Progress, Reply, Request, Settings, TrainingSpec, Turn, Words
-from assistant.models.clip_vision import ClipVision
+from assistant.models.vision_encoders import ClipVision
 from assistant.engine import Assistant
 from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
 from assistant.session.uploads import read_photo

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from assistant.errors import ConfigError, DeviceError, StorageError
-from assistant.models.chat_template import PromptBuilder
+from assistant.models.mllm import PromptBuilder
 from assistant.presets import FULL, MINIATURE, PRESETS
 from assistant.training import __main__ as command, cost, loop, self_distillation
 from assistant.training.mllm import ProjectorTask, frozen_llama

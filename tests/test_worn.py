@@ -13,9 +13,8 @@ from assistant.manifest import CHECKPOINTS
 from assistant.world.captions import plan_of
 from assistant.world.renderer import render
 from assistant.models.mllm import MllmOutput
-from assistant.models.vision_encoders import pixels
+from assistant.models.vision_encoders import WornReader, pixels
 from assistant.plan import Plan
-from assistant.models.worn import WornReader
 from assistant.presets import MINIATURE
 from assistant.training import classifiers
 from assistant.training.world_dataset import LABELS, group

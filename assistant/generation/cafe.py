@@ -16,8 +16,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
 from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend, subject_tokens
-from ..models.mllm import MultimodalLLM, MllmOutput
-from ..models.chat_template import Prompt
+from ..models.mllm import MllmOutput, MultimodalLLM, Prompt
 from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, article, read_line
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded

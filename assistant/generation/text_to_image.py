@@ -27,8 +27,7 @@ from ..dialogue_state import changed, standing, undone
 from ..requests import Cancel, Photo, Settings, Turn
 from .embedding_mixing import blend
 from ..models.chat_llm import ChatModel, ChatOutput
-from ..models.clip_vision import ClipVision
-from ..models.vision_encoders import pad_square
+from ..models.vision_encoders import ClipVision, pad_square
 from ..plan import Plan
 from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 

@@ -1,4 +1,9 @@
-"""E(x), the patch embeddings, and F(w), the global CLIP embedding (CAFE, section 3). Knows nothing of words or requests."""
+"""E(x), the patch embeddings, F(w), the global CLIP embedding (CAFE, section 3), and what is read from them.
+
+Published adapters were trained on two views out of one CLIP image encoder: patch features and the global embedding; they stand where CAFE has E(x) and F(w) of two.
+Out-of-distribution detection says whether a picture is unlike all that E and F were trained on, so that nobody is told that a photo of a corgi is a fish. What a
+subject wears is read from F: a caption names it, so F knows it, while M's means of E over a coarse grid lose what is small.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,7 @@ from torch import Tensor, nn
 
 from ..config import LikenessConfig, VisionConfig
 from ..plan import article
-from .out_of_distribution import OutOfDistribution
-from .worn import WornReader
+from .segmentation import SubjectSegmenter, cut_out, on_grey
 
 
 def pixels(pictures: Sequence[Image.Image]) -> Tensor:
@@ -139,3 +143,124 @@ class VisionEncoders(nn.Module):
         if self.config.semantic_norm is None:
             return semantics
         return F.normalize(semantics, dim=-1) * self.config.semantic_norm
+
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClipVision(nn.Module):
+    """The encoder, frozen.
+
+    Args:
+        encoder: a transformers `CLIPVisionModelWithProjection`.
+        segmenter: of subjects; None: they are seen with all that is around them.
+    """
+
+    def __init__(self, encoder: nn.Module, segmenter: SubjectSegmenter | None = None) -> None:
+        super().__init__()
+        self.encoder, self.segmenter, self.side = encoder, segmenter, encoder.config.image_size
+
+    @property
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """What takes up memory, and is called."""
+        return (self.encoder,) if self.segmenter is None else (self.encoder, self.segmenter.model)
+
+    doors = encoders
+
+    def _encode(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.encoder(normalised.to(self.encoder.dtype), output_hidden_states=True)
+        return seen.hidden_states[-2], seen.image_embeds
+
+    @torch.no_grad()
+    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) in [0, 1] -> what stands for E(x), the last but one layer's states (B, 257, d_E), class token first, and F(x), (B, d_F).
+        What is not square lies on plain grey."""
+        return self._encode(_normalised(on_grey(pixels), self.side))
+
+    def alone(self, pixels: Tensor, words: str = "") -> Tensor | None:
+        """As E(x) in `look`, (1, 257, d_E), of the subject that `words` name, or of anything, cut out of (1, 3, H, W); None: it was not found."""
+        tries = dict.fromkeys((words, "")) if self.segmenter is not None else ()
+        found = next((cut for one in tries if (cut := cut_out(pixels, self.segmenter.mask(pixels, one))) is not None), None)
+        return None if found is None else self.look(found)[0]
+
+    @torch.no_grad()
+    def nothing(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """What an unconditional row sees, as diffusers' pipelines have it: the states of an input of zeros, (1, 257, d_E), and a vector
+        of zeros, (1, d_F)."""
+        states, vector = self._encode(torch.zeros(1, 3, self.side, self.side, device=device))
+        return states, torch.zeros_like(vector)
+
+
+class SafetyChecker(nn.Module):
+    """Whether a picture shows what should not be shown to anyone, by its nearness to concepts (Rando et al., 2022, say which).
+
+    Args:
+        model: a diffusers `StableDiffusionSafetyChecker`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.side = model, model.config.vision_config.image_size
+
+    @torch.no_grad()
+    def unsafe(self, pictures: np.ndarray) -> Sequence[bool]:
+        """Of each of uint8 RGB (B, H, W, 3)."""
+        x = torch.from_numpy(pictures).to(self.model.device).permute(0, 3, 1, 2).float() / 255
+        return self.model.forward_onnx(_normalised(x, self.side).to(self.model.dtype), x.new_zeros(len(x)))[1].tolist()
+
+
+def _normalised(pixels: Tensor, side: int) -> Tensor:
+    mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (resize(pixels, side) - mean) / std
+
+
+class OutOfDistribution(nn.Module):
+    """Logistic regression on E's class token, the mean and the spread of its patches, and F's direction.
+
+    Args:
+        patch_width: d_E. semantic_width: d_F.
+    """
+
+    def __init__(self, patch_width: int, semantic_width: int) -> None:
+        super().__init__()
+        width = 3 * patch_width + semantic_width
+        self.linear = nn.Linear(width, 1)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    @staticmethod
+    def features(patches: Tensor, semantics: Tensor) -> Tensor:
+        """E (B, N, d_E), the class token first, and F (B, d_F) -> (B, 3 d_E + d_F)."""
+        rest = patches[:, 1:].float()
+        return torch.cat([patches[:, 0].float(), rest.mean(1), rest.std(1), F.normalize(semantics.float(), dim=-1)], 1)
+
+    def forward(self, patches: Tensor, semantics: Tensor) -> Tensor:
+        """Logits (B,): above 0 the picture is out of distribution."""
+        return self.linear((self.features(patches, semantics) - self.mean) / self.std)[:, 0]
+
+
+HIDDEN = 384
+
+
+class WornReader(nn.Module):
+    """A perceptron on F's direction.
+
+    Args:
+        semantic_width: d_F. things, colours: their names.
+    """
+
+    def __init__(self, semantic_width: int, things: Sequence[str], colours: Sequence[str]) -> None:
+        super().__init__()
+        self.things, self.colours = tuple(things), tuple(colours)
+        self.inner = nn.Sequential(nn.Linear(semantic_width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, len(things) * (1 + len(colours))))
+
+    def forward(self, semantics: Tensor) -> Tensor:
+        """F (B, d_F) -> logits of each thing, (B, things, 1 + colours): absent, or there in that colour."""
+        direction = F.normalize(semantics.float(), dim=-1) * semantics.shape[-1] ** 0.5
+        return self.inner(direction).unflatten(1, (len(self.things), 1 + len(self.colours)))
+
+    @torch.no_grad()
+    def read(self, semantics: Tensor) -> tuple[str, ...]:
+        """What is worn in the picture of F (1, d_F): "red hat", in the order of the things."""
+        likely = self(semantics)[0].argmax(1).tolist()
+        return tuple(f"{self.colours[k - 1]} {thing}" for k, thing in zip(likely, self.things) if k)

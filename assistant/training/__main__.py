@@ -195,7 +195,7 @@ def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: P
             _missing(config, weights, "base/unet", "base/vae")
             return CafeTask(config, EncodedPairs(encoded), device, weights, batch, args.init, args.compile, numbers=CAFE,
                             checkpointing=args.checkpointing)
-        from ..models.chat_template import PromptBuilder
+        from ..models.mllm import PromptBuilder
         from .mllm import ProjectorTask, frozen_llama
         _missing(config, weights, "llama")
         llama = frozen_llama(weights / "llama", device, args.language_dtype or ("float32" if device == "cpu" else "bfloat16"))

@@ -5,9 +5,9 @@ with what it judges (another seed than everything that it judges). Every cell th
 is worn there, which teaches shapes far sooner than the whole picture's answer. Some pictures are blurred and noisy, so that softness is not taken for a name. The
 extra heads are thrown away.
 
-`models.out_of_distribution.OutOfDistribution` is fitted on drawings of the world, and what an autoencoder makes of them, against real photos and against random
+`models.vision_encoders.OutOfDistribution` is fitted on drawings of the world, and what an autoencoder makes of them, against real photos and against random
 pictures with their statistics: noise with a power law, and dead leaves (Lee, Mumford and Huang, 2001). Few photos are enough, since 416 numbers are fitted; the
-threshold lets three in a hundred drawings that were not fitted be taken for a photo. `models.worn.WornReader` is trained on F of a drawn set.
+threshold lets three in a hundred drawings that were not fitted be taken for a photo. `models.vision_encoders.WornReader` is trained on F of a drawn set.
 """
 
 import os
@@ -25,9 +25,7 @@ from torch import Tensor, nn
 from ..checkpoints import load_tensors, load_vae, load_vision, save_ood, save_tensors, save_worn
 from ..config import AssistantConfig
 from ..errors import ConfigError, WeightsError
-from ..models.out_of_distribution import OutOfDistribution
-from ..models.vision_encoders import VisionEncoders, pad_square, pixels, resize
-from ..models.worn import WornReader
+from ..models.vision_encoders import OutOfDistribution, VisionEncoders, WornReader, pad_square, pixels, resize
 from ..world.renderer import GROUND, render
 from ..world.scene import ACCESSORIES, Scene
 from ..world.subjects import draw_subject

@@ -29,8 +29,7 @@ from ..config import AssistantConfig
 from ..data.shards import Quadruplet, Reader, begin, digest, listed, process, read_shard
 from ..errors import ConfigError, StorageError
 from ..files import SHARED, add_line, write_whole
-from ..models.chat_template import PromptBuilder
-from ..models.mllm import pooled
+from ..models.mllm import PromptBuilder, pooled
 from ..models.vision_encoders import VisionEncoders, pad_square, pixels, resize
 from .losses import ConditionalMean, VLoss, encode_latents, encode_patches, encode_semantics, noisy_semantic_targets, read_patches
 from .world_dataset import DialogueDataset, WorldDataset

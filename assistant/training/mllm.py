@@ -20,8 +20,7 @@ from ..checkpoints import TAUGHT, can_quantise, in_4_bits, load_llama, load_tens
 from ..config import AssistantConfig
 from ..errors import ConfigError, DeviceError
 from ..files import SHARED, write_whole
-from ..models.chat_template import PromptBuilder
-from ..models.mllm import Bridge
+from ..models.mllm import Bridge, PromptBuilder
 from .datasets import DialogueSource, WorldDialogues
 from .losses import ridge, training_kernel
 from .recipe import BridgeNumbers

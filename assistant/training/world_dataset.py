@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 from ..config import AssistantConfig
 from ..dialogue_state import lines_of, stood
 from ..manifest import CHECKPOINTS
-from ..models.chat_template import PromptBuilder
+from ..models.mllm import PromptBuilder
 from ..plan import WORD
 from ..requests import Turn
 from ..world.captions import caption, describe, plan_of
