@@ -32,9 +32,8 @@ from .controls.dci import MaskTemperatures
 from .diffusion.latent_diffusion import LatentDiffusion
 from .diffusion.sampler import Denoised
 from .deferred_engine import info_of
-from .generation.base import ImageGenerator, ReplyState, ImageFeatures
+from .generation.base import ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
 from .errors import InputError
-from .generation.verification import Verification, can_verify, verify_picture
 from .requests import FLOW, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words, check
 from .generation.mixing import Mixer
 from .models.vision_encoders import pad_square, pixels

@@ -11,7 +11,7 @@ import torch
 
 from assistant.dialogue_state import agrees, applied, lines_of, standing, steps_back, stood, undone
 from assistant.generation.cafe import CafeGenerator
-from assistant.generation.base import ReplyState, ImageFeatures
+from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
 from assistant.world import captions
 from assistant.world.dialogues import dialogue

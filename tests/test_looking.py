@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 
 from assistant import engine
-from assistant.generation.base import ImageFeatures
+from assistant.generation.base import ImageFeatures, Verification, can_verify, verify_picture
 from assistant.errors import InputError
-from assistant.generation.verification import Verification, can_verify, verify_picture
 from assistant.requests import Photo, Progress, Reply, Request, Settings
 from assistant.world.captions import plan_of
 from assistant.world.renderer import render

@@ -16,7 +16,7 @@ from assistant.diffusion.guidance import PATCHES, BatchRow
 from assistant.errors import InputError
 from assistant.requests import Photo, Progress, Reply, Request, Settings, Words
 from assistant.generation.mixing import advice, film
-from assistant.generation.embedding_mixing import blend, subject_semantics, subject_tokens
+from assistant.generation.base import blend, subject_semantics, subject_tokens
 
 X, W1, W2 = (Photo(b"", 8, 8, c * 64) for c in "abc")
 QUICK = Settings(seed=5, steps=2)

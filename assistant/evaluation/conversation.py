@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..generation.base import ImageGenerator, ReplyState, ImageFeatures
+from ..generation.base import ImageFeatures, ImageGenerator, ReplyState
 from ..requests import Turn
 from ..world.captions import plan_of, read_reply
 from ..world.user_requests import ScenePlan, UserRequest

@@ -1,4 +1,17 @@
-"""What the engine asks of whatever draws: to see, to speak, to make a picture ready, to remember it and to compare. No request, no page."""
+"""What the engine asks of whatever draws: to see, to speak, to make a picture ready, to remember it and to compare; the tensors of a mix; a look at what was drawn.
+
+A mix is eq. 4 for any number of sources, and E(x) of several photos. Why a norm is put back: F's vectors of two pictures point in different directions, so their
+average is shorter than either: two of norm r with cosine c average to r sqrt((1 + c) / 2), a fifth shorter at c = 0.3, and further still with more of them. The
+decoder was only ever given vectors of F's own length; a shorter one scales down every V_H output and draws paler, so that at alpha = 0.5 one would see less of both
+pictures rather than half of each. Hence the direction is eq. 4's and the length is the average of the lengths that went in, each by how much it counts: where one
+source counts alone it is exactly that source's vector.
+
+What a picture shows of its plan is told by CLIP zero-shot (Radford et al., 2021, arXiv 2103.00020), so that one that lacks something can be drawn again and what is
+still missing is said. Each part of a plan makes two texts, one with it and one without; a picture that is nearer to the second is worth another try, and lacks the
+part if it is nearer by more than `margin`: a try costs seconds, a wrong word about the picture costs trust.
+"""
+
+from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,12 +22,107 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffusion import guidance
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..diffusion import guidance
-from ..diffusion.sampler import Denoised, CancelFlag, OnStep
+from ..diffusion.sampler import CancelFlag, Denoised, OnStep
+from ..errors import InputError
+from ..models.vision_encoders import VisionEncoders
+from ..plan import Plan, article, parts_of
 from ..requests import Cancel, Photo, Settings, Turn
-from ..plan import Plan
+
+VANISHED = 1e-3  # share of its length below which a mix has no direction left
+
+
+def blend(own: Tensor, sources: Sequence[Tensor], coefficients: Sequence[Sequence[float]]) -> Tensor:
+    """sum_i a_i F(w_i) + (1 - sum_i a_i) F(x), at its sources' length.
+
+    Args:
+        own: F(x), (1, d_F). sources: F(w_i) or H(s), (1, d_F) each.
+        coefficients: of each mix, 1 + len(sources) numbers, F(x)'s first; see `board_requests.coefficients`.
+
+    Returns:
+        (len(coefficients), d_F) in `own`'s dtype.
+
+    Raises:
+        InputError: the sources cancel out.
+    """
+    vectors = torch.cat([own, *sources]).double()  # (1 + n, d_F); in double, so that the order of sources does not tell
+    weights = torch.tensor([list(row) for row in coefficients], dtype=torch.float64, device=own.device)  # (m, 1 + n)
+    mixed = weights @ vectors
+    counted = weights.abs() / weights.abs().sum(1, keepdim=True).clamp_min(1e-12)
+    length = counted @ vectors.norm(dim=1, keepdim=True)  # (m, 1)
+    found = mixed.norm(dim=1, keepdim=True)
+    if bool((found <= VANISHED * length).any()):
+        raise InputError("These references cancel each other out, so nothing is left to draw.", "Change a weight, or turn one off.")
+    return (mixed * (length / found)).to(own.dtype)
+
+
+def subject_tokens(photos: Sequence[Tensor]) -> Tensor:
+    """E of one subject from several photos.
+
+    The decoder attends to all their patches side by side, and each query finds the photo that shows what it looks for; a photo
+    given twice changes nothing, for a softmax over every key twice is the same softmax.
+
+    Args:
+        photos: E(x) of each, (1, 257, d_E).
+
+    Returns:
+        (1, 257 * n, d_E) to attend to.
+    """
+    return torch.cat(list(photos), 1)
+
+
+def subject_semantics(photos: Sequence[Tensor]) -> Tensor:
+    """F(x) of one subject from several photos, (1, d_F): their mean, at their length."""
+    return blend(photos[0], photos[1:], [[1.0 / len(photos)] * len(photos)])
+
+
+CAP = 3.0  # logits: a part that is seen this clearly is there, and adds no more to the score
+SUBJECT = 6.0  # a subject that is not there counts as much as this many logits
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a picture shows of its plan. `missing`: in words, in the plan's order; `doubtful`: another one may show more; `score`: the
+    higher, the more of it is seen: the whole plan's logit, and each part's as far as CAP."""
+
+    missing: tuple[str, ...]
+    doubtful: bool
+    score: float
+
+
+def can_verify(vision: object) -> bool:
+    """Whether these encoders compare pictures with words."""
+    return getattr(vision, "texts", None) is not None
+
+
+def verify_picture(vision: VisionEncoders, semantics: Tensor, plan: Plan, subject_there: bool, margin: float) -> Verification:
+    """Compare a picture with its plan.
+
+    Args:
+        semantics: F of the picture, (1, d_F).
+        subject_there: whether the encoders find the planned subject in it.
+        margin: logits by which the text without a part may be nearer before the part counts as missing.
+    """
+    subject = plan.subject.split(" with ")[0] or "something"
+    parts = parts_of(plan)
+    pairs = [(_with(subject, part.name, part.words), article(subject) if part.name in ("worn", "other") else subject) for part in parts]
+    whole, *logits = vision.compare(semantics, [plan.described(), *(text for pair in pairs for text in pair)])[0].tolist()
+    margins = [a - b for a, b in zip(logits[::2], logits[1::2])]
+    missing = [_named(part.name, part.words) for part, found in zip(parts, margins) if found < -margin]
+    score = whole + sum(min(found, CAP) for found in margins) - (0.0 if subject_there else SUBJECT)
+    return Verification((*(() if subject_there else (f"the {subject}",)), *missing), not subject_there or any(found < 0 for found in margins), score)
+
+
+def _with(subject: str, name: str, words: str) -> str:
+    if name == "worn":
+        return f"{article(subject)} wearing {article(words)}"
+    return f"{article(subject)} and {article(words)}" if name == "other" else f"{subject}, {words}"
+
+
+def _named(name: str, words: str) -> str:
+    return f"the {words}" if name in ("worn", "other") else f"the {name} ({words})"
 
 
 @dataclass(frozen=True, eq=False)

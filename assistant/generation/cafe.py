@@ -15,11 +15,10 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
 from ..requests import Cancel, Photo, Settings, Turn
-from .embedding_mixing import blend, subject_tokens
+from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_tokens
 from ..models.mllm import MllmOutput, MultimodalLLM, Prompt
 from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, article, read_line
-from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
 _PLAIN = {"decline": "That is nothing that I can draw.", "ask": "What shall I draw?", "chat": "Tell me what to draw next."}
 _SENTENCE = re.compile(r"[.!?](?=\s)")

@@ -20,11 +20,10 @@ from ..board_requests import MOST_CELLS, Mix, MixedImage, MixEvent, MixReply, Mi
 from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..diffusion.attention import AttentionContext
 from ..diffusion.sampler import Denoised
-from .base import ImageFeatures
+from .base import ImageFeatures, subject_semantics
 from ..errors import InputError
 from ..requests import Cancel, Photo, Progress, Settings
 from ..image_io import write_png
-from .embedding_mixing import subject_semantics
 
 if TYPE_CHECKING:
     from ..engine import Assistant

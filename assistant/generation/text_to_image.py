@@ -25,11 +25,10 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import changed, standing, undone
 from ..requests import Cancel, Photo, Settings, Turn
-from .embedding_mixing import blend
+from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded
 from ..models.chat_llm import ChatModel, ChatOutput
 from ..models.vision_encoders import ClipVision, pad_square
 from ..plan import Plan
-from .base import SamplingJob, ReplyState, ImageFeatures, decoded, encoded
 
 SUBJECT, SEMANTICS = "subject", "semantics"  # the adapters, in `LatentDiffusion.adapters`
 
