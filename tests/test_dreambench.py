@@ -18,9 +18,7 @@ from assistant.engine import Assistant
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines, dreambench
 from assistant.evaluation.baselines import BASELINES, DreamBoothLora, draw_plain
-from assistant.evaluation.dreambench import MEASURES, DreamBench, subjects
-from assistant.evaluation.dreambench_report import write
-from assistant.evaluation.judges import PublishedEmbedder, judges
+from assistant.evaluation.dreambench import MEASURES, DreamBench, PublishedEmbedder, judges, subjects, write
 from tests import tiny_judges, tiny_open
 
 LISTING = """Classes

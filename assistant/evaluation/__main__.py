@@ -211,14 +211,14 @@ def _infusion(args: argparse.Namespace) -> None:
 
 def _dreambench(args: argparse.Namespace) -> None:
     from ..engine import load
-    from . import dreambench, dreambench_report
-    from .judges import judges
+    from . import dreambench
+    from .dreambench import judges
 
     of = dreambench.subjects(args.photos)[:args.subjects]
     assistant = load(args.preset, args.device, folder=args.weights)
     bench = dreambench.DreamBench(assistant, *judges(assistant, args.judges), args.run, args.images, args.prompts, args.steps, args.learn, say=_say,
                                   methods=tuple(args.methods))
-    print(dreambench_report.write(bench, of, bench.measure(of), args.out))
+    print(dreambench.write(bench, of, bench.measure(of), args.out))
 
 
 def _table(args: argparse.Namespace) -> None:

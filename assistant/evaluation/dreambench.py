@@ -1,14 +1,16 @@
 """DreamBench (Ruiz et al., 2023), as the papers measure on it: every subject x 25 prompts x 4 pictures, by DINO, CLIP-I and CLIP-T.
 
-A subject is a folder of photos; classes and prompts stand in the data set's own `prompts_and_classes.txt`. CAFE and presets like it answer a request
-about one photo, without learning; Infusion, ICO + DCI and the baselines learn from all photos first, on the preset's base model. What was learned, drawn
-and measured is kept, a file for each subject, method and prompt, so that a command that was stopped goes on.
+A subject is a folder of photos; classes and prompts stand in the data set's own `prompts_and_classes.txt`. CAFE and presets like it answer a request about one photo,
+without learning; Infusion, ICO + DCI and the baselines learn from all photos first, on the preset's base model. What was learned, drawn and measured is kept, a file
+for each subject, method and prompt, so that a command that was stopped goes on; JSON, tables beside the papers' rows and contact sheets are made of those alone. The
+judges are the papers', DINO ViT-S/16 and CLIP ViT-B/32, from a folder, or a preset's own E and F.
 """
 
 import hashlib
 import io
 import json
 import re
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,20 +21,97 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-from torch import Tensor
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor, nn
+from torchvision.transforms import v2
 
+from .. import report
+from ..checkpoints import load_tensors, reading
+from ..customization.concept_training import MOST_PICTURES, ConceptImages
 from ..customization.dci_sampling import branches, propose
 from ..customization.infusion_sampling import prepare_infusion
-from ..customization.concept_training import MOST_PICTURES, ConceptImages
-from ..data.quadruplets import Embedder
+from ..data.quadruplets import Embedder, OwnEmbedder
 from ..engine import Assistant
 from ..errors import ConfigError
 from ..files import SHARED, write_whole
-from ..models.vision_encoders import pixels
+from ..models.vision_encoders import VisionEncoders, pixels
 from ..requests import Photo, TrainingSpec
+from ..training.world_dataset import caption_tokenizer
 from .baselines import BASELINES, DreamBoothLora, draw_plain
 from .overall import answer, as_photo
+from .test_cases import mean, share
+
+
+class PublishedEmbedder:
+    """DINO ViT-S/16's class token and CLIP ViT-B/32, the judges of the papers: see `data.quadruplets.Embedder`.
+
+    Args:
+        folder: of `dino` (timm's vit_small_patch16_224.dino: config.json, model.safetensors) and `clip` (timm's vit_base_patch32_clip_224.openai:
+            open_clip_config.json, open_clip_model.safetensors).
+
+    Raises:
+        ConfigError: a file is missing. WeightsError: it cannot be read.
+    """
+
+    about = "DINO ViT-S/16, CLIP ViT-B/32"
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        import open_clip
+        import timm
+
+        wanted = {"dino": ("config.json", "model.safetensors"), "clip": ("open_clip_config.json", "open_clip_model.safetensors")}
+        missing = [f"{part}/{file}" for part, files in wanted.items() for file in files if not (folder / part / file).exists()]
+        if missing:
+            raise ConfigError(f"The judges in {folder} are not complete: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.",
+                              "Put the files of timm/vit_small_patch16_224.dino into dino, and of timm/vit_base_patch32_clip_224.openai into clip.")
+        with reading("judges"):
+            self.dino = timm.create_model(f"local-dir:{folder / 'dino'}", pretrained=False, num_classes=0)
+            self.clip = open_clip.create_model(f"local-dir:{folder / 'clip'}", require_pretrained=True)
+            self.tokens = open_clip.get_tokenizer(f"local-dir:{folder / 'clip'}")
+        load_tensors(folder / "dino/model.safetensors", self.dino)
+        self.device = torch.device(device)
+        for model in (self.dino, self.clip):
+            model.eval().requires_grad_(False).to(self.device)
+        about = self.dino.pretrained_cfg
+        self._dino = (about["input_size"][-1], round(about["input_size"][-1] * 256 / 224), about["mean"], about["std"])  # the authors' own preprocessing
+        side = self.clip.visual.image_size
+        side = side[0] if isinstance(side, tuple | list) else side
+        self._clip = (side, side, self.clip.visual.image_mean, self.clip.visual.image_std)
+
+    def _seen(self, model: nn.Module, x: Tensor, side: int, short: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+        """The short side resized, the middle cut out, normalised: (B, 3, H, W) in [0, 1] -> unit vectors (B, d)."""
+        x = v2.functional.resize(x.to(self.device), [short], v2.InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
+        x = v2.functional.center_crop(x, [side, side])
+        return F.normalize(model((x - x.new_tensor(mean).view(3, 1, 1)) / x.new_tensor(std).view(3, 1, 1)).float(), dim=-1)
+
+    @torch.no_grad()
+    def individual(self, x: Tensor) -> Tensor:
+        return self._seen(self.dino, x, *self._dino)
+
+    @torch.no_grad()
+    def picture(self, x: Tensor) -> Tensor:
+        return self._seen(self.clip.encode_image, x, *self._clip)
+
+    @torch.no_grad()
+    def caption(self, lines: list[str]) -> Tensor:
+        return F.normalize(self.clip.encode_text(self.tokens(lines).to(self.device)).float(), dim=-1)
+
+
+def judges(assistant: Assistant, folder: Path | None) -> tuple[Embedder, str]:
+    """Who measures, and what is said of them: the papers' own from a folder or, of a preset that ships with the code, its own E and F.
+
+    Raises:
+        ConfigError: no folder, and none of its own; or as `PublishedEmbedder`.
+    """
+    if folder is not None:
+        return PublishedEmbedder(folder, assistant.decoder.device), PublishedEmbedder.about
+    if not isinstance(assistant.vision, VisionEncoders) or assistant.config.folder is None:
+        raise ConfigError(f"The preset {assistant.config.name!r} ships without judges of its own.",
+                          "Name a folder with DINO ViT-S/16 and CLIP ViT-B/32: --judges FOLDER.")
+    about = f"E and F of the preset {assistant.config.name} itself, not the papers': no number here compares with theirs"
+    return OwnEmbedder(assistant.vision, caption_tokenizer(assistant.config)), about
+
 
 LISTING = "prompts_and_classes.txt"
 LIVE = ("cat", "dog")  # classes that are asked the prompts for live subjects
@@ -263,3 +342,67 @@ class DreamBench:
 def slug(method: str) -> str:
     """A method's name as a folder's."""
     return re.sub(r"[^a-z0-9.-]+", "-", method.lower().replace("λ = ", "lambda")).strip("-")
+
+
+REAL = "real photos, among themselves"
+CAFES = "CAFE's paper, table 1"  # 30 subjects x 25 prompts x 4 pictures
+INFUSIONS = "Infusion's paper, table 1"  # 20 concepts x 25 prompts x 5 pictures
+# DINO, CLIP-I, CLIP-T by DINO ViT-S/16 and CLIP ViT-B/32. ICO + DCI's paper gives curves and no numbers.
+PUBLISHED: dict[tuple[str, str], tuple[float, float, float | None]] = {
+    (CAFES, "real photos"): (0.774, 0.885, None), (CAFES, "Textual Inversion"): (0.569, 0.780, 0.255), (CAFES, "DreamBooth"): (0.668, 0.803, 0.305),
+    (CAFES, "Custom Diffusion"): (0.643, 0.790, 0.305), (CAFES, "BLIP-Diffusion, fine-tuned"): (0.670, 0.805, 0.302),
+    (CAFES, "BLIP-Diffusion"): (0.594, 0.779, 0.300), (CAFES, "Re-Imagen"): (0.600, 0.740, 0.270), (CAFES, "ELITE"): (0.621, 0.771, 0.293),
+    (CAFES, "Subject-Diffusion"): (0.711, 0.787, 0.293), (CAFES, "SuTI"): (0.741, 0.819, 0.304), (CAFES, "Kosmos-G"): (0.694, 0.847, 0.287),
+    (CAFES, "CAFE"): (0.715, 0.827, 0.294),
+    (INFUSIONS, "DreamBooth"): (0.721, 0.838, 0.255), (INFUSIONS, "DreamBooth-LoRA"): (0.615, 0.791, 0.264),
+    (INFUSIONS, "Textual Inversion"): (0.584, 0.780, 0.240), (INFUSIONS, "Custom Diffusion"): (0.643, 0.800, 0.256),
+    (INFUSIONS, "Perfusion"): (0.505, 0.729, 0.242), (INFUSIONS, "Infusion"): (0.697, 0.816, 0.267)}
+CELL, GAP, TOP, QUALITY = 96, 4, 40, 60  # pixels; of WebP
+
+
+def summary(cells: dict[str, list[dict]]) -> dict[str, Any]:
+    """Method -> every measure over its pictures with a 95 % interval, the share of requests that were drawn, and each subject's means."""
+    out: dict[str, Any] = {}
+    for method, found in cells.items():
+        drawn = [picture for cell in found for picture in cell["pictures"] if picture is not None]
+        names = [name for name in MEASURES if drawn and name in drawn[0]]
+        by_subject = {}
+        for subject in dict.fromkeys(cell["subject"] for cell in found):
+            own = [p for cell in found if cell["subject"] == subject for p in cell["pictures"] if p is not None]
+            by_subject[subject] = {name: sum(p[name] for p in own) / len(own) for name in names} if own else {}
+        out[method] = {**{name: mean([p[name] for p in drawn]) for name in names}, "subjects": by_subject,
+                       "drawn": share([p is not None for cell in found for p in cell["pictures"]])}
+        learned = {cell["subject"]: cell["learned in"] for cell in found if "learned in" in cell}
+        if learned:
+            out[method]["seconds of learning"] = sum(learned.values()) / len(learned)
+    return out
+
+
+def write(bench: DreamBench, of: Sequence[Subject], cells: dict[str, list[dict]], out: Path) -> str:
+    """`out`.json, `out`.md, and of each method `out`-METHOD.webp; returns the Markdown."""
+    found = summary(cells)
+    one, prompts = bench.assistant, max(len(s.prompts[:bench.prompts]) for s in of)
+    about = {"preset": one.config.name, "weights": one.weights, "judges": bench.judged_by, "subjects": [s.name for s in of], "prompts": prompts, "pictures": bench.images}
+    rows = {(REAL if method == "real" else method): [report.spread(row.get(m)) for m in MEASURES] +
+            ["" if method == "real" else f"{row['drawn']['count']}", "" if method == "real" else f"{row.get('seconds of learning', 0):.0f}"] for method, row in found.items()}
+    rows |= {f"{where}: {method}": [f"{v:.3f}" if v is not None else "" for v in values] + ["", ""] for (where, method), values in PUBLISHED.items()}
+    text = report.write({**about, "methods": found, "published": {f"{where}: {method}": dict(zip(MEASURES, v)) for (where, method), v in PUBLISHED.items()}}, [
+        *report.table((*MEASURES, "pictures", "seconds of learning a subject"), rows, f"preset {one.config.name}"), "",
+        f"{len(of)} subjects x {prompts} prompts x {bench.images} pictures (the papers': 30 x 25 x 4, and 20 x 25 x 5), seeds fixed, none chosen; ±: half of a 95 % "
+        f"interval over pictures. Judges: {bench.judged_by}. DINO and CLIP-I are to all photos of the subject, CLIP-T is to the prompt with the class noun. "
+        f"{bench.steps or one.config.decoder.steps} steps of denoising; weights {one.weights}.",
+        *(f"{method} answered {row['drawn']['value']:.0%} of its requests with a picture." for method, row in found.items() if row["drawn"]["value"] < 1)], out)
+    for method in bench.methods:
+        sheet(bench, of, method, out.with_name(f"{out.name}-{slug(method)}.webp"))
+    return text
+
+
+def sheet(bench: DreamBench, of: Sequence[Subject], method: str, place: Path) -> None:
+    """A subject a row: its first photo, then the first picture of each prompt; none chosen. The first subject's prompts stand above."""
+    blank = Image.new("RGB", (CELL, CELL), "white")
+    rows = [[ImageOps.fit(Image.open(io.BytesIO(one.photos[0].png)), (CELL, CELL)), *(bench.shown(method, one, n) or blank for n in range(len(one.prompts[:bench.prompts])))] for one in of]
+    whole = report.sheet(rows, CELL, GAP, TOP)
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(8)
+    for n, prompt in enumerate(of[0].prompts[:bench.prompts], 1):
+        pen.text((GAP + n * (CELL + GAP), 1), textwrap.fill(prompt.format("…"), 19, max_lines=4), (30, 30, 34), font)
+    whole.save(place, quality=QUALITY, method=6)
