@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace) -> None:
     """Open the page and keep it open. Raises AssistantError, KeyboardInterrupt."""
-    from assistant.paths import default_data_dir
+    from assistant.files import default_data_dir
     from assistant.session.manager import SessionManager
     from assistant.session.store import Store
     from ui.serve import Address, start

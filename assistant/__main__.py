@@ -69,7 +69,7 @@ def _download(args: argparse.Namespace) -> None:
     from .errors import ConfigError
     from .hub.client import FolderClient, HubClient
     from .hub.download import download, look, told
-    from .paths import weights_dir
+    from .files import weights_dir
     from .presets import preset, with_llm, with_safety
 
     config = with_safety(preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm))

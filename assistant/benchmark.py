@@ -24,7 +24,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0, IPAdapterAttn
 from torch import nn
 
 from . import machine
-from .board_requests import Mix, MixRequest, Source, grid
+from .requests import Mix, MixRequest, Pace, Reply, Request, Settings, Source, Words, grid
 from .config import AssistantConfig
 from .controls.cafe import Cafe, SemanticValues
 from .controls.dci import BranchTokens, Dci, MaskSnapshot, at_scale, scales, stretched
@@ -41,13 +41,12 @@ from .diffusion.guidance import (AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
 from .diffusion.latent_diffusion import LatentDiffusion
 from .engine import Assistant, load
 from .errors import DeviceError
-from .image_io import overlaid
+from .files import overlaid
 from .loading import free_memory, pick_device, pick_dtype
 from .memory.offloading import free
 from .model_factory import build, count
 from .models.mllm import cache_of, sampled
 from .presets import preset
-from .requests import Pace, Reply, Request, Settings, Words
 from .timing import NOT_MEASURED, Step, Table, flops, in_turns, matmul_speed, peak, ratio, timed
 
 

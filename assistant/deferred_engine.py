@@ -18,7 +18,7 @@ from PIL import Image
 
 from .config import AssistantConfig, VisionConfig
 from .manifest import verify
-from .requests import FLOW, DatasetAdvice, Cancel, TrainingRun, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingSpec
+from .requests import FLOW, Cancel, DatasetAdvice, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingRun, TrainingSpec
 from .hub.inventory import place_of
 
 CANDIDATES = (1, 1, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at

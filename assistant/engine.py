@@ -22,7 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from .threads import iterate_in_thread
-from .board_requests import MixEvent, MixRequest, Sketch
+from .requests import (FLOW, Cancel, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Progress, ReadySubject, Reply, Request, Settings, Sketch,
+                       StripEvent, SweepRequest, Words, check)
 from .customization.infusion_sampling import answer
 from .customization.dci_sampling import opened, strip
 from .customization.concept_dialogue import understand
@@ -34,12 +35,10 @@ from .diffusion.sampler import Denoised
 from .deferred_engine import info_of
 from .generation.base import ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
 from .errors import InputError
-from .requests import FLOW, Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words, check
 from .generation.mixing import Mixer
 from .models.vision_encoders import pad_square, pixels
 from .plan import Plan, plan_in
-from .image_io import write_png
-from .sweep_requests import Masks, StripEvent, SweepRequest
+from .files import write_png
 
 DEFAULT_WISH = "surprise me with something creative"
 

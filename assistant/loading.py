@@ -12,7 +12,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from . import manifest, pretrained_loading, checkpoints
+from . import checkpoints, manifest, model_factory
 from .config import AssistantConfig, ChatConfig, VisionConfig
 from .diffusion.latent_diffusion import LatentDiffusion
 from .diffusion.flow import FlowDecoder
@@ -24,10 +24,8 @@ from .errors import DeviceError, is_shortage
 from .memory.budget import Budget, Tier, lower_tier, tier
 from .hub.inventory import command, place_of, require
 from .engine import Assistant
-from .paths import default_data_dir
-from .presets import SAFETY_CHECKER
-from .presets import preset as find_preset
-from .presets import with_llm, with_safety
+from .files import default_data_dir
+from .presets import SAFETY_CHECKER, preset as find_preset, with_llm, with_safety
 from .memory.offloading import Group, OffloadManager, free
 from .memory.oom_retry import OomRetryEngine
 
@@ -145,7 +143,7 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     chat = pick_chat_dtype(dtype, where) if isinstance(config.language, ChatConfig) and config.flow is None and not chosen.halved else kind
     image_generator, base, residence, chosen = settled(config, folder, attention, (kind, chat), where, chosen)
     if SAFETY_CHECKER in config.sources:
-        checker = pretrained_loading.load_safety_checker(folder / SAFETY_CHECKER, kind).to(where)
+        checker = model_factory.load_safety_checker(folder / SAFETY_CHECKER, kind).to(where)
         base.unsafe = image_generator.decoder.unsafe = checker.unsafe
     tuning = Acceleration().changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
@@ -225,9 +223,9 @@ def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dty
     language_dtype = language_dtype or kind
     if config.flow is not None:
         base = checkpoints.load_base(config, folder, attention, kind).to(where, kind)
-        return pretrained_loading.load_flow(config, folder, kind, where, **extra), base
+        return model_factory.load_flow(config, folder, kind, where, **extra), base
     if not isinstance(config.vision, VisionConfig):
-        image_generator = pretrained_loading.load_drawer(config, folder, attention, kind, where, language_dtype, **extra)
+        image_generator = model_factory.load_drawer(config, folder, attention, kind, where, language_dtype, **extra)
         return image_generator, image_generator.decoder
     vision, language = checkpoints.load_vision(config, folder, kind), checkpoints.load_language(config, folder, language_dtype, **extra)
     language.bridge.to(where)

@@ -1,9 +1,15 @@
-"""What crosses the engine's edge: plain, frozen values. No torch, no gradio, no files."""
+"""What crosses the engine's edge, as plain, frozen values: turns, mixing boards, strips over lambda. No torch, no gradio, no files.
+
+Eq. 4 of CAFE, `alpha F(w) + (1 - alpha) F(x)`, for any number of references: `sum_i a_i F(w_i) + (1 - sum_i a_i) F(x)`. The a_i are worked out here; the vectors are
+`generation.mixing`'s business. A strip is one prompt with a learned concept, one seed, from likeness to imagination; its masks come as an object of the engine's that
+draws them when a picture is asked for.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Union
 
@@ -90,7 +96,7 @@ class Request:
     others: tuple[Photo, ...] = ()  # further pictures that came with the text, the subject left out
     library: Any = None  # the owner's learned concepts, as the engine's `Trainer` opened them; a text names them <so>
     examples: Callable[[str], Sequence[Photo]] | None = None  # name of a concept -> the photos it was learned from, as far as they are kept
-    mix: Any = None  # a `board_requests.Mix` takes the place of H(s), and `say` of the language model's words
+    mix: Any = None  # a `requests.Mix` takes the place of H(s), and `say` of the language model's words
     say: str = ""
 
 
@@ -261,4 +267,261 @@ class Trainer(Protocol):
         Raises:
             AssistantError: it cannot be learned so; the sentence says why.
         """
+        ...
+
+
+MOST_SOURCES, MOST_SUBJECTS, MOST_CELLS = 8, 4, 64
+STRIP, GRID, FRAMES = 7, 5, 17  # cells of a strip, of each side of a grid, frames of a film
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a mix takes its semantics from: F(w) of a picture or, without one, H(s) of a sentence about the subject."""
+
+    photo: Photo | None = None
+    words: str = ""
+    weight: float = 1.0  # -1 to 1; below 0: away from it
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The subject x, and what its picture should be like."""
+
+    subjects: tuple[Photo, ...]  # photos of one subject
+    sources: tuple[Source, ...] = ()
+    alpha: float = 0.5  # 0: as the subject's own picture is; 1: as the sources say
+    words: str = ""  # what was said with its pictures, which it calls image 1, 2, ...: the subject's first, then the sources'
+
+
+@dataclass(frozen=True)
+class MixRequest:
+    """Pictures to draw together, from one seed: mixes of the same subjects and sources with other weights."""
+
+    mixes: tuple[Mix, ...]
+    settings: Settings = field(default_factory=Settings)
+    film: bool = False  # and one moving picture of all, in order
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Event: what the pictures will be like, one PNG each, long before they are done."""
+
+    pngs: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class MixedImage:
+    """One drawn mix. `png` carries `metadata`, the whole board in it, as a text chunk."""
+
+    png: bytes
+    mix: Mix
+    metadata: dict[str, Any]
+    subject: float  # similarity to the nearest photo of the subject (the papers' presets: DINO), 0 to 1
+    sources: tuple[float | None, ...]  # CLIP similarity to each source, 0 to 1; None: words that this preset cannot compare with
+    advice: str = ""  # far from the subject: which way to move
+
+
+@dataclass(frozen=True)
+class MixReply:
+    """Event, always the last."""
+
+    pictures: tuple[MixedImage, ...]
+    seed: int
+    settings: Settings  # as used
+    seconds: float
+    stopped: bool = False
+    film: bytes | None = None  # GIF
+
+
+MixEvent = Union[Sketch, Progress, MixReply]
+
+
+def check_mix(mix: Mix) -> Mix:
+    """Refuse what cannot be mixed.
+
+    Raises:
+        InputError: names the value and the limit.
+    """
+    if not mix.subjects:
+        raise InputError("The board has no subject yet.", "Add a picture of what should be drawn.")
+    for name, count, most in (("photos of the subject", len(mix.subjects), MOST_SUBJECTS), ("references", len(mix.sources), MOST_SOURCES)):
+        if count > most:
+            raise InputError(f"The board has {count} {name}; it can have {most}.", "Take one away.")
+    if not 0.0 <= mix.alpha <= 1.0:
+        raise InputError(f"Alpha is {mix.alpha:g}; it can be 0 to 1.", "Choose a value in between.")
+    for number, source in enumerate(mix.sources, 1):
+        if not -1.0 <= source.weight <= 1.0:
+            raise InputError(f"The weight of reference {number} is {source.weight:g}; it can be -1 to 1.", "Choose a value in between.")
+        if source.photo is None and not source.words.strip():
+            raise InputError(f"Reference {number} is empty.", "Give it a picture or words, or take it away.")
+    return mix
+
+
+def coefficients(mix: Mix) -> tuple[float, ...]:
+    """(1 - sum a, a_1, ..., a_n), which sum to one: what F(x) and every source count.
+
+    a_i is alpha times the weight of a source that is on. Where they would sum to more than 1, the sources share what there is:
+    each is divided by the sum, and F(x) is left with nothing rather than with less than nothing, which nobody asks for by
+    liking two pictures fully. A sum below 0 stands as it is: away from the sources is towards the subject.
+    """
+    parts = [mix.alpha * source.weight if source.on else 0.0 for source in mix.sources]
+    total = math.fsum(parts)
+    if total > 1.0:
+        return (0.0, *(part / total for part in parts))
+    return (1.0 - total, *parts)
+
+
+def strip(mix: Mix, count: int = STRIP) -> tuple[Mix, ...]:
+    """Alpha from 0 to 1 in `count` even steps."""
+    return tuple(replace(mix, alpha=k / (count - 1)) for k in range(count))
+
+
+def grid(mix: Mix, side: int = GRID) -> tuple[Mix, ...]:
+    """Rows of the first source's weight, 1 at the top to 0, by columns of the second's, 0 to 1: of those that are on; alpha is 1.
+
+    Raises:
+        InputError: fewer than two are on.
+    """
+    on = [k for k, source in enumerate(mix.sources) if source.on]
+    if len(on) < 2:
+        raise InputError("A grid goes over the weights of two references, and "
+                         f"{'only one is' if on else 'none is'} on.", "Add another, or draw the strip.")
+    first, second = on[:2]
+
+    def cell(down: float, across: float) -> Mix:
+        weights = {first: down, second: across}
+        return replace(mix, alpha=1.0, sources=tuple(replace(s, weight=weights.get(k, s.weight)) for k, s in enumerate(mix.sources)))
+
+    steps = [k / (side - 1) for k in range(side)]
+    return tuple(cell(1.0 - down, across) for down in steps for across in steps)
+
+
+def as_names(mix: Mix) -> dict[str, Any]:
+    """A mix as JSON values, pictures by their SHA-256."""
+    return {"subjects": [photo.sha256 for photo in mix.subjects], "alpha": mix.alpha,
+            "sources": [{"picture": s.photo.sha256 if s.photo else None, "words": s.words, "weight": s.weight, "on": s.on} for s in mix.sources]}
+
+
+def read_names(value: Any) -> dict[str, Any]:
+    """What `as_names` wrote, checked: it may come out of a file that anybody made.
+
+    Raises:
+        InputError: it is no board.
+    """
+    try:
+        subjects = [_name(name) for name in value["subjects"]][:MOST_SUBJECTS]
+        sources = [{"picture": _name(s["picture"]) if s["picture"] else None, "words": str(s["words"])[:400],
+                    "weight": _within(s["weight"], -1.0, 1.0), "on": bool(s["on"])} for s in value["sources"]][:MOST_SOURCES]
+        return {"subjects": subjects, "alpha": _within(value["alpha"], 0.0, 1.0), "sources": sources}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError("The board in this picture cannot be read.", "Add its pictures one by one.") from error
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+        raise ValueError("not a name of a picture")
+    return value
+
+
+def _within(value: Any, low: float, high: float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not a number")
+    return min(max(number, low), high)
+
+
+class MixEngine(Protocol):
+    """What a session needs of the engine for a board."""
+
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
+        """Yield Sketch and Progress, then exactly one MixReply.
+
+        Raises:
+            AssistantError: with a sentence and a remedy.
+        """
+        ...
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        """A picture that the base text-to-image model draws of words, as PNG. Raises AssistantError."""
+        ...
+
+
+STRENGTHS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0)  # usually
+MOST = 9  # pictures of a strip
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """`settings` hold the seed, the window and the auxiliary noun; its own lambda is not read."""
+
+    prompt: str  # names one concept <so>
+    library: Any  # the owner's concepts
+    strengths: tuple[float, ...] = STRENGTHS
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class SweepImage:
+    """One picture of a strip; `png` carries `metadata`."""
+
+    strength: float
+    png: bytes
+    metadata: dict[str, Any]
+
+
+class Masks(Protocol):
+    """DCI's masks of one strip."""
+
+    scales: tuple[str, ...]  # "16 down", "8 up", ...
+    steps: int  # in the window
+    heads: int
+
+    def over(self, number: int, scale: str, opacity: float, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> bytes:
+        """PNG of picture `number` with a branch's mask laid over it, brighter where that branch is heard more.
+
+        Args:
+            opacity: 0, the picture, to 1, the mask. auxiliary: which branch's. step, head: one of them; None: the mean.
+
+        Raises:
+            AssistantError: no such picture, scale, step or head.
+        """
+        ...
+
+    def where(self, number: int, scale: str, auxiliary: bool = True, step: int | None = None, head: int | None = None) -> str:
+        """In which part of picture `number` that mask is bright, in words: "the middle", "the top and the left". Arguments and errors as of `over`."""
+        ...
+
+    def packed(self) -> bytes:
+        """All that `SweepEngine.masks` needs beside the pictures, as a PNG."""
+        ...
+
+
+@dataclass(frozen=True)
+class SweepReply:
+    """Event, always the last."""
+
+    pictures: tuple[SweepImage, ...]
+    auxiliary_png: bytes  # what the auxiliary branch saw when the window closed; empty: the window was closed from the start
+    read: str  # the concept branch's prompt, with <name>
+    auxiliary: str  # the auxiliary branch's prompt
+    noun: str  # the auxiliary noun
+    concept: str
+    settings: Settings  # as used, with the seed
+    masks: Masks | None  # None: the window was closed
+    seconds: float
+    changes: tuple[float, ...] = ()  # mean difference, 0 to 1, of each picture from the one before it
+    stopped: bool = False
+
+
+StripEvent = Union[Progress, SweepReply]
+
+
+class SweepEngine(Protocol):
+    """What a session needs of an engine that draws strips."""
+
+    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]: ...
+
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
+        """The masks that `Masks.packed` gave, over the pictures (PNG) of their strip."""
         ...

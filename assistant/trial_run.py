@@ -16,13 +16,11 @@ import numpy as np
 from PIL import Image
 
 from . import machine
-from .board_requests import Mix, MixReply, MixRequest, Source, grid
+from .requests import Mix, MixReply, MixRequest, Photo, Reply, Request, Settings, Source, SweepReply, SweepRequest, TrainingSpec, grid
 from .deferred_engine import ready_subjects
 from .errors import AssistantError
 from .hub.inventory import place_of
 from .presets import MINIATURE
-from .requests import Photo, Reply, Request, Settings, TrainingSpec
-from .sweep_requests import SweepReply, SweepRequest
 from .timing import Table, peak
 
 STEPS = 10  # of learning

@@ -20,13 +20,13 @@ from PIL.PngImagePlugin import PngInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from assistant.board_requests import MixedImage, MixEvent, MixReply, MixRequest, Sketch, as_names, check, coefficients  # noqa: E402
+from assistant.requests import MixEvent, MixReply, MixRequest, MixedImage, Sketch, as_names, check_mix, coefficients  # noqa: E402
 from assistant.customization.dci_sampling import Masks, opened  # noqa: E402
 from assistant.errors import AssistantError  # noqa: E402
 from assistant.requests import Cancel, EngineInfo, Event, Photo, Progress, ReadySubject, Reply, Request, Settings, Words
 from assistant.plan import Plan  # noqa: E402
 from assistant.session.uploads import read_photo  # noqa: E402
-from assistant.sweep_requests import StripEvent, SweepReply, SweepRequest, SweepImage  # noqa: E402
+from assistant.requests import StripEvent, SweepImage, SweepReply, SweepRequest  # noqa: E402
 from tests.fake_teacher import FakeTeacher  # noqa: E402
 
 PLAN = Plan("draw", "cat", "hill", "day", "flat", worn=("red hat", "blue scarf"), other="grey dog")
@@ -90,7 +90,7 @@ class FakeEngine:
         self.mixed.append(request)
         pictures = []
         for mix in request.mixes:
-            check(mix)
+            check_mix(mix)
             shares = [max(c, 0.0) for c in coefficients(mix)]
             layers = [open_png(mix.subjects[0].png)] + [open_png(s.photo.png) if s.photo else draw(len(s.words)) for s in mix.sources]
             image, total = layers[0], shares[0] or 1e-9

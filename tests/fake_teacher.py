@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from assistant.customization.concept_library import ConceptLibrary, IcoConcept, InfusionConcept
 from assistant.errors import ConceptError
 from assistant.requests import DatasetAdvice
-from assistant.image_io import write_png
+from assistant.files import write_png
 
 BASE, LAYERS = "fake", {"layer": 4}
 

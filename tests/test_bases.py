@@ -20,9 +20,8 @@ from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
 from assistant.diffusion import attention
 from assistant.diffusion.attention import AttentionContext, cross_layers, install
 from assistant.loading import build
-from assistant.requests import Reply, Request, Settings, TrainingSpec
+from assistant.requests import Reply, Request, Settings, SweepReply, SweepRequest, TrainingSpec
 from assistant.session.uploads import read_photo
-from assistant.sweep_requests import SweepReply, SweepRequest
 from tests.tiny_full import TINY_BASE, write
 from tests.tiny_unet import drawn
 

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from assistant.board_requests import GRID, STRIP
+from assistant.requests import GRID, STRIP, Settings
 from assistant.errors import BusyError, InputError, NotFoundError, PhotoError
-from assistant.requests import Settings
 from assistant.session import uploads
 from assistant.session.boards import board_in
 from assistant.session.manager import SessionManager

@@ -13,7 +13,7 @@ from assistant.diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidan
 from assistant.diffusion.attention import AttentionContext, cross_layers, install
 from assistant.diffusion.sampler import denoise, draw_noise, make_scheduler
 from assistant.errors import ConceptError, ConfigError
-from assistant.image_io import MARK, overlaid
+from assistant.files import MARK, overlaid
 from assistant.presets import MINIATURE
 from tests import tiny_unet
 from tests.tiny_unet import installed, stock_unet

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import v2
 
-from assistant import __main__ as cli, pretrained_loading
+from assistant import __main__ as cli, model_factory
 from assistant.engine import Assistant
 from assistant.errors import ConfigError
 from assistant.evaluation import baselines, dreambench
@@ -67,7 +67,7 @@ def judge(tmp_path_factory):
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     config = replace(tiny_open.CONFIG, decoder=replace(tiny_open.CONFIG.decoder, steps=1))
-    generator = pretrained_loading.load_drawer(config, tiny_open.write(tmp_path_factory.mktemp("open")))
+    generator = model_factory.load_drawer(config, tiny_open.write(tmp_path_factory.mktemp("open")))
     return Assistant(config, generator, "0" * 12, base=(generator.decoder, "base"))
 
 

@@ -13,8 +13,8 @@ import torch
 from diffusers import Flux2KleinPipeline
 from PIL import Image
 
-from assistant import engine as pipeline, loading, presets, pretrained_loading
-from assistant.board_requests import Mix, MixReply, MixRequest, Source, strip
+from assistant import engine as pipeline, loading, model_factory, presets
+from assistant.requests import FLOW, Mix, MixReply, MixRequest, Photo, Progress, Request, Settings, Source, TrainingSpec, Words, strip
 from assistant.checkpoints import load_base
 from assistant.engine import Assistant
 from assistant.errors import ConfigError, InputError, WeightsError
@@ -24,7 +24,6 @@ from assistant.memory.offloading import OffloadManager
 from assistant.model_factory import build, count
 from assistant.plan import Plan
 from assistant.presets import FLUX
-from assistant.requests import FLOW, Photo, Progress, Request, Settings, TrainingSpec, Words
 from assistant.session.uploads import ImageRoles, numbered
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
@@ -53,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder) -> Assistant:
-    return Assistant(tiny.CONFIG, pretrained_loading.load_flow(tiny.CONFIG, folder), "0" * 12, base=(load_base(tiny.CONFIG, folder), "base"))
+    return Assistant(tiny.CONFIG, model_factory.load_flow(tiny.CONFIG, folder), "0" * 12, base=(load_base(tiny.CONFIG, folder), "base"))
 
 
 def respond(engine, text: str = "a red cat in the snow", cancel=None, **request):
@@ -124,7 +123,7 @@ def test_the_text_encoder_is_the_chat_model_once_in_memory(engine, folder) -> No
     assert engine.decoder.text_encoder is engine.language.llm
     config = replace(tiny.CONFIG, language=replace(tiny.CONFIG.language, folder=str(folder / "flux/text_encoder")))
     with pytest.raises(WeightsError, match="no chat template"):  # another folder is another model, with its own tokenizer
-        pretrained_loading.load_flow(config, folder)
+        model_factory.load_flow(config, folder)
 
 
 def test_a_stop_ends_within_a_step_with_what_there_is(engine) -> None:
@@ -265,7 +264,7 @@ def test_the_command_line_loads_it_and_a_model_of_other_numbers_is_refused(folde
     assert respond(whole, photo=photo(1))[-1].metadata["preset"] == "flux"
     other = replace(tiny.CONFIG, flow=replace(tiny.CONFIG.flow, transformer=dict(tiny.TRANSFORMER, num_single_layers=3)))
     with pytest.raises(WeightsError, match="num_single_layers 2, but the preset was made for 3"):
-        pretrained_loading.load_flow(other, folder)
+        model_factory.load_flow(other, folder)
     with pytest.raises(ConfigError, match="text states of 96"):
         replace(tiny.CONFIG.flow, text=dict(tiny.TEXT, hidden_size=40))
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor, ViTImageProcessor
 
 import app
-from assistant import engine as pipeline, presets, pretrained_loading
+from assistant import engine as pipeline, model_factory, presets
 from assistant.deferred_engine import info_of
 from assistant.engine import Assistant
 from assistant.errors import UnsafeError, WeightsError
@@ -21,8 +21,7 @@ from assistant.models.segmentation import GREY, MARGIN, MEAN, STD, cut_out, on_g
 from assistant.models.vision_encoders import pixels
 from assistant.plan import Plan
 from assistant.presets import OPEN, SD15, with_safety
-from assistant.requests import Progress, Request, Settings, TrainingSpec
-from assistant.board_requests import Mix, MixRequest, Source
+from assistant.requests import Mix, MixRequest, Progress, Request, Settings, Source, TrainingSpec
 from assistant.session.uploads import read_photo
 from tests import tiny_open as tiny
 
@@ -54,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def engine(folder):
-    image_generator = pretrained_loading.load_drawer(tiny.CONFIG, folder)
+    image_generator = model_factory.load_drawer(tiny.CONFIG, folder)
     return Assistant(tiny.CONFIG, image_generator, "0" * 12, base=(image_generator.decoder, "base"))
 
 
@@ -66,7 +65,7 @@ def respond(engine, text="a red cat", **request):
 # the subject alone
 
 def test_the_mask_is_what_transformers_own_processor_and_model_give(folder):
-    ours = pretrained_loading.load_segmenter(folder / "clipseg")
+    ours = model_factory.load_segmenter(folder / "clipseg")
     image = scene("green")
     processor = CLIPSegProcessor(ViTImageProcessor(size=dict(height=352, width=352), image_mean=MEAN, image_std=STD, resample=2), tiny.tokenizer())
     for words, prompts in (("a red disc", ["a red disc"]), ("", ["a person", "an animal", "an object", "a toy"])):

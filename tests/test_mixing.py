@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from assistant.board_requests import GRID, Mix, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients, grid, read_names, strip
+from assistant.requests import (GRID, Mix, MixReply, MixRequest, Photo, Progress, Reply, Request, Settings, Sketch, Source, Words, as_names, check_mix,
+                                coefficients, grid, read_names, strip)
 from assistant.diffusion.attention import AttentionContext
 from assistant.diffusion.guidance import PATCHES, BatchRow
 from assistant.errors import InputError
-from assistant.requests import Photo, Progress, Reply, Request, Settings, Words
 from assistant.generation.mixing import advice, film
 from assistant.generation.base import blend, subject_semantics, subject_tokens
 
@@ -96,7 +96,7 @@ def test_sources_that_cancel_are_refused_in_a_sentence():
     (Mix((X,), (Source(),)), "Reference 1 is empty"), (Mix((X,), alpha=1.2), "Alpha is 1.2")])
 def test_what_cannot_be_mixed_is_one_sentence(mix, sentence):
     with pytest.raises(InputError, match=sentence) as found:
-        check(mix)
+        check_mix(mix)
     assert found.value.remedy
 
 

@@ -15,16 +15,15 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import AutoModelForImageTextToText, CLIPImageProcessor, LlavaConfig, Qwen3VLConfig
 
-from assistant import engine as pipeline, presets, pretrained_loading
+from assistant import engine as pipeline, model_factory, presets
 from assistant.model_factory import build, count
-from assistant.board_requests import Mix, MixReply, MixRequest, Sketch, Source
+from assistant.requests import Mix, MixReply, MixRequest, Photo, Progress, Reply, Request, Settings, Sketch, Source, TrainingSpec, Turn, Words
 from assistant.diffusion.guidance import EMPTY, TEXT, text_guidance
 from assistant.controls.ip_adapter import IpAdapter
 from assistant.diffusion.attention import AttentionContext, cross_layers
 from assistant.diffusion.latent_diffusion import LatentDiffusion
 from assistant.generation.text_to_image import TextToImageGenerator
 from assistant.errors import ConfigError, InputError, WeightsError
-from assistant.requests import Photo, Progress, Reply, Request, Settings, TrainingSpec, Turn, Words
 from assistant.models.vision_encoders import ClipVision
 from assistant.engine import Assistant
 from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
@@ -49,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder):
-    image_generator = pretrained_loading.load_drawer(tiny.CONFIG, folder)
+    image_generator = model_factory.load_drawer(tiny.CONFIG, folder)
     return Assistant(tiny.CONFIG, image_generator, "0" * 12, base=(image_generator.decoder, "base"))
 
 
@@ -92,7 +91,7 @@ def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
 
 def test_same_seed_same_reply_and_its_metadata_draws_it_again(engine, folder) -> None:
     first = respond(engine, photo=photo(1))[-1]
-    other = pretrained_loading.load_drawer(tiny.CONFIG, folder)
+    other = model_factory.load_drawer(tiny.CONFIG, folder)
     second = respond(Assistant(tiny.CONFIG, other, "0" * 12), photo=photo(1))[-1]
     assert first.text == second.text and first.png == second.png
     told = json.loads(Image.open(io.BytesIO(first.png)).text["assistant"])
@@ -226,7 +225,7 @@ def test_what_is_not_as_published_is_told_in_a_sentence(folder, tmp_path, harm, 
     shutil.copytree(folder, copy)
     harm(copy)
     with pytest.raises(WeightsError, match=says):
-        pretrained_loading.load_drawer(tiny.CONFIG, copy)
+        model_factory.load_drawer(tiny.CONFIG, copy)
 
 
 def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_named(folder, tmp_path, monkeypatch) -> None:
@@ -267,7 +266,7 @@ def test_a_concept_is_learned_and_drawn_on_the_same_base(engine, tmp_path) -> No
 
 
 def test_half_precision_is_close(folder, engine) -> None:
-    image_generator = pretrained_loading.load_drawer(tiny.CONFIG, folder, dtype=torch.bfloat16)
+    image_generator = model_factory.load_drawer(tiny.CONFIG, folder, dtype=torch.bfloat16)
     assert {p.dtype for p in image_generator.decoder.adapters.parameters()} == {torch.bfloat16} and image_generator.vision.encoder.dtype == torch.bfloat16
     half = Assistant(tiny.CONFIG, image_generator, "0" * 12)
     wish = {"reply": "", "prompts": [["a blue car", 1.0]]}

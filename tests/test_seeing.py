@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from transformers import DynamicCache, Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
-from assistant import pretrained_loading
+from assistant import model_factory
 from assistant.models import chat_llm
 from assistant.config import ChatConfig
 from assistant.engine import Assistant
@@ -56,7 +56,7 @@ def folder(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder) -> ChatModel:
-    return pretrained_loading.load_chat(ChatConfig(max_new_tokens=12), folder)
+    return model_factory.load_chat(ChatConfig(max_new_tokens=12), folder)
 
 
 def read(model: ChatModel, prompt) -> str:
@@ -178,7 +178,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def engine(model, place):
     """The whole of preset `open` with a language model that sees."""
-    image_generator = pretrained_loading.load_drawer(tiny_open.CONFIG, place)
+    image_generator = model_factory.load_drawer(tiny_open.CONFIG, place)
     image_generator.language = ChatModel(replace(model.config, max_new_tokens=300), model.llm, model.processor)
     return Assistant(tiny_open.CONFIG, image_generator, "0" * 12, base=(image_generator.decoder, "base"))
 
@@ -267,4 +267,4 @@ def test_a_folder_without_its_processor_is_told_in_a_sentence(folder, tmp_path):
     for name in ("preprocessor_config.json", "processor_config.json"):
         (tmp_path / "copy" / name).unlink(missing_ok=True)
     with pytest.raises(WeightsError, match="processor in 'copy' cannot be read"):
-        pretrained_loading.load_chat(ChatConfig(), tmp_path / "copy")
+        model_factory.load_chat(ChatConfig(), tmp_path / "copy")

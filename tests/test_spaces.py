@@ -10,13 +10,11 @@ import app
 import pytest
 
 from assistant import presets
-from assistant.board_requests import Mix, MixReply, MixRequest, Source
+from assistant.requests import Mix, MixReply, MixRequest, Progress, Reply, Request, Settings, Source, SweepReply, SweepRequest, TrainingSpec, Words
 from assistant.deferred_engine import DeferredEngine
 from assistant.engine import Assistant
 from assistant.errors import DeviceError, InputError
-from assistant.requests import Progress, Reply, Request, Settings, TrainingSpec, Words
 from assistant.session.manager import SessionManager
-from assistant.sweep_requests import SweepReply, SweepRequest
 from assistant.zero_gpu import ZeroGpuEngine
 from tests import tiny_open
 from tests.photos import photos

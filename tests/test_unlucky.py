@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from assistant import loading, presets
-from assistant.board_requests import Mix, MixRequest, Source
+from assistant.requests import Mix, MixRequest, Request, Settings, Source, Words
 from assistant.customization import infusion_sampling
 from assistant.customization.concept_dialogue import understand
 from assistant.customization.concept_library import ConceptLibrary, IcoConcept, InfusionConcept
@@ -30,7 +30,6 @@ from assistant.memory.budget import tier
 from assistant.memory.offloading import OffloadManager
 from assistant.memory.oom_retry import OomRetryEngine
 from assistant.plan import named
-from assistant.requests import Request, Settings, Words
 from assistant.session import store as storing
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store

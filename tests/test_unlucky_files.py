@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
-from assistant import image_io
+from assistant import files
 from assistant.customization.concept_library import ConceptLibrary, InfusionConcept, save_concept
 from assistant.errors import ConceptError, InputError, PhotoError, WeightsError
 from assistant.loading import identified
@@ -43,7 +43,7 @@ def test_extras_of_a_png_over_1_mib_do_not_cost_the_picture(extra):
 
 def test_extras_that_unpack_to_gigabytes_are_not_unpacked():
     bomb = with_text(key="assistant", value="0" * 40_000_000)
-    assert len(bomb) < 100_000 and read_photo(bomb).width == 256 and image_io.text_in(bomb, "assistant") is None
+    assert len(bomb) < 100_000 and read_photo(bomb).width == 256 and files.text_in(bomb, "assistant") is None
 
 
 @pytest.mark.parametrize("how", ["text", "ztxt", "itxt"])

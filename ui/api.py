@@ -12,9 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from assistant.board_requests import Mix, Source, check
+from assistant.requests import Mix, Photo, Settings, Source, TrainingSpec, check_mix
 from assistant.errors import AssistantError, InputError
-from assistant.requests import Photo, Settings, TrainingSpec
 from assistant.session.uploads import read_photo
 from ui.concepts_panel import USUAL, WATCH_EVERY, options
 from ui.generation_panel import read_seed
@@ -63,7 +62,7 @@ class Endpoints:
         sources = tuple(Source(words=one) if isinstance(one, str) else Source(self._photo(one, owner)) for one in references)
         info = self.manager.info()
         settings = replace(self._settings(seed), keep_subject=info.keep_subject, follow_words=info.follow_words)
-        board = self.manager.board_jobs.begin(owner, check(Mix((self._photo(subject, owner),), sources, alpha)), settings)
+        board = self.manager.board_jobs.begin(owner, check_mix(Mix((self._photo(subject, owner),), sources, alpha)), settings)
         self._wait(self.manager.board_jobs, self.manager.board_jobs.draw(board.id, owner, settings))
         done = self.manager.board_jobs.boards.get(board.id, owner)
         if done.result is None:

@@ -16,11 +16,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from assistant.errors import AssistantError, ConceptError, NotFoundError
-from assistant.requests import Settings
+from assistant.requests import STRENGTHS, Settings
 from assistant.session.manager import SessionManager
 from assistant.session.records import KeptStrip, StoredTurn
 from assistant.session.jobs import DrawingJob
-from assistant.sweep_requests import STRENGTHS
 from ui.concept_cards import offer
 from ui.generation_panel import read_seed
 from ui.auth import Owners

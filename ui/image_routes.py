@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from assistant.errors import AssistantError
-from assistant.image_io import overlaid, write_png
+from assistant.files import overlaid, write_png
 from assistant.session.manager import SessionManager
 from ui.auth import Owners
 

@@ -12,9 +12,8 @@ import gradio as gr
 from starlette.requests import Request
 from starlette.routing import Route
 
-from assistant.board_requests import MOST_SOURCES
+from assistant.requests import MOST_SOURCES, Photo, Settings
 from assistant.errors import AssistantError, InputError, NotFoundError
-from assistant.requests import Photo, Settings
 from assistant.session.records import Board, StoredTurn
 from assistant.session.boards import board_in
 from assistant.session.uploads import read_photo

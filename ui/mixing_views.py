@@ -1,6 +1,6 @@
 """The mixing board as HTML, by the template mix.html."""
 
-from assistant.board_requests import GRID, MOST_SOURCES, MOST_SUBJECTS
+from assistant.requests import GRID, MOST_SOURCES, MOST_SUBJECTS
 from ui.html import macro
 
 notice, bar, form, shelf, alpha, result, nearness = (

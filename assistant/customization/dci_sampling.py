@@ -27,10 +27,9 @@ from ..diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import ConceptError
-from ..image_io import KEY, overlaid, write_png
+from ..files import KEY, overlaid, write_png
 from ..plan import a_or_an, named
-from ..requests import Cancel, Progress, Settings
-from ..sweep_requests import MOST, StripEvent, SweepImage, SweepReply, SweepRequest
+from ..requests import MOST, Cancel, Progress, Settings, StripEvent, SweepImage, SweepReply, SweepRequest
 from ..threads import iterate_in_thread
 from .concept_library import ConceptLibrary, IcoConcept
 from .concept_prompt import ContextTemplate, Piece, caption, embed, tokenize_with_placeholders, unmarked
@@ -214,7 +213,7 @@ PACKED = 1024  # width of the picture that masks are kept in
 
 
 class Masks:
-    """See `sweep_requests.Masks`.
+    """See `requests.Masks`.
 
     Args:
         kept: layer -> one mask of the auxiliary branch a step, (images, heads, Nq). pictures: (images, H, W, 3) uint8.

@@ -21,7 +21,7 @@ from ..diffusion.guidance import EMPTY, TEXT, GuidancePlan, infusion_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion, unread
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import ConceptError
-from ..image_io import write_png
+from ..files import write_png
 from ..plan import named
 from ..requests import Cancel, Event, Progress, Reply, Request, Settings, Words
 from ..threads import iterate_in_thread

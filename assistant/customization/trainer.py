@@ -24,8 +24,8 @@ from .concept_training import IcoRecipe, IcoTrainer, InfusionRecipe, InfusionTra
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
 from ..errors import ConceptError, NotFiniteError, UnsafeError
-from ..requests import DatasetAdvice, Cancel, TrainingRun, Photo, TrainingSpec
-from ..image_io import write_png
+from ..requests import Cancel, DatasetAdvice, Photo, TrainingRun, TrainingSpec
+from ..files import write_png
 from ..plan import a_or_an
 
 MOST_STEPS = 20  # of a preview

@@ -33,8 +33,7 @@ from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..files import SHARED, add_line, write_whole
-from ..image_io import write_png
+from ..files import SHARED, add_line, write_png, write_whole
 from ..models.vision_encoders import VisionEncoders, pixels
 from ..plan import listing
 from ..world import vocabulary as v

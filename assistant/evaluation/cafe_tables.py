@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .. import report
-from ..board_requests import Mix, MixReply, MixRequest, Source, strip
+from ..requests import Mix, MixReply, MixRequest, Settings, Source, strip
 from ..checkpoints import load_cafe, load_tensors
 from ..config import AssistantConfig
 from ..data import quadruplets
@@ -43,7 +43,6 @@ from ..generation.base import ImageFeatures
 from ..models.mllm import Bridge, MultimodalLLM
 from ..models.vision_encoders import pixels
 from ..report import interval, over_strips, spread, table
-from ..requests import Settings
 from ..training.datasets import WorldDialogues, WorldPairs
 from ..training.loop import Options, Trainer
 from ..training.mllm import ProjectorTask

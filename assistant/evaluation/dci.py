@@ -26,8 +26,7 @@ from ..customization.dci_sampling import LAMBDA, branches, propose, together
 from ..customization.concept_library import IcoConcept, load_tuned, save_tuned
 from ..customization.concept_training import ALONE, MANUAL, WITH_DCI, ConceptImages, IcoRecipe, IcoTrainer, learned
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..files import SHARED, write_whole
-from ..image_io import overlaid
+from ..files import SHARED, overlaid, write_whole
 from ..models.vision_encoders import pixels
 from ..presets import MINIATURE
 from ..report import fidelity, spread, table

@@ -34,7 +34,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant, load
-from ..image_io import write_png
+from ..files import write_png
 from ..models.vision_encoders import VisionEncoders, pixels
 from ..requests import Photo, Reply, Request, Settings
 from ..training import loop

@@ -39,7 +39,7 @@ def blend(own: Tensor, sources: Sequence[Tensor], coefficients: Sequence[Sequenc
 
     Args:
         own: F(x), (1, d_F). sources: F(w_i) or H(s), (1, d_F) each.
-        coefficients: of each mix, 1 + len(sources) numbers, F(x)'s first; see `board_requests.coefficients`.
+        coefficients: of each mix, 1 + len(sources) numbers, F(x)'s first; see `requests.coefficients`.
 
     Returns:
         (len(coefficients), d_F) in `own`'s dtype.

@@ -16,14 +16,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..threads import iterate_in_thread
-from ..board_requests import MOST_CELLS, Mix, MixedImage, MixEvent, MixReply, MixRequest, Sketch, Source, as_names, check, coefficients
+from ..requests import (MOST_CELLS, Cancel, Mix, MixEvent, MixReply, MixRequest, MixedImage, Photo, Progress, Settings, Sketch, Source, as_names, check_mix,
+                        coefficients)
 from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..diffusion.attention import AttentionContext
 from ..diffusion.sampler import Denoised
 from .base import ImageFeatures, subject_semantics
 from ..errors import InputError
-from ..requests import Cancel, Photo, Progress, Settings
-from ..image_io import write_png
+from ..files import write_png
 
 if TYPE_CHECKING:
     from ..engine import Assistant
@@ -70,11 +70,11 @@ class Mixer:
         return self._said[key]
 
     def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
-        """See `board_requests.Mixer`; the settings are checked and have a seed."""
+        """See `requests.Mixer`; the settings are checked and have a seed."""
         if not 1 <= len(request.mixes) <= MOST_CELLS:
             raise InputError(f"{len(request.mixes)} pictures were asked for at once; it can be 1 to {MOST_CELLS}.", "Ask for fewer.")
         for one in request.mixes:
-            check(one)
+            check_mix(one)
         settings, started = request.settings, time.monotonic()
         heard = self.hear(request, cancel)
         wish = self.assistant.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes], request.mixes[0].words)
@@ -107,7 +107,7 @@ class Mixer:
 
     @torch.no_grad()
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
-        """See `board_requests.Mixer`."""
+        """See `requests.Mixer`."""
         base, words = self.assistant.base, " ".join(words.split())
         if base is None:
             raise InputError("This engine has no text-to-image model of its own.", "Add a picture instead.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..config import AssistantConfig, ChatConfig, Source
 from ..errors import WeightsError
 from ..manifest import CHECKPOINTS
-from ..paths import weights_dir
+from ..files import weights_dir
 
 
 def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:

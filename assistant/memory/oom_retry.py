@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import DeviceError, NotFiniteError, is_shortage
 from .budget import Tier
-from ..requests import Cancel, TrainingRun, EngineInfo, Event, Reply, Request, TrainingSpec, Words
+from ..requests import Cancel, EngineInfo, Event, Reply, Request, TrainingRun, TrainingSpec, Words
 
 
 class Lives(Protocol):

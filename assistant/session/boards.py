@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from ..board_requests import FRAMES, MOST_SOURCES, MOST_SUBJECTS, Mix, MixEngine, MixReply, MixRequest, MixedImage, Source, check, grid, read_names, strip
+from ..requests import (FRAMES, MOST_SOURCES, MOST_SUBJECTS, Mix, MixEngine, MixReply, MixRequest, MixedImage, Photo, Settings, Source, check_mix, grid,
+                        read_names, strip)
 from ..errors import InputError, NotFoundError, PhotoError
-from ..files import png_size
-from ..image_io import KEY, text_in
-from ..requests import Photo, Settings
+from ..files import KEY, png_size, text_in
 from .jobs import DrawingJob, DrawingJobs, JobRunner
 from .records import ROW, Board, Cell, Reference, board_of, columns
 from .store import Store
@@ -264,7 +263,7 @@ class BoardJobs(DrawingJobs):
         """
         one = self.boards.get(board_id, owner)
         mix = self.boards.mix(one)
-        check(mix)
+        check_mix(mix)
         mixes = {"": lambda: (mix,), "strip": lambda: strip(mix), "grid": lambda: grid(mix), "film": lambda: strip(mix, FRAMES)}[kind]()
         settings = replace(settings, seed=one.seed, keep_subject=one.keep_subject, follow_words=one.follow)
         request = MixRequest(mixes, settings, film=kind == "film")

@@ -15,9 +15,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..board_requests import Sketch
+from ..requests import Cancel, Event, Progress, Reply, Request, Sketch, Waiting, Words
 from ..errors import AssistantError, BusyError
-from ..requests import Cancel, Event, Progress, Reply, Request, Waiting, Words
 
 Item = TypeVar("Item")
 

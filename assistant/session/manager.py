@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..board_requests import Mix, Source, check
+from ..requests import Engine, EngineInfo, Event, Mix, Photo, Progress, Reply, Request, Settings, Source, Turn, Words, check_mix
 from ..errors import AssistantError, BusyError, NotFoundError, StorageError
 from ..files import png_size
-from ..requests import Engine, EngineInfo, Event, Photo, Progress, Reply, Request, Settings, Turn, Words
 from ..plan import Plan, parts_of, plan_in
 from . import uploads
 from .jobs import DeviceLock, JobRunner, TurnJob
@@ -193,7 +192,7 @@ class SessionManager:
     def _enqueue_mixed(self, conversation_id: str, text: str, photos: list[Photo], settings: Settings, owner: str) -> Iterator[Event]:
         who = uploads.infer(text, len(photos))
         subject, others = photos[who.subject], [photos[k] for k in who.references]
-        mix = check(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA, uploads.numbered(text, who)))
+        mix = check_mix(Mix((subject,), tuple(Source(one) for one in others), MIXED_ALPHA, uploads.numbered(text, who)))
         board = self.board_jobs.begin(owner, mix, settings)
         try:  # from the board's seed, so that the answer is what the board shows
             return self._enqueue(conversation_id, text, subject, replace(settings, seed=board.seed), owner, others=others,

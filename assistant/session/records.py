@@ -125,7 +125,7 @@ class KeptStrip:
     concept: str
     settings: Settings
     seconds: float
-    changes: tuple[float, ...]  # see `sweep_requests.StripReply`
+    changes: tuple[float, ...]  # see `requests.StripReply`
     masks: str | None
 
 

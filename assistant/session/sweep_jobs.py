@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from ..errors import AssistantError, NotFoundError
-from ..requests import Settings
+from ..requests import STRENGTHS, Masks, Settings, SweepEngine, SweepReply, SweepRequest
 from .records import KeptStrip, kept_strip_of, settings_of
 from .jobs import DrawingJob, DrawingJobs, JobRunner
 from .store import Store
-from ..sweep_requests import STRENGTHS, Masks, SweepEngine, SweepReply, SweepRequest
 
 HELD = 32  # strips whose masks are held in memory
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, features
 
 from ..errors import MessageError, PhotoError
-from ..image_io import without_large_extras
+from ..files import without_large_extras
 from ..requests import Photo
 
 _ORDINALS = {"first": 0, "1st": 0, "one": 0, "1": 0, "second": 1, "2nd": 1, "two": 1, "2": 1, "third": 2, "3rd": 2, "three": 2, "3": 2,
