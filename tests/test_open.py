@@ -30,7 +30,7 @@ from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
 from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
 from tests import tiny_open as tiny, tiny_vlm
-from ui import mixing_views
+from ui import presenters
 
 QUICK = Settings(seed=4, steps=3, preview_every=2, temperature=0.7)
 
@@ -205,7 +205,7 @@ def test_the_session_and_the_page_get_along_with_it(engine, store) -> None:
             assert last.error is None
         kept = manager.board_jobs.boards.get(board_.id, one)
         assert kept.result.sources[0] is None and 0 <= kept.result.sources[1] <= 1 and len(kept.cells) == 25
-        assert "Reference 2" in mixing_views.nearness(kept, kept.result) and "Reference 1" not in mixing_views.nearness(kept, kept.result)
+        assert "Reference 2" in presenters.nearness(kept, kept.result) and "Reference 1" not in presenters.nearness(kept, kept.result)
     finally:
         manager.close()
 

@@ -22,7 +22,7 @@ from assistant.requests import Progress, Settings
 from assistant.session.records import Conversation
 from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import FakeEngine, draw, png_of
-from ui import generation_panel, page as pages, image_routes, presenters, serve
+from ui import generation_panel, image_routes, page as pages, presenters, serve
 from ui.auth import COOKIE, OWN_COOKIE, Owners, PageHeaders
 from ui.panel import Panel, courier, pressed
 

@@ -15,9 +15,9 @@ import gradio as gr
 from assistant.requests import Mix, Photo, Settings, Source, TrainingSpec, check_mix
 from assistant.errors import AssistantError, InputError
 from assistant.session.uploads import read_photo
-from ui.concepts_panel import USUAL, WATCH_EVERY, options
+from .concepts_panel import USUAL, WATCH_EVERY, options
 from ui.generation_panel import read_seed
-from ui.html import picture_address
+from .presenters import picture_address
 from ui.panel import PanelContext
 
 

@@ -17,7 +17,7 @@ import gradio as gr
 from assistant.errors import AssistantError, BusyError, MessageError, NotFoundError
 from assistant.requests import Event, Photo, Progress, Reply, Settings, Waiting, Words
 from assistant.session.uploads import read_photo
-from ui import generation_panel, presenters
+from . import generation_panel, presenters
 from ui.panel import Panel, PanelContext, Updates, fresh_pulse, pressed, read_index
 
 MAX_WINDOWS = 4096  # remembered browser windows

@@ -14,7 +14,7 @@ from PIL import Image
 
 from assistant.requests import DatasetAdvice, Photo
 from assistant.session.records import TrainingJob, StoredTurn
-from ui.html import picture_address, say
+from .presenters import picture_address, say
 
 KINDS = {"infusion": "several in one picture", "ico": "the likeness slider"}  # method -> what it is for
 TRIES = ("on the beach", "in the snow at night", "in space", "as a watercolour")

@@ -25,8 +25,7 @@ from ui.generation_panel import read_seed
 from ui.auth import Owners
 from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, own_line, pressed, read_number
 from ui.image_routes import served
-from ui.html import picture_address, say
-from ui.presenters import notice
+from .presenters import notice, picture_address, say
 
 _LOOK = "() => document.querySelector('.likeness-strip')?.scrollIntoView({block: 'start', behavior: 'smooth'})"
 KIND = "ico"  # the method whose concepts have a likeness to slide

@@ -18,7 +18,7 @@ from assistant.session.records import Board, StoredTurn
 from assistant.session.boards import board_in
 from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
-from ui import mixing_views as views
+from . import presenters as views
 from ui.auth import Owners
 from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, own_line, pressed, read_index, read_number
 from ui.image_routes import enlarge, served
@@ -86,7 +86,7 @@ class MixingPanel(Panel):
             boards = self.boards.of(owner)
             return self._view(owner, boards[0] if boards else None)
         except AssistantError as error:
-            return {self.notice: views.notice(error)}
+            return {self.notice: views.mixing_notice(error)}
 
     def refresh(self, board: str, request: gr.Request) -> Updates:
         """There are other pictures at hand."""
@@ -106,7 +106,7 @@ class MixingPanel(Panel):
             owner = self.desk.owner(request)
             return {self.notice: "", self.pulse: fresh_pulse(), **does(owner, board, one, box)}
         except AssistantError as error:
-            return {self.notice: views.notice(error), self.pulse: fresh_pulse()}
+            return {self.notice: views.mixing_notice(error), self.pulse: fresh_pulse()}
 
     def watch(self, board: str, pulse: str, request: gr.Request) -> Iterator[Updates]:
         """Follow what the board draws, as long as it is the newest."""
@@ -127,7 +127,7 @@ class MixingPanel(Panel):
             if sitting.kind == "imagine" and sitting.error is None:  # the board has a reference more
                 yield self._drawn(owner, self.boards.get(board, owner), self.result, self.pulse)
         except AssistantError as error:
-            yield {self.notice: views.notice(error)}
+            yield {self.notice: views.mixing_notice(error)}
 
     # whole boards
 
@@ -154,7 +154,7 @@ class MixingPanel(Panel):
         self.board_jobs.stop(board, owner)
         self.boards.delete(board, owner)
         rest = self.boards.of(owner)
-        return {**self._view(owner, rest[0] if rest else None), self.notice: views.notice(f"The board “{title}” is deleted.", undo=board)}
+        return {**self._view(owner, rest[0] if rest else None), self.notice: views.mixing_notice(f"The board “{title}” is deleted.", undo=board)}
 
     def _act_restore(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
         return self._view(owner, self.boards.restore(one.argument, owner))
@@ -170,7 +170,7 @@ class MixingPanel(Panel):
         if len(files) == 1 and one.argument != "subject" and board_in(files[0]) is not None:
             rebuilt, missing = self.boards.rebuild(owner, files[0])
             lost = f"{missing} of its pictures {'is' if missing == 1 else 'are'} not in this data folder; add {'it' if missing == 1 else 'them'} again."
-            return {**self._shown(owner, rebuilt), self.notice: views.notice(f"This picture brought its board back. {lost if missing else ''}".strip())}
+            return {**self._shown(owner, rebuilt), self.notice: views.mixing_notice(f"This picture brought its board back. {lost if missing else ''}".strip())}
         return self._added(owner, board, one.argument, [photo for photo, _ in photos], "added")
 
     def _act_bring(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:

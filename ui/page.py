@@ -9,10 +9,10 @@ from gradio.events import EventListenerMethod
 
 from assistant.hub.download_job import DownloadJob
 from assistant.session.manager import SessionManager
-from ui import presenters
+from . import presenters
 from ui.api import Endpoints
 from ui.chat import ChatController, PageComponents
-from ui.concepts_panel import ConceptsPanel
+from .concepts_panel import ConceptsPanel
 from ui.generation_panel import GenerationPanel
 from ui.fidelity_panel import FidelityPanel
 from ui.mixing_panel import MixingPanel
@@ -23,6 +23,7 @@ from ui.weights_card import WeightsCard
 
 PANELS: tuple[type[Panel], ...] = (GenerationPanel, ConceptsPanel, FidelityPanel, MixingPanel)  # the right column, one module each; the first has the seed
 HERE = Path(__file__).parent
+
 
 def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Belongings, job: DownloadJob | None = None) -> gr.Blocks:
     """Build the page.

@@ -11,7 +11,7 @@ import gradio as gr
 from starlette.routing import Route
 
 from assistant.hub.download_job import DownloadJob, DownloadStatus
-from ui.html import macro
+from .presenters import macro
 from ui.image_routes import served
 from ui.panel import courier, pressed
 
