@@ -38,3 +38,11 @@ def test_what_is_imported_is_declared() -> None:
 def test_what_is_declared_is_locked() -> None:
     """`requirements.lock` is made by `uv pip compile`, as CONTRIBUTING.md says."""
     assert _named("requirements.txt") | _named("tests/requirements.txt") <= _named("requirements.lock")
+
+
+def test_the_four_walks_are_short_and_their_files_are_there() -> None:
+    """docs/architecture.md: a chat turn, a concept, a strip, a grid."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    walks = [re.findall(r"`([\w/]+\.py)`", line) for line in text.splitlines() if " -> `" in line and line.startswith("`ui/")]
+    assert [len(walk) <= most for walk, most in zip(walks, (20, 18, 18, 18), strict=True)] == [True] * 4
+    assert not [file for walk in walks for file in walk if (file if file.startswith("ui/") else f"assistant/{file}") not in FILES]
