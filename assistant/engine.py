@@ -339,12 +339,8 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
 
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
-<<<<<<< HEAD
         dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
-            "bfloat16"; of all but the autoencoder.
-=======
-        dtype: "auto" (float16 on CUDA, float32 elsewhere), "float32", "float16", "bfloat16"; of the decoder.
->>>>>>> f4217f0 (Names of before in two docstrings)
+            "bfloat16"; of the decoder.
         attention: one of diffusion.attention.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
         speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
         folder: the preset's weights; None: those that ship, or where downloads are put.
