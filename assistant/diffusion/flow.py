@@ -17,10 +17,11 @@ from diffusers import Flux2KleinPipeline
 from PIL import Image
 from torch import Tensor, nn
 
-from .latent_diffusion import checked, to_uint8
+from .latent_diffusion import checked, to_uint8, unread
 from .sampler import CancelFlag, Denoised, OnStep, draw_noise
 
 PREVIEW = 256  # pixels, at most, of a preview's side
+READ = 400  # tokens of a person's words that are read: the pipeline's 512, less what its template and an instruction around them take
 
 
 class _Pipeline(Flux2KleinPipeline):
@@ -54,6 +55,11 @@ class FlowDecoder:
         self.vae.to(device)
         self.device = torch.device(device)
         return self
+
+    def left_out(self, prompt: str) -> str:
+        """As of `LatentDiffusion`."""
+        at = self.tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        return unread(prompt[at[READ][0]:]) if len(at) > READ else ""
 
     def sample(self, prompt: str, pictures: Sequence[Image.Image], seed: int, steps: int, on_step: OnStep | None = None, preview_every: int = 0,
                cancel: CancelFlag | None = None) -> Denoised:

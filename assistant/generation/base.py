@@ -153,6 +153,10 @@ class Decoder(Protocol):
         """uint8 RGB (B, H, W, 3) of latents (B, C, h, w)."""
         ...
 
+    def left_out(self, prompt: str) -> str:
+        """A sentence that says which end of a prompt is not read; empty: all of it is."""
+        ...
+
     def decode_preview(self, latents: Tensor) -> Sequence[Any]:
         """Rough pictures of them, PIL images at full size."""
         ...
