@@ -79,7 +79,7 @@ def test_operations_that_go_back() -> None:
 def test_every_dialogues_operations_lead_to_its_plans() -> None:
     """What the simulator writes, the engine reads: from what stands to exactly what is drawn."""
     config, kinds = MINIATURE.language, set()
-    for seed in range(160):
+    for seed in range(320):
         talk = dialogue(random.Random(f"operations/{seed}"), turns=5)
         history: list[Turn] = []
         for e in talk.exchanges:

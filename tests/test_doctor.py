@@ -116,8 +116,8 @@ def test_sixteen_gigabytes_without_a_gpu_are_not_refused(monkeypatch):
 
 
 def test_a_halved_engine_draws_and_says_so(folders, monkeypatch):
-    budget = Budget(tiny_open.CONFIG, 4)
-    between = (budget.need(HOST_TIERS[0]).device + Budget(tiny_open.CONFIG, 2).need(HOST_TIERS[1]).device) // 2
+    budget, halved = (Budget(tiny_open.CONFIG, size, folders["open"]) for size in (4, 2))
+    between = (budget.need(HOST_TIERS[0]).device + halved.need(HOST_TIERS[1]).device) // 2
     monkeypatch.setattr(loading, "free_memory", lambda _: between)
     engine = loading.build("open", "cpu", "auto", "auto", folders["open"])
     assert engine.decoder.unet.dtype is torch.bfloat16 and "bfloat16" in engine.info().notice

@@ -60,6 +60,11 @@ def respond(engine, text: str = "a red cat in the snow", cancel=None, **request)
     return list(engine.respond(Request(text, **request), cancel or threading.Event()))
 
 
+def alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """But for the rounding of sums, whose order follows from where numbers lie in memory."""
+    return bool(np.abs(a.astype(int) - b.astype(int)).max() <= 2)
+
+
 def mixed(engine, *mixes: Mix, **changes) -> MixReply:
     return list(engine.mix(MixRequest(mixes, replace(QUICK, **changes)), threading.Event()))[-1]
 
@@ -137,7 +142,7 @@ def test_a_stop_ends_within_a_step_with_what_there_is(engine) -> None:
     assert len(calls) == 1 and reply.stopped and reply.metadata["steps_done"] == 1
     noise = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(4))
     clean = noise.flatten(2).transpose(1, 2) - calls[0][:, :256]  # from pure noise, along the velocity, to the end
-    assert np.array_equal(np.asarray(opened(reply.png)), engine.decoder.decode(engine.decoder._unpacked(clean))[0])
+    assert alike(np.asarray(opened(reply.png)), engine.decoder.decode(engine.decoder._unpacked(clean))[0])
     with Counted(engine.decoder.transformer) as calls:
         calls.append(None)
         done = engine.decoder.sample("a cat", (), 1, 3, cancel=AfterOne())
@@ -287,7 +292,8 @@ def test_on_a_small_card_weights_come_and_go_and_the_picture_is_the_same(engine,
     generator, base = loading.hands(tiny.CONFIG, folder, "auto", torch.float32, torch.device("cpu"))
     assert set(groups := loading.groups_of(generator, base)) == {"base", "cafe", "words", "eyes"}
     OffloadManager(torch.device("cpu"), groups, (), tier(name))
-    assert respond(Assistant(tiny.CONFIG, generator, "0" * 12, base=(base, "base")), photo=photo(1))[-1].png == whole.png
+    again = respond(Assistant(tiny.CONFIG, generator, "0" * 12, base=(base, "base")), photo=photo(1))[-1]
+    assert again.text == whole.text and alike(np.asarray(opened(again.png)), np.asarray(opened(whole.png)))
     assert len(groups["words"].kept) > 0 and generator.decoder.text_encoder is generator.language.llm
 
 

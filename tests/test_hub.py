@@ -31,7 +31,7 @@ from ui.weights_card import card, duration, size
 WEIGHTS, HALF = (random.Random(n).randbytes(size) for n, size in ((1, 400_000), (2, 200_000)))
 FILES = {"unet/config.json": b"{}", "unet/model.safetensors": WEIGHTS, "vae/config.json": b"[]", "vae/model.safetensors": WEIGHTS[:9000]}
 NAMES = tuple(FILES)
-ONE = replace(SD15, name="one", sources={"base": Source(("ada/original", "bob/mirror"), NAMES, gib=1.0)})
+ONE = replace(SD15, name="one", safety=None, sources={"base": Source(("ada/original", "bob/mirror"), NAMES, gib=1.0)})
 BIG = "unet/model.safetensors"
 
 

@@ -76,7 +76,7 @@ def test_other_prompts_of_the_noun_stay_what_they_were_if_the_prior_counts(base,
         for _ in range(16):
             learner.step()
         drift.append(float(learner._drift(learner.others[:1].expand(4, -1, -1), x, t).detach()))
-    assert drift[1] < 0.5 * drift[0]
+    assert drift[1] < 0.75 * drift[0]
 
 
 def test_what_was_interrupted_goes_on_as_if_nothing_had_happened(base, pictures):

@@ -194,7 +194,7 @@ def test_memory_that_runs_out_while_loading_costs_a_tier_and_is_said(monkeypatch
         tried.append((language_dtype, extra.get("quantization_config") is not None))
         if shorts:
             raise shorts.pop()
-        return SimpleNamespace(decoder=None), SimpleNamespace(vae=None)
+        return SimpleNamespace(decoder=SimpleNamespace(vae=None)), SimpleNamespace(vae=None)
 
     monkeypatch.setattr(loading, "hands", hands)
     monkeypatch.setattr(loading, "groups_of", lambda *_: {})
