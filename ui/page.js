@@ -49,12 +49,8 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   window.addEventListener('keydown', (event) => { if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation(); }, true);
 
   // The second click of a double click asks for nothing: what it would hit may have become another thing, like Stop in place of Send.
-  let last = null;
   window.addEventListener('click', (event) => {
-    if (!event.isTrusted || !event.target.closest?.('button, .act, [data-act]')) return;
-    const near = last && (event.target === last.target || (event.detail && Math.hypot(event.clientX - last.clientX, event.clientY - last.clientY) < 8));
-    const again = near && event.timeStamp - last.timeStamp < 400;
-    if (again) { event.preventDefault(); event.stopImmediatePropagation(); } else last = event;
+    if (event.isTrusted && event.detail > 1 && event.target.closest?.('button, .act, [data-act]')) { event.preventDefault(); event.stopImmediatePropagation(); }
   }, true);
 
   // Uploads. Gradio waits for one that is under way, and is silent about one that fails: then nothing goes without its picture.

@@ -85,11 +85,11 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
         if undo:
             page.get_by_role("button", name="Undo").click()
             expect(page.locator(".concept")).to_have_count(2)
-    page.locator("#panel-concepts input[accept*=safetensors]").set_input_files(kept)
+    page.locator("#concept-import input[type=file]").set_input_files(kept)
     expect(page.locator("#concept-notice")).to_contain_text("<tiger> is on the shelf")
     expect(page.locator(".concept button.named")).to_have_text(["<tiger>", "<tiger-2>"])
     kept.write_bytes(b"\x80\x04K\x01.")
-    page.locator("#panel-concepts input[accept*=safetensors]").set_input_files(kept)
+    page.locator("#concept-import input[type=file]").set_input_files(kept)
     expect(page.locator("#concept-notice .fault")).to_contain_text("is no concept")
 
 
