@@ -123,11 +123,11 @@ def open_concepts(page) -> None:
 def teach(page, files: list[str], name: str, steps: int) -> None:
     """Fill the panel Concepts, with the noun that it suggests, and begin."""
     page.locator("#concept-more .label-wrap").click()
-    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill(str(steps))
     page.locator("#concept-drop input[type=file]").set_input_files(files)
     expect(page.locator(".picked figure")).to_have_count(len(files))
     expect(page.locator("#concept-noun textarea")).not_to_have_value("")
     page.locator("#concept-name textarea").fill(name)
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill(str(steps))
     page.locator("#concept-learn").click()
 
 
