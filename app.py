@@ -70,12 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         pass
     from assistant.errors import AssistantError
     try:
-        if options.share:
-            from assistant.hub.client import check_proxies
-
-            check_proxies()
-        else:
-            os.environ["no_proxy"] = "*"  # the page is reached without one, whatever the environment says of proxies
+        settle_proxies(options)
         serve(options)
     except AssistantError as error:
         print(error, file=sys.stderr)
@@ -83,6 +78,19 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def settle_proxies(options: argparse.Namespace) -> None:
+    """The page is reached without a proxy, whatever the environment says; downloads and the public address go by it. Raises ConfigError."""
+    from assistant.presets import preset
+
+    if options.share or preset(options.preset).sources:
+        from assistant.hub.client import check_proxies
+
+        check_proxies()
+        os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "localhost,127.0.0.1,::1", options.host.strip("[]"))))
+    else:
+        os.environ["no_proxy"] = "*"
 
 
 def serve(options: argparse.Namespace) -> None:

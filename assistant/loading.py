@@ -156,11 +156,12 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
 
 
 @contextlib.contextmanager
-def in_single_precision(*decoders: LatentDiffusion) -> Iterator[None]:
-    """See `LatentDiffusion.in_single_precision`. A decoder may be given twice."""
+def in_single_precision(*decoders: Decoder) -> Iterator[None]:
+    """See `LatentDiffusion.in_single_precision`; others stay as they are. A decoder may be given twice."""
     with contextlib.ExitStack() as held:
         for decoder in dict.fromkeys(decoders):
-            held.enter_context(decoder.in_single_precision())
+            if isinstance(decoder, LatentDiffusion):
+                held.enter_context(decoder.in_single_precision())
         yield
 
 

@@ -126,3 +126,13 @@ def test_started_with_a_file_of_users_as_editors_save_it(tmp_path, coding):
     file.write_bytes(b"\xff\x00\x81")
     with pytest.raises(ConfigError, match="not text in UTF-8"):
         app.users([f"@{file}"])
+
+
+@pytest.mark.parametrize("preset, reached", [("miniature", "*"), ("open", "intra.example,localhost,127.0.0.1,::1,0.0.0.0")])
+def test_started_behind_a_proxy_downloads_still_go_by_it(monkeypatch, preset, reached):
+    for name in ("http_proxy", "all_proxy", "ALL_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "intra.example")
+    app.settle_proxies(app.arguments(["--preset", preset, "--host", "0.0.0.0"]))
+    assert os.environ["no_proxy"] == reached

@@ -22,7 +22,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion, unread
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import ConceptError
 from ..files import write_png
-from ..plan import named
+from ..plan import listing, named
 from ..requests import Cancel, Event, Progress, Reply, Request, Settings, Words
 from ..threads import iterate_in_thread
 from . import dci_sampling
@@ -179,9 +179,8 @@ def _tuned(base: LatentDiffusion, concept: IcoConcept, prompt: str, request: Req
 def _said(made: InfusionSampling, photo: bool) -> str:
     """What was done, in words for people."""
     names = [f"<{name}>" if strength == 1.0 else f"<{name}> at {strength:g}" for name, strength in made.strengths.items()]
-    with_them = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     aside = " Your picture was left aside: what was learned stands in for it." if photo else ""
-    return f"Drawn from words, with {with_them}: “{made.written.text}”.{made.base.left_out(made.written.text)}{aside}"
+    return f"Drawn from words, with {listing(names)}: “{made.written.text}”.{made.base.left_out(made.written.text)}{aside}"
 
 
 def _about(library: ConceptLibrary, name: str, strength: float) -> dict[str, Any]:

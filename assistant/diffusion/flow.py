@@ -17,7 +17,7 @@ from diffusers import Flux2KleinPipeline
 from PIL import Image
 from torch import Tensor, nn
 
-from .latent_diffusion import checked, to_uint8, unread
+from .latent_diffusion import finished, unread
 from .sampler import CancelFlag, Denoised, OnStep, draw_noise
 
 PREVIEW = 256  # pixels, at most, of a preview's side
@@ -106,9 +106,9 @@ class FlowDecoder:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
-        """uint8 RGB (B, H, W, 3) of latents (B, C, h, w). Raises UnsafeError: `unsafe` says so of one of them."""
+        """uint8 RGB (B, H, W, 3) of latents (B, C, h, w). Raises as `finished`."""
         drawn = [self.vae.decode(one.to(self.vae.device, self.vae.dtype), return_dict=False)[0] for one in latents.split(1)]
-        return checked(to_uint8(torch.cat(drawn).float().permute(0, 2, 3, 1) / 2 + 0.5), self.unsafe)
+        return finished(torch.cat(drawn), self.unsafe)
 
     def decode_preview(self, latents: Tensor) -> list[Image.Image]:
         """Pictures at full size of latents (B, C, h, w), decoded from fewer of them."""

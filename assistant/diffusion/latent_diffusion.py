@@ -161,8 +161,7 @@ class LatentDiffusion:
         """
         unscaled = latents / self.vae.config.scaling_factor + self._shift
         x = self.vae.decode(unscaled.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
-        sampler.check_finite("autoencoder's pixels", self.vae.dtype, x)
-        return checked(to_uint8(x.float().permute(0, 2, 3, 1) / 2 + 0.5), self.unsafe)
+        return finished(x, self.unsafe)
 
     def decode_preview(self, latents: torch.Tensor) -> list[Image.Image]:
         """Rough pictures of scaled latents (B, C, h, w) at full size, without running the autoencoder.
@@ -209,8 +208,15 @@ def unread(words: str) -> str:
     return f" The text encoder reads no further than this: left out was “{shown}”." if words else ""
 
 
-def checked(pictures: np.ndarray, unsafe: Callable[[np.ndarray], Sequence[bool]] | None) -> np.ndarray:
-    """The same pictures. Raises UnsafeError: `unsafe` says so of one of them."""
+def finished(decoded: torch.Tensor, unsafe: Callable[[np.ndarray], Sequence[bool]] | None) -> np.ndarray:
+    """uint8 RGB (B, H, W, 3) of what an autoencoder decoded, (B, 3, H, W) in -1..1.
+
+    Raises:
+        NotFiniteError: it holds numbers that are none.
+        UnsafeError: `unsafe` says so of one of the pictures.
+    """
+    sampler.check_finite("autoencoder's pixels", decoded.dtype, decoded)
+    pictures = to_uint8(decoded.float().permute(0, 2, 3, 1) / 2 + 0.5)
     if unsafe is not None and (held := sum(unsafe(pictures))):
         raise UnsafeError(f"The safety checker holds {'this picture' if len(pictures) == 1 else f'{held} of {len(pictures)} pictures'} back.",
                           "Say it in other words, or draw with another seed; it errs now and then.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import AssistantConfig, ChatConfig, Source
 from ..errors import WeightsError
 from ..manifest import CHECKPOINTS
 from ..files import weights_dir
+from ..plan import listing
 
 
 def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
@@ -29,7 +29,10 @@ def is_needed(pattern: str) -> bool:
 def _there(folder: Path, pattern: str) -> bool:
     index = [p for p in folder.glob(f"{pattern}.index.json")]
     for path in index:  # sharded: all of them
-        shards = set(json.loads(path.read_text())["weight_map"].values())
+        try:
+            shards = set(json.loads(path.read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return False
         if not all((path.parent / shard).exists() for shard in shards):
             return False
     return bool(index) or any(folder.glob(pattern))
@@ -47,11 +50,11 @@ def require(config: AssistantConfig, folder: Path) -> None:
     published, untrained = [p for p in gone if p in config.sources], [p for p in gone if p in config.trained]
     if published:
         gated = [f"{p} needs its licence accepted at {config.sources[p].licence}" for p in published if config.sources[p].licence]
-        also = f", and {_and(untrained)}, which nobody published" if untrained else ""
-        raise WeightsError(f"The preset {config.name!r} lacks {_and(published)} in {folder}{also}{f' ({gated[0]})' if gated else ''}.",
+        also = f", and {listing(untrained)}, which nobody published" if untrained else ""
+        raise WeightsError(f"The preset {config.name!r} lacks {listing(published)} in {folder}{also}{f' ({gated[0]})' if gated else ''}.",
                            f"Run: {command(config, folder)}")
     if untrained:
-        raise WeightsError(f"The preset {config.name!r} lacks {_and(untrained)} in {folder}: nobody published {'them' if len(untrained) > 1 else 'it'}, "
+        raise WeightsError(f"The preset {config.name!r} lacks {listing(untrained)} in {folder}: nobody published {'them' if len(untrained) > 1 else 'it'}, "
                            "so that they must be trained.", f"Run: {config.trained[untrained[0]]}")
 
 
@@ -60,7 +63,3 @@ def command(config: AssistantConfig, folder: Path) -> str:
     named = config.language.named if isinstance(config.language, ChatConfig) else ""
     return (f"python -m assistant download {config.name}{f' --llm {named}' if named else ''}"
             f"{'' if folder == weights_dir(config.name) else f' --to {folder}'}")
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -21,6 +21,7 @@ from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, features
 
 from ..errors import MessageError, PhotoError
 from ..files import without_large_extras
+from ..plan import listing
 from ..requests import Photo
 
 _ORDINALS = {"first": 0, "1st": 0, "one": 0, "1": 0, "second": 1, "2nd": 1, "two": 1, "2": 1, "third": 2, "3rd": 2, "three": 2, "3": 2,
@@ -91,8 +92,7 @@ def sentence(roles: ImageRoles) -> str:
     """The chat's answer: what was taken for what."""
     names = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
     others = [f"the {names[k]}" for k in roles.references]
-    listed = others[0] if len(others) == 1 else f"{', '.join(others[:-1])} and {others[-1]}"
-    return (f"I took the {names[roles.subject]} picture as the subject and {listed} as what it should be like. "
+    return (f"I took the {names[roles.subject]} picture as the subject and {listing(others)} as what it should be like. "
             "All of them lie on the mixing board, where you can swap them and say how much each counts.")
 
 

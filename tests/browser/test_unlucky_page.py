@@ -24,7 +24,7 @@ SLOW = """(() => {
     const plain = window.fetch;
     window.fetch = async (...given) => {
         if (!/upload([?]|$)/.test(given[0])) return plain(...given);
-        await new Promise((done) => setTimeout(done, 3000));
+        await new Promise((done) => setTimeout(done, 1000));
         return window.uploaded ? window.uploaded() : plain(...given);
     };
 })();"""
@@ -93,7 +93,7 @@ def test_what_is_in_a_file_decides_and_not_its_name(page):
         expect(page.locator("#status"), name).to_have_text("")
         expect(page.locator("#box .submit-button")).to_be_visible()
     open_concepts_anyway(page)
-    for number, name in enumerate(NAMES[:8], 1):
+    for number, name in enumerate(NAMES[:6], 1):
         add(page, name, jpeg(number), "#concept-drop input[type=file]")
         expect(page.locator(".picked figure"), name).to_have_count(number)
     add(page, "pyt.pt", b"\x80\x04K\x01.", "#concept-import input[type=file]")
@@ -157,8 +157,10 @@ def test_a_picture_that_does_not_arrive_is_said_and_the_words_stay(browser, addr
     page.close()
 
 
-def test_a_file_over_the_limit_is_said_at_once(page):
-    add(page, "huge.jpg", jpeg() + bytes(41 * 2**20))
+def test_a_file_over_the_limit_is_said_at_once(page, tmp_path):
+    huge = tmp_path / "huge.jpg"
+    huge.write_bytes(jpeg() + bytes(41 * 2**20))
+    page.locator("#box input[type=file]").first.set_input_files(huge)
     expect(page.locator("#status")).to_have_text("huge.jpg has 42 MB; the limit is 40 MB. Save a smaller copy of it.")
     assert page.locator("#box .thumbnail-item").count() == 0
 
@@ -371,13 +373,13 @@ def test_a_server_that_was_started_again_under_the_page(browser, tmp_path):
         page.close()
 
 
-@pytest.mark.xfail(reason='a page without a cookie shows the ready subjects and no word of the cookie', strict=False)
 def test_who_refuses_cookies_is_told_how_to_go_on(browser, tmp_path):
     with Server("tests/fake_engine.py", "--data-dir", str(tmp_path), "--public") as server:
         page = browser.new_page()
 
         def strip(route) -> None:
             answer = route.fetch()
+            page.context.clear_cookies()  # which the browser took from what was fetched
             route.fulfill(response=answer, headers={name: value for name, value in answer.headers.items() if name.lower() != "set-cookie"})
 
         page.route(server.url, strip)
@@ -394,21 +396,24 @@ def test_who_refuses_cookies_is_told_how_to_go_on(browser, tmp_path):
         page.close()
 
 
-@pytest.mark.xfail(reason='the ready subjects do not come below a path', strict=False)
 def test_a_page_below_a_path(browser, tmp_path):
     with Server("tests/fake_engine.py", "--data-dir", str(tmp_path), "--root-path", "/cafe") as server, proxied(server.url, "/cafe") as url:
-        for start in (f"{url}cafe/", f"{url}cafe"):
-            with visitor(browser, start.rstrip("/")) as page:
-                expect(page.locator("#stage .tile img").first).to_have_js_property("complete", True)
-                page.locator("#steps input[type=number]").fill("5")
-                add(page, "mine.jpg", jpeg(4))
-                page.locator("#box .thumbnail-item img").wait_for()
-                say(page, "on the beach")
-                expect(page.locator("#chat .acts")).to_have_count(1)
-                assert all(page.locator("#chat .picture img, #chat .photo img, #stage .tile img").evaluate_all("all => all.map(i => i.complete ? i.naturalWidth > 0 : true)"))
-                with page.expect_download() as download:
-                    page.get_by_role("link", name="Download").first.click()
-                assert "/cafe/pictures/" in download.value.url
-                page.wait_for_timeout(300)
-                page.reload()
-                expect(page.locator("#chat .acts")).to_have_count(1)
+        with visitor(browser, f"{url}cafe/") as page:
+            expect(page.locator("#stage .tile img").first).to_have_js_property("complete", True)
+            page.locator("#steps input[type=number]").fill("5")
+            add(page, "mine.jpg", jpeg(4))
+            page.locator("#box .thumbnail-item img").wait_for()
+            say(page, "on the beach")
+            expect(page.locator("#chat .acts")).to_have_count(1)
+            assert all(page.locator("#chat .picture img, #chat .photo img, #stage .tile img").evaluate_all("all => all.map(i => i.complete ? i.naturalWidth > 0 : true)"))
+            with page.expect_download() as download:
+                page.get_by_role("link", name="Download").first.click()
+            assert "/cafe/pictures/" in download.value.url
+            page.wait_for_timeout(300)
+            page.reload()
+            expect(page.locator("#chat .acts")).to_have_count(1)
+        page = browser.new_page()
+        page.goto(f"{url}cafe")
+        page.wait_for_url(f"{url}cafe/")
+        page.locator("#stage .tile").first.wait_for()
+        page.close()
