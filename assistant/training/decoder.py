@@ -150,7 +150,7 @@ class CafeTask:
             self.unet.compile()
         self.layout = None if not source.labelled else shared[1] if shared else LayoutHead(self.unet, config.vision.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet) if numbers.muon else set()
-        self.vloss = VLoss(config, device, numbers.skew)
+        self.vloss = VLoss(config, device, numbers.skew, numbers.middle)
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"unet": self.unet, "values": self.values, **({"layout": self.layout} if self.layout else {})}

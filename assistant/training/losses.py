@@ -23,6 +23,7 @@ WEIGHTS = (10, 2, 1, 10, 2, 1, 1, 1, 4, *(0.5,) * len(ACCESSORIES))
 
 CHUNK = 256
 SKEW = 0.6  # exponent of a uniform draw: more of the timesteps at high noise, where the conditions decide
+MIDDLE = 0.4  # share of the draws that are logit-normal in place of it, around t = 0.45: what is finer than a body, its pattern, is decided at 0.3 to 0.6
 EMPHASIS = 6.0  # how much what is worn counts in a loss beside the backdrop; a hero's body counts 3
 LAYOUT = 0.1  # how much the layout's loss counts beside v's
 ALIGN = 5.0  # how much E's features count in it
@@ -156,16 +157,21 @@ class VLoss:
     """Eq. 3's noise-prediction loss over all timesteps, of what the scheduler's configuration says that the UNet predicts: the noise,
     or v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans and Ho, 2022, arXiv 2202.00512).
 
-    `skew`: exponent of the uniform draw of timesteps; 1: all alike.
+    `skew`: exponent of the uniform draw of timesteps; 1: all alike. `middle`: share of them that is drawn logit-normal instead, in the middle
+    (Esser et al., 2024, arXiv 2403.03206, section 3.1).
     """
 
-    def __init__(self, config: AssistantConfig, device: str, skew: float = SKEW) -> None:
+    def __init__(self, config: AssistantConfig, device: str, skew: float = SKEW, middle: float = MIDDLE) -> None:
         scheduler = DDIMScheduler(**config.decoder.scheduler)
-        self.abar, self.predicts, self.skew = scheduler.alphas_cumprod.to(device), scheduler.config.prediction_type, skew
+        self.abar, self.predicts = scheduler.alphas_cumprod.to(device), scheduler.config.prediction_type
+        self.skew, self.middle = skew, middle
 
     def draw(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, h, w) -> noised latents, timesteps (B,), what is to be predicted."""
         where = torch.rand(len(latents), device=latents.device, generator=generator) ** self.skew
+        if self.middle:
+            drawn = (0.5 * torch.randn(len(latents), device=latents.device, generator=generator) - 0.2).sigmoid()
+            where = torch.where(torch.rand(len(latents), device=latents.device, generator=generator) < self.middle, drawn, where)
         t = (where * len(self.abar)).long().clamp_max(len(self.abar) - 1)
         noise = torch.randn(latents.shape, device=latents.device, generator=generator)
         signal, spread = (a.view(-1, 1, 1, 1) for a in (self.abar[t].sqrt(), (1 - self.abar[t]).sqrt()))
