@@ -67,9 +67,10 @@ class Window:
                 setattr(self, {"mix-board": "board", "mix-pulse": "pulse"}.get(self.names[number], self.names[number]), value)
         return answer
 
-    def say(self, text: str, photo: bytes | None = None) -> str:
-        """Send a message and follow it to its end."""
-        files = [{"path": self.client.post("gradio_api/upload", files={"files": ("cat.png", photo)}).json()[0], "meta": {"_type": "gradio.FileData"}}] if photo else []
+    def say(self, text: str, *photos: bytes) -> str:
+        """Send a message and follow it to its end. All its files have one name, as those of some phones do."""
+        paths = [self.client.post("gradio_api/upload", files={"files": ("image.jpg", photo)}).json()[0] for photo in photos]
+        files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
         return self._followed("send", box={"text": text, "files": files})
 
     def press(self, act: str, argument: Any = "") -> str:

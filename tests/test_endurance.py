@@ -33,7 +33,7 @@ def use(client: httpx.Client, process: int) -> list[tuple[float, int, int]]:
     for n in range(ROUNDS):
         if n % 8 == 0:
             window = Window(client, steps=3)
-        said = window.say(f"wish {n}", png_of(draw(n, 160)) if n % 4 == 0 else None)
+        said = window.say(f"wish {n}", *[png_of(draw(n, 160))] if n % 4 == 0 else [])
         said = window.press("redraw", re.findall(r"do-redraw to-(\d+)", said)[-1])
         picture = re.findall(r"pictures/([0-9a-f]{64})", said)[-1]
         assert client.get(f"pictures/{picture}.png?show").status_code == 200

@@ -57,7 +57,11 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   let arriving = 0, waited = false, lost = '', place = 'status';
   const fetched = window.fetch.bind(window);
   window.fetch = async (...given) => {
-    if (!/\/upload(\?|$)/.test(String(given[0]?.url || given[0]))) return fetched(...given);
+    const address = String(given[0]?.url || given[0]);
+    if (/\/queue\/join(\?|$)/.test(address)) { // where the program is gone, no handler fails: Gradio waits for it
+      return fetched(...given).catch(async (error) => { tell('status', await reason(), true); throw error; });
+    }
+    if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
     const where = place;
     arriving += 1;
     try {
@@ -109,6 +113,15 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     return document.querySelector('#box .thumbnail-item') ? 'A picture in the box is not there any more. Take it away, add it again, and send.'
       : 'This did not reach the program. Reload the page and try again; what you wrote stays.';
   };
+
+  // A picture whose file is lost is said.
+  document.addEventListener('error', ({ target }) => {
+    if (!target.src?.includes('/pictures/')) return;
+    const said = document.createElement('span');
+    said.className = 'quiet';
+    said.textContent = 'This picture could not be loaded.';
+    target.replaceWith(said);
+  }, true);
 
   // Conversations are pages of the browser's history.
   let wanted = null; // the one that Back asked for
