@@ -248,7 +248,7 @@ class BoardJobs(DrawingJobs):
 
     def __init__(self, engine: MixEngine, store: Store, runner: JobRunner) -> None:
         super().__init__(runner)
-        self.boards, self._engine = Boards(store), engine
+        self.boards, self._engine, self._asking = Boards(store), engine, threading.Lock()
         self._films: OrderedDict[str, bytes] = OrderedDict()
 
     # wishes
@@ -313,13 +313,15 @@ class BoardJobs(DrawingJobs):
             try:
                 work(sitting)
             finally:
-                if self.now(sitting.key, sitting.owner) is sitting and not self._runner.closing:
-                    self._over(sitting.key, sitting.owner)
+                with self._asking:
+                    if self.now(sitting.key, sitting.owner) is sitting and not self._runner.closing:
+                        self._over(sitting.key, sitting.owner)
 
         sitting.work = until_over
         self._runner.check_room()
-        self.boards.ask(sitting.key, sitting.owner, (sitting.kind, words))
-        return self.put(sitting)
+        with self._asking:
+            self.boards.ask(sitting.key, sitting.owner, (sitting.kind, words))
+            return self.put(sitting)
 
     def _over(self, board_id: str, owner: str) -> None:
         with suppress(NotFoundError, StorageError):  # deleted meanwhile; what cannot be written is offered once more at the next start
