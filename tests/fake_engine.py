@@ -73,8 +73,8 @@ class FakeEngine:
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
         self.trainer = FakeTeacher(2 * pause)
-        self.requests: deque[Request] = deque(maxlen=64)  # the newest, so that a soak measures the program and not this
-        self.mixed: deque[MixRequest] = deque(maxlen=64)
+        self.requests: deque[Request] = deque(maxlen=16)  # the newest, so that a soak measures the program and not this
+        self.mixed: deque[MixRequest] = deque(maxlen=16)
         self.asked = 100
         self._subjects = tuple(
             ReadySubject(name, read_photo(png_of(draw(n))),

@@ -123,6 +123,7 @@ def test_the_newest_wish_wins(store):
     second = board_jobs.draw(one.id, ME, Settings(steps=3))
     assert finished(board_jobs, first).cancel.is_set() and finished(board_jobs, second).error is None
     assert board_jobs.boards.get(one.id, ME).result.alpha == 0.9 and board_jobs.now(one.id, ME) is second
+    assert first.work is second.work is None  # and with it the pictures that it was drawn from
     manager.close()
 
 
