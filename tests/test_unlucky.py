@@ -442,7 +442,7 @@ def test_known_addresses_of_other_computers_are_asked_by_nobody(manager, store, 
     page, url = start(manager, Address(auth=(("ada", "one"),)), store.folder)
     try:
         login = sign_in(url).get("").text
-        assert "login" in login and not re.search(r"(?:src|href|url\()=?[\"'(]?(?:https?:)?//(?!127\.0\.0\.1)", login)
+        assert "auth_required" in login and not re.search(r"(?:src|href|url\()=?[\"'(]?(?:https?:)?//(?!127\.0\.0\.1)", login)
         ada = sign_in(url, "ada", "one")
         assert "to-1" in Window(ada, steps=1).say("the first picture", png_of(draw(1, 160)))
         assert ada.get("gradio_api/runs").status_code == 404  # gradio's own history of runs, which it would keep in the browser or at Hugging Face
