@@ -82,6 +82,10 @@ class Window:
         self.call("mix_act", {"act": f"mix.{act}", "arg": str(argument), "fields": fields}, **{"mix-board": self.board, "box": {"text": "", "files": []}})
         return self.call("mix_watch", **{"mix-board": self.board, "mix-pulse": self.pulse})
 
+    def leave(self) -> None:
+        """Close it, or reload it."""
+        assert self.client.post("left", params={"session_hash": self.hash}).status_code == 204
+
     def _followed(self, name: str, event: dict | None = None, **given: Any) -> str:
         self.call(name, event, conversation=self.conversation, **given)
         return self.call("watch", conversation=self.conversation, pulse=self.pulse, seed="")

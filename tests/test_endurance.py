@@ -32,6 +32,8 @@ def use(client: httpx.Client, process: int) -> list[tuple[float, int, int]]:
     found, mixed = [], ""
     for n in range(ROUNDS):
         if n % 8 == 0:
+            if n:
+                window.leave()
             window = Window(client, steps=3)
         said = window.say(f"wish {n}", *[png_of(draw(n, 160))] if n % 4 == 0 else [])
         said = window.press("redraw", re.findall(r"do-redraw to-(\d+)", said)[-1])

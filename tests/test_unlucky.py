@@ -451,6 +451,19 @@ def test_known_addresses_of_other_computers_are_asked_by_nobody(manager, store, 
     assert asked == []
 
 
+def test_known_windows_that_are_left_are_not_held_and_nobody_closes_anothers(manager, store):
+    page, url = start(manager, Address(auth=(("ada", "one"), ("eve", "two"))), store.folder)
+    try:
+        window = Window(sign_in(url, "ada", "one"), steps=1)
+        held = page.app.state_holder.session_data
+        assert len(held) == 1
+        assert sign_in(url, "eve", "two").post("left", params={"session_hash": window.hash}).status_code == 204 and len(held) == 1
+        window.leave()
+        assert len(held) == 0
+    finally:
+        page.close()
+
+
 def test_known_hash_of_a_session_brings_nothing_of_anothers(served):
     _, _, url = served
     ada, eve = sign_in(url, "ada", "one"), sign_in(url, "eve", "two")

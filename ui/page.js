@@ -53,12 +53,17 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (event.isTrusted && event.detail > 1 && event.target.closest?.('button, .act, [data-act]')) { event.preventDefault(); event.stopImmediatePropagation(); }
   }, true);
 
+  // A window that is closed or reloaded says so: the program need not hold its widgets any longer.
+  let hash = '';
+  window.addEventListener('pagehide', (event) => { if (hash && !event.persisted) navigator.sendBeacon(`left?session_hash=${hash}`); });
+
   // Uploads. Gradio waits for one that is under way, and is silent about one that fails: then nothing goes without its picture.
   let arriving = 0, waited = false, lost = '', place = 'status';
   const fetched = window.fetch.bind(window);
   window.fetch = async (...given) => {
     const address = String(given[0]?.url || given[0]);
     if (/\/queue\/join(\?|$)/.test(address)) { // where the program is gone, no handler fails: Gradio waits for it
+      hash = JSON.parse(given[1].body).session_hash;
       return fetched(...given).catch(async (error) => { tell('status', await reason(), true); throw error; });
     }
     if (!/\/upload(\?|$)/.test(address)) return fetched(...given);

@@ -28,7 +28,7 @@ from ui.guard import Belongings, Guard, OwnUpload
 
 MAX_UPLOAD = "40mb"
 WATCHERS = 64  # open pages that may follow a turn at the same time
-SESSIONS = 512  # windows whose widgets are remembered, some 0.2 MB each; an older one has them as they were at first
+SESSIONS = 128  # open windows whose widgets are remembered, some 3 MB each; an older one has them as they were at first
 PORTS = range(7860, 7960)
 SCRATCH = "cafe-page-"  # how the names of our temporary folders begin
 

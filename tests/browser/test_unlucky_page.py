@@ -265,6 +265,14 @@ def test_settings_and_what_is_not_yet_sent_outlast_a_reload(page):
     expect(page.locator("#seed textarea")).to_have_value("")
 
 
+def test_a_window_that_is_closed_says_so(page):
+    say(page, "words only")
+    expect(replies(page)).to_have_count(1)
+    with page.expect_response(re.compile(r"/left\?session_hash=\w+$")) as answer:
+        page.evaluate("window.dispatchEvent(new PageTransitionEvent('pagehide', {persisted: false}))")
+    assert answer.value.status == 204
+
+
 def test_conversations_have_pictures_and_names_and_come_back_quietly(page):
     for n in ("one", "two"):
         page.locator("[data-act=new]").click()
