@@ -29,10 +29,10 @@ def state(process: int) -> tuple[float, int, int]:
 
 def use(client: httpx.Client, process: int) -> list[tuple[float, int, int]]:
     """A turn and a redraw a round, a drag in every second, a reload in every eighth, with a new conversation and a new board then."""
-    found, mixed = [], ""
+    found, mixed, window = [], "", None
     for n in range(ROUNDS):
         if n % 8 == 0:
-            if n:
+            if window is not None:
                 window.leave()
             window = Window(client, steps=3)
         said = window.say(f"wish {n}", *[png_of(draw(n, 160))] if n % 4 == 0 else [])

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from gradio import route_utils
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from assistant.errors import AssistantError
 from ui.auth import Owners
@@ -116,7 +116,7 @@ class Guard:
             left = mine.session(request.query_params.get("session_hash", ""), owner)
             for held in (request.app.state_holder.session_data, request.app.state_holder.time_last_used):
                 held.pop(left, None)
-            refused = PlainTextResponse("", 204)
+            refused = Response(status_code=204)
         elif "/file=" in path and not mine.may_use(unquote(path.partition("/file=")[2]), owner):
             refused = PlainTextResponse("", 404)  # as if it were not there
         await (refused or self.app)(scope, receive, send)

@@ -63,7 +63,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   window.fetch = async (...given) => {
     const address = String(given[0]?.url || given[0]);
     if (/\/queue\/join(\?|$)/.test(address)) { // where the program is gone, no handler fails: Gradio waits for it
-      hash = JSON.parse(given[1].body).session_hash;
+      hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
       return fetched(...given).catch(async (error) => { tell('status', await reason(), true); throw error; });
     }
     if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
