@@ -61,7 +61,7 @@ class Load:
         self.tell("deleted", where)
 
     def lessons(self, n: int) -> None:
-        lesson = self.manager.learning.begin(self.owner, TrainingSpec(f"c{n}", "mug", (photo_of(n),), options={"steps": 20}))
+        lesson = self.manager.learning.begin(self.owner, TrainingSpec(f"c{n}", "mug", (photo_of(n),), options={"steps": 2 + 18 * (n % 2)}))
         until(lambda: not self.manager.learning.lesson(lesson.id, self.owner).open)
         self.tell("learned", lesson.name)
 
