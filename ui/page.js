@@ -14,7 +14,14 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     line.textContent = words;
     line.classList.toggle('failed', fault && words !== '');
   };
-  const say = (words) => tell('status', words);
+  const say = (words) => {
+    tell('status', words);
+    if (words) setTimeout(async () => { // where the program is gone, no handler fails: Gradio waits for it
+      if (document.getElementById('status')?.textContent !== words) return;
+      const why = await reason();
+      if (why.startsWith('The program')) tell('status', why, true);
+    }, 3000);
+  };
   const store = (where, name, value) => { try { where().setItem(name, JSON.stringify(value)); } catch { /* private window, or full */ } };
   const stored = (where, name) => { try { return JSON.parse(where().getItem(name)); } catch { return null; } };
   const here = () => window.sessionStorage; // of this tab
@@ -62,10 +69,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   const fetched = window.fetch.bind(window);
   window.fetch = async (...given) => {
     const address = String(given[0]?.url || given[0]);
-    if (/\/queue\/join(\?|$)/.test(address)) { // where the program is gone, no handler fails: Gradio waits for it
-      hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
-      return fetched(...given).catch(async (error) => { tell('status', await reason(), true); throw error; });
-    }
+    if (/\/queue\/join(\?|$)/.test(address)) hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
     if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
     const where = place;
     arriving += 1;
