@@ -13,8 +13,8 @@ from .errors import AssistantError
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# What is said when something cannot be done
 
-Every error of the program, as `python -m assistant sentences` finds it in the code: what is wrong, with the value and the limit, then what to do. In braces stands
-what is filled in, in parentheses what depends. Files are below `assistant/`, or are `app.py` and those of `ui/`.
+Every error of the program, as `python -m assistant sentences` finds it in the code: what is wrong, with the value and the limit, then what to do. In braces
+stands what is filled in, in parentheses what depends. Files are below `assistant/`, or are `app.py` and those of `ui/`.
 """
 
 
@@ -30,7 +30,8 @@ class Sentence:
 
 def sentences() -> list[Sentence]:
     """Of all files of the program, in the order of the page."""
-    files = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in [ROOT / "app.py", *ROOT.glob("assistant/**/*.py"), *ROOT.glob("ui/*.py")]}
+    paths = [ROOT / "app.py", *ROOT.glob("assistant/**/*.py"), *ROOT.glob("ui/*.py")]
+    files = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in paths}
     classes = [node for tree in files.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     errors = {AssistantError.__name__}
     while found := {one.name for one in classes if one.name not in errors and {_name(base) for base in one.bases} & errors}:
@@ -67,7 +68,8 @@ class _Reader:
                 if args and isinstance(args[0], ast.Starred):
                     args = self.constants[_name(args[0].value)].elts
                 function = self.within.get(id(node))
-                for values, where in self._calls(function) if function is not None and [*map(_name, args)] == _parameters(function)[-len(args):] else [(args, function)]:
+                handed = function is not None and [*map(_name, args)] == _parameters(function)[-len(args):]  # whoever calls the function says it
+                for values, where in self._calls(function) if handed else [(args, function)]:
                     what, remedy = ("\n".join(dict.fromkeys(self._read(arg, where))) for arg in (*values[-len(args):], *[ast.Constant("")] * 2)[:2])
                     yield Sentence(name, self.file, what, remedy)
 
@@ -113,7 +115,9 @@ class _Reader:
             return f"({'/'.join(filter(None, map(self._text, (node.body, node.orelse) if isinstance(node, ast.IfExp) else node.values)))})"
         if isinstance(node, ast.FormattedValue):
             known = self.constants.get(_name(node.value)) if isinstance(node.value, ast.Name) and node.value.id.isupper() else None
-            text = self._text(node.value) if not isinstance(known, ast.Constant) else format(known.value, "".join(map(self._text, getattr(node.format_spec, "values", ()))))
+            text = self._text(node.value)
+            if isinstance(known, ast.Constant):
+                text = format(known.value, "".join(map(self._text, getattr(node.format_spec, "values", ()))))
             return f"'{text}'" if node.conversion == ord("r") else text
         return f"{{{ast.unparse(node)}}}"
 

@@ -1,5 +1,5 @@
-"""What a program that is ended by kill -9 leaves: `python tests/killed.py FOLDER KILLS SEED` kills one KILLS times, while turns, lessons, strips, grids, uploads and
-deletions run in it, and looks each time at what is left. Prints what it counted, as JSON. Needs os.fork.
+"""What a program that is ended by kill -9 leaves: `python tests/killed.py FOLDER KILLS SEED` kills one KILLS times, while turns, lessons, strips, grids, uploads
+and deletions run in it, and looks each time at what is left. Prints what it counted, as JSON. Needs os.fork.
 """
 
 import hashlib
@@ -50,7 +50,8 @@ class Load:
     def turns(self, n: int) -> None:
         where = self.manager.new(self.owner).id
         for k in range(3):
-            reply = list(self.manager.send(where, f"wish {k}", png_of(draw(random.randrange(10**6), 160)) if k != 1 else None, Settings(steps=3), self.owner))[-1]
+            photo = png_of(draw(random.randrange(10**6), 160)) if k != 1 else None
+            reply = list(self.manager.send(where, f"wish {k}", photo, Settings(steps=3), self.owner))[-1]
             self.tell("answer", where, reply.text, hashlib.sha256(reply.png).hexdigest())
 
     def deletions(self, n: int) -> None:

@@ -1,4 +1,4 @@
-"""A day's use in minutes: memory, threads and files after hundreds of turns, and what fifty kills leave. ENDURANCE=full does all of it; without, a short form."""
+"""A day's use in minutes: memory, threads and files after hundreds of turns; what fifty kills leave. ENDURANCE=full does all of it, else a short form."""
 
 import json
 import os
@@ -74,7 +74,8 @@ def test_memory_threads_and_files_do_not_grow_with_use(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_killed_at_any_moment_nothing_shown_is_lost_and_what_was_cut_is_done_again(tmp_path):
-    done = subprocess.run([sys.executable, "tests/killed.py", str(tmp_path), "50" if FULL else "5", "7"], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=3600)
+    command = [sys.executable, "tests/killed.py", str(tmp_path), "50" if FULL else "5", "7"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=3600)
     assert done.returncode == 0
     count = json.loads(done.stdout.splitlines()[-1])
     print(count)

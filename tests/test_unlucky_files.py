@@ -84,7 +84,7 @@ def test_what_is_hidden_under_transparent_pixels_does_not_tell_two_pictures_apar
 
     noise, plain = Image.effect_noise((64, 64), 90), Image.new("L", (64, 64), 255)
     sums = {read_photo(of(mode, hidden)).sha256 for mode in ("RGBA", "LA") for hidden in (noise, plain)}
-    sums |= {read_photo(of("P", plain, transparency=255)).sha256, read_photo(of("L", plain, transparency=255)).sha256, read_photo(of("I;16", plain, transparency=65535)).sha256}
+    sums |= {read_photo(of(mode, plain, transparency=clear)).sha256 for mode, clear in (("P", 255), ("L", 255), ("I;16", 65535))}
     assert len(sums) == 1
 
 
