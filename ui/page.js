@@ -17,7 +17,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   const say = (words) => {
     tell('status', words);
     if (words) setTimeout(async () => { // where the program is gone, no handler fails: Gradio waits for it
-      if (document.getElementById('status')?.textContent !== words) return;
+      if (arriving || document.getElementById('status')?.textContent !== words) return;
       const why = await reason();
       if (why.startsWith('The program')) tell('status', why, true);
     }, 3000);
