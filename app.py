@@ -241,7 +241,7 @@ def users(given: list[str]) -> tuple[tuple[str, str], ...]:
             lines.append(value)
     pairs = [tuple(line.split(":", 1)) for line in lines]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise ConfigError("--auth takes USER:PASSWORD, both not empty.", "For example --auth ada:correct-horse.")
+        raise ConfigError("--auth takes USER:PASSWORD, both not empty.", "Write for example --auth ada:correct-horse.")
     return tuple(pairs)
 
 

@@ -1,4 +1,5 @@
-"""`python -m assistant doctor | bench | download | eval`: what this machine has, how fast the assistant is on it, what is fetched for it, how good it is."""
+"""`python -m assistant doctor | bench | download | eval | sentences`: what this machine has, how fast the assistant is on it, what is fetched for it, how good
+it is, what it says when something cannot be done."""
 
 import argparse
 import os
@@ -37,6 +38,7 @@ def main() -> None:
     fetch.add_argument("--from", type=Path, metavar="FOLDER", dest="source", help="take the parts from a folder that holds them, without network")
     fetch.add_argument("--dry", action="store_true", help="only list what would be fetched, from where, and how large it is")
     commands.add_parser("eval", add_help=False, help="measure: dreambench, and every table of the papers; eval --help lists them")
+    commands.add_parser("sentences", help="print every sentence with which something is refused, as docs/sentences.md has it")
     args, rest = parser.parse_known_args()
     if args.command == "eval":
         from .evaluation.__main__ import main as evaluate
@@ -47,6 +49,11 @@ def main() -> None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if args.command == "download":
         _download(args)
+        return
+    if args.command == "sentences":
+        from .sentences import page
+
+        print(page(), end="")
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["no_proxy"] = "*"  # nothing here needs the network
@@ -74,7 +81,7 @@ def _download(args: argparse.Namespace) -> None:
 
     config = with_safety(preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm))
     if not config.sources:
-        raise ConfigError(f"The preset {config.name!r} ships with the code.", "There is nothing to download.")
+        raise ConfigError(f"The preset {config.name!r} ships with the code: nothing is to be downloaded.", f"Start it with: python app.py --preset {config.name}")
     folder, client = args.to or weights_dir(config.name), FolderClient(args.source) if args.source else HubClient()
     errand = look(config, folder, client)
     print(told(config, errand, folder))

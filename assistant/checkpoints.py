@@ -121,7 +121,7 @@ def reading(what: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         if is_shortage(error):  # of memory: the file is sound
             raise
-        raise WeightsError(f"The {what} cannot be read: {error}", "Get the complete project again.") from error
+        raise WeightsError(f"The {what} cannot be read ({error}).", "Get the complete project again.") from error
 
 
 def load_tensors(path: Path, module: nn.Module) -> None:
@@ -149,9 +149,9 @@ def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: 
         key = "torch_dtype" if cls.__module__.startswith("diffusers.models") else "dtype"
         module, found = cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **{key: dtype}, **extra)
     odd = [name for name in found["unexpected_keys"] if not f".{name}".endswith(IGNORED)]
-    for what, names in (("lacks", found["missing_keys"]), ("has of another shape", found["mismatched_keys"]), ("does not know", odd)):
+    for what, names in (("lack", found["missing_keys"]), ("have of another shape", found["mismatched_keys"]), ("have beside them", odd)):
         if names:
-            raise WeightsError(f"The weights in {folder.name!r} are no {cls.__name__}'s: it {what} {sorted(map(str, names))[0]} "
+            raise WeightsError(f"The weights in {folder.name!r} do not fit a {cls.__name__}: they {what} {sorted(map(str, names))[0]} "
                                f"({len(names)} in all).", "Get the part again, or correct its config.json.")
     return module.eval().requires_grad_(False)
 

@@ -251,10 +251,10 @@ class AssistantConfig:
         return self.vision.patch_tokens if self.language.picture_side is None else self.language.picture_side**2 + 1
 
     def __post_init__(self) -> None:
-        _require((self.vision is None) == (self.language is None), "Vision and language come together.", "Give both or neither.")
-        _require(isinstance(self.vision, ClipVisionConfig) == (self.adapters is not None), "Adapters read what one CLIP image encoder sees.",
+        _require((self.vision is None) == (self.language is None), "There is a vision model without a language model, or the other way round.", "Give both or neither.")
+        _require(isinstance(self.vision, ClipVisionConfig) == (self.adapters is not None), "There are adapters without the CLIP image encoder that they read, or the other way round.",
                  "Give both or neither.")
-        _require(isinstance(self.vision, LikenessConfig) == (self.flow is not None), "What edits pictures is judged by what tells them apart.", "Give both or neither.")
+        _require(isinstance(self.vision, LikenessConfig) == (self.flow is not None), "There is a model that edits pictures without one that tells them apart, or the other way round.", "Give both or neither.")
         if not isinstance(self.vision, VisionConfig):
             return
         clip = self.vision.clip

@@ -55,7 +55,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise DeviceError(f"There is no dtype {name!r}.", f"Choose auto, {', '.join(DTYPES)}.")
     if device.type == "cpu" and name == "float16":
-        raise DeviceError("float16 is not for CPUs.", "Leave --dtype at auto.")
+        raise DeviceError("The dtype float16 is not for CPUs.", "Leave --dtype at auto.")
     return DTYPES[name]
 
 

@@ -81,11 +81,11 @@ def _fault(path: Path) -> str | None:
 def check_whole(folder: Path, remedy: str) -> None:
     """Raises WeightsError: files under a folder that are seen to be broken, with what mends them."""
     if faults := find_faults(folder):
-        raise WeightsError(" ".join(faults), _mend(" ".join(faults), remedy))
+        raise WeightsError(f"Not all weight files are whole. {' '.join(faults)}", _mend(" ".join(faults), remedy))
 
 
 def _mend(fault: str, remedy: str) -> str:
-    return f"In the clone that it came from run: git lfs install && git lfs pull. Or r{remedy[1:]}" if "Git LFS" in fault else remedy
+    return f"In the clone that it came from run: git lfs install && git lfs pull. Or {remedy[0].lower()}{remedy[1:]}" if "Git LFS" in fault else remedy
 
 
 @cache

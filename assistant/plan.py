@@ -116,13 +116,13 @@ def of_json(said: Mapping[str, Any]) -> Plan:
     """
     act = said.get("act")
     if act not in ACTS:
-        raise InputError(f"The act is {act!r}.", f"Write one of {', '.join(ACTS)}.")
+        raise InputError(f"There is no act {act!r}.", f"Write one of {', '.join(ACTS)}.")
     values: dict[str, Any] = {}
     for name in (*SEEN, "about", "change"):
         value = said.get(name) or ""
         many = value.split(",") if name in LISTS and isinstance(value, str) else value if name in LISTS else [value]
         if not isinstance(many, (list, tuple)) or len(many) > MOST or not all(isinstance(v, str) and len(v) <= LONGEST for v in many):
-            raise InputError(f"{name} is {repr(value)[:60]}.", f"Write words, at most {LONGEST} letters{f' each, {MOST} at most' if name in LISTS else ''}.")
+            raise InputError(f"The value of {name} is {repr(value)[:60]}, which is not words, or too much.", f"Write words, at most {LONGEST} letters{f' each, {MOST} at most' if name in LISTS else ''}.")
         clean = [w for w in (" ".join(v.encode("utf-8", "ignore").decode().split()) for v in many) if w.lower() not in NOTHING]
         values[name] = tuple(clean) if name in LISTS else "".join(clean)
     return Plan(str(act), **values)

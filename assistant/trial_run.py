@@ -28,6 +28,7 @@ CELLS = 3  # of each side of the grid
 LAMBDAS = (-1.0, 0.0, 1.0)
 NAME, NOUN, PROMPT = "rex", "cat", "a cat on the beach"
 DARK, FLAT = 3.0, 1.0  # of 255: a mean below it is black, a spread below it is one colour
+ELSEWHERE = "Try --device cpu: if it ends so there too, the fault is not the device's."
 
 
 class Failed(AssistantError):
@@ -80,7 +81,7 @@ def checked(pngs: Sequence[bytes | None]) -> str:
     sizes = []
     for number, png in enumerate(pngs, 1):
         if png is None:
-            raise Failed("No picture was drawn.")
+            raise Failed(f"There is no picture {number} of {len(pngs)}.", ELSEWHERE)
         pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.float32)
         if pixels.mean() < DARK or pixels.std() < FLAT:
             raise Failed(f"Picture {number} is {'black' if pixels.mean() < DARK else 'of one colour'} (mean {pixels.mean():.1f}, spread {pixels.std():.1f} of 255).",
@@ -92,7 +93,7 @@ def checked(pngs: Sequence[bytes | None]) -> str:
 def _last(events: Iterator[Any], kind: type) -> Any:
     found = [event for event in events if isinstance(event, kind)]
     if not found:
-        raise Failed("It ended without a result.")
+        raise Failed("It ended without a result.", ELSEWHERE)
     return found[-1]
 
 
@@ -100,7 +101,7 @@ def _picture(engine: Any, photo: Photo, settings: Settings) -> str:
     request = Request("put it on the beach" if engine.vision is not None else PROMPT, photo if engine.vision is not None else None, settings=settings)
     reply = _last(engine.respond(request, threading.Event()), Reply)
     if engine.language is not None and not reply.text.strip():
-        raise Failed("The language model said nothing.")
+        raise Failed("The language model said nothing.", ELSEWHERE)
     first = f", first word after {reply.seconds['first_word']:.2f} s" if "first_word" in reply.seconds else ""
     return checked([reply.png]) + first
 
@@ -109,7 +110,7 @@ def _learned(engine: Any, library: Any, kind: str, photos: Sequence[Photo]) -> s
     run = engine.trainer.begin(TrainingSpec(NAME, NOUN, tuple(photos), kind=kind, options={"steps": STEPS}))
     losses = [run.advance() for _ in range(STEPS)]
     if not np.isfinite(losses).all():
-        raise Failed(f"The loss is none at step {int(np.argmin(np.isfinite(losses))) + 1} (NaN).", "Try --dtype float32.")
+        raise Failed(f"The loss is not a number at step {int(np.argmin(np.isfinite(losses))) + 1} (NaN).", "Try --dtype float32.")
     run.keep(library, b"")
     return f"loss {losses[0]:.3f} to {losses[-1]:.3f}; {sum(entry.size for entry in library.entries()) / 1024:.0f} KiB in the library"
 

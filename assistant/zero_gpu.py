@@ -164,7 +164,8 @@ def _called(work: Callable[[], Any]) -> Any:
     except AssistantError:
         raise
     except Exception as error:  # gradio's, with the Space's own words
-        raise DeviceError(f"The Space's GPU did not do it: {str(getattr(error, 'message', error)).strip().strip(chr(39))[:200]}.".replace("..", "."),
+        said = str(getattr(error, "message", error)).strip(" \n'.")[:200]
+        raise DeviceError(f"The Space's GPU did not do it: {said}.",
                           "Try again in a minute, with fewer steps or pictures; sign in to Hugging Face for more time.") from error
 
 

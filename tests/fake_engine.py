@@ -9,6 +9,7 @@ import io
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +73,9 @@ class FakeEngine:
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
         self.trainer = FakeTeacher(2 * pause)
-        self.requests: list[Request] = []
-        self.mixed: list[MixRequest] = []
+        self.requests: deque[Request] = deque(maxlen=16)  # the newest, so that a soak measures the program and not this
+        self.mixed: deque[MixRequest] = deque(maxlen=16)
+        self.asked = 100
         self._subjects = tuple(
             ReadySubject(name, read_photo(png_of(draw(n))),
                          (f"Put the {name.lower()} on a beach at sunset", "I want something creative, can you help?",
@@ -142,6 +144,7 @@ class FakeEngine:
 
     def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
         self.requests.append(request)
+        self.asked += 1
         settings = request.settings
         if request.mix is not None:
             yield Words(request.say)
@@ -149,7 +152,7 @@ class FakeEngine:
             one = mixed.pictures[0]
             yield Reply(request.say, one.png, mixed.seed, settings, one.metadata, {"subject": one.subject})
             return
-        seed = settings.seed if settings.seed is not None else len(self.requests) + 100
+        seed = settings.seed if settings.seed is not None else self.asked
         text, steps, picture = "", settings.steps, None
         about = "your picture" if request.photo else "what we had"
         sentence = (f"I took {about} and thought about it. A quiet hill under a wide sky leaves room for the subject, "

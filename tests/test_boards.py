@@ -16,6 +16,7 @@ from assistant.session.boards import board_in
 from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from tests.fake_engine import FakeEngine, draw, photo_of, png_of
+from ui.presenters import result
 
 ME = "ada"
 
@@ -122,7 +123,34 @@ def test_the_newest_wish_wins(store):
     second = board_jobs.draw(one.id, ME, Settings(steps=3))
     assert finished(board_jobs, first).cancel.is_set() and finished(board_jobs, second).error is None
     assert board_jobs.boards.get(one.id, ME).result.alpha == 0.9 and board_jobs.now(one.id, ME) is second
+    assert first.work is second.work is None  # and with it the pictures that it was drawn from
     manager.close()
+
+
+@pytest.mark.parametrize("kind, said", [("", "the picture"), ("grid", "the grid"), ("imagine", "a reference")])
+def test_a_drawing_that_the_end_of_the_program_cut_off_is_offered_again(board_jobs, board, engine, manager, store, kind, said):
+    def draw():
+        return board_jobs.imagine(board.id, ME, "a castle at night", Settings()) if kind == "imagine" else board_jobs.draw(board.id, ME, Settings(), kind)
+
+    engine.pause = 0.05
+    draw()
+    board_jobs.stop(board.id, ME)
+    assert board_jobs.boards.get(board.id, ME).asked is None  # what was stopped is over
+    draw()
+    assert board_jobs.boards.duplicate(board.id, ME).asked is None
+    manager.close()
+    store.close()
+    again = Store(store.folder)
+    later = SessionManager(FakeEngine(), again)
+    one = later.board_jobs.boards.get(board.id, ME)
+    assert f"The program ended while {said} was drawn." in result(one) and 'data-act="mix.again"' in result(one)
+    assert finished(later.board_jobs, later.board_jobs.again(board.id, ME, Settings())).error is None
+    one = later.board_jobs.boards.get(board.id, ME)
+    assert one.asked is None and "mix.again" not in result(one) and (one.result or one.cells or len(one.references) == 3)
+    with pytest.raises(NotFoundError, match="No drawing of this board was interrupted"):
+        later.board_jobs.again(board.id, ME, Settings())
+    later.close()
+    again.close()
 
 
 def test_a_drawing_that_fails_says_why_and_the_board_stays(board_jobs, board, engine, monkeypatch):

@@ -34,9 +34,9 @@ def tiny(monkeypatch):
 # --- --run ---------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["miniature", "open", "tiny", "tiny-base"])
-def test_every_preset_is_tried_and_a_table_says_that_it_works(name, folders, capsys, tmp_path):
-    status = trial_run.run(name, "cpu", folder=folders.get(name), steps=4, save=tmp_path / "trial.json")
+@pytest.mark.parametrize("name, dtype", [("miniature", "auto"), ("miniature", "bfloat16"), ("open", "auto"), ("tiny", "auto"), ("tiny-base", "auto")])
+def test_every_preset_is_tried_and_a_table_says_that_it_works(name, dtype, folders, capsys, tmp_path):
+    status = trial_run.run(name, "cpu", dtype, folder=folders.get(name), steps=4, save=tmp_path / "trial.json")
     said = capsys.readouterr().out
     assert status == 0 and "All of it works here." in said, said
     table = said[said.index("To paste into an issue"):]

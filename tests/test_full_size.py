@@ -157,7 +157,7 @@ def _base(request, name, width):
 
 
 def test_a_preset_that_cannot_be_is_refused():
-    with pytest.raises(ConfigError, match="come together"):
+    with pytest.raises(ConfigError, match="without a language model"):
         AssistantConfig("half", FULL.vision, None, FULL.decoder, "")
     with pytest.raises(ConfigError, match="pickled"):
         Source(("a/b",), ("model.bin",), 1.0)

@@ -103,8 +103,8 @@ def test_an_empty_place_names_all_of_it(tmp_path):
 
 
 @pytest.mark.parametrize("part, file, change, said", [
-    ("dino", "dino/model.safetensors", lambda t: t.pop("layernorm.weight"), "lacks layernorm.weight"),
-    ("unet", "base/unet/diffusion_pytorch_model.safetensors", lambda t: t.update(stray=torch.zeros(1)), "does not know stray"),
+    ("dino", "dino/model.safetensors", lambda t: t.pop("layernorm.weight"), "they lack layernorm.weight"),
+    ("unet", "base/unet/diffusion_pytorch_model.safetensors", lambda t: t.update(stray=torch.zeros(1)), "they have beside them stray"),
     ("unet", "base/unet/diffusion_pytorch_model.safetensors", lambda t: t.update({"conv_in.bias": torch.zeros(3)}), "conv_in.bias"),
     ("bridge", "bridge/bridge.safetensors", lambda t: t.update({"V.weight": torch.zeros(2, 2)}), "bridge.safetensors"),
 ], ids=("lacks", "stray", "shape", "bridge"))

@@ -1,6 +1,8 @@
 """Unlucky users, of conversations and servers: what a locked disk, a wrong number or a strange environment does must end in a sentence, and pass."""
 
 import asyncio
+import re
+import socket
 import sqlite3
 import threading
 import tracemalloc
@@ -35,15 +37,17 @@ from assistant.session.manager import SessionManager
 from assistant.session.store import Store
 from assistant.session.uploads import read_photo
 from tests import tiny_open
-from tests.client import handler, sign_in
-from tests.fake_engine import FakeEngine, photo_of, png_of
+from tests.client import Window, handler, sign_in
+from tests.fake_engine import FakeEngine, draw, photo_of, png_of
 from tests.lessons import task, until
 from tests.test_session import QUICK, GatedEngine
 from ui.auth import Owners, PageHeaders
+from ui.generation_panel import read_seed
 from ui.guard import Belongings
 from ui.image_routes import enlarge
 from ui.mixing_panel import MixingPanel
 from ui.panel import ButtonEvent, PanelContext
+from ui.presenters import gallery, reply_message
 from ui.serve import Address, start
 
 
@@ -161,6 +165,79 @@ def test_locked_database_a_lesson_that_runs_is_not_left_running(store, monkeypat
     manager.close()
 
 
+@pytest.mark.parametrize("trouble", [locked, full])
+def test_whatever_is_kept_while_the_database_cannot_be_written_is_one_sentence_and_works_afterwards(manager, store, monkeypatch, trouble):
+    monkeypatch.setattr(storing, "PATIENCE", 0.1)
+    one, boards = manager.new("ada"), manager.board_jobs.boards
+    board = boards.create("ada")
+    acts = [lambda: manager.rename(one.id, "ada", "x" * 60), lambda: boards.set(board.id, "ada", alpha=0.25),
+            lambda: [manager.new("ada") for _ in range(99)], lambda: manager.learning.begin("ada", task("tom", steps=1)),
+            lambda: boards.add_reference(board.id, "ada", words="a harbour " * 30), lambda: manager.delete(one.id, "ada")]
+    with trouble(store):
+        for act in acts[2:3] if trouble is full else acts:  # what fits on pages that are there may be written
+            with pytest.raises(StorageError, match="cannot be saved"):
+                for _ in range(99):
+                    act()
+    for act in acts:
+        act()
+    assert boards.get(board.id, "ada").alpha == 0.25 and one.id not in {kept.id for kept in manager.list("ada")}
+
+
+# --- pictures that cannot be written, or are lost -------------------------------------------------------------------------
+
+def test_pictures_that_cannot_be_written_fail_the_turn_with_its_words_and_the_next_is_answered(gated):
+    engine, manager, store = gated
+    one, pictures, away = manager.new("ada"), store.files.folder, store.folder / "away"
+    events = manager.send(one.id, "hello", photo_of(), QUICK, "ada")
+    engine.began.wait(5)
+    pictures.rename(away)
+    pictures.write_bytes(b"")  # whoever runs this may write to any folder, but not into a file
+    engine.gate.set()
+    with pytest.raises(StorageError, match="A picture could not be saved in .*Free some space"):
+        list(events)
+    [turn] = manager.open(one.id, "ada")[1]
+    assert turn.status == "failed" and turn.reply.startswith("I see. I took") and turn.picture is None
+    with pytest.raises(StorageError, match="could not be saved"):
+        manager.send(one.id, "and this", photo_of(2), QUICK, "ada")
+    pictures.unlink()
+    away.rename(pictures)
+    assert list(manager.redraw(turn.id, "ada", QUICK))[-1].png
+
+
+def test_pictures_that_are_lost_are_a_sentence_where_they_are_needed_and_nowhere_else(manager, store):
+    one = manager.new("ada")
+    list(manager.send(one.id, "hello", photo_of(), QUICK, "ada"))
+    [turn] = manager.open(one.id, "ada")[1]
+    board = manager.board_jobs.begin("ada", Mix((photo_of(),), (Source(photo_of(2)),)), QUICK)
+    for file in store.files.folder.glob("*/*.png"):
+        file.unlink()
+    for act in (lambda: manager.redraw(turn.id, "ada", QUICK), lambda: manager.picture_as_photo(turn.id, "ada"), lambda: manager.picture(turn.picture, "ada"),
+                lambda: manager.board_jobs.draw(board.id, "ada", QUICK)):
+        with pytest.raises(NotFoundError, match="missing from the data folder. Add the picture again"):
+            act()
+    assert manager.open(one.id, "ada")[1] == [turn] and list(manager.send(one.id, "go on", None, QUICK, "ada"))[-1].png
+
+
+# --- seeds ----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("seed", [0, 2**32, 2**53 + 1, 2**63 - 1])
+def test_seeds_are_exact_to_the_last_digit_however_often_they_are_kept(manager, store, seed):
+    one = manager.new("ada")
+    list(manager.send(one.id, "hello", photo_of(), Settings(steps=1, seed=read_seed(str(seed))), "ada"))
+    [turn] = manager.open(one.id, "ada")[1]
+    list(manager.redraw(turn.id, "ada", turn.settings))
+    assert [kept.seed for kept in manager.open(one.id, "ada")[1]] == [seed, seed] and f">Seed {seed}<" in reply_message(turn)["content"]
+    board = manager.board_jobs.begin("ada", Mix((photo_of(),), (Source(photo_of(2)),)), Settings(seed=seed))
+    assert manager.board_jobs.boards.get(board.id, "ada").seed == seed
+    again, _ = manager.board_jobs.boards.rebuild("ada", next(finished(manager, board)))
+    assert again.seed == seed
+
+
+def finished(manager, board):
+    list(manager.board_jobs.watch(manager.board_jobs.draw(board.id, board.owner, QUICK)))
+    yield manager.picture(manager.board_jobs.boards.get(board.id, board.owner).result.picture, board.owner)
+
+
 # --- numbers that are not finite ------------------------------------------------------------------------------------------
 
 def overflowing(monkeypatch, kinds=(torch.float32, torch.bfloat16), first=3):
@@ -261,6 +338,13 @@ def test_markers_in_angle_brackets_are_words_unless_they_are_learned(learned, te
     write(meant.prompt, learned.nouns())  # raises, if one is left
 
 
+def test_markers_of_two_lines_are_shown_as_they_were_typed(manager):
+    one = manager.new("ada")
+    list(manager.send(one.id, "```a|b``` $x$ &lt;\n<b>two</b>", photo_of(), QUICK, "ada"))
+    shown = gallery(manager.gallery("ada"))
+    assert 'title="```a|b``` $x$ &amp;lt; &lt;b&gt;two&lt;/b&gt;"' in shown and "<br>" not in shown
+
+
 @pytest.mark.slow
 def test_markers_end_no_turn_of_the_real_engine(assistant, store):
     manager = SessionManager(assistant, store)
@@ -331,6 +415,53 @@ def test_known_uploads_of_one_picture_by_two_are_two_files_each_its_owners(serve
             place.uploaded(path, owner)
     place.forget(paths[0])
     assert not Path(paths[0]).exists() and Path(paths[2]).exists()
+
+
+@pytest.mark.parametrize("seeds", [(1, 2), (3, 3)], ids=["two of one name", "one twice"])
+def test_known_names_of_pictures_are_not_believed_in_one_message_or_in_two(served, seeds):
+    manager, _, url = served
+    window, photos = Window(sign_in(url, "ada", "one"), steps=1), [png_of(draw(seed, 160)) for seed in seeds]
+    window.say("this one like that one", *photos)
+    window.say("and this", photos[1])
+    first, second = manager.open(window.conversation, "user:ada")[1]
+    kept = [read_photo(photo).sha256 for photo in photos]
+    assert [first.photo, *first.others] == kept and second.photo == kept[1] and second.status == "done"
+    assert first.picture or "cancel each other out" in first.error
+
+
+def test_known_addresses_of_other_computers_are_asked_by_nobody(manager, store, monkeypatch):
+    plain, asked = socket.socket.connect, []
+
+    def connect(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1"):
+            asked.append(address)
+            raise OSError("there is no network here")
+        return plain(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    page, url = start(manager, Address(auth=(("ada", "one"),)), store.folder)
+    try:
+        login = sign_in(url).get("").text
+        assert "auth_required" in login and not re.search(r"(?:src|href|url\()=?[\"'(]?(?:https?:)?//(?!127\.0\.0\.1)", login)
+        ada = sign_in(url, "ada", "one")
+        assert "to-1" in Window(ada, steps=1).say("the first picture", png_of(draw(1, 160)))
+        assert ada.get("gradio_api/runs").status_code == 404  # gradio's own history of runs, which it would keep in the browser or at Hugging Face
+    finally:
+        page.close()
+    assert asked == []
+
+
+def test_known_windows_that_are_left_are_not_held_and_nobody_closes_anothers(manager, store):
+    page, url = start(manager, Address(auth=(("ada", "one"), ("eve", "two"))), store.folder)
+    try:
+        window = Window(sign_in(url, "ada", "one"), steps=1)
+        held = page.app.state_holder.session_data
+        assert len(held) == 1
+        assert sign_in(url, "eve", "two").post("left", params={"session_hash": window.hash}).status_code == 204 and len(held) == 1
+        window.leave()
+        assert len(held) == 0
+    finally:
+        page.close()
 
 
 def test_known_hash_of_a_session_brings_nothing_of_anothers(served):

@@ -5,6 +5,7 @@ import json
 import os
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from assistant.errors import ConceptError, InputError, PhotoError, WeightsError
 from assistant.loading import identified
 from assistant.manifest import verify
 from assistant.session.boards import board_in
+from assistant.session import uploads
 from assistant.session.uploads import read_photo
 from tests import tiny_open
 from tests.fake_teacher import BASE, LAYERS
@@ -56,6 +58,43 @@ def test_a_board_is_found_however_its_text_is_kept_and_no_pixel_is_read(how):
     chunk = data[start:start + 12 + int.from_bytes(data[start:start + 4], "big")]
     assert board_in(claims[:33] + chunk + claims[33:]) == said and board_in(claims) is None
     assert board_in(with_text(how=how, key="assistant", value="[" * 100_000)) is None
+
+
+@pytest.mark.parametrize("how, key, value", [
+    ("text", "parameters", "a cat\nNegative prompt: dog\nSteps: 20, Seed: 1"), ("text", "prompt", '{"3": {"inputs": {"seed": NaN}}}'), ("text", "workflow", "{}"),
+    ("itxt", "invokeai_metadata", '{"positive_prompt": "cat"}'), ("text", "sd-metadata", "{}"), ("text", "Dream", '"cat" -s 20'), ("text", "assistant", "[]"),
+    ("itxt", "assistant", '{"seed": 1e400, "board": null}')])
+def test_what_other_programs_wrote_into_a_picture_is_nobodys_settings_and_is_not_kept(how, key, value):
+    data = with_text(how=how, key=key, value=value)
+    photo = read_photo(data)
+    assert photo.sha256 == read_photo(encode(Image.new("RGB", (256, 256), "teal"))).sha256 and key.encode() not in photo.png
+    assert not (board_in(data) or {}).get("board")
+
+
+def test_what_is_hidden_under_transparent_pixels_does_not_tell_two_pictures_apart():
+    def of(mode, hidden, **extra):
+        alpha = Image.new("L", (64, 64), 0)
+        alpha.paste(255, (16, 16, 48, 48))
+        image = Image.composite(Image.new("L", (64, 64), 80), hidden, alpha)
+        if extra:  # one value of a palette, or of greys, is transparent
+            return encode(image.convert(mode) if mode != "I;16" else Image.fromarray(np.asarray(image, np.uint16) * 257), **extra)
+        image = image.convert(mode.replace("A", "")) if mode != "RGBA" else Image.merge("RGB", [image] * 3)
+        image.putalpha(alpha)
+        return encode(image)
+
+    noise, plain = Image.effect_noise((64, 64), 90), Image.new("L", (64, 64), 255)
+    sums = {read_photo(of(mode, hidden)).sha256 for mode in ("RGBA", "LA") for hidden in (noise, plain)}
+    sums |= {read_photo(of(mode, plain, transparency=clear)).sha256 for mode, clear in (("P", 255), ("L", 255), ("I;16", 65535))}
+    assert len(sums) == 1
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_photos_of_phones_are_read_where_there_is_a_reader_and_else_said_with_what_to_do(kind):
+    if kind in uploads._FORMATS:
+        assert read_photo(encode(Image.new("RGB", (64, 48), "teal"), kind)).width == 64
+    else:
+        with pytest.raises(PhotoError, match="This is an AVIF" if kind == "AVIF" else "This is a HEIC photo.*Share it as a JPEG"):
+            read_photo(b"\x00\x00\x00\x18ftyp" + (b"avif" if kind == "AVIF" else b"heic") + bytes(100))
 
 
 @pytest.mark.slow

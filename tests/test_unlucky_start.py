@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 import app
+from assistant.__main__ import main as command
 from assistant.errors import ConfigError
 from assistant.hub.client import check_proxies
 from ui import serve
@@ -116,6 +117,18 @@ def test_started_for_a_download_the_variable_of_a_proxy_that_cannot_be_used_is_n
     with pytest.raises(ConfigError, match="all_proxy cannot be used: socks://") as caught:
         check_proxies()
     assert "secret" not in str(caught.value)
+
+
+def test_started_behind_a_proxy_that_cannot_be_used_doctor_needs_none_and_a_download_names_it(monkeypatch, capsys):
+    for name, value in (("all_proxy", "socks://127.0.0.1:7897"), ("no_proxy", "")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["assistant", "doctor", "--cards"])
+    command()
+    assert "24 GB" in capsys.readouterr().out
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr(sys, "argv", ["assistant", "download", "open", "--dry"])
+    with pytest.raises(ConfigError, match="all_proxy cannot be used"):
+        command()
 
 
 @pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])

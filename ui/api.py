@@ -94,7 +94,7 @@ class Endpoints:
         while (lesson := self.manager.learning.lesson(lesson.id, owner)).open:
             time.sleep(WATCH_EVERY)
         if lesson.status == "failed":
-            raise AssistantError(lesson.error or "This lesson could not be finished.")
+            raise AssistantError(f"Learning <{name}> failed at step {lesson.step}: {lesson.error or 'it gave no reason.'}", "On the page you can go on with it.")
         return {"name": lesson.name, "kind": lesson.kind, "steps": lesson.step, "status": lesson.status}
 
     def concepts(self, request: gr.Request) -> list:

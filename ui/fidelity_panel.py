@@ -242,7 +242,7 @@ class FidelityPanel(Panel):
         def mask(request: Request) -> bytes:
             query, masks = request.query_params, manager.strips.masks(owners.visitor(request))
             if masks is None:
-                raise ConceptError("There are no masks.")
+                raise ConceptError("There are no masks of this strip: its window was 0.", "Draw it with a longer window.")
             return masks.over(request.path_params["n"], query.get("scale", ""), float(query.get("opacity", SHADE)), *chosen_mask(query))
 
         return [served("/likeness/mask/{n:int}.png", mask, "private, max-age=3600", saved_as=lambda _: "likeness.png")]

@@ -232,6 +232,10 @@ class MixingPanel(Panel):
 
     _act_strip = _act_grid = _act_film = _map
 
+    def _act_again(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
+        sitting = self.board_jobs.again(board, owner, self._settings())
+        return {self.result: views.result(self.boards.get(board, owner), sitting), self.pulse: fresh_pulse()}
+
     def _act_pick(self, owner: str, board: str, one: ButtonEvent, box: Any) -> Updates:
         return self._view(owner, self.boards.pick(board, owner, read_index(one.argument)))
 

@@ -14,7 +14,14 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     line.textContent = words;
     line.classList.toggle('failed', fault && words !== '');
   };
-  const say = (words) => tell('status', words);
+  const say = (words) => {
+    tell('status', words);
+    if (words) setTimeout(async () => { // where the program is gone, no handler fails: Gradio waits for it
+      if (arriving || document.getElementById('status')?.textContent !== words) return;
+      const why = await reason();
+      if (why.startsWith('The program')) tell('status', why, true);
+    }, 3000);
+  };
   const store = (where, name, value) => { try { where().setItem(name, JSON.stringify(value)); } catch { /* private window, or full */ } };
   const stored = (where, name) => { try { return JSON.parse(where().getItem(name)); } catch { return null; } };
   const here = () => window.sessionStorage; // of this tab
@@ -53,11 +60,17 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (event.isTrusted && event.detail > 1 && event.target.closest?.('button, .act, [data-act]')) { event.preventDefault(); event.stopImmediatePropagation(); }
   }, true);
 
+  // A window that is closed or reloaded says so: the program need not hold its widgets any longer.
+  let hash = '';
+  window.addEventListener('pagehide', (event) => { if (hash && !event.persisted) navigator.sendBeacon(`left?session_hash=${hash}`); });
+
   // Uploads. Gradio waits for one that is under way, and is silent about one that fails: then nothing goes without its picture.
   let arriving = 0, waited = false, lost = '', place = 'status';
   const fetched = window.fetch.bind(window);
   window.fetch = async (...given) => {
-    if (!/\/upload(\?|$)/.test(String(given[0]?.url || given[0]))) return fetched(...given);
+    const address = String(given[0]?.url || given[0]);
+    if (/\/queue\/join(\?|$)/.test(address)) hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
+    if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
     const where = place;
     arriving += 1;
     try {
@@ -109,6 +122,15 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     return document.querySelector('#box .thumbnail-item') ? 'A picture in the box is not there any more. Take it away, add it again, and send.'
       : 'This did not reach the program. Reload the page and try again; what you wrote stays.';
   };
+
+  // A picture whose file is lost is said.
+  document.addEventListener('error', ({ target }) => {
+    if (!target.src?.includes('/pictures/')) return;
+    const said = document.createElement('span');
+    said.className = 'quiet';
+    said.textContent = 'This picture could not be loaded.';
+    target.replaceWith(said);
+  }, true);
 
   // Conversations are pages of the browser's history.
   let wanted = null; // the one that Back asked for

@@ -140,7 +140,7 @@ def read_number(value: Any, usual: float) -> float:
 def read_index(text: str) -> int:
     """What a browser sent as the number of a thing. Raises NotFoundError."""
     if not text.isdecimal() or len(text) > 15:
-        raise NotFoundError("This is not here any more.", "Reload the page.")
+        raise NotFoundError(f"There is no “{text[:24]}” here any more.", "Reload the page.")
     return int(text)
 
 

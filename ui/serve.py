@@ -28,7 +28,7 @@ from ui.guard import Belongings, Guard, OwnUpload
 
 MAX_UPLOAD = "40mb"
 WATCHERS = 64  # open pages that may follow a turn at the same time
-SESSIONS = 512  # windows whose widgets are remembered, some 0.2 MB each; an older one has them as they were at first
+SESSIONS = 128  # open windows whose widgets are remembered, some 3 MB each; an older one has them as they were at first
 PORTS = range(7860, 7960)
 SCRATCH = "cafe-page-"  # how the names of our temporary folders begin
 
@@ -120,7 +120,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path, job: Downlo
         _, local, shared = blocks.launch(
             server_name=f"[{address.bare}]" if ":" in address.bare else address.bare, server_port=port, root_path=address.root_path or None, share=address.share, auth=list(address.auth) or None,
             state_session_capacity=SESSIONS, prevent_thread_lock=True, quiet=True, show_error=False, max_file_size=MAX_UPLOAD, max_threads=2 * WATCHERS,
-            blocked_paths=[str(data_dir)], ssr_mode=False, enable_monitoring=False, mcp_server=False, footer_links=[],
+            blocked_paths=[str(data_dir)], ssr_mode=False, enable_monitoring=False, run_history=False, mcp_server=False, footer_links=[],
             theme=theme(), css=variables() + style, head=f"<script>{script}</script>",
             app_kwargs={"routes": routes, "middleware": middleware, "docs_url": None,
                         "redoc_url": None, "openapi_url": None})

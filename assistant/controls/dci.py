@@ -37,7 +37,7 @@ class MaskTemperatures:
 
     def __post_init__(self) -> None:
         if not (self.tokens > 0 and self.space > 0 and self.gain > 0):
-            raise ConfigError(f"The sharpening is {self.tokens:g}, {self.space:g}, {self.gain:g}; all must be above 0.")
+            raise ConfigError(f"The sharpening is {self.tokens:g}, {self.space:g}, {self.gain:g}; all must be above 0.", "Choose numbers above 0.")
 
 
 @dataclass(frozen=True, eq=False)

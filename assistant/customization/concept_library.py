@@ -224,7 +224,7 @@ def check_name(name: str) -> None:
     """
     fits = all(c in "-_\u200c\u200d" or unicodedata.category(c)[0] in "LMN" for c in name)  # vowel signs are marks, and some letters need a joiner
     if not 1 <= len(name) <= NAME_LENGTH or not fits or not any(c.isalnum() for c in name):
-        raise ConceptError(f"{name[:60]!r} cannot be a concept's name: 1 to {NAME_LENGTH} letters, digits, - or _.", "Choose another name.")
+        raise ConceptError(f"{name[:60]!r} cannot be a concept's name: one has 1 to {NAME_LENGTH} letters, digits, - or _.", "Choose another name.")
     if RESERVED.fullmatch(name):
         raise ConceptError(f"{name!r} cannot be a concept's name: Windows keeps it for a device.", "Choose another name.")
 
@@ -335,7 +335,7 @@ class ConceptLibrary:
             for part in (folder.parent, folder, folder / ALSO, folder / BIN, folder / BIN / ALSO):  # this user's only
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"The folder of concepts {folder} cannot be made: {error.strerror}.", "Choose another data directory.") from error
+            raise StorageError(f"The folder of concepts {folder} cannot be made: {error.strerror}.", "Give another one with --data-dir.") from error
 
     def entries(self) -> list[Entry]:
         """All there are, by name, of both methods; a file that cannot be used is listed with its problem rather than hidden."""

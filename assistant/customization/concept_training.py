@@ -200,7 +200,7 @@ def parse_options(kind: type, options: Mapping[str, Any]) -> Any:
     known = {f.name for f in fields(kind)}
     unknown = set(options) - known
     if unknown:
-        raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"There are: {', '.join(sorted(known))}.")
+        raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"Choose from {', '.join(sorted(known))}.")
     return kind(**options)
 
 

@@ -76,7 +76,7 @@ def check(auxiliary: str, noun: str) -> str:
     if found.lower() == noun.lower():
         raise ConceptError(f"The auxiliary noun is “{found}”, which is the concept's own class noun.", "Choose another noun.")
     if len(found) > 40 or not re.fullmatch(r"[\w' -]+", found):
-        raise ConceptError(f"“{found[:40]}” is no auxiliary noun: it can be 1 to 40 letters.", "Choose a common noun, for instance: dog.")
+        raise ConceptError(f"“{found[:40]}” is no auxiliary noun: one has 1 to 40 letters.", "Choose a common noun, for instance: dog.")
     return found
 
 
@@ -312,8 +312,8 @@ def _concept(library: ConceptLibrary, prompt: str) -> IcoConcept:
     if not prompt.strip():
         raise ConceptError("There are no words to draw.", "Say something about a concept, for instance: <name> in the snow.")
     if len(names) != 1:
-        there = ", ".join(f"<{e.name}>" for e in library.entries() if e.kind == IcoConcept.kind) or "none yet"
-        raise ConceptError(f"These words name {'no concept' if not names else f'{len(names)} concepts'}; a strip is drawn of one.", f"There are: {there}.")
+        there = ", ".join(f"<{e.name}>" for e in library.entries() if e.kind == IcoConcept.kind)
+        raise ConceptError(f"These words name {'no concept' if not names else f'{len(names)} concepts'}; a strip is drawn of one.", f"Name one of {there}." if there else "Learn one for the slider first, in Concepts.")
     found = library.get(names[0], IcoConcept.kind)
     if not isinstance(found, IcoConcept):
         raise ConceptError(f"<{found.name}> was learned for several in one picture, and has no likeness to slide.", "Learn it for the slider too, in Concepts.")

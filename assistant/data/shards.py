@@ -84,7 +84,7 @@ def read_shard(path: Path) -> list[Quadruplet]:
         return [Quadruplet(key, parts[_PARTS["photo"]], parts[_PARTS["target"]], json.loads(parts[_PARTS["about"]]))
                 for key, parts in found.items()]
     except (OSError, tarfile.TarError, KeyError, ValueError) as error:
-        raise StorageError(f"The shard {path.name} of {path.parent.name!r} cannot be read: {error}", "Remove it and build it again.") from error
+        raise StorageError(f"The shard {path.name} of {path.parent.name!r} cannot be read ({error}).", "Remove it and build it again.") from error
 
 
 def digest(data: bytes) -> str:

@@ -73,9 +73,9 @@ class AttentionContext:
         for row in rows:
             for name, held in ((row.tokens, self.tokens), (row.vector, self.vectors)):
                 if name is not None and name not in held:
-                    raise ConfigError(f"The row '{row.name}' sees '{name}', which this request does not have.")
+                    raise ConfigError(f"The row '{row.name}' sees '{name}', which this request does not have.", "Give the context these tokens, or let the row see others.")
                 if name is not None and held[name].shape[0] not in (1, images):
-                    raise ConfigError(f"'{name}' is of {held[name].shape[0]} images, but {images} are drawn.")
+                    raise ConfigError(f"'{name}' is of {held[name].shape[0]} images, but {images} are drawn.", "Give it one entry, or one for each image.")
         self.rows, self.images, self.step, self.steps = tuple(rows), images, step, steps
         self.spans = {row.name: slice(i * images, (i + 1) * images) for i, row in enumerate(rows)}
         if (self.rows, images) not in self._batches:
@@ -440,7 +440,8 @@ class ControlledAttnProcessor:
                 raise ConfigError("An attention context takes no attention mask.", "Hand over only the tokens to attend to.")
             if hidden_states.shape[0] != len(context.rows) * context.images:
                 raise ConfigError(
-                    f"The batch has {hidden_states.shape[0]} entries, the attention context {len(context.rows)}x{context.images}."
+                    f"The batch has {hidden_states.shape[0]} entries, the attention context {len(context.rows)}x{context.images}.",
+                    "Say with `begin` which rows and how many images the batch holds."
                 )
             out = self._plain(attn, hidden_states, context) if context.plain else self._controlled(attn, hidden_states, context)
         out = attn.to_out[1](out)
@@ -495,7 +496,7 @@ class ControlledAttnProcessor:
         jobs = [job for control in context.replacing for job in control.replace(call)]
         taken = [name for job in jobs for name in job.targets]
         if len(set(taken)) < len(taken):
-            raise ConfigError(f"Two controls replace the attention of one row: {taken}.")
+            raise ConfigError(f"Two controls replace the attention of one row: {taken}.", "Leave one of them out.")
         mapped = {name for control in context.mapping for name in control.maps(call)}
         for row in context.rows:
             if row.name in mapped and row.name not in taken and not (call.cross and row.tokens is None):
@@ -530,7 +531,7 @@ def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
     for name, attn in layers(unet).items():
         odd = [part for part in ("group_norm", "spatial_norm", "add_k_proj") if getattr(attn, part) is not None]
         if odd or attn.inner_kv_dim != attn.inner_dim:
-            raise ConfigError(f"The attention layer '{name}' is of a kind the decoder does not serve: {odd}.")
+            raise ConfigError(f"The attention layer '{name}' is of a kind the decoder does not serve: {odd}.", "Take a UNet without it.")
     # set_attn_processor empties the dict it is given and wants every key.
     unet.set_attn_processor({f"{name}.processor": ControlledAttnProcessor(name, kernel) for name in layers(unet)})
 

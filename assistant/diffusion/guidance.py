@@ -66,22 +66,22 @@ class GuidancePlan:
     def __post_init__(self) -> None:
         twice = [n for names in (self.rows, self.streams) for n, k in Counter(x.name for x in names).items() if k > 1]
         if twice or not self.rows or not self.streams:
-            raise ConfigError(f"A plan needs rows and streams, each name once; twice: {twice}.")
+            raise ConfigError(f"A plan needs rows and streams, each name once; twice: {twice}.", "Give it one of each at least, under names of their own.")
         until = {stream.name: stream.until for stream in self.streams}
         home = {row.name: row.stream for row in self.rows}
         for row in self.rows:
             if row.stream not in until:
-                raise ConfigError(f"The row '{row.name}' belongs to '{row.stream}', which is no stream of the plan.")
+                raise ConfigError(f"The row '{row.name}' belongs to '{row.stream}', which is no stream of the plan.", f"Name one of {', '.join(until)}.")
         for stream in self.streams:
             total = sum(weight for _, weight in stream.guidance)
             unknown = [name for name, _ in stream.guidance if name not in home]
             if unknown or abs(total - 1.0) > 1e-6 or not 0.0 <= stream.until <= 1.0:
                 raise ConfigError(
                     f"The stream '{stream.name}' has weights that sum to {total} (1 is needed), unknown rows {unknown}"
-                    f" or until={stream.until} (0 to 1)."
+                    f" or until={stream.until} (0 to 1).", f"Let the weights of {', '.join(home)} sum to 1, and until be a share of the steps."
                 )
             if any(until[home[name]] < stream.until for name, _ in stream.guidance):
-                raise ConfigError(f"The stream '{stream.name}' outlives a row that guides it.")
+                raise ConfigError(f"The stream '{stream.name}' outlives a row that guides it.", "End it with that row's stream, or before.")
 
     def active_streams(self, step: int, steps: int) -> tuple[LatentStream, ...]:
         """Streams that move at `step` (0-based) of `steps`."""

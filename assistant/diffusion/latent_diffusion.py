@@ -51,11 +51,12 @@ class LatentDiffusion:
     ) -> None:
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
-            raise ConfigError(f"The UNet takes {unet.config.in_channels} channels, the autoencoder makes {channels}.")
+            raise ConfigError(f"The UNet takes {unet.config.in_channels} channels, the autoencoder makes {channels}.", "Take two that were trained together.")
         if (text_encoder is None) != (tokenizer is None):
-            raise ConfigError("A text encoder and its tokenizer come together.")
+            raise ConfigError(f"There is {'a tokenizer' if text_encoder is None else 'a text encoder'} alone; the two come together.", "Give both or neither.")
         if preview is not None and (tuple(preview[0].shape), tuple(preview[1].shape)) != ((channels, 3), (3,)):
-            raise ConfigError(f"The preview must be a matrix ({channels}, 3) and a bias (3,).")
+            raise ConfigError(f"The preview is of {tuple(preview[0].shape)} and {tuple(preview[1].shape)}; it must be of ({channels}, 3) and (3,).",
+                              "Take the preview map of this autoencoder.")
         self.unet, self.vae, self.scheduler_config = unet, vae, dict(scheduler_config)
         self.text_encoder, self.tokenizer, self.semantic_values = text_encoder, tokenizer, semantic_values
         self.preview = preview

@@ -129,7 +129,7 @@ def denoise(
     """
     most = scheduler.config.num_train_timesteps
     if not 1 <= steps <= most:
-        raise ConfigError(f"{steps} steps were asked for; 1 to {most} can be taken.")
+        raise ConfigError(f"{steps} steps were asked for; 1 to {most} can be taken.", "Choose a number in between.")
     _set_timesteps(scheduler, steps)
     current = {stream.name: latents.float() for stream in plan.streams}
     # Solvers of several steps remember their past, so each stream needs its own.

@@ -175,7 +175,7 @@ class DreamBoothLora(Baseline):
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
-            raise ConfigError("DreamBooth-LoRA needs peft, which is not installed.", "pip install -r tests/requirements.txt") from error
+            raise ConfigError("DreamBooth-LoRA needs peft, which is not installed.", "Run: pip install -r tests/requirements.txt") from error
         targets = {self.model.unet: ["to_q", "to_k", "to_v", "to_out.0"], self.model.text_encoder: ["q_proj", "v_proj"]}
         for module, names in targets.items():
             inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=names), module)

@@ -155,7 +155,7 @@ def subjects(folder: Path) -> list[Subject]:
             found.append(Subject(name, noun.strip(), tuple(read(file) for file in files), prompts[noun.strip() in LIVE] or prompts[0]))
     if not found or not found[0].prompts:
         raise ConfigError(f"{folder} holds {'no folder of photos that its listing names' if not found else 'no prompts in its listing'}.",
-                          f"Its folders are named as in {LISTING}, and each holds a few JPEG or PNG files.")
+                          f"Name a folder with sub-folders named as in {LISTING}, a few JPEG or PNG files in each.")
     return found
 
 
@@ -164,7 +164,7 @@ def read(file: Path) -> Photo:
     try:
         image = ImageOps.exif_transpose(Image.open(file, formats=["JPEG", "PNG", "WEBP"])).convert("RGB")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"The photo {file} cannot be read: {error}", "Take it away, or get it again.") from error
+        raise ConfigError(f"The photo {file} cannot be read ({error}).", "Take it away, or get it again.") from error
     image.thumbnail((1024, 1024), Image.Resampling.LANCZOS)
     return as_photo(image)
 
@@ -200,7 +200,7 @@ class DreamBench:
         known = self.known()
         unknown = [m for m in self.methods if m not in known]
         if unknown:
-            raise ConfigError(f"The preset {self.assistant.config.name!r} has no method {unknown[0]!r}.", f"It has: {', '.join(known)}.")
+            raise ConfigError(f"The preset {self.assistant.config.name!r} has no method {unknown[0]!r}.", f"Choose one of: {', '.join(known)}.")
         if not self.methods and find_spec("peft") is None and DreamBoothLora.name in known:
             self.say(f"{DreamBoothLora.name} is left out: it needs peft, which is not installed. Run: pip install -r tests/requirements.txt")
             known = tuple(m for m in known if m != DreamBoothLora.name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import AssistantConfig
-from ..errors import AssistantError, WeightsError
+from ..errors import AssistantError
 from ..presets import LICENCES
 from .download import Client, Interrupted, download, free_disk, look
 from .inventory import missing
@@ -74,7 +74,8 @@ class DownloadJob:
         self._parts = tuple(Part(name, source.hubs[0], LICENCES.get(source.hubs[0], ""), source.gib, source.licence)
                             for name, source in config.sources.items() if name in gone)
         self._changed = threading.Condition()
-        self._state, self._error, self._file, self._total, self._done = "offered", "", "", 0, 0
+        self._state, self._file, self._total, self._done = "offered", "", 0, 0
+        self._error: AssistantError | None = None
         self._heard: deque[tuple[float, int]] = deque()  # when, and how many bytes came
         self._stop, self._closed = threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -86,7 +87,7 @@ class DownloadJob:
         with self._changed:
             if self._closed or self._state not in ("offered", "paused", "failed", "unusable") or (self._thread is not None and self._thread.is_alive()):
                 return
-            self._state, self._error, self._total, self._done = "running", "", 0, 0
+            self._state, self._error, self._total, self._done = "running", None, 0, 0
             self._heard.clear()
             self._stop.clear()
             self._thread = threading.Thread(target=self._work, name="download", daemon=True)
@@ -104,7 +105,7 @@ class DownloadJob:
             recent = [(when, count) for when, count in self._heard if now - when <= WINDOW]
             pace = sum(count for _, count in recent) / max(1.0, now - recent[0][0]) if recent and self._state == "running" else 0.0
             return DownloadStatus(self.config.name, self._state, self._parts, self.folder, free_disk(self.folder), self._total, self._done, pace, self._file,
-                                  self._error)
+                                  str(self._error or ""))
 
     def wait(self, patiently: bool = True) -> None:
         """Until everything is here.
@@ -113,17 +114,17 @@ class DownloadJob:
             patiently: also after a failure, which somebody may mend and try again.
 
         Raises:
-            WeightsError: it failed, and nobody is waited for.
+            AssistantError: it failed, and nobody is waited for.
         """
         with self._changed:
             while self._state != "loading":
-                if self._state == "failed" and not patiently:
-                    raise WeightsError(self._error)
+                if self._error is not None and not patiently:
+                    raise self._error
                 self._changed.wait(0.5)  # a wait without an end cannot be interrupted on Windows
 
     def unusable(self, error: AssistantError) -> None:
         """What was fetched cannot be run here."""
-        self._end("unusable", str(error))
+        self._end("unusable", error)
 
     def close(self) -> None:
         with self._changed:
@@ -154,7 +155,7 @@ class DownloadJob:
                 wait = self._retry[min(tries, len(self._retry) - 1)]
                 tries += 1
                 if not self._unattended:
-                    self._end("failed", str(error))
+                    self._end("failed", error)
                     return
                 log.warning("The download of %s: %s It is tried again in %.0f s.", self.config.name, error.sentence, wait)
                 self._say(f"{error.sentence} Trying again in {wait:.0f} s")
@@ -162,11 +163,12 @@ class DownloadJob:
                     self._end("paused")
                     return
             except AssistantError as error:
-                self._end("failed", str(error))
+                self._end("failed", error)
                 return
             except Exception as error:
                 log.exception("the download failed")
-                self._end("failed", f"A fault in the program ended the download ({type(error).__name__}). The server's log says more.")
+                self._end("failed", AssistantError(f"A fault in the program ended the download ({type(error).__name__}).",
+                                                   "Try again; if it happens again, the server's log says more."))
                 return
 
     def _say(self, line: str) -> None:
@@ -184,9 +186,9 @@ class DownloadJob:
                 while now - self._heard[0][0] > WINDOW:
                     self._heard.popleft()
 
-    def _end(self, state: str, error: str = "") -> None:
+    def _end(self, state: str, error: AssistantError | None = None) -> None:
         with self._changed:
             self._state, self._error, self._file = state, error, ""
             self._changed.notify_all()
-        if error:
+        if error is not None:
             log.warning("The download of %s: %s", self.config.name, error)

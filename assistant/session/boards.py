@@ -13,12 +13,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
 from ..requests import (FRAMES, MOST_SOURCES, MOST_SUBJECTS, Mix, MixEngine, MixReply, MixRequest, MixedImage, Photo, Settings, Source, check_mix, grid,
                         read_names, strip)
-from ..errors import InputError, NotFoundError, PhotoError
+from ..errors import InputError, NotFoundError, PhotoError, StorageError
 from ..files import KEY, png_size, text_in
 from .jobs import DrawingJob, DrawingJobs, JobRunner
 from .records import ROW, Board, Cell, Reference, board_of, columns
@@ -71,7 +72,7 @@ class Boards:
     @_one_at_a_time
     def duplicate(self, board_id: str, owner: str) -> Board:
         one = self.get(board_id, owner)
-        said = {f.name: getattr(one, f.name) for f in fields(Board) if f.name not in ROW}
+        said = {f.name: getattr(one, f.name) for f in fields(Board) if f.name not in (*ROW, "asked")}
         return self.create(owner, title=f"{one.title.removesuffix(' (copy)')[:50]} (copy)", **said)
 
     @_one_at_a_time
@@ -164,8 +165,15 @@ class Boards:
     @_one_at_a_time
     def drawn(self, board_id: str, owner: str, kind: str, cells: Sequence[Cell]) -> Board:
         """Keep what was drawn: of kind "" the result, else a map."""
-        one = self.get(board_id, owner)
+        one = replace(self.get(board_id, owner), asked=None)
         return self._keep(replace(one, result=cells[0]) if not kind else replace(one, kind=kind, cells=tuple(cells)))
+
+    @_one_at_a_time
+    def ask(self, board_id: str, owner: str, asked: tuple[str, str] | None) -> None:
+        """Keep that something is to be drawn, kind and words, or that nothing is any more."""
+        one = self.get(board_id, owner)
+        if one.asked != asked:
+            self._keep(replace(one, asked=asked), one.updated)
 
     def keep(self, png: bytes) -> str:
         """Put a drawn picture where all pictures are; its name."""
@@ -211,8 +219,8 @@ class Boards:
             return False
         return True
 
-    def _keep(self, one: Board) -> Board:
-        one = replace(one, updated=time.time())
+    def _keep(self, one: Board, updated: float | None = None) -> Board:
+        one = replace(one, updated=updated or time.time())
         with self._store.transaction() as db:
             db.execute("UPDATE boards SET title = ?, updated = ?, content = ?, pictures = ? WHERE id = ? AND owner = ?",
                        (one.title, one.updated, *columns(one), one.id, one.owner))
@@ -240,7 +248,7 @@ class BoardJobs(DrawingJobs):
 
     def __init__(self, engine: MixEngine, store: Store, runner: JobRunner) -> None:
         super().__init__(runner)
-        self.boards, self._engine = Boards(store), engine
+        self.boards, self._engine, self._asking = Boards(store), engine, threading.Lock()
         self._films: OrderedDict[str, bytes] = OrderedDict()
 
     # wishes
@@ -267,18 +275,28 @@ class BoardJobs(DrawingJobs):
         mixes = {"": lambda: (mix,), "strip": lambda: strip(mix), "grid": lambda: grid(mix), "film": lambda: strip(mix, FRAMES)}[kind]()
         settings = replace(settings, seed=one.seed, keep_subject=one.keep_subject, follow_words=one.follow)
         request = MixRequest(mixes, settings, film=kind == "film")
-        return self.put(DrawingJob(board_id, owner, kind, lambda sitting: self._draw(sitting, request)))
+        return self._ask(DrawingJob(board_id, owner, kind, lambda sitting: self._draw(sitting, request)))
+
+    def again(self, board_id: str, owner: str, settings: Settings) -> DrawingJob:
+        """Draw what was interrupted. Raises NotFoundError: nothing was."""
+        one = self.boards.get(board_id, owner)
+        if one.asked is None:
+            raise NotFoundError("No drawing of this board was interrupted.", "Draw one.")
+        kind, words = one.asked
+        return self.imagine(board_id, owner, words, replace(settings, seed=one.seed)) if kind == "imagine" else self.draw(board_id, owner, settings, kind)
+
+    def stop(self, key: str, owner: str = "") -> None:
+        super().stop(key, owner)
+        self._over(key, owner)
 
     def imagine(self, board_id: str, owner: str, words: str, settings: Settings) -> DrawingJob:
         """Let the base model draw a reference from words; it lies on the board when it is done."""
-        self.boards.get(board_id, owner)
-
         def work(sitting: DrawingJob) -> None:
             photo = read_photo(self._engine.imagine(words, settings, sitting.cancel))
             if not sitting.cancel.is_set():
                 self.boards.add_reference(board_id, owner, photo, words, "drawn")
 
-        return self.put(DrawingJob(board_id, owner, "imagine", work))
+        return self._ask(DrawingJob(board_id, owner, "imagine", work), words)
 
     def film(self, board_id: str, owner: str) -> bytes | None:
         """The last moving picture of a board, GIF; None: it was not asked for since the start."""
@@ -286,6 +304,28 @@ class BoardJobs(DrawingJobs):
         return self._films.get(board_id)
 
     # inside
+
+    def _ask(self, sitting: DrawingJob, words: str = "") -> DrawingJob:
+        """Queue it; that it was asked for is kept until it is over, and over the end of the program."""
+        work = sitting.work
+
+        def until_over(sitting: DrawingJob) -> None:
+            try:
+                work(sitting)
+            finally:
+                with self._asking:
+                    if self.now(sitting.key, sitting.owner) is sitting and not self._runner.closing:
+                        self._over(sitting.key, sitting.owner)
+
+        sitting.work = until_over
+        self._runner.check_room()
+        with self._asking:
+            self.boards.ask(sitting.key, sitting.owner, (sitting.kind, words))
+            return self.put(sitting)
+
+    def _over(self, board_id: str, owner: str) -> None:
+        with suppress(NotFoundError, StorageError):  # deleted meanwhile; what cannot be written is offered once more at the next start
+            self.boards.ask(board_id, owner, None)
 
     def _draw(self, sitting: DrawingJob, request: MixRequest) -> None:
         for event in self._follow(sitting, self._engine.mix(request, sitting.cancel)):
@@ -298,10 +338,8 @@ class BoardJobs(DrawingJobs):
             while len(self._films) > FILMS:
                 self._films.popitem(last=False)
             return
-        try:
+        with suppress(NotFoundError):  # deleted meanwhile
             self.boards.drawn(sitting.key, sitting.owner, sitting.kind, [self._cell(p) for p in reply.pictures])
-        except NotFoundError:  # deleted meanwhile
-            pass
 
     def _cell(self, one: MixedImage) -> Cell:
         return Cell(self.boards.keep(one.png), one.mix.alpha, tuple(s.weight for s in one.mix.sources), tuple(s.on for s in one.mix.sources),

@@ -220,7 +220,7 @@ class DrawingJob:
     key: str  # what is drawn: a board's id, an owner's strip
     owner: str
     kind: str
-    work: Callable[[DrawingJob], None]
+    work: Callable[[DrawingJob], None] | None  # until it is over, with all pictures that go into it
     told: Callable[..., None] = lambda *_, **__: None
     cancel: threading.Event = field(default_factory=threading.Event)
     sketches: tuple[bytes, ...] = ()
@@ -239,11 +239,11 @@ class DrawingJob:
         return (time.monotonic() - self.began) / (self.step - 1) * (self.steps - self.step)
 
     def run(self) -> None:
-        if not self.cancel.is_set():
+        if self.work is not None and not self.cancel.is_set():
             self.work(self)
 
     def end(self, error: AssistantError | None) -> None:
-        self.told(self, done=True, error=error)
+        self.told(self, done=True, error=error, work=None)
 
 
 class DrawingJobs:

@@ -176,6 +176,7 @@ class Board:
     result: Cell | None = None
     kind: str = ""  # of the map: "strip" or "grid"
     cells: tuple[Cell, ...] = ()
+    asked: tuple[str, str] | None = None  # kind and words of a drawing that has not ended
 
     def pictures(self) -> tuple[str, ...]:
         """Names of all files it needs."""
@@ -193,6 +194,7 @@ def board_of(row: Any) -> Board:
     said["cells"] = tuple(_cell(c) for c in said.get("cells", ()))
     said["result"] = _cell(said["result"]) if said.get("result") else None
     said["subjects"] = tuple(said.get("subjects", ()))
+    said["asked"] = tuple(said["asked"]) if said.get("asked") else None
     return Board(**{name: row[name] for name in ROW}, **said)
 
 

@@ -90,7 +90,7 @@ class SweepJobs(DrawingJobs):
         """
         one = self.newest(owner)
         if not 0 <= number < len(one.pictures):
-            raise NotFoundError(f"There is no picture {number + 1} in this strip of {len(one.pictures)}.", "Choose one of them.")
+            raise NotFoundError(f"There is no picture {number + 1} in this strip of {len(one.pictures)}.", "Choose one that is.")
         return replace(one.settings, imagination=one.strengths[number], auxiliary=one.noun)
 
     # inside

@@ -70,7 +70,7 @@ class TrainingJobStore:
         rows = self._store.rows("SELECT * FROM lessons WHERE id = ? AND owner = ? AND status <> 'dropped'",
                                 (number, owner))
         if not rows:
-            raise NotFoundError("This is not being learned any more.", "Reload the page.")
+            raise NotFoundError("This lesson is not here any more.", "Reload the page.")
         return lesson_of(self._store.now("lessons", rows[0]))
 
     def of(self, owner: str) -> list[TrainingJob]:
@@ -89,7 +89,7 @@ class TrainingJobStore:
         with self._store.transaction() as db:
             if db.execute("UPDATE lessons SET status = 'waiting', updated = ? WHERE id = ? AND owner = ? AND status IN "
                           "('stopped', 'failed', 'interrupted')", (time.time(), number, owner)).rowcount == 0:
-                raise NotFoundError("This is not waiting to be gone on with.", "Reload the page.")
+                raise NotFoundError("This lesson cannot be gone on with: it runs, is done, or is not here any more.", "Reload the page.")
 
     def save(self, number: int, state: bytes, step: int, steps: int, losses: Sequence[float],
              previews: Sequence[tuple[int, str]], seconds: float) -> None:

@@ -143,7 +143,7 @@ class Encoded:
         try:
             return {name: torch.cat([_opened(path).get_slice(name)[i:i + 1] for path, i in self._places(at)]) for name in names}
         except (OSError, SafetensorError) as error:
-            raise StorageError(f"An encoded shard cannot be read: {error}", "Encode the set again.") from error
+            raise StorageError(f"An encoded shard cannot be read ({error}).", "Encode the set again.") from error
 
     def said(self, at: Sequence[int]) -> list[tuple[str, str]]:
         """(y, reply) of each."""

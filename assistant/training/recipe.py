@@ -81,4 +81,5 @@ class Plan:
         if self.card not in CARDS:
             raise ConfigError(f"The card {self.card!r} is not known.", f"Choose one of: {', '.join(CARDS)}.")
         if not (self.samples > 0 and self.epochs > 0 and 0 < self.keep <= 1 and 0 < self.share <= 1 and self.part > 0):
-            raise ConfigError("Samples, epochs and part are above 0, keep and share above 0, to 1.", "Change them.")
+            raise ConfigError(f"Samples are {self.samples}, epochs {self.epochs}, part {self.part}, keep {self.keep:g}, share {self.share:g}; "
+                              "all must be above 0, keep and share at most 1.", "Change what is out of range.")

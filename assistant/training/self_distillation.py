@@ -341,7 +341,7 @@ class FurtherTask(JointTask):
         if not sources or set(sources) - set(SOURCES):
             raise ConfigError(f"The sources are {sources}; there are {' and '.join(SOURCES)}.", "Give one of them, or both.")
         if not config.decoder.joint:
-            raise ConfigError(f"The decoder of the preset {config.name!r} is not joint with its base model.", "Train it with: cafe")
+            raise ConfigError(f"The decoder of the preset {config.name!r} is not joint with its base model.", "Run first: python -m assistant.training cafe")
         self.batch_size, self.source, self.sources = batch_size, source, sources
         captions = max(1, round(CAPTIONS * batch_size))
         self.base = BaseTask(config, world, device, init / "base/vae", captions, init / "base")

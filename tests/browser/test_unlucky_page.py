@@ -265,6 +265,14 @@ def test_settings_and_what_is_not_yet_sent_outlast_a_reload(page):
     expect(page.locator("#seed textarea")).to_have_value("")
 
 
+def test_a_window_that_is_closed_says_so(page):
+    say(page, "words only")
+    expect(replies(page)).to_have_count(1)
+    with page.expect_response(re.compile(r"/left\?session_hash=\w+$")) as answer:
+        page.evaluate("window.dispatchEvent(new PageTransitionEvent('pagehide', {persisted: false}))")
+    assert answer.value.status == 204
+
+
 def test_conversations_have_pictures_and_names_and_come_back_quietly(page):
     for n in ("one", "two"):
         page.locator("[data-act=new]").click()
@@ -338,7 +346,7 @@ def test_a_reload_in_the_middle_of_a_turn_writes_no_error(browser, address):
     assert faults == []
 
 
-@pytest.mark.xfail(reason='a message that is sent while the program is gone leaves "Sending" in the status line', strict=False)
+@pytest.mark.xfail(reason='a message that is sent while the program is gone leaves "Sending" in the status line for 3 s', strict=False)
 def test_a_server_that_was_started_again_under_the_page(browser, tmp_path):
     with Server("tests/fake_engine.py", "--data-dir", str(tmp_path)) as server:
         page = browser.new_page()
@@ -370,6 +378,26 @@ def test_a_server_that_was_started_again_under_the_page(browser, tmp_path):
         server.start()
         expect(page.locator("#chat .acts")).to_have_count(2)
         expect(page.locator("#box textarea")).to_have_value("is anybody there?")
+        page.close()
+
+
+def test_a_picture_whose_file_is_lost_is_said_and_the_talk_goes_on(browser, tmp_path):
+    with Server("tests/fake_engine.py", "--data-dir", str(tmp_path)) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.locator("#stage .tile").first.wait_for()
+        page.locator("#steps input[type=number]").fill("1")
+        say(page, "one")
+        expect(page.locator("#chat .acts")).to_have_count(1)
+        for file in tmp_path.glob("pictures/*/*.png"):
+            file.unlink()
+        page, address = browser.new_page(), page.url  # one that has not seen it
+        page.goto(address)
+        expect(page.locator("#chat .picture")).to_have_text("This picture could not be loaded.")
+        page.get_by_role("button", name="Use as subject").click()
+        expect(page.locator("#notice .fault")).to_contain_text("is missing from the data folder")
+        page.get_by_role("button", name="Redraw").click()
+        expect(page.locator("#chat .acts")).to_have_count(2)
         page.close()
 
 
