@@ -80,8 +80,7 @@ class Case:
     def conditions(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """E(x) and F(w), of numbers of unit size: (1, patches, d_E), (1, d_F)."""
         linear = next(iter(self.values.layers.values()))
-        return ({PATCHES: self.drawn(1, self.patches, self.unet.config.cross_attention_dim, seed=1)},
-                {SEMANTICS: self.drawn(1, linear.in_features, seed=2)})
+        return ({PATCHES: self.drawn(1, self.patches, self.unet.config.cross_attention_dim, seed=1)}, {SEMANTICS: self.drawn(1, linear.in_features, seed=2)})
 
 
 def cafe_step(case: Case, rows: Sequence[BatchRow] = cafe_guidance(2.0, 2.0).rows, cache: bool = True, unet: Any = None,
@@ -501,8 +500,7 @@ def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, f
     started = time.perf_counter()
     first = last = 0.0
     reply: Reply | None = None
-    request = Request("I want something creative for this one, can you help?", photo,
-                      settings=Settings(seed=seed, steps=steps, preview_every=0))
+    request = Request("I want something creative for this one, can you help?", photo, settings=Settings(seed=seed, steps=steps, preview_every=0))
     for event in assistant.respond(request, threading.Event()):
         now = time.perf_counter() - started
         if isinstance(event, Words):
@@ -510,8 +508,7 @@ def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, f
         elif isinstance(event, Reply):
             reply = event
     count = len(reply.text.split())
-    return (first, max(1, count - 1) / max(1e-9, last - first), time.perf_counter() - started,
-            reply.seconds.get("picture", float("nan")))
+    return (first, max(1, count - 1) / max(1e-9, last - first), time.perf_counter() - started, reply.seconds.get("picture", float("nan")))
 
 
 def _infusion(base: LatentDiffusion, identity: str, steps: int) -> dict[str, Step]:

@@ -51,8 +51,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     found = json.loads(place.read_text())
     other = [f"{k} {found.get(k)!r}, not {wanted.get(k)!r}" for k in sorted({*found, *wanted}) if found.get(k) != wanted.get(k)]
     if other:
-        raise ConfigError(f"The set in {folder.name!r} was built with other settings: {'; '.join(other)}.",
-                          "Choose another folder, or remove this one.")
+        raise ConfigError(f"The set in {folder.name!r} was built with other settings: {'; '.join(other)}.", "Choose another folder, or remove this one.")
 
 
 def shard_name(number: int) -> str:
@@ -81,8 +80,7 @@ def read_shard(path: Path) -> list[Quadruplet]:
                 key, _, part = member.name.partition(".")
                 if (file := tar.extractfile(member)) is not None:
                     found.setdefault(key, {})[part] = file.read()
-        return [Quadruplet(key, parts[_PARTS["photo"]], parts[_PARTS["target"]], json.loads(parts[_PARTS["about"]]))
-                for key, parts in found.items()]
+        return [Quadruplet(key, parts[_PARTS["photo"]], parts[_PARTS["target"]], json.loads(parts[_PARTS["about"]])) for key, parts in found.items()]
     except (OSError, tarfile.TarError, KeyError, ValueError) as error:
         raise StorageError(f"The shard {path.name} of {path.parent.name!r} cannot be read: {error}", "Remove it and build it again.") from error
 

@@ -52,8 +52,7 @@ def draw_concepts(base: LatentDiffusion, lines: Sequence[str], nouns: Mapping[st
     uses = []
     for name, residuals in learned.items():
         count, length = next(iter(residuals.values())).shape[0], states.shape[1]
-        at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count
-              for w in written]
+        at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count for w in written]
         uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length) for positions in at])))
     context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
     with torch.no_grad():

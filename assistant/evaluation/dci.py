@@ -259,8 +259,7 @@ def curves() -> list[Row]:
     """Figure 6: fidelity against editability along fine-tuning, of the baselines and of ICO."""
     methods = (("ICO, M4 L2 S2", ALONE), ("ICO, M1 L1 S3", WITH_DCI))
     return [*(Row(f"{b.name}, {k}", Learned(k), None, baseline=b.name) for b in BASELINES if b is not DreamBoothLora for k in SNAPSHOTS),
-            *(raw(k, scheme, f"{name}, {k}") for name, scheme in methods for k in SNAPSHOTS),
-            *(Row(f"ICO + DCI, λ = {v:g}", strength=v) for v in LAMBDAS)]
+            *(raw(k, scheme, f"{name}, {k}") for name, scheme in methods for k in SNAPSHOTS), *(Row(f"ICO + DCI, λ = {v:g}", strength=v) for v in LAMBDAS)]
 
 
 def schemes() -> list[Row]:

@@ -114,8 +114,7 @@ def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, st
         scene, photo = held_out_photo(seed, size)
         wish = WISHES[seed % len(WISHES)]
         reply = answer(assistant, wish, photo, seed, steps)
-        sheet.paste(_cell(photo.png, wish, reply, size, width, height),
-                    (OUTER + seed % columns * (width + OUTER), OUTER + seed // columns * (height + OUTER)))
+        sheet.paste(_cell(photo.png, wish, reply, size, width, height), (OUTER + seed % columns * (width + OUTER), OUTER + seed // columns * (height + OUTER)))
         said, truth = read_reply(reply.text), attributes(scene)
         for name, hits in right.items():
             hits.append(said.get(name) == truth.get(name))
@@ -293,8 +292,7 @@ def references(witness: AttributeJudge, count: int, size: int, after: int = 0) -
     return torch.cat([witness.features(pixels([render(s, size).image for s in part])) for part in _chunks(shown)])
 
 
-def evaluate(assistant: Assistant, base: LatentDiffusion, witness: AttributeJudge, counts: dict[str, int], steps: int,
-             say: Callable[[str], None]) -> dict:
+def evaluate(assistant: Assistant, base: LatentDiffusion, witness: AttributeJudge, counts: dict[str, int], steps: int, say: Callable[[str], None]) -> dict:
     """Every measure, as nested dicts of value, low, high, count.
 
     Args:
@@ -334,9 +332,8 @@ def tables(found_: dict, about: dict) -> list[str]:
     """What was asked for and is there, by the judge: of captions, beside the drawings themselves, and of a photo with a request."""
     base, answered = found_["base"], found_["answers"]
     how = f"{about['steps']} steps, guidance {about['guidance']:g}" if "guidance" in about else f"{about['steps']} steps"
-    rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"],
-            "a photo and a request drawn": answered["picture against the request"] | answered["picture against the photo"],
-            "the reply's words and the picture": answered["picture against the reply"],
+    rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"], "a photo and a request drawn": answered["picture against the request"]
+            | answered["picture against the photo"], "the reply's words and the picture": answered["picture against the reply"],
             f"the same, looked at and drawn {LOOKED} times at most": found_.get("answers, looked at", {}).get("picture against the reply", {})}
 
     def cell(of: dict | None) -> str:

@@ -98,8 +98,7 @@ def _quadruplet_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--least", type=float, nargs=2, metavar=("CLIP", "DINO"), help="targets: the filter's thresholds (default: found on the sets)")
     p.add_argument("--drawing-steps", type=int, help="targets, quadruplets, sid: steps of denoising (default: the preset's)")
     p.add_argument("--checkpointing", action="store_true", help="bridge, cafe: compute activations twice instead of keeping them")
-    p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model "
-                   "(default: bfloat16 on cuda)")
+    p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model " "(default: bfloat16 on cuda)")
 
 
 def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
@@ -120,9 +119,8 @@ def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     batch = args.batch or Sizes.batch
-    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch,
-                  parts=args.parts or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference,
-                  steps=args.drawing_steps or config.decoder.steps, seed=args.seed)
+    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch, parts=args.parts
+                  or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference, steps=args.drawing_steps or config.decoder.steps, seed=args.seed)
     one = Run(args.run / "sid", Parts.load(config, CHECKPOINTS / config.folder), sizes, lambda what: print(what, flush=True))
     if args.stage == "sid":
         print(f"decoder: {one.rounds()}")
@@ -193,8 +191,7 @@ def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: P
         if args.stage == "cafe":
             from .decoder import CafeTask
             _missing(config, weights, "base/unet", "base/vae")
-            return CafeTask(config, EncodedPairs(encoded), device, weights, batch, args.init, args.compile, numbers=CAFE,
-                            checkpointing=args.checkpointing)
+            return CafeTask(config, EncodedPairs(encoded), device, weights, batch, args.init, args.compile, numbers=CAFE, checkpointing=args.checkpointing)
         from ..models.mllm import PromptBuilder
         from .mllm import ProjectorTask, frozen_llama
         _missing(config, weights, "llama")
@@ -204,8 +201,7 @@ def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: P
 
     # where a preset's parts are published, what was trained joins them; what ships is left alone
     export = (weights if config.sources else args.run / "model") / args.stage
-    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs,
-             save_every=numbers.save_every):
+    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs, save_every=numbers.save_every):
         if config.sources:
             _list(weights, args.stage)
         print(f"{args.stage}: {export}")
@@ -370,8 +366,7 @@ def _tokenizers(config: AssistantConfig) -> None:
     from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
-    train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"],
-                            config.decoder.text["max_position_embeddings"])
+    train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"], config.decoder.text["max_position_embeddings"])
     shutil.copytree(folder / "base/tokenizer", folder / "clip", dirs_exist_ok=True)
     train_dialogue_tokenizer(folder / "llama", config.language.llama["vocab_size"])
 

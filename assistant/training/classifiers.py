@@ -244,8 +244,7 @@ class JudgeTask:
             of, _, y, z = (F.adaptive_avg_pool2d(share, grid.shape[-1]) > 0.5).nonzero(as_tuple=True)
             found, hits = self._names(head(grid[of, :, y, z]), labels[of])
             loss, shown[f"local{k}"] = loss + found / 2, hits[0]
-        return loss, {k: right[i] for i, k in enumerate(ATTRIBUTES) if i < 8} | shown | {
-            "worn": torch.stack(right[-len(ACCESSORIES):]).mean()}
+        return loss, {k: right[i] for i, k in enumerate(ATTRIBUTES) if i < 8} | shown | {"worn": torch.stack(right[-len(ACCESSORIES):]).mean()}
 
     def _names(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Weighted mean cross-entropy, and each name's accuracy."""

@@ -82,8 +82,7 @@ class Shapes:
     @classmethod
     def of(cls, config: AssistantConfig) -> Shapes:
         side = config.decoder.unet["sample_size"]
-        return cls((config.decoder.unet["in_channels"], side, side), (config.vision.patch_tokens, config.vision.patch_width),
-                   (config.language.semantic_width,))
+        return cls((config.decoder.unet["in_channels"], side, side), (config.vision.patch_tokens, config.vision.patch_width), (config.language.semantic_width,))
 
     @property
     def bytes(self) -> int:

@@ -137,8 +137,7 @@ class CafeTask:
             self.unet = shared[0]
             self.values = SemanticValues.of(self.unet, config.language.semantic_width)
         else:
-            self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width,
-                                                       config.language.semantic_width)
+            self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width, config.language.semantic_width)
         if warm:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
             load_tensors(warm / "semantic_values.safetensors", self.values)

@@ -133,8 +133,7 @@ class DinoTask:
                 "masks": torch.from_numpy(self.world["masks"][at]), "seen": torch.from_numpy(seen)}
 
     def _pixels(self, images: Tensor) -> Tensor:
-        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1)
-                     for v in (self.config.vision.dino_mean, self.config.vision.dino_std))
+        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (self.config.vision.dino_mean, self.config.vision.dino_std))
         return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -161,13 +160,11 @@ class DinoTask:
         on, at = (share > 0.5).nonzero(as_tuple=True)
         local_names, local_right = attribute_loss(self.heads.local(patches[on, at]), batch["labels"][on], WEIGHTS[:4])
         paint = (self.heads.paint(patches).float() - target).abs().mean()
-        subject = F.binary_cross_entropy_with_logits(self.heads.subject(patches).squeeze(-1).float(),
-                                                     share)
+        subject = F.binary_cross_entropy_with_logits(self.heads.subject(patches).squeeze(-1).float(), share)
         loss = 0.3 * same + 4 * names + 4 * pooled_names + 4 * local_names + paint + subject
-        return loss, {"same": (logits.argmax(1) == own).float().mean(), "kind": right[0], "pooled_kind": pooled_right[0],
-                      "pooled_pattern": pooled_right[3], "local_kind": local_right[0], "colour": right[1], "second": right[2],
-                      "pattern": right[3], "eyes": right[8], "style": right[6], "worn": right[9:].mean(), "paint": paint.detach(),
-                      "subject": subject.detach()}
+        return loss, {"same": (logits.argmax(1) == own).float().mean(), "kind": right[0], "pooled_kind": pooled_right[0], "pooled_pattern": pooled_right[3],
+                      "local_kind": local_right[0], "colour": right[1], "second": right[2], "pattern": right[3], "eyes": right[8], "style": right[6],
+                      "worn": right[9:].mean(), "paint": paint.detach(), "subject": subject.detach()}
 
     def export(self, folder: Path) -> None:
         save_module(self.dino, folder)
@@ -211,8 +208,7 @@ class ClipTask:
 
     def _pixels(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> normalised (B, 3, h, w) at the tower's own size."""
-        mean, std = (images.new_tensor(v, dtype=torch.float32).view(1, 3, 1, 1)
-                     for v in (self.clip.visual.image_mean, self.clip.visual.image_std))
+        mean, std = (images.new_tensor(v, dtype=torch.float32).view(1, 3, 1, 1) for v in (self.clip.visual.image_mean, self.clip.visual.image_std))
         size = self.clip.visual.image_size
         return (resize(images.permute(0, 3, 1, 2).float() / 255, size[0] if isinstance(size, (tuple, list)) else size) - mean) / std
 
@@ -227,10 +223,9 @@ class ClipTask:
         logits = self.clip.logit_scale.exp().clamp(max=100) * seen @ read.T
         own = torch.arange(len(logits), device=logits.device)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-        return loss + 8 * names + 8 * local, {
-            "kind": named[0], "local_kind": found[0], "colour": named[1], "context": named[4], "style": named[6],
-            "worn": self._worn(said.detach(), batch["labels"]), "right": (logits.argmax(1) == own).float().mean(),
-            "scale": self.clip.logit_scale.detach().exp()}
+        return loss + 8 * names + 8 * local, {"kind": named[0], "local_kind": found[0], "colour": named[1], "context": named[4], "style": named[6],
+                                              "worn": self._worn(said.detach(), batch["labels"]), "right": (logits.argmax(1) == own).float().mean(),
+                                              "scale": self.clip.logit_scale.detach().exp()}
 
     @staticmethod
     def _worn(logits: Tensor, labels: Tensor) -> Tensor:

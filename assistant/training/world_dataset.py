@@ -62,9 +62,8 @@ def train_dialogue_tokenizer(folder: Path, vocab_size: int, count: int = 40_000,
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     marks = ["<s>", "</s>", "<pad>", "[INST]", "[/INST]", "<draw>", "<plan>", "</plan>"]
-    bpe.train_from_iterator(_lines(random.Random(seed), count), trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=marks, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    bpe.train_from_iterator(_lines(random.Random(seed), count), trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=marks, show_progress=False,
+                                                                                    initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
                             additional_special_tokens=marks[3:]).save_pretrained(folder)
 
@@ -115,11 +114,10 @@ def companion_labels(scene: Scene) -> list[int]:
 def _arrays(folder: Path, config: AssistantConfig, groups: int, mode: str) -> dict[str, np.ndarray]:
     side, context = config.decoder.image_size, config.decoder.text["max_position_embeddings"]
     pictures = groups * VIEWS
-    return arrays(folder, {
-        "images": (np.uint8, (pictures, side, side, 3)), "masks": (np.uint8, (pictures, side // 8, side // 8)),
-        "weights": (np.uint8, (pictures, side // 8, side // 8)),
-        "companion_masks": (np.uint8, (pictures, side // 8, side // 8)), "companion_labels": (np.int8, (pictures, len(COMPANION))),
-        "captions": (np.int16, (pictures, CAPTIONS, context)), "labels": (np.int8, (pictures, len(LABELS)))}, mode)
+    return arrays(folder, {"images": (np.uint8, (pictures, side, side, 3)), "masks": (np.uint8, (pictures, side // 8, side // 8)),
+                           "weights": (np.uint8, (pictures, side // 8, side // 8)), "companion_masks": (np.uint8, (pictures, side // 8, side // 8)),
+                           "companion_labels": (np.int8, (pictures, len(COMPANION))), "captions": (np.int16, (pictures, CAPTIONS, context)),
+                           "labels": (np.int8, (pictures, len(LABELS)))}, mode)
 
 
 def arrays(folder: Path, shapes: dict[str, tuple[type, tuple[int, ...]]], mode: str) -> dict[str, np.ndarray]:
@@ -235,8 +233,7 @@ def write_ready_subjects(folder: Path, size: int) -> None:
     for number, (kind, colour, pattern, context, style, wishes) in enumerate(_CAST):
         rng = random.Random(f"ready/{number}")
         who = _cast(rng, kind, colour, pattern)
-        scene = replace(sample_scene(rng, who, None), context=context, style=style, light="day", pose="standing",
-                        accessories=(), scale=0.65, x=0.5)
+        scene = replace(sample_scene(rng, who, None), context=context, style=style, light="day", pose="standing", accessories=(), scale=0.65, x=0.5)
         name = f"{number}-{kind}.png"
         render(scene, size).image.save(folder / name)
         listing.append({"file": name, "name": describe(who), "wishes": list(wishes)})

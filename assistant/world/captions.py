@@ -79,9 +79,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
     if worn:
         things = listing([v.wear(a.name, a.colour) for a in worn])
         held = all(a.name in ("balloon", "umbrella") for a in worn)
-        how = rng.choice(("with", "holding", "with") if held else ("wearing", "in",
-            "wearing") if len(worn) == 1 and worn[0].name != "flower"
-                         else ("wearing",))
+        how = rng.choice(("with", "holding", "with") if held else ("wearing", "in", "wearing") if len(worn) == 1 and worn[0].name != "flower" else ("wearing",))
         wears = f" {how} {things}"
     body = [wears, where + when] if rng.random() < 0.6 else [where + when, wears]
     if scene.companion is not None:
@@ -244,9 +242,8 @@ def _read_subject(items: list, near, used: set[int], found: dict) -> None:
 def attributes(scene: Scene) -> dict:
     """The scene's own attributes in the form of `read`; a plain subject has no second colour that words name."""
     one = scene.individual
-    found = {"kind": one.kind, "colour": one.colour, "pattern": one.pattern, "context": scene.context,
-             "light": scene.light, "style": scene.style, "pose": scene.pose,
-             "accessories": tuple((a.name, a.colour) for a in sorted(scene.accessories, key=lambda a: ACCESSORIES.index(a.name)))}
+    found = {"kind": one.kind, "colour": one.colour, "pattern": one.pattern, "context": scene.context, "light": scene.light, "style": scene.style,
+             "pose": scene.pose, "accessories": tuple((a.name, a.colour) for a in sorted(scene.accessories, key=lambda a: ACCESSORIES.index(a.name)))}
     if one.pattern != "plain":
         found["second"] = one.second
     return found

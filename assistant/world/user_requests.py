@@ -156,8 +156,7 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
             options = [f"put {who} {place}", f"place {who} {place}", f"draw {who} {place}", f"show {who} {place}",
                        f"set {who} {place}", f"change the background to {v.CONTEXT_TERSE[asked['context']][0]}"]
             bare = place.split(" ", 1)
-            if bare[0] in ("in", "on",
-                           "at") and len(bare) > 1 and not bare[1].startswith(("front", "top", "mount", "holiday")):
+            if bare[0] in ("in", "on", "at") and len(bare) > 1 and not bare[1].startswith(("front", "top", "mount", "holiday")):
                 options += [f"take {who} to {bare[1]}", f"send {who} to {bare[1]}", f"move {who} to {bare[1]}"]
             parts.append(rng.choice(options))
         elif name == "light":
@@ -219,8 +218,7 @@ def order(rng: random.Random, base: Scene, first: bool) -> UserRequest:
     else:
         text = rng.choice(SAY["wish_again"]).format(m=modifiers(rng, asked))
     if first and base.accessories and "remove" not in asked and "wear" not in asked and rng.random() < 0.03:
-        text, asked["remove"] = text.rstrip("?") + ", nothing on its head or body", tuple(
-            a.name for a in base.accessories)
+        text, asked["remove"] = text.rstrip("?") + ", nothing on its head or body", tuple(a.name for a in base.accessories)
     return UserRequest(typed(rng, text)[0], **asked)
 
 
@@ -318,9 +316,8 @@ def redo(rng: random.Random, base: Scene, first: bool) -> UserRequest:
         text = rng.choice(SAY["wish_other_style"])
         return UserRequest(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
     if base.accessories and roll < 0.9:
-        text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories",
-                           "undress it",
-                           "just the " + base.individual.kind, "nothing on it please", "no extras"))
+        text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories", "undress it", "just the "
+                           + base.individual.kind, "nothing on it please", "no extras"))
         return UserRequest(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
     text = rng.choice(SAY["wish_sorry"])
     return UserRequest(typed(rng, text)[0], creative=True, plea="sorry")
