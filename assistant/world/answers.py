@@ -87,12 +87,7 @@ def full(rng: random.Random, scene: Scene) -> str:
 
 
 def what(rng: random.Random, talk: Talk) -> tuple[str, str]:
-    scene = talk.seen
-    text = rng.choice(("what is in the picture?", "what do you see?", "describe the picture", "describe this", "what is this?", "who is this?",
-                       "what's on the photo?", "what can you see in my picture?", "tell me what you see", "what have we got here?", "can you describe it?",
-                       "do you know what this is?", "caption this", "what did you draw?" if talk.last else "what's in my photo?", "explain the picture",
-                       "what is that?"))
-    all_ = full(rng, scene)
+    text, all_ = rng.choice(SAY["ask_seen"]).format(mine="what did you draw?" if talk.last else "what's in my photo?"), full(rng, talk.seen)
     return text, rng.choice(SAY["seen_full"]).format(x=all_)
 
 
@@ -386,25 +381,19 @@ def _about(rng: random.Random, talk: Talk) -> tuple[str, str, str, str, UserRequ
     if roll < 0.68 or talk.last is None:
         name = rng.choice(bare)
         are = "are" if name in v.PLURAL else "is"
-        return rng.choice((f"take off the {name}", f"remove the {name}", f"without the {name}", f"no {name} please", f"take the {name} off")), \
-            rng.choice(SAY["not_worn"]).format(name=name, are=are), "decline", "worn", None
-    kind = one.kind
-    text = rng.choice(SAY["not_mine"]).format(kind=kind)
-    return text, rng.choice(SAY["likeness_sorry"]).format(one=describe(one)), "answer", "likeness", UserRequest("", plea="again")
+        return rng.choice(SAY["take_off"]).format(name=name), rng.choice(SAY["not_worn"]).format(name=name, are=are), "decline", "worn", None
+    return rng.choice(SAY["not_mine"]).format(kind=one.kind), rng.choice(SAY["likeness_sorry"]).format(one=describe(one)), "answer", "likeness", UserRequest("", plea="again")
 
 
 def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str, str]:
     """A turn of a conversation in which no picture was given. `stand_in` only lends the user's words a subject."""
     if rng.random() < 0.6:
-        makers = (user_requests.order, user_requests.order, user_requests.order, user_requests.vague, user_requests.vague, user_requests.beyond,
-            user_requests.tweak)
+        makers = (*(user_requests.order,) * 3, *(user_requests.vague,) * 2, user_requests.beyond, user_requests.tweak)
         text = rng.choice(makers)(rng, stand_in, turn == 0 or rng.random() < 0.7).text
-        start = rng.choice(SAY["glad"])
-        return text, f"{start} {rng.choice(SAY['need'])}".strip()
+        return text, f"{rng.choice(SAY['glad'])} {rng.choice(SAY['need'])}".strip()
     if rng.random() < 0.25:
-        text = rng.choice(("what is in the picture?", "what colour is it?", "who is this?", "describe the picture", "what do you see?", "where is it?", "draw "
-                           + v.an(rng.choice(MISSING_THINGS)), "can you draw " + v.an(rng.choice(MISSING_THINGS)) + "?", "draw a cat",
-                           "make a picture of a dog", "draw something", "a robot please", "can you see it?"))
+        x, y = (v.an(rng.choice(MISSING_THINGS)) for _ in range(2))
+        text = rng.choice(SAY["ask_without_picture"]).format(x=x, y=y)
         return typed(rng, text)[0], " ".join((rng.choice(SAY["nothing_seen"]), rng.choice(SAY["need"])))
     if turn and rng.random() < 0.3:
         pair = rng.choice(((SAY["thank"], SAY["thanked"]), (SAY["bye"], SAY["byed"][:2] + SAY["byed"][3:])))

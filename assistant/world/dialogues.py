@@ -139,16 +139,8 @@ def _opening(rng: random.Random, wish: UserRequest, choice: ScenePlan, first: bo
         return rng.choice(("The {} goes on in place of the {}.", "I put the {} on in place of the {}.")).format(*choice.swapped)
     if choice.dropped:
         return f"It can wear two things at most, so I drew it without the {' or the '.join(choice.dropped)}."
-    if wish.plea == "again":
-        return rng.choice(SAY["reply_again"])
-    if wish.plea == "undo":
-        return rng.choice(SAY["reply_undone"])
-    if wish.plea == "earlier":
-        return rng.choice(SAY["reply_earlier"])
-    if wish.plea == "sorry":
-        return rng.choice(SAY["reply_sorry"])
-    if wish.plea == "other":
-        return rng.choice(SAY["reply_other"])
+    if f"reply_{wish.plea}" in SAY:
+        return rng.choice(SAY[f"reply_{wish.plea}"])
     if wish.occasion and wish.mood and rng.random() < 0.75:
         name = mirrored(wish.occasion)
         return rng.choice(SAY["reply_occasion"]).format(x=name, mood=wish.mood.name, a_mood=v.an(wish.mood.name))

@@ -316,8 +316,7 @@ def redo(rng: random.Random, base: Scene, first: bool) -> UserRequest:
         text = rng.choice(SAY["wish_other_style"])
         return UserRequest(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
     if base.accessories and roll < 0.9:
-        text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories", "undress it", "just the "
-                           + base.individual.kind, "nothing on it please", "no extras"))
+        text = rng.choice(SAY["wish_bare"]).format(kind=base.individual.kind)
         return UserRequest(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
     text = rng.choice(SAY["wish_sorry"])
     return UserRequest(typed(rng, text)[0], creative=True, plea="sorry")
@@ -325,22 +324,13 @@ def redo(rng: random.Random, base: Scene, first: bool) -> UserRequest:
 
 def refuse(rng: random.Random, base: Scene, first: bool) -> UserRequest:
     """A wish that something be not so: the light, the pose, what is worn, the other subject."""
-    options: list[tuple[str, dict]] = []
-    if base.light != "day":
-        night = base.light
-        options += [(t.format(n=night), {"light": "day"}) for t in ("not at {n}", "i don't want it at {n}", "no {n} please", "without the {n}", "not {n} any more",
-                                                                    "why {n}? make it day", "don't make it {n}", "it shouldn't be {n}")]
-    if base.pose != "standing":
-        options += [(t.format(p=base.pose), {"pose": "standing"}) for t in ("not {p}", "it shouldn't be {p}", "stop {p}", "no {p}, just standing", "don't let it be {p}")]
-    for a in base.accessories:
-        options += [(t.format(x=a.name), {"remove": (a.name,)}) for t in ("no {x}", "no {x} please", "i don't want the {x}", "why the {x}? take it off", "not with the {x}",
-                                                                         "i never asked for {x}", "the {x} has to go", "can we lose the {x}?", "skip the {x}")]
-    if base.companion is not None:
-        options += [(t.format(k=base.companion.kind), {"leave": True}) for t in ("without the {k}", "no {k}", "take the {k} away", "remove the {k}", "i don't need the {k}",
-                                                                               "just the first one", "the {k} can go", "only {s}".replace("{s}", "the " + base.individual.kind))]
-    if not options:
+    unwanted: list[tuple[str, str, dict]] = [("light", base.light, {"light": "day"})] if base.light != "day" else []
+    unwanted += [("pose", base.pose, {"pose": "standing"})] if base.pose != "standing" else []
+    unwanted += [("worn", a.name, {"remove": (a.name,)}) for a in base.accessories]
+    unwanted += [("other", base.companion.kind, {"leave": True})] if base.companion is not None else []
+    if not unwanted:
         return order(rng, base, first)
-    text, change = rng.choice(options)
+    text, change = rng.choice([(t.format(x=x, kind=base.individual.kind), change) for about, x, change in unwanted for t in SAY["wish_not"][about]])
     return UserRequest(typed(rng, text)[0], **change)
 
 
