@@ -86,8 +86,7 @@ def stage(s: DisplayList) -> None:
                     (at(side, o1 - tuck * 0.3), 0.5), (at(side, o1), 0.0)), mix(cloth, (90, 10, 40), 0.40 * (i % 2)))
         s.line(((at(side, edge - 0.035), 0.555), (at(side, -0.02), 0.60)), 0.028, (246, 200, 90))
     for i in range(6):
-        cx = i / 5
-        s.poly([(cx + 0.115 * math.cos(a / 8 * 3.1416), 0.075 + 0.085 * math.sin(a / 8 * 3.1416)) for a in range(9)], mix(cloth, (90, 10, 40), 0.3 * (i % 2)))
+        s.dome(i / 5, 0.075, 0.115, -0.085, mix(cloth, (90, 10, 40), 0.3 * (i % 2)))
     s.rect(-0.05, -0.02, 1.05, 0.085, cloth)
     s.rect(-0.05, 0.07, 1.05, 0.088, (246, 200, 90), edge=False)
     for beam, way in lamps:
@@ -142,7 +141,7 @@ def farm(s: DisplayList) -> None:
         s.poly(((0.5 + (x - 0.5) * 0.5, 0.64), (0.5 + (x - 0.5) * 0.5 + 0.02, 0.64), (x + 0.04, 0.80), (x - 0.03, 0.80)), (206, 168, 66), edge=False)
     silo = at(big, 0.335)
     s.rect(silo - 0.05, 0.34, silo + 0.05, 0.72, (206, 212, 220))
-    s.poly([(silo + 0.055 * math.cos(a / 8 * 3.1416), 0.345 - 0.065 * math.sin(a / 8 * 3.1416)) for a in range(9)], (150, 162, 180))
+    s.dome(silo, 0.345, 0.055, 0.065, (150, 162, 180))
     x, red = at(big, s.rng.uniform(0.13, 0.16)), s.rng.choice(((200, 58, 50), (184, 50, 56), (206, 76, 50)))
     s.poly(((x - 0.16, 0.78), (x - 0.16, 0.47), (x - 0.115, 0.34), (x, 0.25), (x + 0.115, 0.34), (x + 0.16, 0.47), (x + 0.16, 0.78)), red)
     s.line(((x - 0.18, 0.49), (x - 0.125, 0.335), (x, 0.24), (x + 0.125, 0.335), (x + 0.18, 0.49)), 0.030, (108, 72, 70))
@@ -238,13 +237,7 @@ def beach(s: DisplayList) -> None:
 
 def palm(s: DisplayList, x: float, foot: float, h: float, lean: float) -> None:
     bend = lean * s.rng.uniform(0.02, 0.09)
-    left, right = [], []
-    for i in range(9):
-        t = i / 8
-        cx, half = x + bend * t * t, 0.030 - 0.012 * t
-        left.append((cx - half, foot - h * t))
-        right.append((cx + half, foot - h * t))
-    s.poly((*left, *reversed(right)), (156, 108, 66))
+    s.strip([(x + bend * t * t, foot - h * t, 0.030 - 0.012 * t) for t in (i / 8 for i in range(9))], (156, 108, 66))
     top, crown = foot - h, x + bend
     for angle in (200, 160, 235, 128, 340, 20, 300, 52):
         a = math.radians(angle + s.rng.uniform(-8, 8))
@@ -283,9 +276,9 @@ def forest(s: DisplayList) -> None:
         side = s.rng.choice((-1, 1))
         x, y = at(side, s.rng.uniform(0.06, 0.26)), s.rng.uniform(0.87, 0.93)
         s.rect(x - 0.016, y - 0.05, x + 0.016, y, (244, 232, 210))
-        s.poly([(x + 0.052 * math.cos(a / 8 * 3.1416), y - 0.04 - 0.058 * math.sin(a / 8 * 3.1416)) for a in range(9)], (220, 62, 54))
-        s.disc(x - 0.016, y - 0.062, 0.010, WHITE, edge=False)
-        s.disc(x + 0.018, y - 0.066, 0.010, WHITE, edge=False)
+        s.dome(x, y - 0.04, 0.052, 0.058, (220, 62, 54))
+        for dx, dy in ((-0.016, 0.062), (0.018, 0.066)):
+            s.disc(x + dx, y - dy, 0.010, WHITE, edge=False)
 
 
 def mountains(s: DisplayList) -> None:
@@ -342,9 +335,8 @@ def snow(s: DisplayList) -> None:
     s.fir(at(big, s.rng.uniform(0.10, 0.15)), 0.83, s.rng.uniform(0.60, 0.70), (46, 120, 88), True)
     x, y = at(small, s.rng.uniform(0.13, 0.17)), 0.82
     if s.rng.random() < 0.6:  # a snowman
-        s.disc(x, y - 0.085, 0.095, (250, 252, 255))
-        s.disc(x, y - 0.225, 0.068, (250, 252, 255))
-        s.disc(x, y - 0.335, 0.050, (250, 252, 255))
+        for high, r in ((0.085, 0.095), (0.225, 0.068), (0.335, 0.050)):
+            s.disc(x, y - high, r, (250, 252, 255))
         s.rect(x - 0.038, y - 0.45, x + 0.038, y - 0.372, (58, 60, 78))
         s.rect(x - 0.06, y - 0.385, x + 0.06, y - 0.368, (58, 60, 78))
         s.poly(((x, y - 0.34), (x - 0.06 * small, y - 0.328), (x, y - 0.318)), (240, 130, 50), edge=False)
@@ -374,9 +366,8 @@ def clouds(s: DisplayList) -> None:
         s.line(((x, y), (x + wing * 0.025, y - 0.022), (x + wing * 0.052, y - 0.008)), 0.012, (70, 84, 120), edge=False)
     for i, x in enumerate((-0.04, 0.34, 0.70, 1.05)):
         s.cloud(x + s.rng.uniform(-0.05, 0.05), 1.0, 0.68, soft[1 if i % 2 else 0], lit=True)
-    s.cloud(0.02, 1.0, 0.62, soft[2], lit=True)
-    s.cloud(0.98, 1.0, 0.62, soft[2], lit=True)
-    s.cloud(0.5, 1.05, 1.1, soft[2], lit=True)
+    for x, y, w in ((0.02, 1.0, 0.62), (0.98, 1.0, 0.62), (0.5, 1.05, 1.1)):
+        s.cloud(x, y, w, soft[2], lit=True)
 
 
 def volcano(s: DisplayList) -> None:

@@ -93,20 +93,15 @@ def underwater(s: DisplayList) -> None:
         for side in (-1, 1):  # jellyfish give light
             x, y = at(side, s.rng.uniform(0.10, 0.30)), s.rng.uniform(0.08, 0.24) + 0.34 * (side == small)
             s.glow(x, y, 0.17, (130, 220, 255), 170)
-            s.poly([(x + 0.06 * math.cos(a / 8 * 3.1416), y - 0.062 * math.sin(a / 8 * 3.1416)) for a in range(9)], (176, 236, 255), lit=True)
+            s.dome(x, y, 0.06, 0.062, (176, 236, 255), lit=True)
             for dx in (-0.035, 0, 0.035):
                 s.line(((x + dx, y), (x + dx + 0.012, y + 0.04), (x + dx - 0.008, y + 0.09)), 0.012, (150, 212, 250), edge=False, lit=True)
     s.star(at(small, s.rng.uniform(0.08, 0.24)), 0.935, 0.042, (240, 120, 84), 5, 0.5)
 
 
 def weed(s: DisplayList, x: float, foot: float, h: float, hue: Colour) -> None:
-    phase, left, right = s.rng.uniform(0, 6.28), [], []
-    for i in range(13):
-        t = i / 12
-        cx, half = x + 0.026 * math.sin(phase + 8 * t), 0.024 * (1 - t) + 0.004
-        left.append((cx - half, foot - h * t))
-        right.append((cx + half, foot - h * t))
-    s.poly((*left, *reversed(right)), hue)
+    phase = s.rng.uniform(0, 6.28)
+    s.strip([(x + 0.026 * math.sin(phase + 8 * t), foot - h * t, 0.024 * (1 - t) + 0.004) for t in (i / 12 for i in range(13))], hue)
 
 
 def coral(s: DisplayList, x: float, foot: float, hue: Colour) -> None:

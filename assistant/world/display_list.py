@@ -98,6 +98,14 @@ class DisplayList:
             points.append((x + rx * r * math.cos(a), y + ry * r * math.sin(a)))
         self.poly(points, colour, **how)
 
+    def dome(self, x: float, y: float, rx: float, ry: float, colour: Colour, **how) -> None:
+        """Half an oval above height y; below it with a negative ry."""
+        self.poly([(x + rx * math.cos(a / 8 * 3.1416), y - ry * math.sin(a / 8 * 3.1416)) for a in range(9)], colour, **how)
+
+    def strip(self, spine, colour: Colour) -> None:
+        """An upright band along a spine of (x, y, half its width there)."""
+        self.poly((*((x - half, y) for x, y, half in spine), *((x + half, y) for x, y, half in reversed(spine))), colour)
+
     def cloud(self, x: float, y: float, w: float, colour: Colour, **how) -> None:
         """A flat-bottomed cloud w wide, its foot at height y."""
         lobes = ((-0.34, 0.15), (-0.10, 0.25), (0.17, 0.20), (0.38, 0.11))
