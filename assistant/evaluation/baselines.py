@@ -19,12 +19,10 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
 from ..plan import a_or_an
 from ..presets import MINIATURE
+from ..world.vocabulary import bank
 
 GUIDANCE, STEPS = MINIATURE.decoder.guidance, MINIATURE.decoder.steps
-PROMPTS = {"place": ("{} on the beach", "{} in the forest", "{} in space"),
-           "style": ("a pencil sketch of {}", "{} in pixel art", "a watercolour of {}"),
-           "worn": ("{} wearing a red hat", "{} with a blue balloon", "{} wearing green sunglasses"),
-           "moment": ("{} at night", "{} jumping in the snow", "{} resting at sunset")}
+PROMPTS = bank("prompts")["infusion"]
 LINES = tuple(line for lines in PROMPTS.values() for line in lines)
 
 

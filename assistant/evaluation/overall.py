@@ -43,11 +43,11 @@ from ..world.captions import attributes, plan_of, read, read_reply
 from ..world.dialogues import dialogue
 from ..world.renderer import render
 from ..world.scene import ACCESSORIES, Scene, sample_individual, sample_scene
+from ..world.vocabulary import bank
 from .test_cases import (BATCH, SUBJECT, AttributeJudge, Tally, asked_of, caption_of, cases, drawings, found, frechet, mean, measure, named_of, pictures, psnr,
                          scenes, share, text_to_image)
 
-WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
-          "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
+WISHES = bank("prompts")["wishes"]
 
 
 INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
@@ -85,20 +85,14 @@ def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int
 
 def draw_captions(base: LatentDiffusion, lines: Sequence[str], out: Path, columns: int = 8, steps: int = 20, guidance: float = 3.0) -> None:
     """Write `out`: what the base model draws of each caption, in order, none chosen, with the caption below. Seeds are their numbers."""
-    size = base.unet.config.sample_size * base.factor
-    height, rows = size + CAPTION_LINES * LEADING + INNER, -(-len(lines) // columns)
-    sheet = Image.new("RGB", (columns * (size + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
+    size, cells = base.unet.config.sample_size * base.factor, []
     for start in range(0, len(lines), BATCH):
         part = range(start, min(len(lines), start + BATCH))
         drawn = text_to_image(base, [lines[k] for k in part], part, steps, guidance)
         for k, picture in zip(part, (drawn.movedim(1, -1) * 255).round().byte().numpy()):
-            x, y = OUTER + k % columns * (size + OUTER), OUTER + k // columns * (height + OUTER)
-            sheet.paste(Image.fromarray(picture), (x, y))
-            for i, line in enumerate(wrapped(lines[k], size, CAPTION_LINES)):
-                pen.text((x, y + size + INNER + i * LEADING), line, PALE, font)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, quality=QUALITY, method=6)
+            below = [(line, PALE) for line in wrapped(lines[k], size, CAPTION_LINES)]
+            cells.append(_cell([Image.fromarray(picture)], below, size, CAPTION_LINES))
+    _write_sheet(cells, out, columns)
 
 
 def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, steps: int = 20) -> dict[str, float]:
@@ -107,35 +101,43 @@ def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, st
     Words are right when the reply names the photo's own kind, colour or pattern; what it draws is for the eye, or the judge.
     """
     size = assistant.config.decoder.image_size
-    width, height, rows = 2 * size + INNER, size + LINES * LEADING + INNER, -(-count // columns)
-    sheet = Image.new("RGB", (columns * (width + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
-    lines, right = [], {"kind": [], "colour": [], "pattern": []}
+    cells, lines, right = [], [], {"kind": [], "colour": [], "pattern": []}
     for seed in range(count):
-        scene, photo = held_out_photo(seed, size)
-        wish = WISHES[seed % len(WISHES)]
+        rng = random.Random(f"sheet/{seed}")
+        scene = sample_scene(rng, sample_individual(rng, held_out=True), None)
+        photo, wish = photo_of(scene, size), WISHES[seed % len(WISHES)]
         reply = answer(assistant, wish, photo, seed, steps)
-        sheet.paste(_cell(photo.png, wish, reply, size, width, height), (OUTER + seed % columns * (width + OUTER), OUTER + seed // columns * (height + OUTER)))
+        below = [(wish, INK), *((line, PALE) for line in wrapped(reply.text, 2 * size + INNER, LINES - 1))]
+        cells.append(_cell([Image.open(io.BytesIO(png)) if png else None for png in (photo.png, reply.png)], below, size, LINES))
         said, truth = read_reply(reply.text), attributes(scene)
         for name, hits in right.items():
             hits.append(said.get(name) == truth.get(name))
         lines.append({"seed": seed, "wish": wish, "reply": reply.text, "drew": reply.png is not None, "photo": _plain(truth), "said": _plain(said)})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, quality=QUALITY, method=6)
+    _write_sheet(cells, out, columns)
     written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)  # a cell a line
     out.with_suffix(".json").write_text(f"[\n{written}\n]\n", encoding="utf-8")
     return {**{k: float(np.mean(v)) for k, v in right.items()}, "drew": float(np.mean([line["drew"] for line in lines]))}
 
 
-def _cell(photo: bytes, wish: str, reply: Reply, size: int, width: int, height: int) -> Image.Image:
-    """Photo and answer side by side, the request and the reply below."""
-    cell = Image.new("RGB", (width, height), PAPER)
-    cell.paste(Image.open(io.BytesIO(photo)), (0, 0))
-    if reply.png:
-        cell.paste(Image.open(io.BytesIO(reply.png)), (size + INNER, 0))
+def _cell(pictures: Sequence[Image.Image | None], below: Sequence[tuple[str, tuple[int, int, int]]], size: int, room: int) -> Image.Image:
+    """Pictures side by side, lines of text with their ink below, of which there is room for so many; the gap to the next cell on the right."""
+    cell = Image.new("RGB", (len(pictures) * (size + INNER) - INNER + OUTER, size + room * LEADING + INNER), PAPER)
+    for k, picture in enumerate(pictures):
+        if picture is not None:
+            cell.paste(picture, (k * (size + INNER), 0))
     pen, font = ImageDraw.Draw(cell), ImageFont.load_default(FONT)
-    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, width, LINES - 1))]):
+    for k, (line, ink) in enumerate(below):
         pen.text((0, size + INNER + k * LEADING), line, ink, font)
     return cell
+
+
+def _write_sheet(cells: Sequence[Image.Image], out: Path, columns: int) -> None:
+    width, height = cells[0].size
+    sheet = Image.new("RGB", (columns * width + OUTER, -(-len(cells) // columns) * (height + OUTER) + OUTER), PAPER)
+    for k, cell in enumerate(cells):
+        sheet.paste(cell, (OUTER + k % columns * width, OUTER + k // columns * (height + OUTER)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, quality=QUALITY, method=6)
 
 
 def wrapped(text: str, width: int, lines: int) -> list[str]:

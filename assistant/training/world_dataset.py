@@ -35,6 +35,7 @@ from ..world.dialogues import Dialogue, dialogue
 from ..world.renderer import render
 from ..world.scene import (ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PAIRS, PATTERNS, POSES, STYLES, Individual, Scene, can_pair,
                            individual_held_out, sample_individual, sample_scene, with_companion)
+from ..world.vocabulary import bank
 
 
 def train_caption_tokenizer(folder: Path, vocab_size: int, context: int, count: int = 40_000, seed: int = 0) -> None:
@@ -204,16 +205,7 @@ class WorldDataset:
         return self.arrays[name]
 
 
-_CAST = (  # kind, colour, pattern, context, style, wishes; the second colour is the first that makes the individual held out
-    ("cat", "orange", "striped", "garden", "flat", ("I want something creative for this one, can you help?", "on the moon, with a crown")),
-    ("robot", "teal", "plain", "city", "flat", ("something cosy, please", "as a watercolour in the forest")),
-    ("teapot", "blue", "spotted", "kitchen", "watercolour", ("surprise me", "at the castle, at sunset")),
-    ("bunny", "pink", "patched", "farm", "papercut", ("make it dreamy", "in the snow with a red scarf")),
-    ("owl", "purple", "starry", "forest", "flat", ("something spooky for a poster", "in the library, pixel art")),
-    ("fox", "red", "plain", "mountains", "pencil", ("a summer postcard", "at night in the city, neon")),
-    ("turtle", "green", "checked", "beach", "flat", ("an adventure!", "underwater, jumping")),
-    ("backpack", "yellow", "striped", "mountains", "pixel", ("make an ad for it", "in the desert with sunglasses")),
-)
+_CAST = bank("prompts")["ready"]  # kind, colour, pattern, context, style, wishes; the second colour is the first that makes the individual held out
 
 
 def _cast(rng: random.Random, kind: str, colour: str, pattern: str) -> Individual:
