@@ -221,7 +221,9 @@ DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "robust": "r
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
-    from .world_dataset import WorldDataset
+    from . import classifiers, decoder, mllm, vae, vision_encoders
+    from .datasets import WorldDialogues
+    from .world_dataset import DialogueDataset, WorldDataset
 
     model = args.run / "model"
     data = args.run / ("judge-data" if stage.task in ("judge", "likeness") else "data")
@@ -229,41 +231,23 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
     if world is None or not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", f"Run: python -m assistant.training {DRAWN['judge' if data.name == 'judge-data' else 'vae']} --run {args.run}")
     warm = args.init or (model / stage.writes if args.go_on or args.decoder_only else None)
-    if stage.task == "vae":
-        from .vae import VaeTask
-        return VaeTask(config, world, device, batch, warm, args.decoder_only)
-    if stage.task == "clip":
-        from .vision_encoders import ClipTask
-        return ClipTask(config, world, device, batch, warm)
-    if stage.task == "dino":
-        from .vision_encoders import DinoTask
-        return DinoTask(config, world, device, batch, warm)
-    if stage.task == "language":
-        from .mllm import LanguageTask
-        return LanguageTask(config, world, _talks(args), device, model, batch, warm)
-    if stage.task == "robust":
-        from .vision_encoders import RobustTask
-        return RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device, args.init or model / stage.writes, batch)
-    if stage.task == "judge":
-        from .classifiers import JudgeTask
-        return JudgeTask(config, world, device, batch, warm)
-    if stage.task == "likeness":
-        from .classifiers import LikenessTask
-        return LikenessTask(config, world, device, model / "judge", batch)
-    if stage.task == "bridge":
-        from .mllm import ProjectorTask
-        from .datasets import WorldDialogues
+
+    def talks() -> DialogueDataset:
+        return DialogueDataset(_needed(args.run / "talks", "about.json", "talks"))
+
+    def bridge() -> mllm.ProjectorTask:
         before = model / "bridge"  # of the stage before it, which trained M with a V of its own
-        return ProjectorTask(config, WorldDialogues(config, world, _talks(args), device, model), device, model, batch, checkpointing=args.checkpointing,
-                          warm=args.init or (before if before.exists() else None))
-    from .decoder import JointTask
-    return JointTask(config, world, device, model, batch, warm)
+        return mllm.ProjectorTask(config, WorldDialogues(config, world, talks(), device, model), device, model, batch, checkpointing=args.checkpointing,
+                                  warm=args.init or (before if before.exists() else None))
 
-
-def _talks(args: argparse.Namespace):
-    from .world_dataset import DialogueDataset
-
-    return DialogueDataset(_needed(args.run / "talks", "about.json", "talks"))
+    return {"vae": lambda: vae.VaeTask(config, world, device, batch, warm, args.decoder_only),
+            "dino": lambda: vision_encoders.DinoTask(config, world, device, batch, warm), "clip": lambda: vision_encoders.ClipTask(config, world, device, batch, warm),
+            "language": lambda: mllm.LanguageTask(config, world, talks(), device, model, batch, warm), "bridge": bridge,
+            "judge": lambda: classifiers.JudgeTask(config, world, device, batch, warm),
+            "likeness": lambda: classifiers.LikenessTask(config, world, device, model / "judge", batch),
+            "trunk": lambda: decoder.JointTask(config, world, device, model, batch, warm),
+            "robust": lambda: vision_encoders.RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device, args.init or model / stage.writes, batch),
+            }[stage.task]()
 
 
 def _needed(folder: Path, file: str, stage: str) -> Path:
@@ -287,8 +271,7 @@ def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
-    train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name,
-                  args.run / "model" / stage.writes, stage.batch, minutes=minutes)
+    train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name, args.run / "model" / stage.writes, stage.batch, minutes=minutes)
 
 
 def _cost_arguments(p: argparse.ArgumentParser) -> None:
@@ -372,14 +355,14 @@ def _tokenizers(config: AssistantConfig) -> None:
 
 
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
-    from .world_dataset import draw
+    from .world_dataset import WorldDataset, draw, write_dialogues
 
+    if args.go_on:
+        _begin(args, config)
     if what == "talks":
-        from .world_dataset import WorldDataset, write_dialogues
         write_dialogues(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
     elif what == "redraw":
         from ..checkpoints import load_base
-        from .world_dataset import WorldDataset
         from .vision_encoders import redraw
         redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / "redrawn", REDRAWN, TRAIN_SEED)
     elif what == "draw-judge":
@@ -401,8 +384,6 @@ def main() -> None:
     elif args.stage == "tokenizers":
         _tokenizers(config)
     elif args.stage in DRAWN.values():
-        if args.go_on:
-            _begin(args, config)
         _draw(args, config, args.stage)
     elif args.stage == "ood":
         if args.photos is None:
@@ -416,8 +397,8 @@ def main() -> None:
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
     elif args.stage == "worn":
-        from .world_dataset import WorldDataset
         from .classifiers import fit_worn
+        from .world_dataset import WorldDataset
         if args.go_on:
             _begin(args, config)
         fit_worn(config, WorldDataset(args.run / "data", config), args.run / "model")

@@ -201,6 +201,10 @@ class WorldDataset:
         base = rng.choice(self.groups, count) * VIEWS
         return base + first, base + second
 
+    def rows(self, at: np.ndarray, *names: str) -> dict[str, torch.Tensor]:
+        """Copies of what each array holds of these pictures."""
+        return {name: torch.from_numpy(self[name][at]) for name in names}
+
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
 
