@@ -258,26 +258,26 @@ def measure(table: Table, options: Options) -> None:
         table.add("the same on a GPU", NOT_MEASURED, "this run had no CUDA device")
     known = {name: count(module) for name, module in build(config).items()}
     apart = "cafe" in known  # CAFE has a UNet of its own
-    unet = "cafe" if apart else "unet"
-    _needs(known, (unet, "vae"), dtype, device)
-    made = build(config, device, (unet, "vae"), dtype)
-    decoder = _decoder(config, made[unet], made["vae"], config.language.semantic_width if "values" in known else 768)
-    case = Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
     rounds = options.repeat if device.type == "cuda" else max(1, min(options.repeat, 3))
+
+    def made(unet: str, width: int) -> tuple[LatentDiffusion, Case]:
+        _needs(known, (unet, "vae"), dtype, device)
+        modules = build(config, device, (unet, "vae"), dtype)
+        decoder = _decoder(config, modules[unet], modules["vae"], width)
+        return decoder, Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
+
+    decoder, case = made("cafe" if apart else "unet", config.language.semantic_width if "values" in known else 768)
     beside(table, case, rounds)
     if device.type == "cuda" or options.compiled:
         switches(table, case, rounds, options.compiled)
     _pictures(table, decoder, case, steps, rounds, {"CAFE": _cafe(case)})
     if apart:
-        del made, decoder, case
+        del decoder, case
         gc.collect(), free(device)
-        _needs(known, ("unet", "vae"), dtype, device)
-        made = build(config, device, ("unet", "vae"), dtype)
-        decoder = _decoder(config, made["unet"], made["vae"], 768)
-        case = Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
+        decoder, case = made("unet", 768)
     _pictures(table, decoder, case, steps, rounds, _words(decoder, case))
     table.add("peak memory, decoder", f"{peak(device):.2f} GiB", "on the GPU" if device.type == "cuda" else "")
-    del made, decoder, case
+    del decoder, case
     gc.collect(), free(device)
     _language(table, config, known, device, dtype, options)
 

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,11 +115,16 @@ def write_manifest(folder: Path, shards: int) -> bool:
             else:
                 doubles.append(sample.key)
             seen.update(own)
-        listing.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path.read_bytes()), "keys": keys})
-    about = {"settings": json.loads((folder / "settings.json").read_text()), "samples": sum(len(s["keys"]) for s in listing),
-             "doubles": doubles, "shards": listing}
-    write_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode(), SHARED)
+        listing.append({"keys": keys})
+    finish(folder, paths, listing, samples=sum(len(s["keys"]) for s in listing), doubles=doubles)
     return True
+
+
+def finish(folder: Path, paths: Sequence[Path], listing: Sequence[Mapping[str, Any]], **about: Any) -> None:
+    """Write manifest.json: a set's settings, `about`, and of each shard its name, bytes and digest beside its line of `listing`."""
+    shards = [{"name": p.name, "bytes": p.stat().st_size, "sha256": digest(p.read_bytes()), **line} for p, line in zip(paths, listing)]
+    whole = {"settings": json.loads((folder / "settings.json").read_text()), **about, "shards": shards}
+    write_whole(folder / "manifest.json", (json.dumps(whole, indent=1) + "\n").encode(), SHARED)
 
 
 def listed(folder: Path, build: str = "Build it to its end first.", again: str = "build the set again") -> tuple[dict[str, Any], list[tuple[Path, dict]]]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ..errors import AssistantError
 
 if TYPE_CHECKING:
+    from ..config import AssistantConfig
+    from ..diffusion.latent_diffusion import LatentDiffusion
     from ..engine import Assistant
     from .test_cases import AttributeJudge
 
@@ -105,6 +107,17 @@ def _shipped() -> tuple[Assistant, AttributeJudge]:
     return assistant, load_witness(assistant.config, CHECKPOINTS / assistant.config.folder)
 
 
+def _base() -> tuple[AssistantConfig, Path, LatentDiffusion, AttributeJudge]:
+    """The miniature's sizes, folder and base model, and its judge."""
+    from ..checkpoints import load_base
+    from ..manifest import CHECKPOINTS
+    from ..presets import MINIATURE
+    from .test_cases import load_witness
+
+    folder = CHECKPOINTS / MINIATURE.folder
+    return MINIATURE, folder, load_base(MINIATURE, folder), load_witness(MINIATURE, folder)
+
+
 def _sheet(args: argparse.Namespace) -> None:
     from ..engine import load
     from .test_cases import caption_of, caption_of_pair, pairs, scenes
@@ -167,16 +180,12 @@ def _mixing(args: argparse.Namespace) -> None:
 
 
 def _dci(args: argparse.Namespace) -> None:
-    from ..presets import MINIATURE
-    from ..manifest import CHECKPOINTS, base_identity
-    from ..checkpoints import load_base
-    from .test_cases import load_witness
+    from ..manifest import base_identity
     from .dci import Lab, masks, study, write, write_masks
 
-    folder = CHECKPOINTS / MINIATURE.folder
+    config, folder, base, witness = _base()
     counts = (16, 24) if args.full else (args.subjects, args.prompts)
-    lab = Lab(MINIATURE, load_base(MINIATURE, folder), base_identity(folder), load_witness(MINIATURE, folder), args.run, *counts,
-              say=_say, group="narrow" if args.study in ("narrow", "overfit") else "test")
+    lab = Lab(config, base, base_identity(folder), witness, args.run, *counts, say=_say, group="narrow" if args.study in ("narrow", "overfit") else "test")
     out = args.out or Path(f"checkpoints/dci-{args.study}")
     print(write_masks(masks(lab), out) if args.study == "masks" else write(study(args.study, lab), out))
 
@@ -194,14 +203,11 @@ def _table3(args: argparse.Namespace) -> None:
 
 
 def _infusion(args: argparse.Namespace) -> None:
-    from ..presets import preset
-    from ..manifest import CHECKPOINTS, verify
-    from ..checkpoints import load_base
-    from .test_cases import load_witness
+    from ..manifest import verify
     from .infusion import SHORT, WHOLE, Protocol, layers_and_bits, pairs, write
 
-    config, folder = preset("miniature"), CHECKPOINTS / "miniature"
-    protocol = Protocol(load_base(config, folder), load_witness(config, folder), verify(folder), args.run, WHOLE if args.full else SHORT,
+    config, folder, base, witness = _base()
+    protocol = Protocol(base, witness, verify(folder), args.run, WHOLE if args.full else SHORT,
                         args.individuals, min(args.compared, args.individuals), config.decoder.image_size, _say)
     cells = protocol.cells()
     studies = {"layers and bits": layers_and_bits(protocol, min(args.studied, args.individuals)),
