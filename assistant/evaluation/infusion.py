@@ -31,9 +31,10 @@ from ..models.vision_encoders import pixels
 from ..presets import MINIATURE
 from ..world.captions import read
 from ..world.renderer import render
+from ..world.scene import STAGE
 from .baselines import BASELINES, LINES, draw_concepts, draw_plain, said
 from .dci import Subject, subject
-from .test_cases import STAGE, AttributeJudge, caption_of, fisher, halves, mean, pictures, scenes, share, wasserstein
+from .test_cases import AttributeJudge, caption_of, fisher, halves, mean, pictures, scenes, share, wasserstein
 
 ROW = (BatchRow(CONDITIONAL, TEXT),)
 INFUSION, BASE = "Infusion", "base model"

@@ -302,20 +302,16 @@ def evaluate(assistant: Assistant, base: LatentDiffusion, witness: AttributeJudg
         steps: of denoising, for captions and answers.
         say: told what is being measured.
     """
-    size, out = assistant.config.decoder.image_size, {}
-    say("the judge itself")
-    out["judge"] = judge_itself(witness, counts["renders"], size)
-    say("the autoencoder")
-    out["autoencoder"] = autoencoder(base, witness, counts["renders"], size)
-    say("E and F")
-    out["encoders"] = encoders(assistant, base.tokenizer, counts["retrieval"], size)
-    say("M")
-    out["perplexity of replies"] = perplexity(assistant, counts["retrieval"], size)
+    size, guidance, out = assistant.config.decoder.image_size, assistant.config.decoder.guidance, {}
+    for name, what, find in (("judge", "the judge itself", lambda: judge_itself(witness, counts["renders"], size)),
+                             ("autoencoder", "the autoencoder", lambda: autoencoder(base, witness, counts["renders"], size)),
+                             ("encoders", "E and F", lambda: encoders(assistant, base.tokenizer, counts["retrieval"], size)),
+                             ("perplexity of replies", "M", lambda: perplexity(assistant, counts["retrieval"], size))):
+        say(what)
+        out[name] = find()
     say("text to image")
-    shown = [views[0] for views in scenes(counts["base"])]
-    out["base"], drawn = base_model(base, witness, shown, size, steps, assistant.config.decoder.guidance)
+    out["base"], drawn = base_model(base, witness, [views[0] for views in scenes(counts["base"])], size, steps, guidance)
     say("two heroes")
-    guidance = assistant.config.decoder.guidance
     out["two heroes"] = measure(lambda lines, seeds: text_to_image(base, lines, seeds, steps, guidance), witness, counts["base"])
     out["two heroes"]["drawings"] = measure(drawings(counts["base"], size), witness, counts["base"])
     real = references(witness, counts["base"], size, counts["renders"])
@@ -377,12 +373,6 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-def measure_weights(config: AssistantConfig, folder: Path, witness: AttributeJudge, counts: dict[str, int], steps: int, say: Callable[[str], None]) -> dict:
-    """`evaluate` on the weights in `folder`."""
-    assistant = load(config.name, folder=folder)
-    return evaluate(assistant, assistant.base, witness, counts, steps, say)
-
-
 def compare(shipped: dict, candidate: dict) -> Verdict:
     """A candidate is better if the mean of the measures rises and none of them falls for sure: its 95 % interval must not lie
     wholly below the shipped one's. A measure that had no case in either set is left out.
@@ -419,7 +409,10 @@ def judge_candidate(config: AssistantConfig, shipped: Path, candidate: Path, wit
     Raises:
         WeightsError: one of them is incomplete or damaged.
     """
-    found = [measure_weights(config, folder, witness, counts, steps, lambda what: say(f"{folder.name}: {what}")) for folder in (shipped, candidate)]
+    found = []
+    for folder in (shipped, candidate):
+        assistant = load(config.name, folder=folder)
+        found.append(evaluate(assistant, assistant.base, witness, counts, steps, lambda what: say(f"{folder.name}: {what}")))
     return compare(*found)
 
 

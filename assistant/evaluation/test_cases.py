@@ -30,7 +30,7 @@ from ..world.backgrounds import GROUND
 from ..world.captions import attributes, caption, read
 from ..world.dialogues import dialogue
 from ..world.renderer import render
-from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, Scene, sample_individual, sample_scene, with_companion
+from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, STAGE, Scene, sample_individual, sample_scene, with_companion
 
 Z = 1.96  # of a 95 % interval
 
@@ -93,7 +93,6 @@ def found(similarity: Tensor) -> list[bool]:
 
 BATCH = 32
 SUBJECT = ("kind", "colour", "pattern", "second")
-STAGE = ("context", "light", "style", "pose")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ CONTEXTS = ("beach", "forest", "mountains", "desert", "snow", "space", "underwat
 LIGHTS = ("day", "sunset", "night")
 STYLES = ("flat", "pencil", "pixel", "watercolour", "neon", "papercut")
 POSES = ("standing", "jumping", "leaning", "resting")
+STAGE = {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}
 EYES = ("dots", "round", "big", "sleepy")
 
 # Each place is one stage set, and a hero alone stands in its middle and faces right, as in a picture book: whatever neither words nor

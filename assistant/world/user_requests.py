@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..plan import listing
 from . import vocabulary as v
-from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out, restage,
+from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STAGE, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out, restage,
                     sample_individual)
 from .vocabulary import MISSING_DOINGS, MOODS, MOOD_ALSO, NEAREST, SAY, TWEAKS, Mood, typed
 
@@ -90,9 +90,8 @@ def changes(rng: random.Random, base: Scene, first: bool) -> dict:
         elif name == "leave":
             asked[name] = True
         else:
-            values = {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}[name]
-            usual = [x for x in values if x != getattr(base, name)]
-            asked[name] = rng.choice(usual if rng.random() < 0.96 else values)
+            usual = [x for x in STAGE[name] if x != getattr(base, name)]
+            asked[name] = rng.choice(usual if rng.random() < 0.96 else STAGE[name])
     if "remove" in asked and "wear" in asked:
         asked["wear"] = tuple(w for w in asked["wear"] if w[0] not in asked["remove"])
         if not asked["wear"]:
@@ -413,7 +412,7 @@ def choose(rng: random.Random, base: Scene, wish: UserRequest, first: bool) -> S
         base: the previous picture, or the photo if nothing was drawn yet.
         first: nothing was drawn yet.
     """
-    now = {name: getattr(base, name) for name in ("context", "light", "style", "pose")}
+    now = {name: getattr(base, name) for name in STAGE}
     worn = list(base.accessories)
     said: set[str] = set()
     near = "near" if wish.missing and wish.missing_is != "thing" else ""
