@@ -405,12 +405,16 @@ class Drawn:
 
 
 @torch.no_grad()
-def draw(decoder: LatentDiffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], steps: int, keep_subject: float = STRENGTH,
-         follow_words: float = STRENGTH) -> list[Image.Image]:
-    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> B pictures. A strength of 0 leaves its source out."""
+def sample_latents(decoder: LatentDiffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], steps: int, keep_subject: float = STRENGTH,
+                   follow_words: float = STRENGTH) -> Tensor:
+    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> latents (B, C, h, w). A strength of 0 leaves its source out."""
     context = AttentionContext({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
-    plan = cafe_guidance(keep_subject, follow_words, keep_subject > 0, follow_words > 0)
-    return [Image.fromarray(a) for a in decoder.decode(decoder.sample(plan, context, seeds, steps).latents)]
+    return decoder.sample(cafe_guidance(keep_subject, follow_words, keep_subject > 0, follow_words > 0), context, seeds, steps).latents
+
+
+def draw(decoder: LatentDiffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], steps: int) -> list[Image.Image]:
+    """As `sample_latents` -> B pictures."""
+    return [Image.fromarray(a) for a in decoder.decode(sample_latents(decoder, patches, semantics, seeds, steps))]
 
 
 STORE_BATCH = 64

@@ -28,10 +28,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from .. import report
 from ..checkpoints import load_vae, load_vision
 from ..config import AssistantConfig
-from ..controls.cafe import Cafe, SemanticValues
+from ..controls.cafe import SemanticValues
+from ..data.quadruplets import sample_latents
 from ..dialogue_state import lines_of
-from ..diffusion.attention import AttentionContext
-from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant, load
 from ..files import write_png
@@ -416,7 +415,6 @@ def judge_candidate(config: AssistantConfig, shipped: Path, candidate: Path, wit
     return compare(*found)
 
 
-STRENGTHS = (2.0, 2.0)  # of E(x) and F(w)
 WRITTEN = ("kind", "colour", "pattern", "context", "style", "accessory")
 
 
@@ -457,9 +455,8 @@ def cafe_alone(one: Snapshot, witness: AttributeJudge, count: int, size: int, st
     for start in range(0, count, BATCH):
         views = shown[start:start + BATCH]
         photos, targets = (pixels([render(v[k], size).image for v in views]) for k in (0, 1))
-        context = AttentionContext({PATCHES: one.vision.patches(photos).float()}, {SEMANTICS: one.vision.semantics(targets).float()},
-                    (Cafe(one.decoder.semantic_values),))
-        x = pictures(one.decoder, one.decoder.sample(cafe_guidance(*STRENGTHS), context, range(start, start + len(views)), steps).latents)
+        x = pictures(one.decoder, sample_latents(one.decoder, one.vision.patches(photos).float(), one.vision.semantics(targets).float(),
+                                         range(start, start + len(views)), steps))
         for v, said in zip(views, witness.names(x)):
             tally.add(said, attributes(v[1]))
     return tally.shares()
