@@ -11,7 +11,7 @@ from PIL import Image
 from . import animals
 from .animals import cheeks, eyes, mouth
 from .canvas import INK, PAPER, Affine, Anchors, Canvas, Colour, affine, blob, box, ellipse, mix, rounded, then, tube, warp
-from .scene import COLOURS, Scene
+from .scene import COLOURS, SLOTS, Scene
 
 STEEL = (176, 184, 196)
 RUBBER = (58, 56, 66)
@@ -245,6 +245,7 @@ def wear(e: Canvas, anchors: Anchors) -> None:
         colour = COLOURS[accessory.colour]
         if accessory.colour == e.scene.individual.colour:  # a red hat on a red cat needs another edge
             e.trim = mix(colour, PAPER, 0.7) if sum(colour) < 420 else mix(colour, INK, 0.6)
+        e.layer = "behind" if SLOTS[accessory.name] == "side" else "front"
         draw[accessory.name](e, anchors, colour)
         e.trim = None
     e.layer = "body"
@@ -263,7 +264,6 @@ def _band(colour: Colour) -> Colour:
 
 def _hat(e: Canvas, a: Anchors, colour: Colour) -> None:
     f = _on_head(a, -5, 0.17)
-    e.layer = "front"
     e.mass(blob((-0.68, 0.1), (-0.66, -0.5), (-0.5, -1.0), (0, -1.1), (0.5, -1.0), (0.66, -0.5), (0.68, 0.1), (0, 0.25)), colour=colour, frame=f,
            details=((blob((-1, -0.28), (0, -0.14), (1, -0.28), (1, 0.3), (0, 0.4), (-1, 0.3)), _band(colour)),))
     e.mass(blob((-1.4, -0.02), (-0.7, -0.1), (0, 0.02), (0.7, -0.1), (1.4, -0.02), (1.0, 0.24), (0, 0.34), (-1.0, 0.24)), colour=colour, frame=f)
@@ -271,7 +271,6 @@ def _hat(e: Canvas, a: Anchors, colour: Colour) -> None:
 
 def _crown(e: Canvas, a: Anchors, colour: Colour) -> None:
     f = _on_head(a, 0, 0.17)
-    e.layer = "front"
     e.mass(rounded((-0.8, 0.22), (-0.95, -0.85), (-0.45, -0.3), (0, -1.1), (0.45, -0.3), (0.95, -0.85), (0.8, 0.22), r=0.08), colour=colour, frame=f,
            details=((box(-1, -0.02, 1, 0.4, 0.01), mix(colour, PAPER, 0.35)),))
     jewel = (226, 60, 84) if np.abs(np.subtract(colour, (214, 52, 70))).sum() > 160 else (80, 170, 230)
@@ -282,7 +281,6 @@ def _crown(e: Canvas, a: Anchors, colour: Colour) -> None:
 def _flower(e: Canvas, a: Anchors, colour: Colour) -> None:
     x, y, half = a.head
     f = then(affine(10, half, half, x - half * 0.85, y - half * 0.08), a.head_frame)
-    e.layer = "front"
     e.mass(blob((0.2, 0.3), (0.75, 0.35), (0.95, 0.7), (0.5, 0.7)), blob((-0.2, 0.35), (-0.8, 0.3), (-1.0, 0.6), (-0.5, 0.7)), colour=(84, 162, 78), frame=f,
            shaded=False)
     turns = np.radians(np.arange(5) * 72 - 90)
@@ -295,7 +293,6 @@ def _sunglasses(e: Canvas, a: Anchors, colour: Colour) -> None:
     """Square-round lenses, dark with a glint, in broad frames of the accessory's colour."""
     (x0, y0, r0), (x1, y1, r1) = a.eyes
     gap = abs(x1 - x0) / 2
-    e.layer = "front"
     for x, y, r in reversed(a.eyes):
         w = min(max(r * 1.55, 0.105) * (r / max(r0, r1)) ** 0.5, gap * 0.93 + 0.02)
         h = max(w * 0.84, 0.085)
@@ -310,7 +307,6 @@ def _scarf(e: Canvas, a: Anchors, colour: Colour) -> None:
     x, y, half = a.neck
     light = mix(colour, INK, 0.28) if sum(colour) > 330 else mix(colour, PAPER, 0.45)
     f = then(affine(dx=x, dy=y), a.neck_frame)
-    e.layer = "front"
     sway = -0.1 if e.jumping else 0.0
     room = (e.lowest() - float(warp(np.array((x, y)), a.neck_frame)[1])) / e.size - 0.07
     hang = min(0.28, room)
@@ -328,7 +324,6 @@ def _scarf(e: Canvas, a: Anchors, colour: Colour) -> None:
 def _bow_tie(e: Canvas, a: Anchors, colour: Colour) -> None:
     x, y, half = a.neck
     f = then(affine(0, 1, 1, x, y + 0.035), a.neck_frame)
-    e.layer = "front"
     for s in (-1, 1):
         e.mass(rounded((s * 0.01, -0.03), (s * 0.2, -0.115), (s * 0.2, 0.115), (s * 0.01, 0.03), r=0.045), colour=colour, frame=f)
     e.mass(box(-0.048, -0.052, 0.048, 0.052, 0.03), colour=mix(colour, INK, 0.22) if sum(colour) > 330 else mix(colour, PAPER, 0.3), frame=f, shaded=False)
@@ -346,7 +341,6 @@ def _balloon(e: Canvas, a: Anchors, colour: Colour) -> None:
     cx = side * max(abs(x) + 0.12, e.reach(side, top - 0.2, top + 0.25) + 0.1)
     f = affine(side * 8, 0.185, 0.185, cx, top)
     stage = affine()
-    e.layer = "behind"
     e.flat(tube((x, y), (x * 0.4 + cx * 0.6, y * 0.6 + top * 0.4), (cx - side * 0.03, top + 0.24), widths=0.009), colour=mix(INK, PAPER, 0.35), frame=stage)
     e.mass(rounded((-0.18, 1.4), (0.18, 1.4), (0, 1.12), r=0.06), colour=colour, frame=f, shaded=False)
     e.mass(blob((0, -1.18), (0.72, -0.9), (1.0, -0.2), (0.72, 0.6), (0, 1.2), (-0.72, 0.6), (-1.0, -0.2), (-0.72, -0.9)), colour=colour, frame=f,
@@ -359,7 +353,6 @@ def _umbrella(e: Canvas, a: Anchors, colour: Colour) -> None:
     cx = side * max(abs(x) + 0.06, e.reach(side, top - 0.1, top + 0.15) + 0.14)
     f = affine(side * 12, side * 1.16, 1.16, cx, top)
     light = mix(colour, PAPER, 0.4) if sum(colour) < 640 else mix(colour, INK, 0.14)
-    e.layer = "behind"
     e.mass(tube((x, y + 0.06), (cx, top), widths=0.02), colour=(132, 92, 62), frame=affine(), shaded=False)
     e.mass(tube((0, -0.2), (0, -0.27), widths=0.016), colour=(132, 92, 62), frame=f, shaded=False)
     dome = blob((-0.31, 0.06), (-0.25, -0.12), (-0.12, -0.215), (0, -0.24), (0.12, -0.215), (0.25, -0.12), (0.31, 0.06), (0.2, 0.02), (0.11, 0.06), (0, 0.02),
