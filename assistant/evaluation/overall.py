@@ -66,13 +66,6 @@ def as_photo(image: Image.Image) -> Photo:
     return Photo(png, *image.size, hashlib.sha256(png).hexdigest())
 
 
-def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
-    """An individual that was never trained on, in a scene of its own."""
-    rng = random.Random(f"sheet/{seed}")
-    scene = sample_scene(rng, sample_individual(rng, held_out=True), None)
-    return scene, photo_of(scene, size)
-
-
 def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int, candidates: int = 1) -> Reply:
     """The assistant's whole reply to one request."""
     usual = assistant.info()

@@ -118,29 +118,13 @@ _WITHOUT = re.compile(  # phrases about what is gone, up to the next comma or cl
 
 def _phrases() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
-
-    def add(kind: str, said: dict[str, tuple[str, ...]], plural: bool = False) -> None:
+    tables = (("context", v.CONTEXT_SAID), ("light", v.LIGHT_SAID), ("style", v.STYLE_SAID), ("style", v.STYLE_A), ("pose", v.POSE_SAID), ("pose", v.POSE_DOES),
+              ("accessory", v.ACCESSORY_SAID), ("colour", v.COLOUR_SAID), ("kind", v.KIND_SAID), ("adjective", v.PATTERN_ADJ_SAID),
+              ("noun", v.PATTERN_NOUN_SAID), ("context", v.CONTEXT_TERSE), ("light", v.LIGHT_TERSE), ("style", v.STYLE_TERSE), ("pose", v.POSE_BARE))
+    for kind, said in tables:  # what is said first in two of them is the earlier's
         for value, phrases in said.items():
             for phrase in phrases:
                 found.setdefault(phrase.lower(), (kind, value))
-                if plural:
-                    found.setdefault(phrase.lower() + "s", (kind, value))
-
-    add("context", v.CONTEXT_SAID)
-    add("light", v.LIGHT_SAID)
-    add("style", v.STYLE_SAID)
-    add("style", v.STYLE_A)
-    add("pose", v.POSE_SAID)
-    add("pose", v.POSE_DOES)
-    add("accessory", v.ACCESSORY_SAID)
-    add("colour", v.COLOUR_SAID)
-    add("kind", v.KIND_SAID)
-    add("adjective", v.PATTERN_ADJ_SAID)
-    add("noun", v.PATTERN_NOUN_SAID)
-    add("context", v.CONTEXT_TERSE)
-    add("light", v.LIGHT_TERSE)
-    add("style", v.STYLE_TERSE)
-    add("pose", v.POSE_BARE)
     for phrase in tuple(found):  # the other spelling
         for british, american in (("colour", "color"), ("grey", "gray")):
             if british in phrase:
