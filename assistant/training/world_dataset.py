@@ -162,16 +162,21 @@ def in_processes(draw_shard: Callable[[tuple], object], shards: list[tuple], wor
                 print(f"drawn {k + 1} of {len(shards)} shards", flush=True)
 
 
-def draw(folder: Path, config: AssistantConfig, groups: int, seed: int, workers: int, held_out: bool = False) -> None:
-    """Draw `groups` groups of pictures; shards already drawn are kept."""
-    about = {"groups": groups, "seed": seed, "held_out": held_out}
+def _to_draw(folder: Path, about: dict[str, Any], count: int, shard: int, make: Callable[[], object]) -> list[int]:
+    """Numbers of the shards of a set that are not drawn yet. Where none is begun, or another is there, `make` makes its arrays first."""
     note = folder / "about.json"
     if not note.exists() or json.loads(note.read_text()) != about:
         for stale in (*folder.glob("shard-*.done"), *folder.glob("encoded-*.safetensors"), *folder.glob("worn.npy")):
             stale.unlink()
-        _arrays(folder, config, groups, "w+")
+        make()
         note.write_text(json.dumps(about))
-    shards = [s for s in range(-(-groups // SHARD)) if not (folder / f"shard-{s:05}.done").exists()]
+    return [s for s in range(-(-count // shard)) if not (folder / f"shard-{s:05}.done").exists()]
+
+
+def draw(folder: Path, config: AssistantConfig, groups: int, seed: int, workers: int, held_out: bool = False) -> None:
+    """Draw `groups` groups of pictures; shards already drawn are kept."""
+    about = {"groups": groups, "seed": seed, "held_out": held_out}
+    shards = _to_draw(folder, about, groups, SHARD, lambda: _arrays(folder, config, groups, "w+"))
     in_processes(_draw_shard, [(folder, config, seed, s, groups, held_out) for s in shards], workers)
 
 
@@ -320,14 +325,8 @@ def write_dialogues(folder: Path, config: AssistantConfig, world: WorldDataset, 
     """Sample `count` dialogues about the ready pictures of `world` that show one hero; shards already written are kept."""
     words = zlib.crc32(json.dumps(dialogue_tokenizer(config).get_vocab(), sort_keys=True).encode())
     about = {"count": count, "seed": seed, "world": world.about, "groups": len(world.groups), "vocabulary": words}
-    note = folder / "about.json"
-    if not note.exists() or json.loads(note.read_text()) != about:
-        for stale in folder.glob("shard-*.done"):
-            stale.unlink()
-        _dialogue_arrays(folder, count, "w+")
-        note.write_text(json.dumps(about))
     pictures = [int(g) * VIEWS + v for g in world.groups for v in range(VIEWS - 1)]  # in a group's last picture there may be two
-    shards = [s for s in range(-(-count // DIALOGUE_SHARD)) if not (folder / f"shard-{s:05}.done").exists()]
+    shards = _to_draw(folder, about, count, DIALOGUE_SHARD, lambda: _dialogue_arrays(folder, count, "w+"))
     in_processes(_write_dialogues, [(folder, config, count, s, seed, pictures, world.about) for s in shards], workers)
 
 

@@ -121,7 +121,7 @@ def _phrases() -> dict[str, tuple[str, str]]:
     tables = (("context", v.CONTEXT_SAID), ("light", v.LIGHT_SAID), ("style", v.STYLE_SAID), ("style", v.STYLE_A), ("pose", v.POSE_SAID), ("pose", v.POSE_DOES),
               ("accessory", v.ACCESSORY_SAID), ("colour", v.COLOUR_SAID), ("kind", v.KIND_SAID), ("adjective", v.PATTERN_ADJ_SAID),
               ("noun", v.PATTERN_NOUN_SAID), ("context", v.CONTEXT_TERSE), ("light", v.LIGHT_TERSE), ("style", v.STYLE_TERSE), ("pose", v.POSE_BARE))
-    for kind, said in tables:  # what is said first in two of them is the earlier's
+    for kind, said in tables:  # a phrase that stands in two of them is the first one's
         for value, phrases in said.items():
             for phrase in phrases:
                 found.setdefault(phrase.lower(), (kind, value))
