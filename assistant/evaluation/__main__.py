@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AssistantError
+from ..manifest import CHECKPOINTS
+from ..presets import MINIATURE
 
 if TYPE_CHECKING:
     from ..config import AssistantConfig
@@ -100,7 +102,6 @@ def _say(what: str) -> None:
 def _shipped() -> tuple[Assistant, AttributeJudge]:
     """The miniature and its judge."""
     from ..engine import load
-    from ..manifest import CHECKPOINTS
     from .test_cases import load_witness
 
     assistant = load("miniature")
@@ -110,8 +111,6 @@ def _shipped() -> tuple[Assistant, AttributeJudge]:
 def _base() -> tuple[AssistantConfig, Path, LatentDiffusion, AttributeJudge]:
     """The miniature's sizes, folder and base model, and its judge."""
     from ..checkpoints import load_base
-    from ..manifest import CHECKPOINTS
-    from ..presets import MINIATURE
     from .test_cases import load_witness
 
     folder = CHECKPOINTS / MINIATURE.folder
@@ -159,8 +158,6 @@ def _conversation(args: argparse.Namespace) -> None:
 
 def _curve(args: argparse.Namespace) -> None:
     from ..files import add_line
-    from ..presets import MINIATURE
-    from ..manifest import CHECKPOINTS
     from . import overall
     from .test_cases import load_witness
 
@@ -192,7 +189,6 @@ def _dci(args: argparse.Namespace) -> None:
 
 def _table3(args: argparse.Namespace) -> None:
     from ..training.self_distillation import Parts, Run, Sizes
-    from ..manifest import CHECKPOINTS
     from .cafe_tables import table3, write_table3
 
     assistant, judge = _shipped()
@@ -230,7 +226,6 @@ def _dreambench(args: argparse.Namespace) -> None:
 def _table(args: argparse.Namespace) -> None:
     from ..training.recipe import TRAIN_SEED
     from ..training.world_dataset import DialogueDataset, WorldDataset, draw, write_dialogues
-    from ..manifest import CHECKPOINTS
     from . import cafe_tables
 
     (assistant, witness), data = _shipped(), args.run / "data"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
+from ..manifest import CHECKPOINTS
 from ..presets import preset
 from .recipe import BRIDGE, CAFE, CARDS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Plan, Stage
 
@@ -110,7 +111,6 @@ def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
     import torch
 
     from ..report import figure
-    from ..manifest import CHECKPOINTS
     from .loop import join
     from .self_distillation import Parts, Run, Sizes
 
@@ -258,8 +258,6 @@ def _needed(folder: Path, file: str, stage: str) -> Path:
 
 def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
     """Give a run every part that it lacks of the weights that ship, for its stages to go on from."""
-    from ..manifest import CHECKPOINTS
-
     shipped, model = CHECKPOINTS / config.folder, args.run / "model"
     files = [p.relative_to(shipped) for p in shipped.rglob("*") if p.is_file() and p.relative_to(shipped).parts[0] not in ("subjects", "manifest.json")]
     for part in sorted({f.parent for f in files if f.suffix == ".safetensors"}):
@@ -319,7 +317,6 @@ def _overlay(model: Path, folder: Path) -> None:
 
 def _install(config: AssistantConfig, model: Path) -> None:
     from .world_dataset import write_ready_subjects
-    from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
     write_ready_subjects(folder / "subjects", config.decoder.image_size)
@@ -328,7 +325,6 @@ def _install(config: AssistantConfig, model: Path) -> None:
 
 def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
     from ..evaluation.test_cases import load_witness
-    from ..manifest import CHECKPOINTS
     from ..evaluation.overall import judge_candidate
 
     shipped = CHECKPOINTS / config.folder
@@ -346,7 +342,6 @@ def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
 
 def _tokenizers(config: AssistantConfig) -> None:
     from .world_dataset import train_caption_tokenizer, train_dialogue_tokenizer
-    from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
     train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"], config.decoder.text["max_position_embeddings"])
@@ -357,8 +352,6 @@ def _tokenizers(config: AssistantConfig) -> None:
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
     from .world_dataset import WorldDataset, draw, write_dialogues
 
-    if args.go_on:
-        _begin(args, config)
     if what == "talks":
         write_dialogues(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
     elif what == "redraw":
@@ -383,40 +376,41 @@ def main() -> None:
         _run_at_size(args, config)
     elif args.stage == "tokenizers":
         _tokenizers(config)
-    elif args.stage in DRAWN.values():
-        _draw(args, config, args.stage)
-    elif args.stage == "ood":
-        if args.photos is None:
-            raise ConfigError("There are no photos to learn from.", "Name a folder of real photos with --photos.")
-        if args.go_on:
-            _begin(args, config)
-        from .classifiers import fit_ood
-        fit_ood(config, args.run / "model", args.photos)
     elif args.stage == "install":
         _install(config, args.run / "model")
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
-    elif args.stage == "worn":
-        from .classifiers import fit_worn
-        from .world_dataset import WorldDataset
-        if args.go_on:
-            _begin(args, config)
-        fit_worn(config, WorldDataset(args.run / "data", config), args.run / "model")
     elif args.stage in ("quadruplets", "sid"):
         _run_sid(args, config)
+    elif args.stage == "ood" and args.photos is None:
+        raise ConfigError("There are no photos to learn from.", "Name a folder of real photos with --photos.")
     else:
-        total = args.minutes if args.minutes is not None else 240.0
         if args.go_on:
             _begin(args, config)
-        if args.stage == "miniature":
-            args.minutes = None  # of the whole
+        _run_here(args, config)
+
+
+def _run_here(args: argparse.Namespace, config: AssistantConfig) -> None:
+    """A stage that draws, fits or trains on the drawn world, or all that train."""
+    if args.stage in DRAWN.values():
+        _draw(args, config, args.stage)
+    elif args.stage in ("ood", "worn"):
+        from .classifiers import fit_ood, fit_worn
+        from .world_dataset import WorldDataset
+
+        if args.stage == "ood":
+            fit_ood(config, args.run / "model", args.photos)
+        else:
+            fit_worn(config, WorldDataset(args.run / "data", config), args.run / "model")
+    elif args.stage == "miniature":
+        total, args.minutes = args.minutes if args.minutes is not None else 240.0, None  # of the whole
         for stage in STAGES:
-            if args.stage == stage.name:
-                _train(stage, args, config, 10.0)
-            elif args.stage == "miniature":
-                if stage.name in DRAWN:
-                    _draw(args, config, DRAWN[stage.name])
-                _train(stage, args, config, total * stage.share)
+            if stage.name in DRAWN:
+                _draw(args, config, DRAWN[stage.name])
+            _train(stage, args, config, total * stage.share)
+    else:
+        _train(next(stage for stage in STAGES if stage.name == args.stage), args, config, 10.0)
+
 
 
 if __name__ == "__main__":
