@@ -345,7 +345,8 @@ def slug(method: str) -> str:
 
 
 REAL = "real photos, among themselves"
-# DINO, CLIP-I, CLIP-T by DINO ViT-S/16 and CLIP ViT-B/32 on 30 subjects (CAFE) or 20 concepts (Infusion) x 25 prompts x 4 or 5 pictures; ICO + DCI's paper gives curves only
+# DINO, CLIP-I, CLIP-T by DINO ViT-S/16 and CLIP ViT-B/32, on 30 subjects x 25 prompts x 4 pictures (CAFE), 20 concepts x 25 x 5 (Infusion); ICO + DCI's paper
+# gives curves and no numbers
 PUBLISHED: dict[str, dict[str, list[float | None]]] = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
 CELL, GAP, TOP, QUALITY = 96, 4, 40, 60  # pixels; of WebP
 

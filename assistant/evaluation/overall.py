@@ -322,8 +322,9 @@ def tables(found_: dict, about: dict) -> list[str]:
     """What was asked for and is there, by the judge: of captions, beside the drawings themselves, and of a photo with a request."""
     base, answered = found_["base"], found_["answers"]
     how = f"{about['steps']} steps, guidance {about['guidance']:g}" if "guidance" in about else f"{about['steps']} steps"
-    rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"], "a photo and a request drawn": answered["picture against the request"]
-            | answered["picture against the photo"], "the reply's words and the picture": answered["picture against the reply"],
+    rows = {f"a caption drawn, {how}": base, "the drawings themselves": base["drawings"],
+            "a photo and a request drawn": answered["picture against the request"] | answered["picture against the photo"],
+            "the reply's words and the picture": answered["picture against the reply"],
             f"the same, looked at and drawn {LOOKED} times at most": found_.get("answers, looked at", {}).get("picture against the reply", {})}
 
     def cell(of: dict | None) -> str:

@@ -119,8 +119,8 @@ def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     batch = args.batch or Sizes.batch
-    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch, parts=args.parts
-                  or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference, steps=args.drawing_steps or config.decoder.steps, seed=args.seed)
+    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch, seed=args.seed,
+                  parts=args.parts or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference, steps=args.drawing_steps or config.decoder.steps)
     one = Run(args.run / "sid", Parts.load(config, CHECKPOINTS / config.folder), sizes, lambda what: print(what, flush=True))
     if args.stage == "sid":
         print(f"decoder: {one.rounds()}")
@@ -241,13 +241,14 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
                                   warm=args.init or (before if before.exists() else None))
 
     return {"vae": lambda: vae.VaeTask(config, world, device, batch, warm, args.decoder_only),
-            "dino": lambda: vision_encoders.DinoTask(config, world, device, batch, warm), "clip": lambda: vision_encoders.ClipTask(config, world, device, batch, warm),
+            "dino": lambda: vision_encoders.DinoTask(config, world, device, batch, warm),
+            "clip": lambda: vision_encoders.ClipTask(config, world, device, batch, warm),
             "language": lambda: mllm.LanguageTask(config, world, talks(), device, model, batch, warm), "bridge": bridge,
             "judge": lambda: classifiers.JudgeTask(config, world, device, batch, warm),
             "likeness": lambda: classifiers.LikenessTask(config, world, device, model / "judge", batch),
             "trunk": lambda: decoder.JointTask(config, world, device, model, batch, warm),
-            "robust": lambda: vision_encoders.RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device, args.init or model / stage.writes, batch),
-            }[stage.task]()
+            "robust": lambda: vision_encoders.RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device,
+                                                         args.init or model / stage.writes, batch)}[stage.task]()
 
 
 def _needed(folder: Path, file: str, stage: str) -> Path:
@@ -269,7 +270,8 @@ def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
-    train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name, args.run / "model" / stage.writes, stage.batch, minutes=minutes)
+    train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name, args.run / "model" / stage.writes, stage.batch,
+          minutes=minutes)
 
 
 def _cost_arguments(p: argparse.ArgumentParser) -> None:

@@ -266,8 +266,8 @@ def fox(e: Canvas) -> Anchors:
     head = _head_frame(e)
     _torso(e, 0.2, foot)
     ears = [rounded((s * 0.05, -0.8), (s * 0.24, -0.84 - 0.28 * k), (s * 0.33, -0.66), r=0.05) for s in (-1, 1)]
-    e.mass(*ears, coat=True, frame=head, details=tuple((rounded((s * 0.13, -0.82), (s * 0.23, -0.84 - 0.19 * k), (s * 0.28, -0.73), r=0.04),
-                                                        mix(e.colour, INK, 0.6)) for s in (-1, 1)))
+    inner = [rounded((s * 0.13, -0.82), (s * 0.23, -0.84 - 0.19 * k), (s * 0.28, -0.73), r=0.04) for s in (-1, 1)]
+    e.mass(*ears, coat=True, frame=head, details=tuple((i, mix(e.colour, INK, 0.6)) for i in inner))
     face = blob((0, -0.86), (0.19, -0.82), (0.3, -0.69), (0.4, -0.53), (0.22, -0.47), (0.09, -0.385), (0, -0.355),
                 (-0.09, -0.385), (-0.22, -0.47), (-0.4, -0.53), (-0.3, -0.69), (-0.19, -0.82))
     masks = tuple((blob((0, -0.54), (s * 0.12, -0.575), (s * 0.3, -0.56), (s * 0.46, -0.52), (s * 0.2, -0.4), (0, -0.3)), white) for s in (-1, 1))

@@ -382,7 +382,8 @@ def _about(rng: random.Random, talk: Talk) -> tuple[str, str, str, str, UserRequ
         name = rng.choice(bare)
         are = "are" if name in v.PLURAL else "is"
         return rng.choice(SAY["take_off"]).format(name=name), rng.choice(SAY["not_worn"]).format(name=name, are=are), "decline", "worn", None
-    return rng.choice(SAY["not_mine"]).format(kind=one.kind), rng.choice(SAY["likeness_sorry"]).format(one=describe(one)), "answer", "likeness", UserRequest("", plea="again")
+    text = rng.choice(SAY["not_mine"]).format(kind=one.kind)
+    return text, rng.choice(SAY["likeness_sorry"]).format(one=describe(one)), "answer", "likeness", UserRequest("", plea="again")
 
 
 def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str, str]:

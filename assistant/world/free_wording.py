@@ -273,7 +273,8 @@ def back(rng: random.Random, talk: answers.Talk) -> tuple[Scene, UserRequest]:
         value = next(getattr(s, key) for s in reversed(states) if getattr(s, key) != getattr(last, key))
         return last, UserRequest(words(name, what=rng.choice(what)), **{key: value})
     plan = applied(f"draw; back {value}", talk.now)
-    return next(s for s in reversed(states) if plan_of(s) == plan), UserRequest(words(name, earlier=said_as(rng, _SAID[key][value])), plea="earlier", back=f"back {value}")
+    text = words(name, earlier=said_as(rng, _SAID[key][value]))
+    return next(s for s in reversed(states) if plan_of(s) == plan), UserRequest(text, plea="earlier", back=f"back {value}")
 
 
 def beyond(rng: random.Random, base: Scene, first: bool) -> tuple[str, str, bool, str]:

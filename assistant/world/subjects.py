@@ -313,8 +313,9 @@ def _scarf(e: Canvas, a: Anchors, colour: Colour) -> None:
     line = ((half * 0.45, 0.05), (half * 0.62 - sway * 0.5, hang * 0.57 + sway * 0.4), (half * 0.5 - sway * 2, hang + sway))
     if room < 0.14:  # no room to hang: lies on the ground
         line = ((half * 0.45, 0.05), (half + 0.05, 0.04), (half + 0.2, max(room, 0.05)))
-    stripes = tuple((warp(box(-0.12, -0.016, 0.12, 0.016, 0.005), affine(sway * 240, 1, 1, line[1][0] * (1 - t) + line[2][0] * t, line[1][1] * (1 - t)
-                                                                         + line[2][1] * t)), light) for t in (0.2, 0.75))
+    (x0, y0), (x1, y1) = line[1:]
+    stripe = box(-0.12, -0.016, 0.12, 0.016, 0.005)
+    stripes = tuple((warp(stripe, affine(sway * 240, 1, 1, x0 * (1 - t) + x1 * t, y0 * (1 - t) + y1 * t)), light) for t in (0.2, 0.75))
     e.mass(tube(*line, widths=(0.05, 0.062, 0.072)), colour=colour, frame=f, details=stripes)
     e.mass(tube((-half - 0.03, -0.02), (-half * 0.5, 0.03), (0, 0.045), (half * 0.5, 0.03), (half + 0.03, -0.02), widths=0.056), colour=colour, frame=f,
            details=tuple((tube((half * t - 0.012, -0.06), (half * t + 0.012, 0.12), widths=0.015), light) for t in (-0.75, -0.25, 0.2)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from ..plan import listing
 from . import vocabulary as v
-from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STAGE, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out, restage,
-                    sample_individual)
+from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STAGE, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out,
+                    restage, sample_individual)
 from .vocabulary import MISSING_DOINGS, MOODS, MOOD_ALSO, NEAREST, SAY, TWEAKS, Mood, typed
 
 
