@@ -80,8 +80,7 @@ class Case:
     def conditions(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """E(x) and F(w), of numbers of unit size: (1, patches, d_E), (1, d_F)."""
         linear = next(iter(self.values.layers.values()))
-        return ({PATCHES: self.drawn(1, self.patches, self.unet.config.cross_attention_dim, seed=1)},
-                {SEMANTICS: self.drawn(1, linear.in_features, seed=2)})
+        return ({PATCHES: self.drawn(1, self.patches, self.unet.config.cross_attention_dim, seed=1)}, {SEMANTICS: self.drawn(1, linear.in_features, seed=2)})
 
 
 def cafe_step(case: Case, rows: Sequence[BatchRow] = cafe_guidance(2.0, 2.0).rows, cache: bool = True, unet: Any = None,
@@ -259,26 +258,26 @@ def measure(table: Table, options: Options) -> None:
         table.add("the same on a GPU", NOT_MEASURED, "this run had no CUDA device")
     known = {name: count(module) for name, module in build(config).items()}
     apart = "cafe" in known  # CAFE has a UNet of its own
-    unet = "cafe" if apart else "unet"
-    _needs(known, (unet, "vae"), dtype, device)
-    made = build(config, device, (unet, "vae"), dtype)
-    decoder = _decoder(config, made[unet], made["vae"], config.language.semantic_width if "values" in known else 768)
-    case = Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
     rounds = options.repeat if device.type == "cuda" else max(1, min(options.repeat, 3))
+
+    def made(unet: str, width: int) -> tuple[LatentDiffusion, Case]:
+        _needs(known, (unet, "vae"), dtype, device)
+        modules = build(config, device, (unet, "vae"), dtype)
+        decoder = _decoder(config, modules[unet], modules["vae"], width)
+        return decoder, Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
+
+    decoder, case = made("cafe" if apart else "unet", config.language.semantic_width if "values" in known else 768)
     beside(table, case, rounds)
     if device.type == "cuda" or options.compiled:
         switches(table, case, rounds, options.compiled)
     _pictures(table, decoder, case, steps, rounds, {"CAFE": _cafe(case)})
     if apart:
-        del made, decoder, case
+        del decoder, case
         gc.collect(), free(device)
-        _needs(known, ("unet", "vae"), dtype, device)
-        made = build(config, device, ("unet", "vae"), dtype)
-        decoder = _decoder(config, made["unet"], made["vae"], 768)
-        case = Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
+        decoder, case = made("unet", 768)
     _pictures(table, decoder, case, steps, rounds, _words(decoder, case))
     table.add("peak memory, decoder", f"{peak(device):.2f} GiB", "on the GPU" if device.type == "cuda" else "")
-    del made, decoder, case
+    del decoder, case
     gc.collect(), free(device)
     _language(table, config, known, device, dtype, options)
 
@@ -501,8 +500,7 @@ def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, f
     started = time.perf_counter()
     first = last = 0.0
     reply: Reply | None = None
-    request = Request("I want something creative for this one, can you help?", photo,
-                      settings=Settings(seed=seed, steps=steps, preview_every=0))
+    request = Request("I want something creative for this one, can you help?", photo, settings=Settings(seed=seed, steps=steps, preview_every=0))
     for event in assistant.respond(request, threading.Event()):
         now = time.perf_counter() - started
         if isinstance(event, Words):
@@ -510,8 +508,7 @@ def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, f
         elif isinstance(event, Reply):
             reply = event
     count = len(reply.text.split())
-    return (first, max(1, count - 1) / max(1e-9, last - first), time.perf_counter() - started,
-            reply.seconds.get("picture", float("nan")))
+    return (first, max(1, count - 1) / max(1e-9, last - first), time.perf_counter() - started, reply.seconds.get("picture", float("nan")))
 
 
 def _infusion(base: LatentDiffusion, identity: str, steps: int) -> dict[str, Step]:

@@ -61,9 +61,9 @@ class Wanted:
 def instruction(scene: Scene) -> str:
     """All of a scene but its subject, in a caption's canonical words."""
     worn = listing([v.wear(a.name, a.colour) for a in scene.accessories])
-    parts = ["" if scene.pose == "standing" else scene.pose, f"wearing {worn}" if worn else "",
-             "underwater" if scene.context == "underwater" else v.CONTEXT_SAID[scene.context][0],
-             "" if scene.light == "day" else v.LIGHT_SAID[scene.light][0]]
+    place = "underwater" if scene.context == "underwater" else v.CONTEXT_SAID[scene.context][0]
+    light = "" if scene.light == "day" else v.LIGHT_SAID[scene.light][0]
+    parts = ["" if scene.pose == "standing" else scene.pose, f"wearing {worn}" if worn else "", place, light]
     return " ".join(p for p in parts if p) + ", " + v.STYLE_SAID[scene.style][0]
 
 
@@ -83,8 +83,7 @@ def drawn_wish(seed: int, index: int, side: int, held_out: bool = False) -> Want
     words = instruction(target)
     one = talk.photo.individual
     who = {"kind": one.kind, "colour": one.colour, "second": one.second, "pattern": one.pattern, "eyes": one.eyes, "layout": one.layout}
-    return Wanted(lots.randrange(2**31), render(talk.photo, side).image, words, f"{v.an(one.kind)} {words}", said.user, said.reply, who,
-                  attributes(target))
+    return Wanted(lots.randrange(2**31), render(talk.photo, side).image, words, f"{v.an(one.kind)} {words}", said.user, said.reply, who, attributes(target))
 
 
 PAPER = {"clip": 0.3, "dino": 0.6}  # for CLIP ViT-B/32 and DINO ViT-S/16
@@ -199,8 +198,7 @@ def calibrate(eyes: Embedder, count: int, seed: int, side: int) -> dict[str, Any
     out: dict[str, Any] = {"pairs": count, "seed": seed}
     for name in ("clip", "dino"):
         same, other = found[f"{name} same"], found[f"{name} other"]
-        out[name] = {**best_threshold(same, other), "paper": PAPER[name],
-                     "histograms": {"same": histogram(same), "other": histogram(other)}}
+        out[name] = {**best_threshold(same, other), "paper": PAPER[name], "histograms": {"same": histogram(same), "other": histogram(other)}}
     out["thresholds"] = asdict(Thresholds(*(round(out[name]["threshold"], 4) for name in ("clip", "dino"))))
     return out
 
@@ -394,8 +392,7 @@ class Mixed:
         alpha = torch.stack([low + (high - low) * lot for lot in lots])[:, None].to(own)
         semantics = self.vision.at_norm(alpha * self.reference(lines, seeds) + (1 - alpha) * own)
         pictures = draw(self.decoder, patches, semantics, seeds, self.steps)
-        return [Made(picture, {"line": line, **found, "alpha": round(float(a), 4)})
-                for picture, line, found, a in zip(pictures, lines, told, alpha)]
+        return [Made(picture, {"line": line, **found, "alpha": round(float(a), 4)}) for picture, line, found, a in zip(pictures, lines, told, alpha)]
 
 
 class Drawn:
@@ -409,12 +406,16 @@ class Drawn:
 
 
 @torch.no_grad()
-def draw(decoder: LatentDiffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], steps: int, keep_subject: float = STRENGTH,
-         follow_words: float = STRENGTH) -> list[Image.Image]:
-    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> B pictures. A strength of 0 leaves its source out."""
+def sample_latents(decoder: LatentDiffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], steps: int, keep_subject: float = STRENGTH,
+                   follow_words: float = STRENGTH) -> Tensor:
+    """G(E(x), F): E(x) (B, N, d_E) and F(w), H(s) or a mixture (B, d_F) -> latents (B, C, h, w). A strength of 0 leaves its source out."""
     context = AttentionContext({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
-    plan = cafe_guidance(keep_subject, follow_words, keep_subject > 0, follow_words > 0)
-    return [Image.fromarray(a) for a in decoder.decode(decoder.sample(plan, context, seeds, steps).latents)]
+    return decoder.sample(cafe_guidance(keep_subject, follow_words, keep_subject > 0, follow_words > 0), context, seeds, steps).latents
+
+
+def draw(decoder: LatentDiffusion, patches: Tensor, semantics: Tensor, seeds: Sequence[int], steps: int) -> list[Image.Image]:
+    """As `sample_latents` -> B pictures."""
+    return [Image.fromarray(a) for a in decoder.decode(sample_latents(decoder, patches, semantics, seeds, steps))]
 
 
 STORE_BATCH = 64

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     found = json.loads(place.read_text())
     other = [f"{k} {found.get(k)!r}, not {wanted.get(k)!r}" for k in sorted({*found, *wanted}) if found.get(k) != wanted.get(k)]
     if other:
-        raise ConfigError(f"The set in {folder.name!r} was built with other settings: {'; '.join(other)}.",
-                          "Choose another folder, or remove this one.")
+        raise ConfigError(f"The set in {folder.name!r} was built with other settings: {'; '.join(other)}.", "Choose another folder, or remove this one.")
 
 
 def shard_name(number: int) -> str:
@@ -81,8 +80,7 @@ def read_shard(path: Path) -> list[Quadruplet]:
                 key, _, part = member.name.partition(".")
                 if (file := tar.extractfile(member)) is not None:
                     found.setdefault(key, {})[part] = file.read()
-        return [Quadruplet(key, parts[_PARTS["photo"]], parts[_PARTS["target"]], json.loads(parts[_PARTS["about"]]))
-                for key, parts in found.items()]
+        return [Quadruplet(key, parts[_PARTS["photo"]], parts[_PARTS["target"]], json.loads(parts[_PARTS["about"]])) for key, parts in found.items()]
     except (OSError, tarfile.TarError, KeyError, ValueError) as error:
         raise StorageError(f"The shard {path.name} of {path.parent.name!r} cannot be read ({error}).", "Remove it and build it again.") from error
 
@@ -117,11 +115,16 @@ def write_manifest(folder: Path, shards: int) -> bool:
             else:
                 doubles.append(sample.key)
             seen.update(own)
-        listing.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path.read_bytes()), "keys": keys})
-    about = {"settings": json.loads((folder / "settings.json").read_text()), "samples": sum(len(s["keys"]) for s in listing),
-             "doubles": doubles, "shards": listing}
-    write_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode(), SHARED)
+        listing.append({"keys": keys})
+    finish(folder, paths, listing, samples=sum(len(s["keys"]) for s in listing), doubles=doubles)
     return True
+
+
+def finish(folder: Path, paths: Sequence[Path], listing: Sequence[Mapping[str, Any]], **about: Any) -> None:
+    """Write manifest.json: a set's settings, `about`, and of each shard its name, bytes and digest beside its line of `listing`."""
+    shards = [{"name": p.name, "bytes": p.stat().st_size, "sha256": digest(p.read_bytes()), **line} for p, line in zip(paths, listing)]
+    whole = {"settings": json.loads((folder / "settings.json").read_text()), **about, "shards": shards}
+    write_whole(folder / "manifest.json", (json.dumps(whole, indent=1) + "\n").encode(), SHARED)
 
 
 def listed(folder: Path, build: str = "Build it to its end first.", again: str = "build the set again") -> tuple[dict[str, Any], list[tuple[Path, dict]]]:

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AssistantError
+from ..manifest import CHECKPOINTS
+from ..presets import MINIATURE
 
 if TYPE_CHECKING:
+    from ..config import AssistantConfig
+    from ..diffusion.latent_diffusion import LatentDiffusion
     from ..engine import Assistant
     from .test_cases import AttributeJudge
 
@@ -98,11 +102,19 @@ def _say(what: str) -> None:
 def _shipped() -> tuple[Assistant, AttributeJudge]:
     """The miniature and its judge."""
     from ..engine import load
-    from ..manifest import CHECKPOINTS
     from .test_cases import load_witness
 
     assistant = load("miniature")
     return assistant, load_witness(assistant.config, CHECKPOINTS / assistant.config.folder)
+
+
+def _base() -> tuple[AssistantConfig, Path, LatentDiffusion, AttributeJudge]:
+    """The miniature's sizes, folder and base model, and its judge."""
+    from ..checkpoints import load_base
+    from .test_cases import load_witness
+
+    folder = CHECKPOINTS / MINIATURE.folder
+    return MINIATURE, folder, load_base(MINIATURE, folder), load_witness(MINIATURE, folder)
 
 
 def _sheet(args: argparse.Namespace) -> None:
@@ -146,8 +158,6 @@ def _conversation(args: argparse.Namespace) -> None:
 
 def _curve(args: argparse.Namespace) -> None:
     from ..files import add_line
-    from ..presets import MINIATURE
-    from ..manifest import CHECKPOINTS
     from . import overall
     from .test_cases import load_witness
 
@@ -167,23 +177,18 @@ def _mixing(args: argparse.Namespace) -> None:
 
 
 def _dci(args: argparse.Namespace) -> None:
-    from ..presets import MINIATURE
-    from ..manifest import CHECKPOINTS, base_identity
-    from ..checkpoints import load_base
-    from .test_cases import load_witness
+    from ..manifest import base_identity
     from .dci import Lab, masks, study, write, write_masks
 
-    folder = CHECKPOINTS / MINIATURE.folder
+    config, folder, base, witness = _base()
     counts = (16, 24) if args.full else (args.subjects, args.prompts)
-    lab = Lab(MINIATURE, load_base(MINIATURE, folder), base_identity(folder), load_witness(MINIATURE, folder), args.run, *counts,
-              say=_say, group="narrow" if args.study in ("narrow", "overfit") else "test")
+    lab = Lab(config, base, base_identity(folder), witness, args.run, *counts, say=_say, group="narrow" if args.study in ("narrow", "overfit") else "test")
     out = args.out or Path(f"checkpoints/dci-{args.study}")
     print(write_masks(masks(lab), out) if args.study == "masks" else write(study(args.study, lab), out))
 
 
 def _table3(args: argparse.Namespace) -> None:
     from ..training.self_distillation import Parts, Run, Sizes
-    from ..manifest import CHECKPOINTS
     from .cafe_tables import table3, write_table3
 
     assistant, judge = _shipped()
@@ -194,14 +199,11 @@ def _table3(args: argparse.Namespace) -> None:
 
 
 def _infusion(args: argparse.Namespace) -> None:
-    from ..presets import preset
-    from ..manifest import CHECKPOINTS, verify
-    from ..checkpoints import load_base
-    from .test_cases import load_witness
+    from ..manifest import verify
     from .infusion import SHORT, WHOLE, Protocol, layers_and_bits, pairs, write
 
-    config, folder = preset("miniature"), CHECKPOINTS / "miniature"
-    protocol = Protocol(load_base(config, folder), load_witness(config, folder), verify(folder), args.run, WHOLE if args.full else SHORT,
+    config, folder, base, witness = _base()
+    protocol = Protocol(base, witness, verify(folder), args.run, WHOLE if args.full else SHORT,
                         args.individuals, min(args.compared, args.individuals), config.decoder.image_size, _say)
     cells = protocol.cells()
     studies = {"layers and bits": layers_and_bits(protocol, min(args.studied, args.individuals)),
@@ -224,7 +226,6 @@ def _dreambench(args: argparse.Namespace) -> None:
 def _table(args: argparse.Namespace) -> None:
     from ..training.recipe import TRAIN_SEED
     from ..training.world_dataset import DialogueDataset, WorldDataset, draw, write_dialogues
-    from ..manifest import CHECKPOINTS
     from . import cafe_tables
 
     (assistant, witness), data = _shipped(), args.run / "data"

@@ -19,12 +19,10 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
 from ..plan import a_or_an
 from ..presets import MINIATURE
+from ..world.vocabulary import bank
 
 GUIDANCE, STEPS = MINIATURE.decoder.guidance, MINIATURE.decoder.steps
-PROMPTS = {"place": ("{} on the beach", "{} in the forest", "{} in space"),
-           "style": ("a pencil sketch of {}", "{} in pixel art", "a watercolour of {}"),
-           "worn": ("{} wearing a red hat", "{} with a blue balloon", "{} wearing green sunglasses"),
-           "moment": ("{} at night", "{} jumping in the snow", "{} resting at sunset")}
+PROMPTS = bank("prompts")["infusion"]
 LINES = tuple(line for lines in PROMPTS.values() for line in lines)
 
 
@@ -52,8 +50,7 @@ def draw_concepts(base: LatentDiffusion, lines: Sequence[str], nouns: Mapping[st
     uses = []
     for name, residuals in learned.items():
         count, length = next(iter(residuals.values())).shape[0], states.shape[1]
-        at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count
-              for w in written]
+        at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count for w in written]
         uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length) for positions in at])))
     context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
     with torch.no_grad():

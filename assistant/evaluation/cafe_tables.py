@@ -50,7 +50,7 @@ from ..training.recipe import BridgeNumbers
 from ..training.self_distillation import FurtherTask, Run
 from ..training.world_dataset import DialogueDataset, WorldDataset
 from ..world.captions import attributes
-from ..world.scene import CONTEXTS, LIGHTS, POSES, STYLES, Scene, sample_individual, sample_scene
+from ..world.scene import STAGE, Scene, sample_individual, sample_scene
 from .overall import photo_of
 from .test_cases import SUBJECT, Asked, AttributeJudge, ask, draw, mean, score, share
 
@@ -58,7 +58,6 @@ HELD_OUT = 53  # seed of the wishes that are measured on
 BATCH = 16
 ROWS = ("D1", "D2", "D3", "D4")
 ABOUT = {"D1": "filtered automatically", "D2": "D1 filtered by ground truth", "D3": "SID: eq. 4, filtered automatically", "D4": "D1 + D3"}
-STAGE = {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}
 
 
 @dataclass(frozen=True)

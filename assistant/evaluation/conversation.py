@@ -128,8 +128,7 @@ def measure(answered: Sequence[tuple[Mapping[str, Any], ReplyState]]) -> dict[st
     """Shares: the act, the plan, and claims that are true of the own plan."""
     drawn = [(said.text, said.plan) for _, said in answered if said.plan is not None and said.plan.draws]
     found = {"act": share([said.plan is not None and said.plan.act == case["plan"]["act"] for case, said in answered]),
-             "plan": share([right(said.plan, case["plan"]) for case, said in answered]),
-             "claims": share([claims(text, plan) for text, plan in drawn])}
+             "plan": share([right(said.plan, case["plan"]) for case, said in answered]), "claims": share([claims(text, plan) for text, plan in drawn])}
     for act in ("draw", "answer", "chat", "decline", "ask"):
         found[f"plan of {act}"] = share([right(said.plan, case["plan"]) for case, said in answered if case["plan"]["act"] == act])
     return found

@@ -33,20 +33,11 @@ from ..report import fidelity, spread, table
 from ..world.captions import read
 from ..world.renderer import render
 from ..world.scene import POSES, Individual, Scene, sample_individual, sample_scene
-from ..world.vocabulary import CONTEXT_SAID
+from ..world.vocabulary import CONTEXT_SAID, bank
 from .baselines import BASELINES, GUIDANCE, STEPS as DRAWN, Baseline, DreamBoothLora, draw_plain
 from .test_cases import SUBJECT, AttributeJudge, mean
 
-PROMPTS = (
-    "a <one> in space", "a <one> on the beach, pixel art", "a <one> in the snow at night", "a <one> in the library wearing a red hat",
-    "a <one> underwater, watercolour", "a <one> in the desert at sunset", "a <one> at the castle, pencil sketch",
-    "a <one> on the farm wearing a blue scarf", "a <one> in the clouds, neon", "a <one> in the city at night, paper cut",
-    "a <one> in the forest with a yellow balloon", "a <one> at the volcano",
-    # the full list goes on
-    "a <one> in the kitchen, watercolour", "a <one> in the mountains at sunset", "a <one> on stage wearing a purple crown",
-    "a <one> in the garden, pixel art", "a <one> in space at night, neon", "a <one> on the beach wearing green sunglasses",
-    "a <one> in the snow, paper cut", "a <one> at the castle at night", "a <one> in the library, pencil sketch",
-    "a <one> in the desert with a red umbrella", "a <one> in the clouds at sunset, watercolour", "a <one> in the city wearing a pink bow tie")
+PROMPTS = bank("prompts")["concepts"]
 PHOTOS = 4
 
 
@@ -239,59 +230,34 @@ def raw(steps: int = STEPS, scheme: str = WITH_DCI, label: str = "", **options: 
     return Row(label or f"raw, {steps} steps", Learned(steps, scheme, tuple(options.items())), None)
 
 
-def sweep() -> list[Row]:
-    """Figure 9: lambda, after the raw model and its own curve over fine-tuning steps."""
-    return [raw(), *(Row(f"λ = {v:g}", strength=v) for v in LAMBDAS), *(raw(k) for k in SNAPSHOTS if k != STEPS)]
-
-
-def narrow() -> list[Row]:
-    """The same where all photos were taken in one place: the fine-tuned model then holds on to it."""
-    return [raw(), *(Row(f"λ = {v:g}", strength=v) for v in (-2.0, 0.0, 0.5, 1.0, 2.0)), *(raw(k) for k in (50, 100, 200))]
-
-
-def overfit() -> list[Row]:
-    """One place, and nothing that holds other prompts: a model that was fine-tuned too far."""
-    free = (("prior", 0.0),)
-    return [raw(prior=0.0), *(Row(f"λ = {v:g}", Learned(options=free), v) for v in (-2.0, 0.0, 0.5, 1.0, 2.0)), *(raw(k, prior=0.0) for k in (25, 50, 100, 200))]
-
-
-def curves() -> list[Row]:
-    """Figure 6: fidelity against editability along fine-tuning, of the baselines and of ICO."""
-    methods = (("ICO, M4 L2 S2", ALONE), ("ICO, M1 L1 S3", WITH_DCI))
-    return [*(Row(f"{b.name}, {k}", Learned(k), None, baseline=b.name) for b in BASELINES if b is not DreamBoothLora for k in SNAPSHOTS),
-            *(raw(k, scheme, f"{name}, {k}") for name, scheme in methods for k in SNAPSHOTS),
-            *(Row(f"ICO + DCI, λ = {v:g}", strength=v) for v in LAMBDAS)]
-
-
-def schemes() -> list[Row]:
-    """Figure 8: prompt schemes, at two lengths of fine-tuning."""
-    lines = (MANUAL, "T3 E", "I1 T1 E I1", "I1 T2 E I1", WITH_DCI, ALONE, "I4 T3 E I2", "I4 E T2 I2")
-    return [raw(k, line, f"{line}, {k}") for line in lines for k in (100, STEPS)]
-
-
-def ablations() -> list[Row]:
-    """Figure 10: without masks, without entire prompts, last layer only; and other gains in eq. 4."""
-    return [raw(), Row("DCI"), Row("without masks: half of each branch", masks=False), Row("without entire prompts", bare=True),
-            Row("last layer only", last=True), *(Row(f"gain {g:g}", sharpening=MaskTemperatures(gain=g)) for g in (500.0, 1500.0, 12_000.0))]
-
-
-def nouns() -> list[Row]:
-    """Figure 12: the auxiliary noun, as proposed for each prompt, and the same for all."""
-    return [raw(), Row("as proposed"), *(Row(n, noun=n) for n in ("dog", "cat", "bear", "car", "mug", "fish"))]
-
-
-def windows() -> list[Row]:
-    """How long the auxiliary branch lives."""
-    return [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.15, 0.3, 0.5, 0.8, 1.0))]
-
-
-STUDIES: dict[str, Callable[[], list[Row]]] = {"sweep": sweep, "narrow": narrow, "overfit": overfit, "curves": curves, "schemes": schemes, "ablations": ablations, "nouns": nouns, "windows": windows}
+STUDIES: dict[str, list[Row]] = {
+    # figure 9: lambda, after the raw model and its own curve over fine-tuning steps
+    "sweep": [raw(), *(Row(f"λ = {v:g}", strength=v) for v in LAMBDAS), *(raw(k) for k in SNAPSHOTS if k != STEPS)],
+    # the same where all photos were taken in one place: the fine-tuned model then holds on to it
+    "narrow": [raw(), *(Row(f"λ = {v:g}", strength=v) for v in (-2.0, 0.0, 0.5, 1.0, 2.0)), *(raw(k) for k in (50, 100, 200))],
+    # one place, and nothing that holds other prompts: a model that was fine-tuned too far
+    "overfit": [raw(prior=0.0), *(Row(f"λ = {v:g}", Learned(options=(("prior", 0.0),)), v) for v in (-2.0, 0.0, 0.5, 1.0, 2.0)),
+                *(raw(k, prior=0.0) for k in (25, 50, 100, 200))],
+    # figure 6: fidelity against editability along fine-tuning, of the baselines and of ICO
+    "curves": [*(Row(f"{b.name}, {k}", Learned(k), None, baseline=b.name) for b in BASELINES if b is not DreamBoothLora for k in SNAPSHOTS),
+               *(raw(k, scheme, f"ICO, {name}, {k}") for name, scheme in (("M4 L2 S2", ALONE), ("M1 L1 S3", WITH_DCI)) for k in SNAPSHOTS),
+               *(Row(f"ICO + DCI, λ = {v:g}", strength=v) for v in LAMBDAS)],
+    # figure 8: prompt schemes, at two lengths of fine-tuning
+    "schemes": [raw(k, line, f"{line}, {k}") for line in (MANUAL, "T3 E", "I1 T1 E I1", "I1 T2 E I1", WITH_DCI, ALONE, "I4 T3 E I2", "I4 E T2 I2")
+                for k in (100, STEPS)],
+    # figure 10: without masks, without entire prompts, last layer only; and other gains in eq. 4
+    "ablations": [raw(), Row("DCI"), Row("without masks: half of each branch", masks=False), Row("without entire prompts", bare=True),
+                  Row("last layer only", last=True), *(Row(f"gain {g:g}", sharpening=MaskTemperatures(gain=g)) for g in (500.0, 1500.0, 12_000.0))],
+    # figure 12: the auxiliary noun, as proposed for each prompt, and the same for all
+    "nouns": [raw(), Row("as proposed"), *(Row(n, noun=n) for n in ("dog", "cat", "bear", "car", "mug", "fish"))],
+    # how long the auxiliary branch lives
+    "windows": [raw(), *(Row(f"T_a = {w:g} T", window=w) for w in (0.15, 0.3, 0.5, 0.8, 1.0))]}
 
 
 def study(name: str, lab: Lab) -> dict:
     """The table of that name, with what it cost."""
     started = time.monotonic()
-    rows = lab.measure(STUDIES[name]())
+    rows = lab.measure(STUDIES[name])
     return {"study": name, "base": lab.identity, "subjects": lab.subjects, "prompts": lab.prompts, "rows": rows,
             "minutes": round((time.monotonic() - started) / 60, 1), "threads": torch.get_num_threads()}
 

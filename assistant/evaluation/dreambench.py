@@ -345,18 +345,9 @@ def slug(method: str) -> str:
 
 
 REAL = "real photos, among themselves"
-CAFES = "CAFE's paper, table 1"  # 30 subjects x 25 prompts x 4 pictures
-INFUSIONS = "Infusion's paper, table 1"  # 20 concepts x 25 prompts x 5 pictures
-# DINO, CLIP-I, CLIP-T by DINO ViT-S/16 and CLIP ViT-B/32. ICO + DCI's paper gives curves and no numbers.
-PUBLISHED: dict[tuple[str, str], tuple[float, float, float | None]] = {
-    (CAFES, "real photos"): (0.774, 0.885, None), (CAFES, "Textual Inversion"): (0.569, 0.780, 0.255), (CAFES, "DreamBooth"): (0.668, 0.803, 0.305),
-    (CAFES, "Custom Diffusion"): (0.643, 0.790, 0.305), (CAFES, "BLIP-Diffusion, fine-tuned"): (0.670, 0.805, 0.302),
-    (CAFES, "BLIP-Diffusion"): (0.594, 0.779, 0.300), (CAFES, "Re-Imagen"): (0.600, 0.740, 0.270), (CAFES, "ELITE"): (0.621, 0.771, 0.293),
-    (CAFES, "Subject-Diffusion"): (0.711, 0.787, 0.293), (CAFES, "SuTI"): (0.741, 0.819, 0.304), (CAFES, "Kosmos-G"): (0.694, 0.847, 0.287),
-    (CAFES, "CAFE"): (0.715, 0.827, 0.294),
-    (INFUSIONS, "DreamBooth"): (0.721, 0.838, 0.255), (INFUSIONS, "DreamBooth-LoRA"): (0.615, 0.791, 0.264),
-    (INFUSIONS, "Textual Inversion"): (0.584, 0.780, 0.240), (INFUSIONS, "Custom Diffusion"): (0.643, 0.800, 0.256),
-    (INFUSIONS, "Perfusion"): (0.505, 0.729, 0.242), (INFUSIONS, "Infusion"): (0.697, 0.816, 0.267)}
+# DINO, CLIP-I, CLIP-T by DINO ViT-S/16 and CLIP ViT-B/32, on 30 subjects x 25 prompts x 4 pictures (CAFE), 20 concepts x 25 x 5 (Infusion); ICO + DCI's paper
+# gives curves and no numbers
+PUBLISHED: dict[str, dict[str, list[float | None]]] = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
 CELL, GAP, TOP, QUALITY = 96, 4, 40, 60  # pixels; of WebP
 
 
@@ -385,8 +376,9 @@ def write(bench: DreamBench, of: Sequence[Subject], cells: dict[str, list[dict]]
     about = {"preset": one.config.name, "weights": one.weights, "judges": bench.judged_by, "subjects": [s.name for s in of], "prompts": prompts, "pictures": bench.images}
     rows = {(REAL if method == "real" else method): [report.spread(row.get(m)) for m in MEASURES] +
             ["" if method == "real" else f"{row['drawn']['count']}", "" if method == "real" else f"{row.get('seconds of learning', 0):.0f}"] for method, row in found.items()}
-    rows |= {f"{where}: {method}": [f"{v:.3f}" if v is not None else "" for v in values] + ["", ""] for (where, method), values in PUBLISHED.items()}
-    text = report.write({**about, "methods": found, "published": {f"{where}: {method}": dict(zip(MEASURES, v)) for (where, method), v in PUBLISHED.items()}}, [
+    published = {f"{where}: {method}": values for where, table in PUBLISHED.items() for method, values in table.items()}
+    rows |= {name: [f"{v:.3f}" if v is not None else "" for v in values] + ["", ""] for name, values in published.items()}
+    text = report.write({**about, "methods": found, "published": {name: dict(zip(MEASURES, values)) for name, values in published.items()}}, [
         *report.table((*MEASURES, "pictures", "seconds of learning a subject"), rows, f"preset {one.config.name}"), "",
         f"{len(of)} subjects x {prompts} prompts x {bench.images} pictures (the papers': 30 x 25 x 4, and 20 x 25 x 5), seeds fixed, none chosen; ±: half of a 95 % "
         f"interval over pictures. Judges: {bench.judged_by}. DINO and CLIP-I are to all photos of the subject, CLIP-T is to the prompt with the class noun. "

@@ -31,9 +31,10 @@ from ..models.vision_encoders import pixels
 from ..presets import MINIATURE
 from ..world.captions import read
 from ..world.renderer import render
+from ..world.scene import STAGE
 from .baselines import BASELINES, LINES, draw_concepts, draw_plain, said
 from .dci import Subject, subject
-from .test_cases import STAGE, AttributeJudge, caption_of, fisher, halves, mean, pictures, scenes, share, wasserstein
+from .test_cases import AttributeJudge, caption_of, fisher, halves, mean, pictures, scenes, share, wasserstein
 
 ROW = (BatchRow(CONDITIONAL, TEXT),)
 INFUSION, BASE = "Infusion", "base model"
@@ -238,8 +239,7 @@ def pairs(protocol: Protocol, count: int) -> dict[str, dict]:
             continue
         seeds = [1000 * first + k for k in range(len(PAIR_LINES))]
         residuals = {"one": learned(protocol, first), "two": learned(protocol, first + 1)}
-        drawn = draw_concepts(base, [line.format("a <one>", "a <two>") for line in PAIR_LINES], {"one": both[0].noun, "two": both[1].noun},
-                              residuals, seeds)
+        drawn = draw_concepts(base, [line.format("a <one>", "a <two>") for line in PAIR_LINES], {"one": both[0].noun, "two": both[1].noun}, residuals, seeds)
         words = [f"a {s.one.colour} {s.noun}" for s in both]
         plain = draw_plain(base, [line.format(*words) for line in PAIR_LINES], seeds)
         for who, latents in (("Infusion", drawn), ("base model", plain)):
@@ -279,8 +279,7 @@ def write(protocol: Protocol, cells: dict[str, list[dict]], studies: dict[str, d
     """`out`.json, `out`.md, `out`-curves.png and `out`.webp; returns the Markdown."""
     found = summary(cells)
     fair = summary({m: c[:protocol.compared] for m, c in cells.items()})
-    about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES),
-             "steps": USUAL}
+    about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES), "steps": USUAL}
     everything = {**about, "all": found, f"first {protocol.compared}": fair, **studies}
     text = report.write(everything, [f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "",
                       *_table(fair), "", f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",

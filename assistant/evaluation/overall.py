@@ -28,10 +28,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from .. import report
 from ..checkpoints import load_vae, load_vision
 from ..config import AssistantConfig
-from ..controls.cafe import Cafe, SemanticValues
+from ..controls.cafe import SemanticValues
+from ..data.quadruplets import sample_latents
 from ..dialogue_state import lines_of
-from ..diffusion.attention import AttentionContext
-from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant, load
 from ..files import write_png
@@ -43,11 +42,11 @@ from ..world.captions import attributes, plan_of, read, read_reply
 from ..world.dialogues import dialogue
 from ..world.renderer import render
 from ..world.scene import ACCESSORIES, Scene, sample_individual, sample_scene
+from ..world.vocabulary import bank
 from .test_cases import (BATCH, SUBJECT, AttributeJudge, Tally, asked_of, caption_of, cases, drawings, found, frechet, mean, measure, named_of, pictures, psnr,
                          scenes, share, text_to_image)
 
-WISHES = ("I want something creative for this one, can you help?", "surprise me", "make something fun of this", "something cosy, please",
-          "I need a picture for a birthday card", "make it more dramatic", "something dreamy", "a poster for my kid's room")
+WISHES = bank("prompts")["wishes"]
 
 
 INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
@@ -67,13 +66,6 @@ def as_photo(image: Image.Image) -> Photo:
     return Photo(png, *image.size, hashlib.sha256(png).hexdigest())
 
 
-def held_out_photo(seed: int, size: int) -> tuple[Scene, Photo]:
-    """An individual that was never trained on, in a scene of its own."""
-    rng = random.Random(f"sheet/{seed}")
-    scene = sample_scene(rng, sample_individual(rng, held_out=True), None)
-    return scene, photo_of(scene, size)
-
-
 def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int, candidates: int = 1) -> Reply:
     """The assistant's whole reply to one request."""
     usual = assistant.info()
@@ -85,20 +77,14 @@ def answer(assistant: Assistant, words: str, photo: Photo, seed: int, steps: int
 
 def draw_captions(base: LatentDiffusion, lines: Sequence[str], out: Path, columns: int = 8, steps: int = 20, guidance: float = 3.0) -> None:
     """Write `out`: what the base model draws of each caption, in order, none chosen, with the caption below. Seeds are their numbers."""
-    size = base.unet.config.sample_size * base.factor
-    height, rows = size + CAPTION_LINES * LEADING + INNER, -(-len(lines) // columns)
-    sheet = Image.new("RGB", (columns * (size + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
+    size, cells = base.unet.config.sample_size * base.factor, []
     for start in range(0, len(lines), BATCH):
         part = range(start, min(len(lines), start + BATCH))
         drawn = text_to_image(base, [lines[k] for k in part], part, steps, guidance)
         for k, picture in zip(part, (drawn.movedim(1, -1) * 255).round().byte().numpy()):
-            x, y = OUTER + k % columns * (size + OUTER), OUTER + k // columns * (height + OUTER)
-            sheet.paste(Image.fromarray(picture), (x, y))
-            for i, line in enumerate(wrapped(lines[k], size, CAPTION_LINES)):
-                pen.text((x, y + size + INNER + i * LEADING), line, PALE, font)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, quality=QUALITY, method=6)
+            below = [(line, PALE) for line in wrapped(lines[k], size, CAPTION_LINES)]
+            cells.append(_cell([Image.fromarray(picture)], below, size, CAPTION_LINES))
+    _write_sheet(cells, out, columns)
 
 
 def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, steps: int = 20) -> dict[str, float]:
@@ -107,36 +93,43 @@ def draw_sheet(assistant: Assistant, count: int, out: Path, columns: int = 8, st
     Words are right when the reply names the photo's own kind, colour or pattern; what it draws is for the eye, or the judge.
     """
     size = assistant.config.decoder.image_size
-    width, height, rows = 2 * size + INNER, size + LINES * LEADING + INNER, -(-count // columns)
-    sheet = Image.new("RGB", (columns * (width + OUTER) + OUTER, rows * (height + OUTER) + OUTER), PAPER)
-    lines, right = [], {"kind": [], "colour": [], "pattern": []}
+    cells, lines, right = [], [], {"kind": [], "colour": [], "pattern": []}
     for seed in range(count):
-        scene, photo = held_out_photo(seed, size)
-        wish = WISHES[seed % len(WISHES)]
+        rng = random.Random(f"sheet/{seed}")
+        scene = sample_scene(rng, sample_individual(rng, held_out=True), None)
+        photo, wish = photo_of(scene, size), WISHES[seed % len(WISHES)]
         reply = answer(assistant, wish, photo, seed, steps)
-        sheet.paste(_cell(photo.png, wish, reply, size, width, height),
-                    (OUTER + seed % columns * (width + OUTER), OUTER + seed // columns * (height + OUTER)))
+        below = [(wish, INK), *((line, PALE) for line in wrapped(reply.text, 2 * size + INNER, LINES - 1))]
+        cells.append(_cell([Image.open(io.BytesIO(png)) if png else None for png in (photo.png, reply.png)], below, size, LINES))
         said, truth = read_reply(reply.text), attributes(scene)
         for name, hits in right.items():
             hits.append(said.get(name) == truth.get(name))
         lines.append({"seed": seed, "wish": wish, "reply": reply.text, "drew": reply.png is not None, "photo": _plain(truth), "said": _plain(said)})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, quality=QUALITY, method=6)
+    _write_sheet(cells, out, columns)
     written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)  # a cell a line
     out.with_suffix(".json").write_text(f"[\n{written}\n]\n", encoding="utf-8")
     return {**{k: float(np.mean(v)) for k, v in right.items()}, "drew": float(np.mean([line["drew"] for line in lines]))}
 
 
-def _cell(photo: bytes, wish: str, reply: Reply, size: int, width: int, height: int) -> Image.Image:
-    """Photo and answer side by side, the request and the reply below."""
-    cell = Image.new("RGB", (width, height), PAPER)
-    cell.paste(Image.open(io.BytesIO(photo)), (0, 0))
-    if reply.png:
-        cell.paste(Image.open(io.BytesIO(reply.png)), (size + INNER, 0))
+def _cell(pictures: Sequence[Image.Image | None], below: Sequence[tuple[str, tuple[int, int, int]]], size: int, room: int) -> Image.Image:
+    """Pictures side by side, lines of text with their ink below, of which there is room for so many; the gap to the next cell on the right."""
+    cell = Image.new("RGB", (len(pictures) * (size + INNER) - INNER + OUTER, size + room * LEADING + INNER), PAPER)
+    for k, picture in enumerate(pictures):
+        if picture is not None:
+            cell.paste(picture, (k * (size + INNER), 0))
     pen, font = ImageDraw.Draw(cell), ImageFont.load_default(FONT)
-    for k, (line, ink) in enumerate([(wish, INK), *((line, PALE) for line in wrapped(reply.text, width, LINES - 1))]):
+    for k, (line, ink) in enumerate(below):
         pen.text((0, size + INNER + k * LEADING), line, ink, font)
     return cell
+
+
+def _write_sheet(cells: Sequence[Image.Image], out: Path, columns: int) -> None:
+    width, height = cells[0].size
+    sheet = Image.new("RGB", (columns * width + OUTER, -(-len(cells) // columns) * (height + OUTER) + OUTER), PAPER)
+    for k, cell in enumerate(cells):
+        sheet.paste(cell, (OUTER + k % columns * width, OUTER + k // columns * (height + OUTER)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, quality=QUALITY, method=6)
 
 
 def wrapped(text: str, width: int, lines: int) -> list[str]:
@@ -293,8 +286,7 @@ def references(witness: AttributeJudge, count: int, size: int, after: int = 0) -
     return torch.cat([witness.features(pixels([render(s, size).image for s in part])) for part in _chunks(shown)])
 
 
-def evaluate(assistant: Assistant, base: LatentDiffusion, witness: AttributeJudge, counts: dict[str, int], steps: int,
-             say: Callable[[str], None]) -> dict:
+def evaluate(assistant: Assistant, base: LatentDiffusion, witness: AttributeJudge, counts: dict[str, int], steps: int, say: Callable[[str], None]) -> dict:
     """Every measure, as nested dicts of value, low, high, count.
 
     Args:
@@ -302,20 +294,16 @@ def evaluate(assistant: Assistant, base: LatentDiffusion, witness: AttributeJudg
         steps: of denoising, for captions and answers.
         say: told what is being measured.
     """
-    size, out = assistant.config.decoder.image_size, {}
-    say("the judge itself")
-    out["judge"] = judge_itself(witness, counts["renders"], size)
-    say("the autoencoder")
-    out["autoencoder"] = autoencoder(base, witness, counts["renders"], size)
-    say("E and F")
-    out["encoders"] = encoders(assistant, base.tokenizer, counts["retrieval"], size)
-    say("M")
-    out["perplexity of replies"] = perplexity(assistant, counts["retrieval"], size)
+    size, guidance, out = assistant.config.decoder.image_size, assistant.config.decoder.guidance, {}
+    for name, what, find in (("judge", "the judge itself", lambda: judge_itself(witness, counts["renders"], size)),
+                             ("autoencoder", "the autoencoder", lambda: autoencoder(base, witness, counts["renders"], size)),
+                             ("encoders", "E and F", lambda: encoders(assistant, base.tokenizer, counts["retrieval"], size)),
+                             ("perplexity of replies", "M", lambda: perplexity(assistant, counts["retrieval"], size))):
+        say(what)
+        out[name] = find()
     say("text to image")
-    shown = [views[0] for views in scenes(counts["base"])]
-    out["base"], drawn = base_model(base, witness, shown, size, steps, assistant.config.decoder.guidance)
+    out["base"], drawn = base_model(base, witness, [views[0] for views in scenes(counts["base"])], size, steps, guidance)
     say("two heroes")
-    guidance = assistant.config.decoder.guidance
     out["two heroes"] = measure(lambda lines, seeds: text_to_image(base, lines, seeds, steps, guidance), witness, counts["base"])
     out["two heroes"]["drawings"] = measure(drawings(counts["base"], size), witness, counts["base"])
     real = references(witness, counts["base"], size, counts["renders"])
@@ -378,12 +366,6 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-def measure_weights(config: AssistantConfig, folder: Path, witness: AttributeJudge, counts: dict[str, int], steps: int, say: Callable[[str], None]) -> dict:
-    """`evaluate` on the weights in `folder`."""
-    assistant = load(config.name, folder=folder)
-    return evaluate(assistant, assistant.base, witness, counts, steps, say)
-
-
 def compare(shipped: dict, candidate: dict) -> Verdict:
     """A candidate is better if the mean of the measures rises and none of them falls for sure: its 95 % interval must not lie
     wholly below the shipped one's. A measure that had no case in either set is left out.
@@ -420,11 +402,13 @@ def judge_candidate(config: AssistantConfig, shipped: Path, candidate: Path, wit
     Raises:
         WeightsError: one of them is incomplete or damaged.
     """
-    found = [measure_weights(config, folder, witness, counts, steps, lambda what: say(f"{folder.name}: {what}")) for folder in (shipped, candidate)]
+    found = []
+    for folder in (shipped, candidate):
+        assistant = load(config.name, folder=folder)
+        found.append(evaluate(assistant, assistant.base, witness, counts, steps, lambda what: say(f"{folder.name}: {what}")))
     return compare(*found)
 
 
-STRENGTHS = (2.0, 2.0)  # of E(x) and F(w)
 WRITTEN = ("kind", "colour", "pattern", "context", "style", "accessory")
 
 
@@ -465,9 +449,8 @@ def cafe_alone(one: Snapshot, witness: AttributeJudge, count: int, size: int, st
     for start in range(0, count, BATCH):
         views = shown[start:start + BATCH]
         photos, targets = (pixels([render(v[k], size).image for v in views]) for k in (0, 1))
-        context = AttentionContext({PATCHES: one.vision.patches(photos).float()}, {SEMANTICS: one.vision.semantics(targets).float()},
-                    (Cafe(one.decoder.semantic_values),))
-        x = pictures(one.decoder, one.decoder.sample(cafe_guidance(*STRENGTHS), context, range(start, start + len(views)), steps).latents)
+        x = pictures(one.decoder, sample_latents(one.decoder, one.vision.patches(photos).float(), one.vision.semantics(targets).float(),
+                                         range(start, start + len(views)), steps))
         for v, said in zip(views, witness.names(x)):
             tally.add(said, attributes(v[1]))
     return tally.shares()

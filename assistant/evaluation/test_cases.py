@@ -16,9 +16,7 @@ from torch import Tensor
 
 from ..checkpoints import load_tokenizer
 from ..config import AssistantConfig
-from ..controls.cafe import Cafe
-from ..diffusion.attention import AttentionContext
-from ..diffusion.guidance import EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance, text_guidance
+from ..data.quadruplets import sample_latents
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..generation.base import ImageFeatures, ReplyState
 from ..generation.cafe import CafeGenerator
@@ -30,7 +28,8 @@ from ..world.backgrounds import GROUND
 from ..world.captions import attributes, caption, read
 from ..world.dialogues import dialogue
 from ..world.renderer import render
-from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, Scene, sample_individual, sample_scene, with_companion
+from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, STAGE, Scene, sample_individual, sample_scene, with_companion
+from .baselines import draw_plain
 
 Z = 1.96  # of a 95 % interval
 
@@ -93,7 +92,6 @@ def found(similarity: Tensor) -> list[bool]:
 
 BATCH = 32
 SUBJECT = ("kind", "colour", "pattern", "second")
-STAGE = ("context", "light", "style", "pose")
 
 
 @dataclass(frozen=True)
@@ -333,23 +331,16 @@ def ask(vision: VisionEncoders, language: MultimodalLLM, picture_tokens: int, co
 @torch.no_grad()
 def draw(decoder: LatentDiffusion, asked: Asked, keep_subject: float, follow_words: float, steps: int) -> Tensor:
     """Pictures (N, 3, H, W) in [0, 1], G(E(x), H(s)) at two strengths; a strength of 0 leaves its source out."""
-    out, e, f = [], keep_subject > 0, follow_words > 0
-    for at in torch.arange(len(asked.numbers)).split(BATCH):
-        patches, semantics = asked.patches[at], asked.semantics[at]
-        context = AttentionContext({PATCHES: patches}, {SEMANTICS: semantics}, (Cafe(decoder.semantic_values),))
-        seeds = [asked.numbers[k] for k in at.tolist()]
-        done = decoder.sample(cafe_guidance(keep_subject, follow_words, e, f), context, seeds, steps)
-        out.append(pictures(decoder, done.latents))
-    return torch.cat(out)
+    def some(at: Tensor) -> Tensor:
+        return sample_latents(decoder, asked.patches[at], asked.semantics[at], [asked.numbers[k] for k in at.tolist()], steps, keep_subject, follow_words)
+
+    return torch.cat([pictures(decoder, some(at)) for at in torch.arange(len(asked.numbers)).split(BATCH)])
 
 
 def text_to_image(decoder: LatentDiffusion, lines: list[str], seeds: range, steps: int, guidance: float) -> Tensor:
     """Pictures (N, 3, H, W) in [0, 1] by the base model of captions with their seeds."""
-    out = []
-    for at in torch.arange(len(lines)).split(BATCH):
-        context = AttentionContext({TEXT: decoder.encode_text([lines[k] for k in at]), EMPTY: decoder.encode_text([""])})
-        out.append(pictures(decoder, decoder.sample(text_guidance(guidance), context, [seeds[k] for k in at], steps).latents))
-    return torch.cat(out)
+    return torch.cat([pictures(decoder, draw_plain(decoder, [lines[k] for k in at], [seeds[k] for k in at], steps, guidance))
+                      for at in torch.arange(len(lines)).split(BATCH)])
 
 
 def pictures(decoder: LatentDiffusion, latents: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
+from ..manifest import CHECKPOINTS
 from ..presets import preset
 from .recipe import BRIDGE, CAFE, CARDS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Plan, Stage
 
@@ -98,8 +99,7 @@ def _quadruplet_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--least", type=float, nargs=2, metavar=("CLIP", "DINO"), help="targets: the filter's thresholds (default: found on the sets)")
     p.add_argument("--drawing-steps", type=int, help="targets, quadruplets, sid: steps of denoising (default: the preset's)")
     p.add_argument("--checkpointing", action="store_true", help="bridge, cafe: compute activations twice instead of keeping them")
-    p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model "
-                   "(default: bfloat16 on cuda)")
+    p.add_argument("--language-dtype", choices=("float32", "bfloat16", "4bit"), help="bridge: of the frozen language model " "(default: bfloat16 on cuda)")
 
 
 def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
@@ -111,7 +111,6 @@ def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
     import torch
 
     from ..report import figure
-    from ..manifest import CHECKPOINTS
     from .loop import join
     from .self_distillation import Parts, Run, Sizes
 
@@ -120,9 +119,8 @@ def _run_sid(args: argparse.Namespace, config: AssistantConfig) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     batch = args.batch or Sizes.batch
-    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch,
-                  parts=args.parts or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference,
-                  steps=args.drawing_steps or config.decoder.steps, seed=args.seed)
+    sizes = Sizes(attempts=args.attempts, rounds=args.rounds, samples=args.steps * batch if args.steps else Sizes.samples, batch=batch, seed=args.seed,
+                  parts=args.parts or Sizes.parts, alpha=tuple(args.alpha), reference=args.reference, steps=args.drawing_steps or config.decoder.steps)
     one = Run(args.run / "sid", Parts.load(config, CHECKPOINTS / config.folder), sizes, lambda what: print(what, flush=True))
     if args.stage == "sid":
         print(f"decoder: {one.rounds()}")
@@ -193,8 +191,7 @@ def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: P
         if args.stage == "cafe":
             from .decoder import CafeTask
             _missing(config, weights, "base/unet", "base/vae")
-            return CafeTask(config, EncodedPairs(encoded), device, weights, batch, args.init, args.compile, numbers=CAFE,
-                            checkpointing=args.checkpointing)
+            return CafeTask(config, EncodedPairs(encoded), device, weights, batch, args.init, args.compile, numbers=CAFE, checkpointing=args.checkpointing)
         from ..models.mllm import PromptBuilder
         from .mllm import ProjectorTask, frozen_llama
         _missing(config, weights, "llama")
@@ -204,8 +201,7 @@ def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: P
 
     # where a preset's parts are published, what was trained joins them; what ships is left alone
     export = (weights if config.sources else args.run / "model") / args.stage
-    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs,
-             save_every=numbers.save_every):
+    if train(make, args, args.run / args.stage, export, numbers.batch, numbers.parts, epochs=numbers.epochs, save_every=numbers.save_every):
         if config.sources:
             _list(weights, args.stage)
         print(f"{args.stage}: {export}")
@@ -225,7 +221,9 @@ DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "robust": "r
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
-    from .world_dataset import WorldDataset
+    from . import classifiers, decoder, mllm, vae, vision_encoders
+    from .datasets import WorldDialogues
+    from .world_dataset import DialogueDataset, WorldDataset
 
     model = args.run / "model"
     data = args.run / ("judge-data" if stage.task in ("judge", "likeness") else "data")
@@ -233,41 +231,24 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
     if world is None or not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", f"Run: python -m assistant.training {DRAWN['judge' if data.name == 'judge-data' else 'vae']} --run {args.run}")
     warm = args.init or (model / stage.writes if args.go_on or args.decoder_only else None)
-    if stage.task == "vae":
-        from .vae import VaeTask
-        return VaeTask(config, world, device, batch, warm, args.decoder_only)
-    if stage.task == "clip":
-        from .vision_encoders import ClipTask
-        return ClipTask(config, world, device, batch, warm)
-    if stage.task == "dino":
-        from .vision_encoders import DinoTask
-        return DinoTask(config, world, device, batch, warm)
-    if stage.task == "language":
-        from .mllm import LanguageTask
-        return LanguageTask(config, world, _talks(args), device, model, batch, warm)
-    if stage.task == "robust":
-        from .vision_encoders import RobustTask
-        return RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device, args.init or model / stage.writes, batch)
-    if stage.task == "judge":
-        from .classifiers import JudgeTask
-        return JudgeTask(config, world, device, batch, warm)
-    if stage.task == "likeness":
-        from .classifiers import LikenessTask
-        return LikenessTask(config, world, device, model / "judge", batch)
-    if stage.task == "bridge":
-        from .mllm import ProjectorTask
-        from .datasets import WorldDialogues
+
+    def talks() -> DialogueDataset:
+        return DialogueDataset(_needed(args.run / "talks", "about.json", "talks"))
+
+    def bridge() -> mllm.ProjectorTask:
         before = model / "bridge"  # of the stage before it, which trained M with a V of its own
-        return ProjectorTask(config, WorldDialogues(config, world, _talks(args), device, model), device, model, batch, checkpointing=args.checkpointing,
-                          warm=args.init or (before if before.exists() else None))
-    from .decoder import JointTask
-    return JointTask(config, world, device, model, batch, warm)
+        return mllm.ProjectorTask(config, WorldDialogues(config, world, talks(), device, model), device, model, batch, checkpointing=args.checkpointing,
+                                  warm=args.init or (before if before.exists() else None))
 
-
-def _talks(args: argparse.Namespace):
-    from .world_dataset import DialogueDataset
-
-    return DialogueDataset(_needed(args.run / "talks", "about.json", "talks"))
+    return {"vae": lambda: vae.VaeTask(config, world, device, batch, warm, args.decoder_only),
+            "dino": lambda: vision_encoders.DinoTask(config, world, device, batch, warm),
+            "clip": lambda: vision_encoders.ClipTask(config, world, device, batch, warm),
+            "language": lambda: mllm.LanguageTask(config, world, talks(), device, model, batch, warm), "bridge": bridge,
+            "judge": lambda: classifiers.JudgeTask(config, world, device, batch, warm),
+            "likeness": lambda: classifiers.LikenessTask(config, world, device, model / "judge", batch),
+            "trunk": lambda: decoder.JointTask(config, world, device, model, batch, warm),
+            "robust": lambda: vision_encoders.RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device,
+                                                         args.init or model / stage.writes, batch)}[stage.task]()
 
 
 def _needed(folder: Path, file: str, stage: str) -> Path:
@@ -278,8 +259,6 @@ def _needed(folder: Path, file: str, stage: str) -> Path:
 
 def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
     """Give a run every part that it lacks of the weights that ship, for its stages to go on from."""
-    from ..manifest import CHECKPOINTS
-
     shipped, model = CHECKPOINTS / config.folder, args.run / "model"
     files = [p.relative_to(shipped) for p in shipped.rglob("*") if p.is_file() and p.relative_to(shipped).parts[0] not in ("subjects", "manifest.json")]
     for part in sorted({f.parent for f in files if f.suffix == ".safetensors"}):
@@ -291,8 +270,8 @@ def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
-    train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name,
-                  args.run / "model" / stage.writes, stage.batch, minutes=minutes)
+    train(lambda device, batch: _task(stage, config, args, device, batch), args, args.run / stage.name, args.run / "model" / stage.writes, stage.batch,
+          minutes=minutes)
 
 
 def _cost_arguments(p: argparse.ArgumentParser) -> None:
@@ -340,7 +319,6 @@ def _overlay(model: Path, folder: Path) -> None:
 
 def _install(config: AssistantConfig, model: Path) -> None:
     from .world_dataset import write_ready_subjects
-    from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
     write_ready_subjects(folder / "subjects", config.decoder.image_size)
@@ -349,7 +327,6 @@ def _install(config: AssistantConfig, model: Path) -> None:
 
 def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
     from ..evaluation.test_cases import load_witness
-    from ..manifest import CHECKPOINTS
     from ..evaluation.overall import judge_candidate
 
     shipped = CHECKPOINTS / config.folder
@@ -367,24 +344,20 @@ def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
 
 def _tokenizers(config: AssistantConfig) -> None:
     from .world_dataset import train_caption_tokenizer, train_dialogue_tokenizer
-    from ..manifest import CHECKPOINTS
 
     folder = CHECKPOINTS / config.folder
-    train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"],
-                            config.decoder.text["max_position_embeddings"])
+    train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"], config.decoder.text["max_position_embeddings"])
     shutil.copytree(folder / "base/tokenizer", folder / "clip", dirs_exist_ok=True)
     train_dialogue_tokenizer(folder / "llama", config.language.llama["vocab_size"])
 
 
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
-    from .world_dataset import draw
+    from .world_dataset import WorldDataset, draw, write_dialogues
 
     if what == "talks":
-        from .world_dataset import WorldDataset, write_dialogues
         write_dialogues(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
     elif what == "redraw":
         from ..checkpoints import load_base
-        from .world_dataset import WorldDataset
         from .vision_encoders import redraw
         redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / "redrawn", REDRAWN, TRAIN_SEED)
     elif what == "draw-judge":
@@ -405,42 +378,41 @@ def main() -> None:
         _run_at_size(args, config)
     elif args.stage == "tokenizers":
         _tokenizers(config)
-    elif args.stage in DRAWN.values():
-        if args.go_on:
-            _begin(args, config)
-        _draw(args, config, args.stage)
-    elif args.stage == "ood":
-        if args.photos is None:
-            raise ConfigError("There are no photos to learn from.", "Name a folder of real photos with --photos.")
-        if args.go_on:
-            _begin(args, config)
-        from .classifiers import fit_ood
-        fit_ood(config, args.run / "model", args.photos)
     elif args.stage == "install":
         _install(config, args.run / "model")
     elif args.stage == "promote":
         _promote(config, args.run / "model", args.cases)
-    elif args.stage == "worn":
-        from .world_dataset import WorldDataset
-        from .classifiers import fit_worn
-        if args.go_on:
-            _begin(args, config)
-        fit_worn(config, WorldDataset(args.run / "data", config), args.run / "model")
     elif args.stage in ("quadruplets", "sid"):
         _run_sid(args, config)
+    elif args.stage == "ood" and args.photos is None:
+        raise ConfigError("There are no photos to learn from.", "Name a folder of real photos with --photos.")
     else:
-        total = args.minutes if args.minutes is not None else 240.0
         if args.go_on:
             _begin(args, config)
-        if args.stage == "miniature":
-            args.minutes = None  # of the whole
+        _run_here(args, config)
+
+
+def _run_here(args: argparse.Namespace, config: AssistantConfig) -> None:
+    """A stage that draws, fits or trains on the drawn world, or all that train."""
+    if args.stage in DRAWN.values():
+        _draw(args, config, args.stage)
+    elif args.stage in ("ood", "worn"):
+        from .classifiers import fit_ood, fit_worn
+        from .world_dataset import WorldDataset
+
+        if args.stage == "ood":
+            fit_ood(config, args.run / "model", args.photos)
+        else:
+            fit_worn(config, WorldDataset(args.run / "data", config), args.run / "model")
+    elif args.stage == "miniature":
+        total, args.minutes = args.minutes if args.minutes is not None else 240.0, None  # of the whole
         for stage in STAGES:
-            if args.stage == stage.name:
-                _train(stage, args, config, 10.0)
-            elif args.stage == "miniature":
-                if stage.name in DRAWN:
-                    _draw(args, config, DRAWN[stage.name])
-                _train(stage, args, config, total * stage.share)
+            if stage.name in DRAWN:
+                _draw(args, config, DRAWN[stage.name])
+            _train(stage, args, config, total * stage.share)
+    else:
+        _train(next(stage for stage in STAGES if stage.name == args.stage), args, config, 10.0)
+
 
 
 if __name__ == "__main__":

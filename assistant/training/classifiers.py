@@ -29,7 +29,7 @@ from ..models.vision_encoders import OutOfDistribution, VisionEncoders, WornRead
 from ..world.renderer import GROUND, render
 from ..world.scene import ACCESSORIES, Scene
 from ..world.subjects import draw_subject
-from .losses import encode_semantics
+from .losses import contrast, encode_semantics
 from .recipe import TRAIN_SEED
 from .world_dataset import ATTRIBUTES, CAPTIONS, CLASSES, LABELS, SHARD, VIEWS, WorldDataset, group, in_processes
 
@@ -226,7 +226,7 @@ class JudgeTask:
         if rng.random() < 0.02:
             self.world.refresh()
         at = np.sort(self.world.pictures(rng, self.batch_size))
-        return {"worn": torch.from_numpy(self.worn[at]), **{k: torch.from_numpy(self.world[k][at]) for k in ("images", "labels", "masks")}}
+        return {"worn": torch.from_numpy(self.worn[at]), **self.world.rows(at, "images", "labels", "masks")}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         def lot() -> Tensor:
@@ -244,8 +244,7 @@ class JudgeTask:
             of, _, y, z = (F.adaptive_avg_pool2d(share, grid.shape[-1]) > 0.5).nonzero(as_tuple=True)
             found, hits = self._names(head(grid[of, :, y, z]), labels[of])
             loss, shown[f"local{k}"] = loss + found / 2, hits[0]
-        return loss, {k: right[i] for i, k in enumerate(ATTRIBUTES) if i < 8} | shown | {
-            "worn": torch.stack(right[-len(ACCESSORIES):]).mean()}
+        return loss, {k: right[i] for i, k in enumerate(ATTRIBUTES) if i < 8} | shown | {"worn": torch.stack(right[-len(ACCESSORIES):]).mean()}
 
     def _names(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Weighted mean cross-entropy, and each name's accuracy."""
@@ -303,8 +302,8 @@ class LikenessTask:
         a, b = (self._shaken(batch[k], generator) for k in ("a", "b"))
         one = self.likeness
         scales = one.temperature.exp().clamp(max=60)
-        same, same_right = _contrast(scales[0] * one.individual(a) @ one.individual(b).T)
-        told, told_right = _contrast(scales[1] * one.picture(a) @ one.caption(batch["texts"]).T)
+        same, same_right = contrast(scales[0] * one.individual(a) @ one.individual(b).T)
+        told, told_right = contrast(scales[1] * one.picture(a) @ one.caption(batch["texts"]).T)
         return same + told, {"same": same_right, "caption": told_right, "of": torch.tensor(float(len(a)))}
 
     def _shaken(self, at: Tensor, generator: torch.Generator) -> Tensor:
@@ -313,12 +312,6 @@ class LikenessTask:
 
     def export(self, folder: Path) -> None:
         save_likeness(self.likeness, folder)
-
-
-def _contrast(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """InfoNCE both ways, and the share found."""
-    own = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2, (logits.argmax(1) == own).float().mean()
 
 
 @torch.no_grad()

@@ -137,8 +137,7 @@ class Noise(EncodedPairs, EncodedDialogues):
         return 2**20
 
     def _rows(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(rng.standard_normal((count, *getattr(self.shapes, name)), np.float32)).half()
-                for name in (LATENTS, PATCHES, SEMANTICS)}
+        return {name: torch.from_numpy(rng.standard_normal((count, *getattr(self.shapes, name)), np.float32)).half() for name in (LATENTS, PATCHES, SEMANTICS)}
 
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         return self._rows(rng, count)
@@ -202,8 +201,7 @@ def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpo
 
     with torch.device(device):
         unet, _ = decoder_modules(config)
-    return _timed(CafeTask(config, Noise(config), device, Path(), samples, shared=(unet, None), numbers=CAFE, checkpointing=checkpointing),
-                  device, repeats)
+    return _timed(CafeTask(config, Noise(config), device, Path(), samples, shared=(unet, None), numbers=CAFE, checkpointing=checkpointing), device, repeats)
 
 
 def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
@@ -252,17 +250,15 @@ def _gb(count: float) -> str:
 
 def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
     """Computed bytes of each stage, in words: weights, gradients, AdamW's two moments and the averages in float32, and activations."""
-
     p = counts.parameters
     trained, m, bridge = p.get("cafe", p["unet"]) + p["values"], p["llama"], 20 * p["bridge"]
     kept = {again: decoder_activations(config, plan.part, again) for again in (False, True)}
     layers = config.language.llama["num_hidden_layers"] * config.language.llama["hidden_size"]
     held = 2 * layers * plan.part * (WORDS + config.picture_tokens)  # with checkpointing: what goes into each layer, in half precision
-    return {
-        "encode": f"{_gb(4 * (p['dino'] + p['clip'] + p['vae']))} of weights",
-        "bridge": f"{_gb(2 * m + bridge + held)} with M in bfloat16, {_gb(COARSE * m + bridge + held)} in 4 bits; of these activations {_gb(held)}",
-        "decoder": f"{_gb(20 * trained + kept[True])} with --checkpointing, {_gb(16 * trained + kept[True])} with --ema-device cpu too; of these "
-                   f"activations {_gb(kept[True])} (without checkpointing {_gb(kept[False])}), and for a while the block being computed again"}
+    return {"encode": f"{_gb(4 * (p['dino'] + p['clip'] + p['vae']))} of weights",
+            "bridge": f"{_gb(2 * m + bridge + held)} with M in bfloat16, {_gb(COARSE * m + bridge + held)} in 4 bits; of these activations {_gb(held)}",
+            "decoder": f"{_gb(20 * trained + kept[True])} with --checkpointing, {_gb(16 * trained + kept[True])} with --ema-device cpu too; of these "
+            f"activations {_gb(kept[True])} (without checkpointing {_gb(kept[False])}), and for a while the block being computed again"}
 
 
 def disk(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str]:
@@ -276,20 +272,17 @@ def work(counts: Counts, plan: Plan) -> dict[str, tuple[float, float]]:
     """Stage -> (samples, floating-point operations a sample), checkpointing included."""
     target = STEPS * (ROWS + BASE_ROWS) * counts.row + counts.encode
     return {"encode": (plan.samples, counts.encode), "bridge": (plan.samples * plan.epochs, counts.bridge + counts.bridge_again),
-            "decoder": (plan.samples * plan.epochs, counts.decoder + counts.decoder_again),
-            "SID round: targets": (plan.samples / plan.keep, target)}
+            "decoder": (plan.samples * plan.epochs, counts.decoder + counts.decoder_again), "SID round: targets": (plan.samples / plan.keep, target)}
 
 
 def computed(config: AssistantConfig, plan: Plan) -> list[str]:
     """The table of what is computed."""
-
     counts, speed = counted(config), CARDS[plan.card] * 1e12 * plan.share
     room, place = memory(config, counts, plan), disk(config, counts, plan)
     lines = [f"### Computed for `{config.name}`: {plan.samples:,} quadruplets, {plan.epochs:g} epochs", "",
              f"Nothing here is measured. Arithmetic is counted on the meta device, and {plan.card} hours follow from an assumed {plan.share:.0%} of its "
              f"{CARDS[plan.card]:g} bfloat16 TFLOP/s. Activations are counted for parts of {plan.part} samples; M reads {config.picture_tokens} tokens of "
-             f"the picture and {WORDS} of words.", "",
-             f"| stage | samples | TFLOP a sample | {plan.card} hours | memory | disk |", "|---|---|---|---|---|---|"]
+             f"the picture and {WORDS} of words.", "", f"| stage | samples | TFLOP a sample | {plan.card} hours | memory | disk |", "|---|---|---|---|---|---|"]
     for name, (samples, each) in work(counts, plan).items():
         lines.append(f"| {name} | {samples:,.0f} | {each / 1e12:.3g} | {samples * each / speed / 3600:,.3g} | {room.get(name, '')} | {place.get(name, '')} |")
     lines += ["", f"A further SID round is its targets ({STEPS} steps of {ROWS} guided rows of G and {BASE_ROWS} of the base model for w, {plan.keep:.0%} "
@@ -298,7 +291,6 @@ def computed(config: AssistantConfig, plan: Plan) -> list[str]:
 
 
 def _tried(measure: Callable[[], Timing]) -> Timing | str:
-
     try:
         return measure()
     except torch.OutOfMemoryError:
@@ -311,8 +303,6 @@ def _tried(measure: Callable[[], Timing]) -> Timing | str:
 
 def measured(config: AssistantConfig, device: str, plan: Plan) -> list[str]:
     """The table of what is measured here: real steps of the real tasks on random weights."""
-
-
     cuda = torch.device(device).type == "cuda"
     where = torch.cuda.get_device_name(device) if cuda else f"this machine's CPU, {torch.get_num_threads()} threads"
     lines = [f"### Measured with `{config.name}` on {where}", "",
@@ -339,7 +329,6 @@ def run(args: argparse.Namespace, config: AssistantConfig) -> str:
         raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     plan = Plan(args.samples, args.epochs, args.keep, args.card, args.share)
     if args.threads:
-
         torch.set_num_threads(args.threads)
     cuda = args.device == "cuda"
     parts = [measured(config if cuda else MINIATURE, args.device, plan), computed(config, plan)]

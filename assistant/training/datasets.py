@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_vae, load_vision
 from ..config import AssistantConfig
-from ..data.shards import Quadruplet, Reader, begin, digest, listed, process, read_shard
+from ..data.shards import Quadruplet, Reader, begin, digest, finish, listed, process, read_shard
 from ..errors import ConfigError, StorageError
 from ..files import SHARED, add_line, write_whole
 from ..models.mllm import PromptBuilder, pooled
@@ -53,10 +53,8 @@ def write_encoded_manifest(folder: Path, shards: int) -> bool:
     paths = [folder / encoded_name(k) for k in range(shards)]
     if not all(p.exists() for p in paths):
         return False
-    listing = [{"name": p.name, "samples": len(_said(p)), "bytes": p.stat().st_size, "sha256": digest(p.read_bytes())} for p in paths]
-    about = {"settings": json.loads((folder / "settings.json").read_text()), "samples": sum(s["samples"] for s in listing),
-             "bytes": sum(s["bytes"] for s in listing), "shards": listing}
-    write_whole(folder / "manifest.json", (json.dumps(about, indent=1) + "\n").encode(), SHARED)
+    counts = [len(_said(p)) for p in paths]
+    finish(folder, paths, [{"samples": n} for n in counts], samples=sum(counts), bytes=sum(p.stat().st_size for p in paths))
     return True
 
 
@@ -82,8 +80,7 @@ class Shapes:
     @classmethod
     def of(cls, config: AssistantConfig) -> Shapes:
         side = config.decoder.unet["sample_size"]
-        return cls((config.decoder.unet["in_channels"], side, side), (config.vision.patch_tokens, config.vision.patch_width),
-                   (config.language.semantic_width,))
+        return cls((config.decoder.unet["in_channels"], side, side), (config.vision.patch_tokens, config.vision.patch_width), (config.language.semantic_width,))
 
     @property
     def bytes(self) -> int:

@@ -23,18 +23,13 @@ from ..diffusion import attention
 from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance, text_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
+from ..world.vocabulary import bank
 from .datasets import Heroes, PairSource, WorldPairs
 from .losses import LAYOUT, LayoutHead, VLoss, encode_latents, inner_matrices, training_kernel
 from .recipe import CafeNumbers
 from .world_dataset import CAPTIONS, WorldDataset, caption_tokenizer
 
-PROMPTS = ("a red cat on the beach", "a blue dog with white stripes in space, pixel art", "a green bear wearing a yellow hat in the snow",
-           "watercolour of a pink bunny in a garden", "an orange fox at night in the city", "a purple owl in a library, papercut",
-           "a yellow duck with a red scarf at the castle", "a teal fish underwater", "a brown turtle in the desert at sunset",
-           "a grey robot with red spots on a stage, neon", "a white teapot with blue stars in the kitchen", "a black mug in the forest",
-           "a red car jumping over the mountains", "a yellow boot in the clouds, pencil drawing", "a blue backpack with a crown at the volcano",
-           "a pink vase on the farm", "a red cat and a blue dog on the beach", "a green bear with yellow spots next to a pink bunny in the snow",
-           "a purple owl wearing a crown and a white duck in the forest at night", "a black car and an orange fox in the city")
+PROMPTS = bank("prompts")["sheet"]  # what a training's sheet shows
 
 
 class BaseTask:
@@ -137,8 +132,7 @@ class CafeTask:
             self.unet = shared[0]
             self.values = SemanticValues.of(self.unet, config.language.semantic_width)
         else:
-            self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width,
-                                                       config.language.semantic_width)
+            self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width, config.language.semantic_width)
         if warm:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
             load_tensors(warm / "semantic_values.safetensors", self.values)

@@ -48,6 +48,12 @@ def attribute_loss(logits: Tensor, labels: Tensor, weights: tuple[float, ...] = 
     return loss, torch.stack([(p.argmax(1) == labels[:, i]).float().mean() for i, p in enumerate(parts)]).detach()
 
 
+def contrast(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """InfoNCE both ways of similarities (N, N), and the share found."""
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2, (logits.argmax(1) == own).float().mean()
+
+
 def encode_latents(world: WorldDataset, device: str, vae: nn.Module) -> Tensor:
     """(N, C, h, w) scaled latents of every ready picture."""
     scale = vae.config.scaling_factor

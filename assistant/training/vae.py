@@ -122,8 +122,7 @@ class VaeTask:
         images = [self.world["images"][i, y:y + CROP, x:x + CROP] for i, (y, x) in zip(at, corners)]
         weights = [self.world["weights"][i, y // 8:(y + CROP) // 8, x // 8:(x + CROP) // 8] for i, (y, x) in zip(at, corners)]
         images, weights = ([t[:, ::-1] if m else t for t, m in zip(all_, mirror)] for all_ in (images, weights))
-        return {"images": torch.from_numpy(np.stack(images)), "weights": torch.from_numpy(np.stack(weights)),
-                "halved": torch.tensor(rng.random() < HALVED)}
+        return {"images": torch.from_numpy(np.stack(images)), "weights": torch.from_numpy(np.stack(weights)), "halved": torch.tensor(rng.random() < HALVED)}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, CROP, CROP)

@@ -28,7 +28,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import estimate_x0, make_scheduler, predict
 from ..models.vision_encoders import normalised, resize
 from ..world.scene import ACCESSORIES
-from .losses import WEIGHTS, attribute_loss, encode_latents
+from .losses import WEIGHTS, attribute_loss, contrast, encode_latents
 from .world_dataset import CAPTIONS, CLASSES, WorldDataset, arrays, caption_tokenizer
 
 VISIBLE = 112  # patches of 256
@@ -129,13 +129,10 @@ class DinoTask:
         a, b = self.world.pairs(rng, self.batch_size // 2)
         at = np.concatenate([a, b])
         seen = np.argsort(rng.random((len(at), 256)), axis=1)[:, :VISIBLE]
-        return {"images": torch.from_numpy(self.world["images"][at]), "labels": torch.from_numpy(self.world["labels"][at]),
-                "masks": torch.from_numpy(self.world["masks"][at]), "seen": torch.from_numpy(seen)}
+        return {**self.world.rows(at, "images", "labels", "masks"), "seen": torch.from_numpy(seen)}
 
     def _pixels(self, images: Tensor) -> Tensor:
-        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1)
-                     for v in (self.config.vision.dino_mean, self.config.vision.dino_std))
-        return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        return normalised(images.permute(0, 3, 1, 2).float() / 255, self.config.vision.dino_mean, self.config.vision.dino_std)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x = self._pixels(batch["images"])
@@ -151,9 +148,7 @@ class DinoTask:
         first, patches = out[:, 0], out[:, 1:]
         who = F.normalize(self.heads.who(first).float(), dim=-1)
         a, b = who.chunk(2)
-        logits = self.heads.temperature.exp().clamp(max=50) * a @ b.T
-        own = torch.arange(len(a), device=x.device)
-        same = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        same, found = contrast(self.heads.temperature.exp().clamp(max=50) * a @ b.T)
         names, right = attribute_loss(self.heads.names(first), batch["labels"])
         # the class token learns where to look only slowly; the subject's own patches, pooled, show it the way
         pooled = (patches * share[..., None]).sum(1) / share.sum(1, keepdim=True).clamp_min(1)
@@ -161,13 +156,11 @@ class DinoTask:
         on, at = (share > 0.5).nonzero(as_tuple=True)
         local_names, local_right = attribute_loss(self.heads.local(patches[on, at]), batch["labels"][on], WEIGHTS[:4])
         paint = (self.heads.paint(patches).float() - target).abs().mean()
-        subject = F.binary_cross_entropy_with_logits(self.heads.subject(patches).squeeze(-1).float(),
-                                                     share)
+        subject = F.binary_cross_entropy_with_logits(self.heads.subject(patches).squeeze(-1).float(), share)
         loss = 0.3 * same + 4 * names + 4 * pooled_names + 4 * local_names + paint + subject
-        return loss, {"same": (logits.argmax(1) == own).float().mean(), "kind": right[0], "pooled_kind": pooled_right[0],
-                      "pooled_pattern": pooled_right[3], "local_kind": local_right[0], "colour": right[1], "second": right[2],
-                      "pattern": right[3], "eyes": right[8], "style": right[6], "worn": right[9:].mean(), "paint": paint.detach(),
-                      "subject": subject.detach()}
+        return loss, {"same": found, "kind": right[0], "pooled_kind": pooled_right[0], "pooled_pattern": pooled_right[3],
+                      "local_kind": local_right[0], "colour": right[1], "second": right[2], "pattern": right[3], "eyes": right[8], "style": right[6],
+                      "worn": right[9:].mean(), "paint": paint.detach(), "subject": subject.detach()}
 
     def export(self, folder: Path) -> None:
         save_module(self.dino, folder)
@@ -180,6 +173,13 @@ CLIP_WEIGHTS = (6, 2, 1, 6, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
 def inner_clip_matrices(clip: nn.Module) -> set[str]:
     """Names of the kernels and matrices inside both towers, for Muon."""
     return {f"clip.{n}" for n, p in clip.named_parameters() if p.ndim == 4 and n.startswith("visual.layer") or p.ndim == 2 and ".resblocks." in n}
+
+
+def image_features(clip: nn.Module, images: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 -> unit vectors (B, d_F), at the tower's own size."""
+    tower, side = clip.visual, clip.visual.image_size
+    x = resize(images.permute(0, 3, 1, 2).float() / 255, side[0] if isinstance(side, (tuple, list)) else side)
+    return F.normalize(clip.encode_image(normalised(x, tower.image_mean, tower.image_std)).float(), dim=-1)
 
 
 class ClipTask:
@@ -206,31 +206,20 @@ class ClipTask:
             self.world.refresh()
         at = np.sort(self.world.pictures(rng, self.batch_size))
         texts = self.world["captions"][at, rng.integers(0, CAPTIONS, len(at))]
-        return {"images": torch.from_numpy(self.world["images"][at]), "texts": torch.from_numpy(texts),
-                "labels": torch.from_numpy(self.world["labels"][at]), "masks": torch.from_numpy(self.world["masks"][at])}
-
-    def _pixels(self, images: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 -> normalised (B, 3, h, w) at the tower's own size."""
-        mean, std = (images.new_tensor(v, dtype=torch.float32).view(1, 3, 1, 1)
-                     for v in (self.clip.visual.image_mean, self.clip.visual.image_std))
-        size = self.clip.visual.image_size
-        return (resize(images.permute(0, 3, 1, 2).float() / 255, size[0] if isinstance(size, (tuple, list)) else size) - mean) / std
+        return {**self.world.rows(at, "images", "labels", "masks"), "texts": torch.from_numpy(texts)}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        seen = F.normalize(self.clip.encode_image(self._pixels(batch["images"])).float(), dim=-1)
+        seen = image_features(self.clip, batch["images"])
         said = self.names(seen * self.config.vision.semantic_norm)
         names, named = attribute_loss(said, batch["labels"], CLIP_WEIGHTS)
         share = F.adaptive_avg_pool2d(batch["masks"].float() / 255, self.stage.shape[-1])
         of, y, x = (share > 0.4).nonzero(as_tuple=True)
         local, found = attribute_loss(self.local(self.stage[of, :, y, x]), batch["labels"][of], CLIP_WEIGHTS)
         read = F.normalize(self.clip.encode_text(batch["texts"].long()).float(), dim=-1)
-        logits = self.clip.logit_scale.exp().clamp(max=100) * seen @ read.T
-        own = torch.arange(len(logits), device=logits.device)
-        loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-        return loss + 8 * names + 8 * local, {
-            "kind": named[0], "local_kind": found[0], "colour": named[1], "context": named[4], "style": named[6],
-            "worn": self._worn(said.detach(), batch["labels"]), "right": (logits.argmax(1) == own).float().mean(),
-            "scale": self.clip.logit_scale.detach().exp()}
+        loss, right = contrast(self.clip.logit_scale.exp().clamp(max=100) * seen @ read.T)
+        return loss + 8 * names + 8 * local, {"kind": named[0], "local_kind": found[0], "colour": named[1], "context": named[4], "style": named[6],
+                                              "worn": self._worn(said.detach(), batch["labels"]), "right": right,
+                                              "scale": self.clip.logit_scale.detach().exp()}
 
     @staticmethod
     def _worn(logits: Tensor, labels: Tensor) -> Tensor:
@@ -297,15 +286,10 @@ class RobustTask:
         clean = self.world["images"][np.concatenate([self.redrawn["at"][redrawn], at])]
         return {"clean": torch.from_numpy(clean), "images": torch.from_numpy(np.concatenate([self.redrawn["images"][redrawn], clean[len(redrawn):]]))}
 
-    def _features(self, clip: nn.Module, images: Tensor) -> Tensor:
-        side = clip.visual.image_size
-        x = resize(images.permute(0, 3, 1, 2).float() / 255, side[0] if isinstance(side, (tuple, list)) else side)
-        return F.normalize(clip.encode_image(normalised(x, clip.visual.image_mean, clip.visual.image_std)).float(), dim=-1)
-
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
-            wanted = self._features(self.before, batch["clean"])
-        apart = 1 - (self._features(self.clip, batch["images"]) * wanted).sum(-1)
+            wanted = image_features(self.before, batch["clean"])
+        apart = 1 - (image_features(self.clip, batch["images"]) * wanted).sum(-1)
         redrawn = self.batch_size - round(CLEAN * self.batch_size)
         return apart.mean(), {"redrawn": apart[:redrawn].mean().detach(), "clean": apart[redrawn:].mean().detach()}
 

@@ -35,6 +35,7 @@ from ..world.dialogues import Dialogue, dialogue
 from ..world.renderer import render
 from ..world.scene import (ACCESSORIES, COLOURS, CONTEXTS, EYES, KINDS, LIGHTS, PAIRS, PATTERNS, POSES, STYLES, Individual, Scene, can_pair,
                            individual_held_out, sample_individual, sample_scene, with_companion)
+from ..world.vocabulary import bank
 
 
 def train_caption_tokenizer(folder: Path, vocab_size: int, context: int, count: int = 40_000, seed: int = 0) -> None:
@@ -62,9 +63,8 @@ def train_dialogue_tokenizer(folder: Path, vocab_size: int, count: int = 40_000,
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     marks = ["<s>", "</s>", "<pad>", "[INST]", "[/INST]", "<draw>", "<plan>", "</plan>"]
-    bpe.train_from_iterator(_lines(random.Random(seed), count), trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=marks, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    bpe.train_from_iterator(_lines(random.Random(seed), count), trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=marks, show_progress=False,
+                                                                                    initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
                             additional_special_tokens=marks[3:]).save_pretrained(folder)
 
@@ -115,11 +115,10 @@ def companion_labels(scene: Scene) -> list[int]:
 def _arrays(folder: Path, config: AssistantConfig, groups: int, mode: str) -> dict[str, np.ndarray]:
     side, context = config.decoder.image_size, config.decoder.text["max_position_embeddings"]
     pictures = groups * VIEWS
-    return arrays(folder, {
-        "images": (np.uint8, (pictures, side, side, 3)), "masks": (np.uint8, (pictures, side // 8, side // 8)),
-        "weights": (np.uint8, (pictures, side // 8, side // 8)),
-        "companion_masks": (np.uint8, (pictures, side // 8, side // 8)), "companion_labels": (np.int8, (pictures, len(COMPANION))),
-        "captions": (np.int16, (pictures, CAPTIONS, context)), "labels": (np.int8, (pictures, len(LABELS)))}, mode)
+    return arrays(folder, {"images": (np.uint8, (pictures, side, side, 3)), "masks": (np.uint8, (pictures, side // 8, side // 8)),
+                           "weights": (np.uint8, (pictures, side // 8, side // 8)), "companion_masks": (np.uint8, (pictures, side // 8, side // 8)),
+                           "companion_labels": (np.int8, (pictures, len(COMPANION))), "captions": (np.int16, (pictures, CAPTIONS, context)),
+                           "labels": (np.int8, (pictures, len(LABELS)))}, mode)
 
 
 def arrays(folder: Path, shapes: dict[str, tuple[type, tuple[int, ...]]], mode: str) -> dict[str, np.ndarray]:
@@ -163,16 +162,21 @@ def in_processes(draw_shard: Callable[[tuple], object], shards: list[tuple], wor
                 print(f"drawn {k + 1} of {len(shards)} shards", flush=True)
 
 
-def draw(folder: Path, config: AssistantConfig, groups: int, seed: int, workers: int, held_out: bool = False) -> None:
-    """Draw `groups` groups of pictures; shards already drawn are kept."""
-    about = {"groups": groups, "seed": seed, "held_out": held_out}
+def _to_draw(folder: Path, about: dict[str, Any], count: int, shard: int, make: Callable[[], object]) -> list[int]:
+    """Numbers of the shards of a set that are not drawn yet. Where none is begun, or another is there, `make` makes its arrays first."""
     note = folder / "about.json"
     if not note.exists() or json.loads(note.read_text()) != about:
         for stale in (*folder.glob("shard-*.done"), *folder.glob("encoded-*.safetensors"), *folder.glob("worn.npy")):
             stale.unlink()
-        _arrays(folder, config, groups, "w+")
+        make()
         note.write_text(json.dumps(about))
-    shards = [s for s in range(-(-groups // SHARD)) if not (folder / f"shard-{s:05}.done").exists()]
+    return [s for s in range(-(-count // shard)) if not (folder / f"shard-{s:05}.done").exists()]
+
+
+def draw(folder: Path, config: AssistantConfig, groups: int, seed: int, workers: int, held_out: bool = False) -> None:
+    """Draw `groups` groups of pictures; shards already drawn are kept."""
+    about = {"groups": groups, "seed": seed, "held_out": held_out}
+    shards = _to_draw(folder, about, groups, SHARD, lambda: _arrays(folder, config, groups, "w+"))
     in_processes(_draw_shard, [(folder, config, seed, s, groups, held_out) for s in shards], workers)
 
 
@@ -202,20 +206,15 @@ class WorldDataset:
         base = rng.choice(self.groups, count) * VIEWS
         return base + first, base + second
 
+    def rows(self, at: np.ndarray, *names: str) -> dict[str, torch.Tensor]:
+        """Copies of what each array holds of these pictures."""
+        return {name: torch.from_numpy(self[name][at]) for name in names}
+
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
 
 
-_CAST = (  # kind, colour, pattern, context, style, wishes; the second colour is the first that makes the individual held out
-    ("cat", "orange", "striped", "garden", "flat", ("I want something creative for this one, can you help?", "on the moon, with a crown")),
-    ("robot", "teal", "plain", "city", "flat", ("something cosy, please", "as a watercolour in the forest")),
-    ("teapot", "blue", "spotted", "kitchen", "watercolour", ("surprise me", "at the castle, at sunset")),
-    ("bunny", "pink", "patched", "farm", "papercut", ("make it dreamy", "in the snow with a red scarf")),
-    ("owl", "purple", "starry", "forest", "flat", ("something spooky for a poster", "in the library, pixel art")),
-    ("fox", "red", "plain", "mountains", "pencil", ("a summer postcard", "at night in the city, neon")),
-    ("turtle", "green", "checked", "beach", "flat", ("an adventure!", "underwater, jumping")),
-    ("backpack", "yellow", "striped", "mountains", "pixel", ("make an ad for it", "in the desert with sunglasses")),
-)
+_CAST = bank("prompts")["ready"]  # kind, colour, pattern, context, style, wishes; the second colour is the first that makes the individual held out
 
 
 def _cast(rng: random.Random, kind: str, colour: str, pattern: str) -> Individual:
@@ -235,8 +234,7 @@ def write_ready_subjects(folder: Path, size: int) -> None:
     for number, (kind, colour, pattern, context, style, wishes) in enumerate(_CAST):
         rng = random.Random(f"ready/{number}")
         who = _cast(rng, kind, colour, pattern)
-        scene = replace(sample_scene(rng, who, None), context=context, style=style, light="day", pose="standing",
-                        accessories=(), scale=0.65, x=0.5)
+        scene = replace(sample_scene(rng, who, None), context=context, style=style, light="day", pose="standing", accessories=(), scale=0.65, x=0.5)
         name = f"{number}-{kind}.png"
         render(scene, size).image.save(folder / name)
         listing.append({"file": name, "name": describe(who), "wishes": list(wishes)})
@@ -327,14 +325,8 @@ def write_dialogues(folder: Path, config: AssistantConfig, world: WorldDataset, 
     """Sample `count` dialogues about the ready pictures of `world` that show one hero; shards already written are kept."""
     words = zlib.crc32(json.dumps(dialogue_tokenizer(config).get_vocab(), sort_keys=True).encode())
     about = {"count": count, "seed": seed, "world": world.about, "groups": len(world.groups), "vocabulary": words}
-    note = folder / "about.json"
-    if not note.exists() or json.loads(note.read_text()) != about:
-        for stale in folder.glob("shard-*.done"):
-            stale.unlink()
-        _dialogue_arrays(folder, count, "w+")
-        note.write_text(json.dumps(about))
     pictures = [int(g) * VIEWS + v for g in world.groups for v in range(VIEWS - 1)]  # in a group's last picture there may be two
-    shards = [s for s in range(-(-count // DIALOGUE_SHARD)) if not (folder / f"shard-{s:05}.done").exists()]
+    shards = _to_draw(folder, about, count, DIALOGUE_SHARD, lambda: _dialogue_arrays(folder, count, "w+"))
     in_processes(_write_dialogues, [(folder, config, count, s, seed, pictures, world.about) for s in shards], workers)
 
 

@@ -78,13 +78,11 @@ def mouth(e: Canvas, x: float, y: float, w: float, frame: Affine, cat: bool = Fa
         e.flat(ellipse(x, y + w * 0.62, w * 0.42, w * 0.26, n=14), colour=(240, 110, 116), frame=frame)
         return
     w = w * 0.7 if e.resting and not cat else w
-    lines = [((x, y), (x + s * w * 0.5, y + w * 0.38), (x + s * w, y)) for s in (-1, 1)] if cat else [
-        ((x - w, y), (x, y + w * 0.55), (x + w, y))]
+    lines = [((x, y), (x + s * w * 0.5, y + w * 0.38), (x + s * w, y)) for s in (-1, 1)] if cat else [((x - w, y), (x, y + w * 0.55), (x + w, y))]
     if coat and not e.plain:  # a quiet ground, or the marks would drown it
         e.flat(*(tube(*line, widths=w * 0.45) for line in lines), colour=e.colour, frame=frame)
     light = coat and sum(e.colour) < DARK
-    e.flat(*(tube(*line, widths=0.013) for line in lines), colour=mix(e.colour, PAPER, 0.85) if light else INK,
-           frame=frame)
+    e.flat(*(tube(*line, widths=0.013) for line in lines), colour=mix(e.colour, PAPER, 0.85) if light else INK, frame=frame)
 
 
 def _smile(x: float, y: float, w: float) -> Points:
@@ -139,8 +137,7 @@ def _paws(e: Canvas, foot: Colour, frame: Affine) -> None:
             e.mass(ellipse(x, -0.385, 0.1, 0.05), colour=foot, frame=frame)
 
 
-def _sitting_anchors(e: Canvas, head: Affine, top: float, half: float, at: tuple[tuple[float, float, float], ...],
-                     chin: float = -0.415) -> Anchors:
+def _sitting_anchors(e: Canvas, head: Affine, top: float, half: float, at: tuple[tuple[float, float, float], ...], chin: float = -0.415) -> Anchors:
     hand = (0.41, -0.46) if e.leaning else (0.39, -0.52) if e.jumping else (0.24, -0.2)
     return Anchors((0, top, half), head, at, head, (0, chin, 0.2), head, hand, e.body)
 
@@ -153,8 +150,7 @@ def cat(e: Canvas) -> Anchors:
     _sit(e, 0.97)
     k, foot = e.part, e.colour
     if e.resting:
-        tail = tube((-0.16, -0.04), (-0.3, -0.06), (-0.34 - 0.03 * k, -0.2), (-0.3, -0.3 * k - 0.02),
-                    widths=(0.045, 0.04, 0.036))
+        tail = tube((-0.16, -0.04), (-0.3, -0.06), (-0.34 - 0.03 * k, -0.2), (-0.3, -0.3 * k - 0.02), widths=(0.045, 0.04, 0.036))
     else:
         lift = 0.06 if e.jumping else 0.0
         tail = tube((0.16, -0.07), (0.33, -0.07 - lift), (0.42, -0.22 - lift), (0.36, -0.36 * k - lift),
@@ -162,15 +158,11 @@ def cat(e: Canvas) -> Anchors:
     e.mass(tail, coat=True)
     head = _head_frame(e)
     _torso(e, 0.235, foot)
-    face = blob((0, -0.9), (0.2, -0.86), (0.31, -0.7), (0.33, -0.59), (0.2, -0.44), (0, -0.405),
-                (-0.2, -0.44), (-0.33, -0.59), (-0.31, -0.7), (-0.2, -0.86))
-    ears = [rounded((s * 0.07, -0.84), (s * (0.27 + 0.02 * k), -0.86 - 0.24 * k), (s * 0.33, -0.66), r=0.07)
-            for s in (-1, 1)]
-    inner = [rounded((s * 0.15, -0.87), (s * (0.25 + 0.02 * k), -0.85 - 0.16 * k), (s * 0.285, -0.76), r=0.05)
-             for s in (-1, 1)]
+    face = blob((0, -0.9), (0.2, -0.86), (0.31, -0.7), (0.33, -0.59), (0.2, -0.44), (0, -0.405), (-0.2, -0.44), (-0.33, -0.59), (-0.31, -0.7), (-0.2, -0.86))
+    ears = [rounded((s * 0.07, -0.84), (s * (0.27 + 0.02 * k), -0.86 - 0.24 * k), (s * 0.33, -0.66), r=0.07) for s in (-1, 1)]
+    inner = [rounded((s * 0.15, -0.87), (s * (0.25 + 0.02 * k), -0.85 - 0.16 * k), (s * 0.285, -0.76), r=0.05) for s in (-1, 1)]
     snout = ellipse(0, -0.535, 0.13, 0.085)
-    e.mass(*ears, face, coat=True, frame=head, details=(
-        *((i, e.second) for i in inner), (snout, pale(e.colour)), *cheeks(0, -0.555, 0.225, 0.055)))
+    e.mass(*ears, face, coat=True, frame=head, details=(*((i, e.second) for i in inner), (snout, pale(e.colour)), *cheeks(0, -0.555, 0.225, 0.055)))
     whisker = INK if sum(e.colour) > 330 else PAPER
     for s in (-1, 1):
         for y, lift in ((-0.565, -0.03), (-0.515, 0.02)):
@@ -192,16 +184,14 @@ def dog(e: Canvas) -> Anchors:
         e.mass(tube((-0.15, -0.1), (-0.3, -0.2), (-0.35, -0.36 * k), widths=(0.06, 0.05, 0.035)), coat=True)
     head = _head_frame(e)
     _torso(e, 0.24, foot)
-    face = blob((0, -0.92), (0.18, -0.88), (0.26, -0.72), (0.28, -0.57), (0.2, -0.44), (0, -0.4),
-                (-0.2, -0.44), (-0.28, -0.57), (-0.26, -0.72), (-0.18, -0.88))
+    face = blob((0, -0.92), (0.18, -0.88), (0.26, -0.72), (0.28, -0.57), (0.2, -0.44), (0, -0.4), (-0.2, -0.44), (-0.28, -0.57), (-0.26, -0.72), (-0.18, -0.88))
     e.mass(face, coat=True, frame=head, details=cheeks(0, -0.52, 0.235, 0.05))
     e.mass(ellipse(0, -0.515, 0.165, 0.115), colour=pale(e.colour), frame=head)
     swing = 0.14 if e.jumping else 0.0
     ear = e.second if e.plain else mix(e.colour, INK, 0.15)
     for s in (-1, 1):
-        e.mass(tube((s * 0.2, -0.87), (s * (0.33 + swing * 0.6), -0.78 - swing * 0.2),
-                    (s * (0.355 + swing), -0.78 + 0.26 * k - swing * 1.3), widths=(0.05, 0.085, 0.1)), colour=ear,
-                    frame=head)
+        e.mass(tube((s * 0.2, -0.87), (s * (0.33 + swing * 0.6), -0.78 - swing * 0.2), (s * (0.355 + swing), -0.78 + 0.26 * k - swing * 1.3),
+                    widths=(0.05, 0.085, 0.1)), colour=ear, frame=head)
     at = pair(0.125, -0.69, 0.06)
     eyes(e, at, head)
     _nose(e, -0.575, 0.062, head)
@@ -219,8 +209,7 @@ def bear(e: Canvas) -> Anchors:
     _torso(e, 0.29, foot)
     face = ellipse(0, -0.65, 0.315, 0.255, n=36)
     ears = [ellipse(s * 0.24, -0.845, 0.105 * k, 0.105 * k) for s in (-1, 1)]
-    e.mass(*ears, coat=True, frame=head, details=tuple((ellipse(s * 0.24, -0.84, 0.055 * k, 0.055 * k), e.second)
-                                                       for s in (-1, 1)))
+    e.mass(*ears, coat=True, frame=head, details=tuple((ellipse(s * 0.24, -0.84, 0.055 * k, 0.055 * k), e.second) for s in (-1, 1)))
     e.mass(face, coat=True, frame=head, details=cheeks(0, -0.56, 0.235, 0.058))
     e.mass(ellipse(0, -0.545, 0.13, 0.1), colour=pale(e.colour), frame=head)
     at = pair(0.135, -0.675, 0.056)
@@ -244,10 +233,8 @@ def bunny(e: Canvas) -> Anchors:
         else:
             tip = (s * (0.2 + lean), -0.9 - 0.36 * k)
             line = ((s * 0.11, -0.8), (s * (0.13 + lean * 0.3), -0.87 - 0.16 * k), tip)
-        e.mass(tube(*line, widths=(0.06, 0.085, 0.06)), coat=True, frame=head,
-               details=((tube(*line, widths=(0.02, 0.046, 0.024)), e.second),))
-    face = blob((0, -0.87), (0.2, -0.82), (0.3, -0.65), (0.28, -0.5), (0.14, -0.41), (0, -0.395),
-                (-0.14, -0.41), (-0.28, -0.5), (-0.3, -0.65), (-0.2, -0.82))
+        e.mass(tube(*line, widths=(0.06, 0.085, 0.06)), coat=True, frame=head, details=((tube(*line, widths=(0.02, 0.046, 0.024)), e.second),))
+    face = blob((0, -0.87), (0.2, -0.82), (0.3, -0.65), (0.28, -0.5), (0.14, -0.41), (0, -0.395), (-0.14, -0.41), (-0.28, -0.5), (-0.3, -0.65), (-0.2, -0.82))
     e.mass(face, coat=True, frame=head, details=(
         (ellipse(-0.055, -0.525, 0.085, 0.075), pale(e.colour)), (ellipse(0.055, -0.525, 0.085, 0.075), pale(e.colour)),
         *cheeks(0, -0.55, 0.22, 0.06)))
@@ -256,10 +243,8 @@ def bunny(e: Canvas) -> Anchors:
     _nose(e, -0.57, 0.04, head, colour=(226, 92, 110))
     mouth(e, 0, -0.53, 0.06, head, cat=True)
     if not e.jumping and not e.resting:
-        e.flat(rounded((-0.034, -0.503), (0.034, -0.503), (0.034, -0.445), (-0.034, -0.445), r=0.015), colour=INK,
-               frame=head)
-        e.flat(rounded((-0.026, -0.503), (0.026, -0.503), (0.026, -0.452), (-0.026, -0.452), r=0.012), colour=PAPER,
-               frame=head)
+        e.flat(rounded((-0.034, -0.503), (0.034, -0.503), (0.034, -0.445), (-0.034, -0.445), r=0.015), colour=INK, frame=head)
+        e.flat(rounded((-0.026, -0.503), (0.026, -0.503), (0.026, -0.452), (-0.026, -0.452), r=0.012), colour=PAPER, frame=head)
     _paws(e, foot, head)
     return _sitting_anchors(e, head, -0.875, 0.19, at, chin=-0.39)
 
@@ -281,14 +266,11 @@ def fox(e: Canvas) -> Anchors:
     head = _head_frame(e)
     _torso(e, 0.2, foot)
     ears = [rounded((s * 0.05, -0.8), (s * 0.24, -0.84 - 0.28 * k), (s * 0.33, -0.66), r=0.05) for s in (-1, 1)]
-    e.mass(*ears, coat=True, frame=head, details=tuple(
-        (rounded((s * 0.13, -0.82), (s * 0.23, -0.84 - 0.19 * k), (s * 0.28, -0.73), r=0.04), mix(e.colour, INK, 0.6))
-        for s in (-1, 1)))
+    inner = [rounded((s * 0.13, -0.82), (s * 0.23, -0.84 - 0.19 * k), (s * 0.28, -0.73), r=0.04) for s in (-1, 1)]
+    e.mass(*ears, coat=True, frame=head, details=tuple((i, mix(e.colour, INK, 0.6)) for i in inner))
     face = blob((0, -0.86), (0.19, -0.82), (0.3, -0.69), (0.4, -0.53), (0.22, -0.47), (0.09, -0.385), (0, -0.355),
                 (-0.09, -0.385), (-0.22, -0.47), (-0.4, -0.53), (-0.3, -0.69), (-0.19, -0.82))
-    masks = tuple((blob((0, -0.54), (s * 0.12, -0.575), (s * 0.3, -0.56), (s * 0.46, -0.52), (s * 0.2, -0.4),
-                        (0, -0.3)), white)
-                  for s in (-1, 1))
+    masks = tuple((blob((0, -0.54), (s * 0.12, -0.575), (s * 0.3, -0.56), (s * 0.46, -0.52), (s * 0.2, -0.4), (0, -0.3)), white) for s in (-1, 1))
     e.mass(face, coat=True, frame=head, details=(*masks, *cheeks(0, -0.535, 0.24, 0.05)))
     at = pair(0.145, -0.645, 0.058)
     eyes(e, at, head)
@@ -309,8 +291,7 @@ def owl(e: Canvas) -> Anchors:
             e.mass(tube((s * 0.12, -0.06), (s * 0.12 + i * 0.05, 0.0 + drop), widths=0.026), colour=amber, shaded=False)
     if e.jumping:
         for s in (-1, 1):
-            e.mass(blob((s * 0.2, -0.52), (s * 0.4, -0.66), (s * 0.56, -0.72), (s * 0.55, -0.5), (s * 0.46, -0.36),
-                        (s * 0.24, -0.22)),
+            e.mass(blob((s * 0.2, -0.52), (s * 0.4, -0.66), (s * 0.56, -0.72), (s * 0.55, -0.5), (s * 0.46, -0.36), (s * 0.24, -0.22)),
                    colour=mix(e.colour, INK, 0.14), coat=False)
     trunk = blob((0, -0.88), (0.2, -0.88), (0.335, -0.72), (0.35, -0.45), (0.31, -0.15), (0.16, -0.02), (0, 0),
                  (-0.16, -0.02), (-0.31, -0.15), (-0.35, -0.45), (-0.335, -0.72), (-0.2, -0.88))
@@ -325,8 +306,7 @@ def owl(e: Canvas) -> Anchors:
     if not e.jumping:
         for s in (-1, 1):
             out = 0.12 if e.leaning and s == 1 else 0.0
-            e.mass(blob((s * 0.31, -0.53), (s * (0.39 + out), -0.4), (s * (0.4 + out), -0.2),
-                        (s * (0.3 + out), -0.07), (s * 0.25, -0.3)),
+            e.mass(blob((s * 0.31, -0.53), (s * (0.39 + out), -0.4), (s * (0.4 + out), -0.2), (s * (0.3 + out), -0.07), (s * 0.25, -0.3)),
                    colour=mix(e.colour, INK if sum(e.colour) > 170 else PAPER, 0.14))
     disc = e.second if e.plain else pale(e.colour)
     r = 0.155 * h
@@ -349,18 +329,13 @@ def duck(e: Canvas) -> Anchors:
         for x in (-0.08, 0.1):
             swing = -0.1 if e.jumping else 0.0
             e.mass(tube((x, -0.14), (x + swing * 0.6, -0.03), widths=0.024), colour=orange, shaded=False)
-            e.mass(blob((x - 0.05 + swing, -0.035), (x + 0.07 + swing, -0.045), (x + 0.11 + swing, -0.005),
-                        (x - 0.03 + swing, 0)),
-                   colour=orange, shaded=False)
+            e.mass(blob((x - 0.05 + swing, -0.035), (x + 0.07 + swing, -0.045), (x + 0.11 + swing, -0.005), (x - 0.03 + swing, 0)), colour=orange, shaded=False)
     low = -0.02 if e.resting else -0.09
-    body = blob((-0.44, -0.44 - 0.08 * (k - 1)), (-0.3, -0.37), (-0.05, -0.42), (0.16, -0.5), (0.31, -0.38),
-                (0.29, -0.2),
-                (0.12, low), (-0.14, low), (-0.33, -0.18))
+    body = blob((-0.44, -0.44 - 0.08 * (k - 1)), (-0.3, -0.37), (-0.05, -0.42), (0.16, -0.5), (0.31, -0.38), (0.29, -0.2), (0.12, low), (-0.14, low),
+                (-0.33, -0.18))
     if e.jumping:  # the far wing
-        e.mass(blob((0.02, -0.36), (0.0, -0.6), (0.08, -0.7 * k ** 0.3), (0.16, -0.6), (0.16, -0.4)),
-               colour=mix(e.colour, INK, 0.15))
-    head = e.joint(0.17, -0.5, dx=0.0, dy=0.14 if e.resting else 0.0,
-                   degrees=14 if e.resting else -8 if e.leaning else 0)
+        e.mass(blob((0.02, -0.36), (0.0, -0.6), (0.08, -0.7 * k ** 0.3), (0.16, -0.6), (0.16, -0.4)), colour=mix(e.colour, INK, 0.15))
+    head = e.joint(0.17, -0.5, dx=0.0, dy=0.14 if e.resting else 0.0, degrees=14 if e.resting else -8 if e.leaning else 0)
     e.mass(tube((0.17, -0.34), (0.175, -0.6), widths=(0.14, 0.115)), coat=True)
     e.mass(body, coat=True)
     skull = ellipse(0.17, -0.735, 0.215, 0.2, n=32)
@@ -369,15 +344,12 @@ def duck(e: Canvas) -> Anchors:
     gape = 0.055 if e.jumping else 0.0
     e.mass(blob((0.29, -0.66), (0.42, -0.645 + gape), (0.44, -0.61 + gape), (0.36, -0.59 + gape), (0.27, -0.61)),
            colour=mix(orange, INK, 0.18), frame=head, shaded=False)
-    e.mass(blob((0.3, -0.755), (0.37, -0.745), (0.45, -0.69), (0.52, -0.675), (0.49, -0.63), (0.38, -0.63),
-                (0.28, -0.645)),
-           colour=orange, frame=head)
+    e.mass(blob((0.3, -0.755), (0.37, -0.745), (0.45, -0.69), (0.52, -0.675), (0.49, -0.63), (0.38, -0.63), (0.28, -0.645)), colour=orange, frame=head)
     at = ((0.15, -0.785, 0.056), (0.29, -0.79, 0.05))
     eyes(e, at, head)
     wing_colour = e.second if e.plain else mix(e.colour, INK, 0.12)
     if e.jumping:
-        wing = blob((-0.12, -0.3), (-0.2, -0.5), (-0.3, -0.66), (-0.14, -0.66), (0.02, -0.54), (0.08, -0.36),
-                    (0.0, -0.27))
+        wing = blob((-0.12, -0.3), (-0.2, -0.5), (-0.3, -0.66), (-0.14, -0.66), (0.02, -0.54), (0.08, -0.36), (0.0, -0.27))
     elif e.leaning:
         wing = blob((0.1, -0.36), (0.06, -0.22), (-0.1, -0.2), (-0.42, -0.26), (-0.32, -0.34), (-0.1, -0.4))
     else:
@@ -391,23 +363,19 @@ def fish(e: Canvas) -> Anchors:
     k, h = e.part, e.scene.individual.head
     fin = e.second if e.plain else mix(e.colour, INK, 0.13)
     wag = -0.08 if e.jumping else 0.06 if e.leaning else 0.0
-    tail = blob((-0.26, -0.41), (-0.4, -0.52), (-0.5 * k ** 0.5, -0.68 * k ** 0.4 + wag),
-                (-0.56 * k ** 0.5, -0.58 + wag), (-0.5, -0.4 + wag),
+    tail = blob((-0.26, -0.41), (-0.4, -0.52), (-0.5 * k ** 0.5, -0.68 * k ** 0.4 + wag), (-0.56 * k ** 0.5, -0.58 + wag), (-0.5, -0.4 + wag),
                 (-0.56 * k ** 0.5, -0.22 + wag), (-0.5 * k ** 0.5, -0.12 / k + wag), (-0.4, -0.28))
     e.mass(tail, colour=fin)
-    e.mass(blob((-0.22, -0.62), (-0.14, -0.8 - 0.07 * k), (0.06, -0.82 - 0.09 * k), (0.16, -0.82), (0.22, -0.64)),
-           colour=mix(e.colour, INK, 0.13))
+    e.mass(blob((-0.22, -0.62), (-0.14, -0.8 - 0.07 * k), (0.06, -0.82 - 0.09 * k), (0.16, -0.82), (0.22, -0.64)), colour=mix(e.colour, INK, 0.13))
     e.mass(blob((0.02, -0.14), (-0.06, -0.02), (-0.18, 0.0), (-0.18, -0.1), (-0.12, -0.2)), colour=fin)
-    body = blob((-0.34, -0.41), (-0.2, -0.6), (0.06, -0.71), (0.3, -0.65), (0.45, -0.46), (0.43, -0.36), (0.3, -0.2),
-                (0.06, -0.12), (-0.2, -0.22))
+    body = blob((-0.34, -0.41), (-0.2, -0.6), (0.06, -0.71), (0.3, -0.65), (0.45, -0.46), (0.43, -0.36), (0.3, -0.2), (0.06, -0.12), (-0.2, -0.22))
     belly = ((ellipse(0.14, -0.08, 0.34, 0.14), e.second),) if e.plain else ()
     scales = tuple((tube((x, y - 0.055), (x + 0.035, y), (x, y + 0.055), widths=0.009), mix(e.colour, INK, 0.2))
                    for x, y in ((-0.12, -0.43), (-0.02, -0.52), (-0.02, -0.34), (-0.2, -0.34))) if e.plain else ()
     e.mass(body, coat=True, details=(*belly, *scales, (ellipse(0.27, -0.33, 0.06, 0.045, n=16), CHEEK)))
     turn = 35 if e.jumping else -20 if e.leaning else 0
     flipper = then(affine(turn), affine(dx=0.06, dy=-0.36))
-    e.mass(warp(blob((0.02, -0.06), (-0.1, -0.08), (-0.19 * k, -0.01), (-0.13, 0.08), (0.01, 0.07)), flipper),
-           colour=e.second)
+    e.mass(warp(blob((0.02, -0.06), (-0.1, -0.08), (-0.19 * k, -0.01), (-0.13, 0.08), (0.01, 0.07)), flipper), colour=e.second)
     at = ((0.2, -0.5, 0.082 * h), (0.37, -0.51, 0.066 * h))
     eyes(e, at, e.body)
     if e.jumping:
@@ -432,15 +400,10 @@ def turtle(e: Canvas) -> Anchors:
         if e.resting:
             e.mass(ellipse(x * 1.1, -0.05, 0.1, 0.05), colour=skin)
         else:
-            e.mass(tube((x, -0.2), (x + spread, -0.055), widths=(0.08, 0.072)), colour=mix(skin, INK, 0.18)
-                   if far else skin)
-    e.mass(tube((0.26, -0.2), (0.36, -0.28), (0.4, -0.42), widths=(0.09, 0.085, 0.08)), colour=skin,
-           frame=e.body if not e.resting else head)
-    e.mass(ellipse(0.42, -0.52, 0.175, 0.165, n=30), colour=skin, frame=head,
-           details=((ellipse(0.36, -0.455, 0.045, 0.034, n=14), CHEEK),))
-    shell = blob((-0.42, -0.16), (-0.43, -0.32), (-0.32, -0.58), (-0.06, -0.7), (0.2, -0.58), (0.32, -0.32),
-                 (0.32, -0.16),
-                 (0.1, -0.13), (-0.2, -0.13))
+            e.mass(tube((x, -0.2), (x + spread, -0.055), widths=(0.08, 0.072)), colour=mix(skin, INK, 0.18) if far else skin)
+    e.mass(tube((0.26, -0.2), (0.36, -0.28), (0.4, -0.42), widths=(0.09, 0.085, 0.08)), colour=skin, frame=e.body if not e.resting else head)
+    e.mass(ellipse(0.42, -0.52, 0.175, 0.165, n=30), colour=skin, frame=head, details=((ellipse(0.36, -0.455, 0.045, 0.034, n=14), CHEEK),))
+    shell = blob((-0.42, -0.16), (-0.43, -0.32), (-0.32, -0.58), (-0.06, -0.7), (0.2, -0.58), (0.32, -0.32), (0.32, -0.16), (0.1, -0.13), (-0.2, -0.13))
     plates = ()
     if e.plain:
         dark = mix(e.colour, INK if sum(e.colour) > 170 else PAPER, 0.2)

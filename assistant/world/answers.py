@@ -87,15 +87,7 @@ def full(rng: random.Random, scene: Scene) -> str:
 
 
 def what(rng: random.Random, talk: Talk) -> tuple[str, str]:
-    scene = talk.seen
-    text = rng.choice(("what is in the picture?", "what do you see?", "describe the picture", "describe this",
-                       "what is this?",
-                       "who is this?", "what's on the photo?", "what can you see in my picture?",
-                       "tell me what you see",
-                       "what have we got here?", "can you describe it?", "do you know what this is?", "caption this",
-                       "what did you draw?" if talk.last else "what's in my photo?", "explain the picture",
-                       "what is that?"))
-    all_ = full(rng, scene)
+    text, all_ = rng.choice(SAY["ask_seen"]).format(mine="what did you draw?" if talk.last else "what's in my photo?"), full(rng, talk.seen)
     return text, rng.choice(SAY["seen_full"]).format(x=all_)
 
 
@@ -129,8 +121,7 @@ def pattern(rng: random.Random, talk: Talk) -> tuple[str, str]:
     text = rng.choice(SAY["ask_pattern"])
     said = f"plain {one.colour}, without a pattern" if one.pattern == "plain" else \
         f"{one.pattern}: {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]} on {one.colour}"
-    asked = {"is it striped?": "striped", "are those stripes?": "striped", "does it have spots?": "spotted",
-             "is it plain?": "plain"}
+    asked = {"is it striped?": "striped", "are those stripes?": "striped", "does it have spots?": "spotted", "is it plain?": "plain"}
     start = {True: "Yes, it is", False: "No, it is"}.get(asked[text] == one.pattern) if text in asked else "It is"
     return text, f"{start} {said}."
 
@@ -154,8 +145,7 @@ def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
     text = rng.choice(SAY["ask_place"])
     light = "" if scene.light == "day" else f" {v.LIGHT_SAID[scene.light][0]}"
-    return text, rng.choice((f"It is {where(rng, scene)}{light}.",
-                             f"The {scene.individual.kind} is {where(rng, scene)}{light}."))
+    return text, rng.choice((f"It is {where(rng, scene)}{light}.", f"The {scene.individual.kind} is {where(rng, scene)}{light}."))
 
 
 def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
@@ -258,8 +248,7 @@ def aside(rng: random.Random, text: str) -> str:
 def offered(rng: random.Random, scene: Scene) -> tuple[str, UserRequest]:
     """A suggestion, and the wish that a yes to it stands for."""
     context = rng.choice([c for c in CONTEXTS if c != scene.context])
-    place, it = "underwater" if context == "underwater" else v.CONTEXT_SAID[context][0], rng.choice(("it", f"the "
-            f"{scene.individual.kind}"))
+    place, it = "underwater" if context == "underwater" else v.CONTEXT_SAID[context][0], rng.choice(("it", f"the " f"{scene.individual.kind}"))
     ask_it = rng.choice(SAY["offer_place"])
     roll = rng.random()
     if roll < 0.4:
@@ -303,8 +292,7 @@ def nonsense(rng: random.Random) -> str:
         return rng.choice("?!.,;-_*#") * rng.randint(1, 8)
     if roll < 0.9:
         return "".join(rng.choice(string.digits) for _ in range(rng.randint(1, 8)))
-    return " ".join("".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(2,
-        7))) for _ in range(rng.randint(2, 4)))
+    return " ".join("".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(2, 7))) for _ in range(rng.randint(2, 4)))
 
 
 def able(rng: random.Random, how: str = "able_shortly") -> str:
@@ -325,11 +313,9 @@ def _able(rng: random.Random) -> tuple[str, str]:
     if roll < 0.55:
         return rng.choice(SAY["able"]), able(rng, "able_answered")
     if roll < 0.7:
-        return rng.choice(SAY["styles"]), rng.choice(("I know {x}.", "There are {x}.",
-            "You can have {x}.")).format(x=listing([v.STYLE_THE[s] for s in STYLES]))
+        return rng.choice(SAY["styles"]), rng.choice(("I know {x}.", "There are {x}.", "You can have {x}.")).format(x=listing([v.STYLE_THE[s] for s in STYLES]))
     if roll < 0.85:
-        return rng.choice(SAY["places"]), rng.choice(("Sixteen places: {x}.",
-            "I know {x}.")).format(x=listing(list(CONTEXTS)))
+        return rng.choice(SAY["places"]), rng.choice(("Sixteen places: {x}.", "I know {x}.")).format(x=listing(list(CONTEXTS)))
     if roll < 0.95:
         return rng.choice(SAY["wears"]), rng.choice(("It can wear or hold {x}, two at a time.",
             "I have {x}.")).format(x=listing([v.wear(a) for a in ACCESSORIES]))
@@ -395,26 +381,20 @@ def _about(rng: random.Random, talk: Talk) -> tuple[str, str, str, str, UserRequ
     if roll < 0.68 or talk.last is None:
         name = rng.choice(bare)
         are = "are" if name in v.PLURAL else "is"
-        return rng.choice((f"take off the {name}", f"remove the {name}", f"without the {name}", f"no {name} please", f"take the {name} off")), \
-            rng.choice(SAY["not_worn"]).format(name=name, are=are), "decline", "worn", None
-    kind = one.kind
-    text = rng.choice(SAY["not_mine"]).format(kind=kind)
+        return rng.choice(SAY["take_off"]).format(name=name), rng.choice(SAY["not_worn"]).format(name=name, are=are), "decline", "worn", None
+    text = rng.choice(SAY["not_mine"]).format(kind=one.kind)
     return text, rng.choice(SAY["likeness_sorry"]).format(one=describe(one)), "answer", "likeness", UserRequest("", plea="again")
 
 
 def without_picture(rng: random.Random, stand_in: Scene, turn: int) -> tuple[str, str]:
     """A turn of a conversation in which no picture was given. `stand_in` only lends the user's words a subject."""
     if rng.random() < 0.6:
-        makers = (user_requests.order, user_requests.order, user_requests.order, user_requests.vague, user_requests.vague, user_requests.beyond,
-            user_requests.tweak)
+        makers = (*(user_requests.order,) * 3, *(user_requests.vague,) * 2, user_requests.beyond, user_requests.tweak)
         text = rng.choice(makers)(rng, stand_in, turn == 0 or rng.random() < 0.7).text
-        start = rng.choice(SAY["glad"])
-        return text, f"{start} {rng.choice(SAY['need'])}".strip()
+        return text, f"{rng.choice(SAY['glad'])} {rng.choice(SAY['need'])}".strip()
     if rng.random() < 0.25:
-        text = rng.choice(("what is in the picture?", "what colour is it?", "who is this?", "describe the picture",
-            "what do you see?", "where is it?", "draw " + v.an(rng.choice(MISSING_THINGS)),
-                           "can you draw " + v.an(rng.choice(MISSING_THINGS)) + "?", "draw a cat", "make a picture of a dog",
-                           "draw something", "a robot please", "can you see it?"))
+        x, y = (v.an(rng.choice(MISSING_THINGS)) for _ in range(2))
+        text = rng.choice(SAY["ask_without_picture"]).format(x=x, y=y)
         return typed(rng, text)[0], " ".join((rng.choice(SAY["nothing_seen"]), rng.choice(SAY["need"])))
     if turn and rng.random() < 0.3:
         pair = rng.choice(((SAY["thank"], SAY["thanked"]), (SAY["bye"], SAY["byed"][:2] + SAY["byed"][3:])))

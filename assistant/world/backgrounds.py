@@ -12,15 +12,13 @@ from .backgrounds_outdoor import LAMP, PLACES, window
 from .display_list import WHITE, Colour, DisplayList, at, mix, paint, sides, sky, stars
 from .scene import Scene
 
-SPINES = ((190, 62, 58), (52, 104, 160), (226, 170, 70), (70, 140, 96), (132, 84, 150), (222, 120, 70), (240, 226, 196),
-          (60, 150, 150))
+SPINES = ((190, 62, 58), (52, 104, 160), (226, 170, 70), (70, 140, 96), (132, 84, 150), (222, 120, 70), (240, 226, 196), (60, 150, 150))
 
 
 def library(s: DisplayList) -> None:
     s.indoors = True
     wall = s.rng.choice(((226, 200, 160), (196, 212, 190), (222, 190, 176)))
-    s.gradient = s.by_light((mix(wall, WHITE, 0.35), wall), ((244, 160, 100), (252, 196, 128)),
-                            ((36, 34, 66), (60, 50, 74)))
+    s.gradient = s.by_light((mix(wall, WHITE, 0.35), wall), ((244, 160, 100), (252, 196, 128)), ((36, 34, 66), (60, 50, 74)))
     s.rect(-0.05, 0.80, 1.05, 1.05, (156, 104, 66))
     window(s, s.rng.uniform(0.46, 0.54), 0.05, 0.24, 0.30, (150, 104, 66))
     carpet = s.rng.choice(((170, 62, 66), (64, 96, 142), (70, 124, 96)))
@@ -58,8 +56,7 @@ def library(s: DisplayList) -> None:
 def stage(s: DisplayList) -> None:
     """The painted cloth behind the actors shows the light: a bright morning, a setting sun, a moonlit night."""
     s.indoors = True
-    s.gradient = s.by_light(((255, 238, 190), (255, 214, 150)), ((214, 84, 78), (255, 150, 72)),
-                            ((16, 16, 48), (34, 30, 82)))
+    s.gradient = s.by_light(((255, 238, 190), (255, 214, 150)), ((214, 84, 78), (255, 150, 72)), ((16, 16, 48), (34, 30, 82)))
     x = s.rng.uniform(0.40, 0.60)
     if s.light == "sunset":
         s.disc(x, 0.58, 0.30, (255, 206, 96), lit=True)
@@ -78,28 +75,22 @@ def stage(s: DisplayList) -> None:
     s.rect(-0.05, 0.79, 1.05, 1.05, (188, 128, 80))
     for y in (0.845, 0.91, 0.97):
         s.line(((-0.02, y), (1.02, y)), 0.009, (152, 98, 60), edge=False)
-    s.oval(0.5, 0.875, 0.34, 0.058, s.by_light((255, 244, 214), (255, 226, 160), (196, 196, 226)), edge=False, lit=True,
-           alpha=s.by_light(210, 180, 120))
+    s.oval(0.5, 0.875, 0.34, 0.058, s.by_light((255, 244, 214), (255, 226, 160), (196, 196, 226)), edge=False, lit=True, alpha=s.by_light(210, 180, 120))
     cloth = s.rng.choice(((196, 40, 52), (176, 34, 66), (206, 56, 44)))
     for side in (-1, 1):
         edge = s.rng.uniform(0.18, 0.27)
         for i in range(4):
             o0, o1 = edge * (1 - i / 4) + 0.01, edge * (1 - (i + 1) / 4) - 0.02
             tuck = 0.055 * (1 - i / 4)
-            s.poly(((at(side, o0), 0.0), (at(side, o0 - 0.01), 0.34), (at(side, o0 - tuck), 0.56),
-                    (at(side, o0 + 0.01), 0.85),
-                    (at(side, o1), 0.85), (at(side, o1 - tuck * 0.3), 0.5), (at(side, o1), 0.0)),
-                   mix(cloth, (90, 10, 40), 0.40 * (i % 2)))
+            s.poly(((at(side, o0), 0.0), (at(side, o0 - 0.01), 0.34), (at(side, o0 - tuck), 0.56), (at(side, o0 + 0.01), 0.85), (at(side, o1), 0.85),
+                    (at(side, o1 - tuck * 0.3), 0.5), (at(side, o1), 0.0)), mix(cloth, (90, 10, 40), 0.40 * (i % 2)))
         s.line(((at(side, edge - 0.035), 0.555), (at(side, -0.02), 0.60)), 0.028, (246, 200, 90))
     for i in range(6):
-        cx = i / 5
-        s.poly([(cx + 0.115 * math.cos(a / 8 * 3.1416), 0.075 + 0.085 * math.sin(a / 8 * 3.1416)) for a in range(9)],
-               mix(cloth, (90, 10, 40), 0.3 * (i % 2)))
+        s.dome(i / 5, 0.075, 0.115, -0.085, mix(cloth, (90, 10, 40), 0.3 * (i % 2)))
     s.rect(-0.05, -0.02, 1.05, 0.085, cloth)
     s.rect(-0.05, 0.07, 1.05, 0.088, (246, 200, 90), edge=False)
     for beam, way in lamps:
-        s.poly(((beam - 0.045, 0.10), (beam + 0.02, 0.075), (beam + 0.055 * way, 0.165), (beam - 0.02 * way, 0.18)),
-               (52, 52, 66))
+        s.poly(((beam - 0.045, 0.10), (beam + 0.02, 0.075), (beam + 0.055 * way, 0.165), (beam - 0.02 * way, 0.18)), (52, 52, 66))
         s.glow(beam + 0.018 * way, 0.175, 0.07, (255, 250, 210), 255)
     for i in range(7):
         s.disc(0.08 + i * 0.14, 0.99, 0.030, LAMP, lit=True)
@@ -137,8 +128,7 @@ def tower(s: DisplayList, x: float, top: float, half: float, stone: Colour, roof
     for y in (top + 0.10, top + 0.25):
         if s.light == "night":
             s.glow(x, y + 0.03, 0.09, LAMP, 160)
-        s.poly(((x - 0.026, y + 0.075), (x - 0.026, y + 0.02), (x, y - 0.012), (x + 0.026, y + 0.02),
-                (x + 0.026, y + 0.075)), glass, lit=True)
+        s.poly(((x - 0.026, y + 0.075), (x - 0.026, y + 0.02), (x, y - 0.012), (x + 0.026, y + 0.02), (x + 0.026, y + 0.075)), glass, lit=True)
 
 
 def farm(s: DisplayList) -> None:
@@ -148,17 +138,13 @@ def farm(s: DisplayList) -> None:
     s.land(0.615, 0.012, (236, 206, 96), 1.2)
     for i in range(9):
         x = 0.5 + (i - 4) * 0.16
-        s.poly(((0.5 + (x - 0.5) * 0.5, 0.64), (0.5 + (x - 0.5) * 0.5 + 0.02, 0.64), (x + 0.04, 0.80),
-                (x - 0.03, 0.80)), (206, 168, 66), edge=False)
+        s.poly(((0.5 + (x - 0.5) * 0.5, 0.64), (0.5 + (x - 0.5) * 0.5 + 0.02, 0.64), (x + 0.04, 0.80), (x - 0.03, 0.80)), (206, 168, 66), edge=False)
     silo = at(big, 0.335)
     s.rect(silo - 0.05, 0.34, silo + 0.05, 0.72, (206, 212, 220))
-    s.poly([(silo + 0.055 * math.cos(a / 8 * 3.1416), 0.345 - 0.065 * math.sin(a / 8 * 3.1416)) for a in range(9)],
-           (150, 162, 180))
+    s.dome(silo, 0.345, 0.055, 0.065, (150, 162, 180))
     x, red = at(big, s.rng.uniform(0.13, 0.16)), s.rng.choice(((200, 58, 50), (184, 50, 56), (206, 76, 50)))
-    s.poly(((x - 0.16, 0.78), (x - 0.16, 0.47), (x - 0.115, 0.34), (x, 0.25), (x + 0.115, 0.34), (x + 0.16, 0.47),
-            (x + 0.16, 0.78)), red)
-    s.line(((x - 0.18, 0.49), (x - 0.125, 0.335), (x, 0.24), (x + 0.125, 0.335), (x + 0.18, 0.49)), 0.030,
-           (108, 72, 70))
+    s.poly(((x - 0.16, 0.78), (x - 0.16, 0.47), (x - 0.115, 0.34), (x, 0.25), (x + 0.115, 0.34), (x + 0.16, 0.47), (x + 0.16, 0.78)), red)
+    s.line(((x - 0.18, 0.49), (x - 0.125, 0.335), (x, 0.24), (x + 0.125, 0.335), (x + 0.18, 0.49)), 0.030, (108, 72, 70))
     s.rect(x - 0.085, 0.56, x + 0.085, 0.78, WHITE)
     s.rect(x - 0.065, 0.58, x + 0.065, 0.78, mix(red, (90, 20, 30), 0.25), edge=False)
     for way in (-1, 1):
@@ -237,8 +223,7 @@ def beach(s: DisplayList) -> None:
     px, py = at(small, s.rng.uniform(0.10, 0.16)), 0.80
     if s.rng.random() < 0.5:  # a parasol
         s.line(((px, py - 0.22), (px, py + 0.02)), 0.014, (160, 110, 70))
-        arc = [(px + 0.15 * math.cos(a), py - 0.17 - 0.12 * math.sin(a))
-               for a in (0, .4, .8, 1.2, 1.57, 1.94, 2.34, 2.74, 3.14)]
+        arc = [(px + 0.15 * math.cos(a), py - 0.17 - 0.12 * math.sin(a)) for a in (0, .4, .8, 1.2, 1.57, 1.94, 2.34, 2.74, 3.14)]
         s.poly(arc, (232, 84, 78))
         s.poly((arc[2], arc[4], (px, py - 0.17), (px + 0.07, py - 0.17)), WHITE, edge=False)
         s.poly((arc[8], arc[6], arc[4], (px - 0.07, py - 0.17)), WHITE, edge=False)
@@ -252,13 +237,7 @@ def beach(s: DisplayList) -> None:
 
 def palm(s: DisplayList, x: float, foot: float, h: float, lean: float) -> None:
     bend = lean * s.rng.uniform(0.02, 0.09)
-    left, right = [], []
-    for i in range(9):
-        t = i / 8
-        cx, half = x + bend * t * t, 0.030 - 0.012 * t
-        left.append((cx - half, foot - h * t))
-        right.append((cx + half, foot - h * t))
-    s.poly((*left, *reversed(right)), (156, 108, 66))
+    s.strip([(x + bend * t * t, foot - h * t, 0.030 - 0.012 * t) for t in (i / 8 for i in range(9))], (156, 108, 66))
     top, crown = foot - h, x + bend
     for angle in (200, 160, 235, 128, 340, 20, 300, 52):
         a = math.radians(angle + s.rng.uniform(-8, 8))
@@ -291,17 +270,15 @@ def forest(s: DisplayList) -> None:
             if s.rng.random() < 0.45:
                 s.fir(x, foot, h * 1.08, green)
             else:
-                s.poly(((x - 0.034, foot), (x - 0.022, foot - h * 0.6), (x + 0.022, foot - h * 0.6), (x + 0.034, foot)),
-                       (122, 82, 54))
+                s.poly(((x - 0.034, foot), (x - 0.022, foot - h * 0.6), (x + 0.022, foot - h * 0.6), (x + 0.034, foot)), (122, 82, 54))
                 s.bumpy(x, foot - h * 0.72, 0.15, h * 0.32, 9, 0.16, green)
     for _ in range(2):
         side = s.rng.choice((-1, 1))
         x, y = at(side, s.rng.uniform(0.06, 0.26)), s.rng.uniform(0.87, 0.93)
         s.rect(x - 0.016, y - 0.05, x + 0.016, y, (244, 232, 210))
-        s.poly([(x + 0.052 * math.cos(a / 8 * 3.1416), y - 0.04 - 0.058 * math.sin(a / 8 * 3.1416)) for a in range(9)],
-               (220, 62, 54))
-        s.disc(x - 0.016, y - 0.062, 0.010, WHITE, edge=False)
-        s.disc(x + 0.018, y - 0.066, 0.010, WHITE, edge=False)
+        s.dome(x, y - 0.04, 0.052, 0.058, (220, 62, 54))
+        for dx, dy in ((-0.016, 0.062), (0.018, 0.066)):
+            s.disc(x + dx, y - dy, 0.010, WHITE, edge=False)
 
 
 def mountains(s: DisplayList) -> None:
@@ -311,18 +288,14 @@ def mountains(s: DisplayList) -> None:
                                 (at(1, s.rng.uniform(0.10, 0.20)), s.rng.uniform(0.17, 0.27), 0.36, (126, 132, 168))):
         foot = 0.76
         h = foot - top
-        s.poly(((x - half, foot), (x - half * 0.36, top + h * 0.40), (x, top), (x + half * 0.44, top + h * 0.44),
-                (x + half, foot)), stone)
-        s.poly(((x, top), (x + half * 0.44, top + h * 0.44), (x + half, foot), (x + half * 0.30, foot),
-                (x + half * 0.12, top + h * 0.46)),
+        s.poly(((x - half, foot), (x - half * 0.36, top + h * 0.40), (x, top), (x + half * 0.44, top + h * 0.44), (x + half, foot)), stone)
+        s.poly(((x, top), (x + half * 0.44, top + h * 0.44), (x + half, foot), (x + half * 0.30, foot), (x + half * 0.12, top + h * 0.46)),
                mix(stone, (70, 76, 120), 0.35), edge=False)
-        s.poly(((x, top), (x - half * 0.28, top + h * 0.31), (x - half * 0.12, top + h * 0.26),
-                (x - half * 0.02, top + h * 0.36),
+        s.poly(((x, top), (x - half * 0.28, top + h * 0.31), (x - half * 0.12, top + h * 0.26), (x - half * 0.02, top + h * 0.36),
                 (x + half * 0.12, top + h * 0.27), (x + half * 0.30, top + h * 0.32)), (250, 252, 255))
     s.land(0.66, 0.02, (112, 160, 116), 1.5)
     for _ in range(7):
-        s.fir(at(s.rng.choice((-1, 1)), s.rng.uniform(0.02, 0.30)), s.rng.uniform(0.72, 0.80),
-              s.rng.uniform(0.11, 0.17), (52, 112, 78))
+        s.fir(at(s.rng.choice((-1, 1)), s.rng.uniform(0.02, 0.30)), s.rng.uniform(0.72, 0.80), s.rng.uniform(0.11, 0.17), (52, 112, 78))
     s.land(0.775, 0.014, (142, 190, 108), 1.0)
 
 
@@ -362,9 +335,8 @@ def snow(s: DisplayList) -> None:
     s.fir(at(big, s.rng.uniform(0.10, 0.15)), 0.83, s.rng.uniform(0.60, 0.70), (46, 120, 88), True)
     x, y = at(small, s.rng.uniform(0.13, 0.17)), 0.82
     if s.rng.random() < 0.6:  # a snowman
-        s.disc(x, y - 0.085, 0.095, (250, 252, 255))
-        s.disc(x, y - 0.225, 0.068, (250, 252, 255))
-        s.disc(x, y - 0.335, 0.050, (250, 252, 255))
+        for high, r in ((0.085, 0.095), (0.225, 0.068), (0.335, 0.050)):
+            s.disc(x, y - high, r, (250, 252, 255))
         s.rect(x - 0.038, y - 0.45, x + 0.038, y - 0.372, (58, 60, 78))
         s.rect(x - 0.06, y - 0.385, x + 0.06, y - 0.368, (58, 60, 78))
         s.poly(((x, y - 0.34), (x - 0.06 * small, y - 0.328), (x, y - 0.318)), (240, 130, 50), edge=False)
@@ -373,36 +345,29 @@ def snow(s: DisplayList) -> None:
     s.land(0.80, 0.014, (250, 252, 255), 1.0)
     for i in range(22):
         fx, fy = (i % 6 + s.rng.uniform(0.1, 0.9)) / 6, (i // 6 + s.rng.uniform(0.1, 0.9)) / 4 * 0.84
-        s.star(fx, fy, s.rng.uniform(0.014, 0.024), s.by_light(WHITE, (255, 244, 232), (224, 232, 255)), 6, 0.55,
-               edge=False, lit=True)
+        s.star(fx, fy, s.rng.uniform(0.014, 0.024), s.by_light(WHITE, (255, 244, 232), (224, 232, 255)), 6, 0.55, edge=False, lit=True)
 
 
 def clouds(s: DisplayList) -> None:
     sky(s, 0.5, 0)
     if s.light != "night" and s.rng.random() < 0.7:
         cx = s.rng.uniform(0.4, 0.6)
-        for i, hue in enumerate(((236, 96, 92), (248, 172, 84), (250, 226, 110), (128, 204, 130), (110, 170, 236),
-                                 (160, 128, 214))):
-            arc = [(cx - (0.50 - 0.026 * i) * math.cos(a * 0.1745), 0.68 - (0.56 - 0.026 * i) * math.sin(a * 0.1745))
-                   for a in range(19)]
+        for i, hue in enumerate(((236, 96, 92), (248, 172, 84), (250, 226, 110), (128, 204, 130), (110, 170, 236), (160, 128, 214))):
+            arc = [(cx - (0.50 - 0.026 * i) * math.cos(a * 0.1745), 0.68 - (0.56 - 0.026 * i) * math.sin(a * 0.1745)) for a in range(19)]
             s.line(arc, 0.028, hue, edge=False, lit=True, alpha=205)
-    soft = (s.by_light((226, 240, 252), (246, 160, 146), (72, 90, 156)),
-            s.by_light((240, 248, 254), (252, 186, 160), (96, 114, 178)),
+    soft = (s.by_light((226, 240, 252), (246, 160, 146), (72, 90, 156)), s.by_light((240, 248, 254), (252, 186, 160), (96, 114, 178)),
             s.by_light((254, 254, 254), (255, 214, 190), (132, 148, 204)))
     _, low = sides(s)
     for side in (-1, 1):
-        s.cloud(at(side, s.rng.uniform(0.12, 0.24)), s.rng.uniform(0.22, 0.28) + 0.09 * (side == low),
-                s.rng.uniform(0.34, 0.44), soft[2], lit=True)
-        s.cloud(at(side, s.rng.uniform(0.06, 0.18)), s.rng.uniform(0.45, 0.50) + 0.10 * (side == low),
-                s.rng.uniform(0.40, 0.50), soft[1], lit=True)
+        s.cloud(at(side, s.rng.uniform(0.12, 0.24)), s.rng.uniform(0.22, 0.28) + 0.09 * (side == low), s.rng.uniform(0.34, 0.44), soft[2], lit=True)
+        s.cloud(at(side, s.rng.uniform(0.06, 0.18)), s.rng.uniform(0.45, 0.50) + 0.10 * (side == low), s.rng.uniform(0.40, 0.50), soft[1], lit=True)
     x, y = at(s.rng.choice((-1, 1)), s.rng.uniform(0.26, 0.36)), s.rng.uniform(0.08, 0.13)
     for wing in (-1, 1):
         s.line(((x, y), (x + wing * 0.025, y - 0.022), (x + wing * 0.052, y - 0.008)), 0.012, (70, 84, 120), edge=False)
     for i, x in enumerate((-0.04, 0.34, 0.70, 1.05)):
         s.cloud(x + s.rng.uniform(-0.05, 0.05), 1.0, 0.68, soft[1 if i % 2 else 0], lit=True)
-    s.cloud(0.02, 1.0, 0.62, soft[2], lit=True)
-    s.cloud(0.98, 1.0, 0.62, soft[2], lit=True)
-    s.cloud(0.5, 1.05, 1.1, soft[2], lit=True)
+    for x, y, w in ((0.02, 1.0, 0.62), (0.98, 1.0, 0.62), (0.5, 1.05, 1.1)):
+        s.cloud(x, y, w, soft[2], lit=True)
 
 
 def volcano(s: DisplayList) -> None:
@@ -420,15 +385,13 @@ def volcano(s: DisplayList) -> None:
     cone(s, x, top, 0.42, 0.085, (92, 66, 72))
     for dx, reach in ((-0.045, 0.24), (0.0, 0.36), (0.045, 0.29)):
         bend = s.rng.uniform(-0.02, 0.02)
-        s.line(((x + dx, top + 0.01), (x + dx * 1.8 + bend, top + reach * 0.5), (x + dx * 2.4, top + reach)), 0.034,
-               lava, lit=True)
+        s.line(((x + dx, top + 0.01), (x + dx * 1.8 + bend, top + reach * 0.5), (x + dx * 2.4, top + reach)), 0.034, lava, lit=True)
     s.oval(x, top + 0.008, 0.085, 0.022, hot, lit=True)
     s.land(0.71, 0.02, (86, 64, 68), 1.2)
     s.land(0.795, 0.012, (118, 94, 92), 1.0)
     for side in (-1, 1):
         y, inner = s.rng.uniform(0.85, 0.93), s.rng.uniform(0.22, 0.30)
-        stream = ((at(side, -0.04), y), (at(side, inner * 0.4), y + 0.022), (at(side, inner * 0.7), y - 0.01),
-                  (at(side, inner), y + 0.012))
+        stream = ((at(side, -0.04), y), (at(side, inner * 0.4), y + 0.022), (at(side, inner * 0.7), y - 0.01), (at(side, inner), y + 0.012))
         s.line(stream, 0.046, lava, lit=True)
         s.line(stream, 0.016, hot, edge=False, lit=True)
         rx = at(side, s.rng.uniform(0.04, 0.10))
@@ -440,5 +403,4 @@ def cone(s: DisplayList, x: float, top: float, half: float, mouth: float, stone:
             (x + half * 0.42, top + (0.8 - top) * 0.42), (x + half, 0.80)), stone)
 
 
-COUNTRY = {"beach": beach, "forest": forest, "mountains": mountains, "desert": desert, "snow": snow, "clouds": clouds,
-           "volcano": volcano}
+COUNTRY = {"beach": beach, "forest": forest, "mountains": mountains, "desert": desert, "snow": snow, "clouds": clouds, "volcano": volcano}

@@ -9,14 +9,12 @@ LAMP = (255, 222, 130)
 
 def space(s: DisplayList) -> None:
     """Day: a sunlit nebula. Sunset: a huge planet burning at the horizon. Night: black, with stars and a blue world."""
-    s.gradient = s.by_light(((86, 70, 190), (128, 96, 222), (120, 168, 240)),
-                            ((40, 18, 62), (120, 40, 84), (240, 118, 60)),
+    s.gradient = s.by_light(((86, 70, 190), (128, 96, 222), (120, 168, 240)), ((40, 18, 62), (120, 40, 84), (240, 118, 60)),
                             ((4, 4, 14), (8, 8, 24), (14, 14, 38)))
     big, small = sides(s)
     if s.light == "day":
         for _ in range(4):
-            s.glow(s.rng.uniform(0, 1), s.rng.uniform(0.05, 0.6), s.rng.uniform(0.22, 0.34),
-                   s.rng.choice(((255, 150, 226), (120, 220, 255))), 120)
+            s.glow(s.rng.uniform(0, 1), s.rng.uniform(0.05, 0.6), s.rng.uniform(0.22, 0.34), s.rng.choice(((255, 150, 226), (120, 220, 255))), 120)
     stars(s, 20 if s.light == "night" else 14, 0.66)
     x, y = at(big, s.rng.uniform(0.13, 0.19)), s.rng.uniform(0.16, 0.26)
     hue = s.rng.choice(((236, 150, 92), (226, 112, 140), (110, 196, 190), (240, 196, 110)))
@@ -45,8 +43,7 @@ def space(s: DisplayList) -> None:
 
 def ringed(s: DisplayList, x: float, y: float, r: float, hue: Colour) -> None:
     def band(a0: int, a1: int):
-        return [(x + r * 1.85 * math.cos(math.radians(a)),
-                 y + r * 0.45 * math.sin(math.radians(a)) - 0.25 * r * math.cos(math.radians(a)))
+        return [(x + r * 1.85 * math.cos(math.radians(a)), y + r * 0.45 * math.sin(math.radians(a)) - 0.25 * r * math.cos(math.radians(a)))
                 for a in range(a0, a1 + 1, 15)]
 
     s.line(band(180, 360), 0.022, mix(hue, WHITE, 0.55), lit=True)
@@ -64,21 +61,18 @@ def rocket(s: DisplayList, x: float, y: float, tilt: float) -> None:
     s.poly(turned((-0.3, 0.8), (0, 1.7), (0.3, 0.8)), (255, 190, 70), lit=True)
     s.poly(turned((-0.4, 0.2), (-0.85, 0.95), (-0.3, 0.8)), (222, 66, 70))
     s.poly(turned((0.4, 0.2), (0.85, 0.95), (0.3, 0.8)), (222, 66, 70))
-    s.poly(turned((-0.34, 0.85), (-0.46, 0.1), (-0.32, -0.6), (0, -1.15), (0.32, -0.6), (0.46, 0.1), (0.34, 0.85)),
-           (244, 244, 250))
+    s.poly(turned((-0.34, 0.85), (-0.46, 0.1), (-0.32, -0.6), (0, -1.15), (0.32, -0.6), (0.46, 0.1), (0.34, 0.85)), (244, 244, 250))
     s.poly(turned((-0.32, -0.6), (0, -1.15), (0.32, -0.6)), (222, 66, 70), edge=False)
     s.disc(*turned((0, -0.1))[0], k * 0.21, (84, 160, 220), edge=False)
 
 
 def underwater(s: DisplayList) -> None:
-    s.gradient = s.by_light(((120, 222, 236), (52, 170, 208), (28, 112, 172)),
-                            ((255, 178, 120), (192, 116, 150), (70, 70, 140)),
+    s.gradient = s.by_light(((120, 222, 236), (52, 170, 208), (28, 112, 172)), ((255, 178, 120), (192, 116, 150), (70, 70, 140)),
                             ((10, 30, 78), (8, 20, 62), (6, 12, 44)))
     ray = s.by_light((230, 255, 255), (255, 226, 160), (120, 160, 240))
     for i in range(3):
         x = 0.16 + 0.34 * i + s.rng.uniform(-0.08, 0.08)
-        s.poly(((x - 0.03, -0.02), (x + 0.06, -0.02), (x + 0.16, 0.80), (x - 0.12, 0.80)), ray, edge=False, lit=True,
-               alpha=s.by_light(58, 70, 26))
+        s.poly(((x - 0.03, -0.02), (x + 0.06, -0.02), (x + 0.16, 0.80), (x - 0.12, 0.80)), ray, edge=False, lit=True, alpha=s.by_light(58, 70, 26))
     big, small = sides(s)
     s.land(0.76, 0.02, (196, 176, 130), 0.9)
     s.land(0.81, 0.014, (236, 214, 158), 0.8)
@@ -90,8 +84,7 @@ def underwater(s: DisplayList) -> None:
     hues = [(250, 170, 50), (250, 220, 80), (244, 106, 96), (160, 110, 220)]
     s.rng.shuffle(hues)
     for (side, y), hue in zip(((small, 0.20), (big, 0.33), (small, 0.50), (big, 0.10)), hues):
-        fish(s, at(side, s.rng.uniform(0.12, 0.24)), y + s.rng.uniform(-0.03, 0.03), s.rng.uniform(0.055, 0.07),
-             s.rng.choice((-1, 1)), hue)
+        fish(s, at(side, s.rng.uniform(0.12, 0.24)), y + s.rng.uniform(-0.03, 0.03), s.rng.uniform(0.055, 0.07), s.rng.choice((-1, 1)), hue)
     for i in range(9):
         x, y, r = at((-1, 1)[i % 2], s.rng.uniform(0.04, 0.38)), s.rng.uniform(0.05, 0.70), s.rng.uniform(0.013, 0.026)
         s.disc(x, y, r, (214, 246, 255), lit=True, alpha=s.by_light(210, 190, 110))
@@ -100,22 +93,15 @@ def underwater(s: DisplayList) -> None:
         for side in (-1, 1):  # jellyfish give light
             x, y = at(side, s.rng.uniform(0.10, 0.30)), s.rng.uniform(0.08, 0.24) + 0.34 * (side == small)
             s.glow(x, y, 0.17, (130, 220, 255), 170)
-            s.poly([(x + 0.06 * math.cos(a / 8 * 3.1416), y - 0.062 * math.sin(a / 8 * 3.1416)) for a in range(9)],
-                   (176, 236, 255), lit=True)
+            s.dome(x, y, 0.06, 0.062, (176, 236, 255), lit=True)
             for dx in (-0.035, 0, 0.035):
-                s.line(((x + dx, y), (x + dx + 0.012, y + 0.04), (x + dx - 0.008, y + 0.09)), 0.012, (150, 212, 250),
-                       edge=False, lit=True)
+                s.line(((x + dx, y), (x + dx + 0.012, y + 0.04), (x + dx - 0.008, y + 0.09)), 0.012, (150, 212, 250), edge=False, lit=True)
     s.star(at(small, s.rng.uniform(0.08, 0.24)), 0.935, 0.042, (240, 120, 84), 5, 0.5)
 
 
 def weed(s: DisplayList, x: float, foot: float, h: float, hue: Colour) -> None:
-    phase, left, right = s.rng.uniform(0, 6.28), [], []
-    for i in range(13):
-        t = i / 12
-        cx, half = x + 0.026 * math.sin(phase + 8 * t), 0.024 * (1 - t) + 0.004
-        left.append((cx - half, foot - h * t))
-        right.append((cx + half, foot - h * t))
-    s.poly((*left, *reversed(right)), hue)
+    phase = s.rng.uniform(0, 6.28)
+    s.strip([(x + 0.026 * math.sin(phase + 8 * t), foot - h * t, 0.024 * (1 - t) + 0.004) for t in (i / 12 for i in range(13))], hue)
 
 
 def coral(s: DisplayList, x: float, foot: float, hue: Colour) -> None:
@@ -124,8 +110,7 @@ def coral(s: DisplayList, x: float, foot: float, hue: Colour) -> None:
 
 
 def fish(s: DisplayList, x: float, y: float, r: float, way: int, hue: Colour) -> None:
-    s.poly(((x - way * r * 0.7, y), (x - way * r * 1.7, y - r * 0.7), (x - way * r * 1.7, y + r * 0.7)),
-           mix(hue, (120, 40, 40), 0.2))
+    s.poly(((x - way * r * 0.7, y), (x - way * r * 1.7, y - r * 0.7), (x - way * r * 1.7, y + r * 0.7)), mix(hue, (120, 40, 40), 0.2))
     s.oval(x, y, r, r * 0.62, hue)
     s.line(((x, y - r * 0.5), (x, y + r * 0.5)), r * 0.26, mix(hue, WHITE, 0.6), edge=False)
     s.disc(x + way * r * 0.55, y - r * 0.12, r * 0.16, (30, 34, 50), edge=False)
@@ -142,8 +127,7 @@ def city(s: DisplayList) -> None:
     for side in (-1, 1):
         for offset, wide, top in ((0.31, 0.13, 0.42), (0.17, 0.17, 0.20), (0.03, 0.15, 0.34)):
             x, top = at(side, offset + s.rng.uniform(-0.02, 0.02)), top + s.rng.uniform(-0.07, 0.06)
-            wall = s.rng.choice(((214, 112, 92), (92, 132, 176), (226, 176, 112), (126, 116, 164), (88, 152, 150),
-                                 (190, 190, 196)))
+            wall = s.rng.choice(((214, 112, 92), (92, 132, 176), (226, 176, 112), (126, 116, 164), (88, 152, 150), (190, 190, 196)))
             s.rect(x - wide / 2, top, x + wide / 2, 0.80, wall)
             if s.rng.random() < 0.5:
                 s.line(((x, top), (x, top - 0.08)), 0.012, mix(wall, (40, 40, 60), 0.4), edge=False)
@@ -167,8 +151,7 @@ def city(s: DisplayList) -> None:
 def garden(s: DisplayList) -> None:
     sky(s, 0.6, 1)
     for i in range(6):
-        s.bumpy(i / 5 + s.rng.uniform(-0.05, 0.05), 0.60, 0.15, s.rng.uniform(0.14, 0.20), 7, 0.16,
-                mix((72, 150, 84), (110, 180, 92), s.rng.random()))
+        s.bumpy(i / 5 + s.rng.uniform(-0.05, 0.05), 0.60, 0.15, s.rng.uniform(0.14, 0.20), 7, 0.16, mix((72, 150, 84), (110, 180, 92), s.rng.random()))
     for i in range(9):
         x = 0.02 + i * 0.12
         s.poly(((x - 0.036, 0.80), (x - 0.036, 0.50), (x, 0.45), (x + 0.036, 0.50), (x + 0.036, 0.80)), (250, 248, 242))
@@ -177,8 +160,7 @@ def garden(s: DisplayList) -> None:
     s.land(0.755, 0.010, (124, 188, 92), 1.0)
     hues = [(240, 92, 110), (250, 200, 70), (236, 130, 200), (160, 110, 220), (250, 140, 70)]
     for side in (-1, 1):
-        for offset, foot, h in ((0.24, 0.82, 0.20), (0.04, 0.88, 0.28),
-                                (0.15, 0.90, 0.37 if s.rng.random() < 0.6 else 0.52)):
+        for offset, foot, h in ((0.24, 0.82, 0.20), (0.04, 0.88, 0.28), (0.15, 0.90, 0.37 if s.rng.random() < 0.6 else 0.52)):
             x = at(side, offset + s.rng.uniform(-0.02, 0.02))
             h *= s.rng.uniform(0.9, 1.1)
             flower(s, x, foot, h, s.rng.choice(hues), h > 0.45)
@@ -194,8 +176,7 @@ def flower(s: DisplayList, x: float, foot: float, h: float, hue: Colour, sunflow
     s.line(((x, foot), (x, top)), 0.018, (58, 136, 66))
     for way in (-1, 1):
         y = foot - h * 0.36
-        s.poly(((x, y + 0.03), (x + way * 0.045, y - 0.035), (x + way * 0.075, y - 0.03), (x + way * 0.05, y + 0.015)),
-               (84, 164, 74))
+        s.poly(((x, y + 0.03), (x + way * 0.045, y - 0.035), (x + way * 0.075, y - 0.03), (x + way * 0.05, y + 0.015)), (84, 164, 74))
     s.bumpy(x, top, r, r, 12 if sunflower else s.rng.choice((5, 6, 8)), 0.36, (250, 200, 50) if sunflower else hue)
     s.disc(x, top, r * 0.42, (126, 80, 44) if sunflower else (255, 226, 120), edge=False)
 
@@ -221,8 +202,7 @@ def window(s: DisplayList, x: float, y: float, w: float, h: float, frame: Colour
 def kitchen(s: DisplayList) -> None:
     s.indoors = True
     wall = s.rng.choice(((250, 232, 198), (214, 236, 224), (252, 222, 206), (214, 228, 244)))
-    s.gradient = s.by_light((mix(wall, WHITE, 0.3), wall), ((250, 176, 116), (255, 206, 140)),
-                            ((40, 44, 86), (66, 64, 104)))
+    s.gradient = s.by_light((mix(wall, WHITE, 0.3), wall), ((250, 176, 116), (255, 206, 140)), ((40, 44, 86), (66, 64, 104)))
     big, small = sides(s)
     tile = mix(wall, WHITE, 0.6)
     s.rect(-0.05, 0.44, 1.05, 0.80, tile, edge=False)
@@ -237,14 +217,12 @@ def kitchen(s: DisplayList) -> None:
             if (row + col) % 2 == 0:
                 y, spread = 0.79 + 0.075 * row, 1 + 0.12 * row
                 xs = [0.5 + (col * 0.14 - 0.5 + dx) * spread for dx in (0, 0.14)]
-                s.poly(((xs[0], y), (xs[1], y), (0.5 + (xs[1] - 0.5) * 1.1, y + 0.075),
-                        (0.5 + (xs[0] - 0.5) * 1.1, y + 0.075)),
-                       mix(floor, WHITE, 0.32), edge=False)
+                s.poly(((xs[0], y), (xs[1], y), (0.5 + (xs[1] - 0.5) * 1.1, y + 0.075), (0.5 + (xs[0] - 0.5) * 1.1, y + 0.075)), mix(floor, WHITE, 0.32),
+                       edge=False)
     x = at(small, s.rng.uniform(0.16, 0.19))
     window(s, x, s.rng.uniform(0.12, 0.15), 0.22, 0.26, (250, 248, 240))
     cloth = s.rng.choice(((226, 84, 84), (84, 150, 200), (240, 180, 70)))
-    s.poly(((x - 0.15, 0.075), (x + 0.15, 0.075), (x + 0.15, 0.16), (x + 0.09, 0.135), (x, 0.165), (x - 0.09, 0.135),
-            (x - 0.15, 0.16)), cloth)
+    s.poly(((x - 0.15, 0.075), (x + 0.15, 0.075), (x + 0.15, 0.16), (x + 0.09, 0.135), (x, 0.165), (x - 0.09, 0.135), (x - 0.15, 0.16)), cloth)
     wood = s.rng.choice(((176, 124, 80), (232, 224, 210), (110, 158, 160)))
     s.rect(x - 0.22, 0.62, x + 0.17, 0.88, wood)
     s.rect(x - 0.24, 0.595, x + 0.19, 0.63, mix(wood, (80, 60, 50), 0.35))
@@ -263,16 +241,14 @@ def kitchen(s: DisplayList) -> None:
 
 def stove(s: DisplayList, x: float) -> None:
     steel = s.rng.choice(((232, 234, 238), (206, 84, 78), (120, 190, 186)))
-    s.poly(((x - 0.15, 0.30), (x - 0.07, 0.17), (x - 0.07, -0.02), (x + 0.07, -0.02), (x + 0.07, 0.17),
-            (x + 0.15, 0.30)), (196, 202, 210))
+    s.poly(((x - 0.15, 0.30), (x - 0.07, 0.17), (x - 0.07, -0.02), (x + 0.07, -0.02), (x + 0.07, 0.17), (x + 0.15, 0.30)), (196, 202, 210))
     s.rect(x - 0.155, 0.29, x + 0.155, 0.325, (150, 156, 168))
     s.rect(x - 0.155, 0.60, x + 0.155, 0.89, steel)
     s.rect(x - 0.165, 0.585, x + 0.165, 0.615, (70, 72, 84))
     for i in range(4):
         s.disc(x - 0.105 + 0.07 * i, 0.645, 0.016, (60, 62, 74), edge=False)
     s.rect(x - 0.115, 0.685, x + 0.115, 0.85, (62, 60, 72))
-    s.rect(x - 0.085, 0.715, x + 0.085, 0.82, s.by_light((240, 150, 70), (255, 140, 50), (255, 150, 50)), edge=False,
-           lit=True)
+    s.rect(x - 0.085, 0.715, x + 0.085, 0.82, s.by_light((240, 150, 70), (255, 140, 50), (255, 150, 50)), edge=False, lit=True)
     s.line(((x - 0.10, 0.68), (x + 0.10, 0.68)), 0.014, (160, 164, 174), edge=False)
     s.rect(x - 0.085, 0.475, x + 0.085, 0.588, (84, 124, 178))
     s.line(((x - 0.125, 0.51), (x + 0.125, 0.51)), 0.020, (60, 92, 140))

@@ -39,8 +39,7 @@ def _neighbours(n: int) -> np.ndarray:
 def _spline_basis(n: int) -> np.ndarray:
     """Catmull-Rom weights [n, 4] of the four neighbouring control points."""
     t = np.arange(n)[:, None] / n
-    return 0.5 * np.concatenate([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2],
-                                1)
+    return 0.5 * np.concatenate([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float, degrees: float = 0.0, n: int = 28) -> Points:
@@ -87,8 +86,7 @@ def tube(*controls: tuple[float, float], widths: float | tuple[float, ...]) -> P
     """A tail, limb or thick line: a smooth curve with round ends; `widths` are radii spread evenly along it."""
     line = spline(*controls)
     m = len(line)
-    radii = np.full(m, widths) if isinstance(widths, (int, float)) else np.interp(
-        np.linspace(0, 1, m), np.linspace(0, 1, len(widths)), widths)
+    radii = np.full(m, widths) if isinstance(widths, (int, float)) else np.interp(np.linspace(0, 1, m), np.linspace(0, 1, len(widths)), widths)
     step = np.empty_like(line)
     step[1:-1], step[0], step[-1] = line[2:] - line[:-2], line[1] - line[0], line[-1] - line[-2]
     step /= np.maximum(np.hypot(*step.T), 1e-9)[:, None]
@@ -220,8 +218,7 @@ class Canvas:
         return then(turned, affine(dx=at[0], dy=at[1]))
 
     def mass(self, *outlines: Points, colour: Colour | None = None, frame: Affine | None = None, coat: bool = False,
-             details: tuple[tuple[Points, Colour | Shade], ...] = (), outlined: bool = True,
-             shaded: bool = True) -> None:
+             details: tuple[tuple[Points, Colour | Shade], ...] = (), outlined: bool = True, shaded: bool = True) -> None:
         """Add a mass. `coat`: it wears the individual's pattern."""
         frame = self.body if frame is None else frame
         colour = self.colour if colour is None else colour
@@ -326,8 +323,7 @@ def marks(pattern: str, layout: int) -> np.ndarray:
     if pattern == "plain":
         return np.zeros((0, 3, 2))
     rng = random.Random(layout)
-    return np.stack({"striped": _stripes, "spotted": _spots, "patched": _patches,
-                     "checked": _checks, "starry": _stars}[pattern](rng))
+    return np.stack({"striped": _stripes, "spotted": _spots, "patched": _patches, "checked": _checks, "starry": _stars}[pattern](rng))
 
 
 def _turned(points: Points, degrees: float) -> Points:
@@ -387,5 +383,4 @@ def _checks(rng: random.Random) -> np.ndarray:
 
 def _stars(rng: random.Random) -> list[Points]:
     r = rng.uniform(0.078, 0.095)
-    return [star(x, y, r * rng.uniform(0.9, 1.1), degrees=rng.uniform(0, 72))
-            for x, y in _grid(rng, r * rng.uniform(2.5, 2.8), r * 0.2, rng.uniform(0, 60))]
+    return [star(x, y, r * rng.uniform(0.9, 1.1), degrees=rng.uniform(0, 72)) for x, y in _grid(rng, r * rng.uniform(2.5, 2.8), r * 0.2, rng.uniform(0, 60))]

@@ -79,9 +79,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
     if worn:
         things = listing([v.wear(a.name, a.colour) for a in worn])
         held = all(a.name in ("balloon", "umbrella") for a in worn)
-        how = rng.choice(("with", "holding", "with") if held else ("wearing", "in",
-            "wearing") if len(worn) == 1 and worn[0].name != "flower"
-                         else ("wearing",))
+        how = rng.choice(("with", "holding", "with") if held else ("wearing", "in", "wearing") if len(worn) == 1 and worn[0].name != "flower" else ("wearing",))
         wears = f" {how} {things}"
     body = [wears, where + when] if rng.random() < 0.6 else [where + when, wears]
     if scene.companion is not None:
@@ -120,29 +118,13 @@ _WITHOUT = re.compile(  # phrases about what is gone, up to the next comma or cl
 
 def _phrases() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
-
-    def add(kind: str, said: dict[str, tuple[str, ...]], plural: bool = False) -> None:
+    tables = (("context", v.CONTEXT_SAID), ("light", v.LIGHT_SAID), ("style", v.STYLE_SAID), ("style", v.STYLE_A), ("pose", v.POSE_SAID), ("pose", v.POSE_DOES),
+              ("accessory", v.ACCESSORY_SAID), ("colour", v.COLOUR_SAID), ("kind", v.KIND_SAID), ("adjective", v.PATTERN_ADJ_SAID),
+              ("noun", v.PATTERN_NOUN_SAID), ("context", v.CONTEXT_TERSE), ("light", v.LIGHT_TERSE), ("style", v.STYLE_TERSE), ("pose", v.POSE_BARE))
+    for kind, said in tables:  # a phrase that stands in two of them is the first one's
         for value, phrases in said.items():
             for phrase in phrases:
                 found.setdefault(phrase.lower(), (kind, value))
-                if plural:
-                    found.setdefault(phrase.lower() + "s", (kind, value))
-
-    add("context", v.CONTEXT_SAID)
-    add("light", v.LIGHT_SAID)
-    add("style", v.STYLE_SAID)
-    add("style", v.STYLE_A)
-    add("pose", v.POSE_SAID)
-    add("pose", v.POSE_DOES)
-    add("accessory", v.ACCESSORY_SAID)
-    add("colour", v.COLOUR_SAID)
-    add("kind", v.KIND_SAID)
-    add("adjective", v.PATTERN_ADJ_SAID)
-    add("noun", v.PATTERN_NOUN_SAID)
-    add("context", v.CONTEXT_TERSE)
-    add("light", v.LIGHT_TERSE)
-    add("style", v.STYLE_TERSE)
-    add("pose", v.POSE_BARE)
     for phrase in tuple(found):  # the other spelling
         for british, american in (("colour", "color"), ("grey", "gray")):
             if british in phrase:
@@ -244,9 +226,8 @@ def _read_subject(items: list, near, used: set[int], found: dict) -> None:
 def attributes(scene: Scene) -> dict:
     """The scene's own attributes in the form of `read`; a plain subject has no second colour that words name."""
     one = scene.individual
-    found = {"kind": one.kind, "colour": one.colour, "pattern": one.pattern, "context": scene.context,
-             "light": scene.light, "style": scene.style, "pose": scene.pose,
-             "accessories": tuple((a.name, a.colour) for a in sorted(scene.accessories, key=lambda a: ACCESSORIES.index(a.name)))}
+    found = {"kind": one.kind, "colour": one.colour, "pattern": one.pattern, "context": scene.context, "light": scene.light, "style": scene.style,
+             "pose": scene.pose, "accessories": tuple((a.name, a.colour) for a in sorted(scene.accessories, key=lambda a: ACCESSORIES.index(a.name)))}
     if one.pattern != "plain":
         found["second"] = one.second
     return found

@@ -72,8 +72,7 @@ def _scene(rng: random.Random, scene: Scene, said: frozenset[str], whole: bool) 
         put = rng.choice(("I put", "I placed", "I set", "I drew", "I imagined"))
         picture = v.an(rng.choice(v.STYLE_A[scene.style]))
         plain = v.an(v.STYLE_A[scene.style][0])
-        tail = rng.choice((f"It is {picture}", f"It is {plain}", f"All of it is done {style}",
-                           f"I did everything {style}"))
+        tail = rng.choice((f"It is {picture}", f"It is {plain}", f"All of it is done {style}", f"I did everything {style}"))
         acts = f" It {does}{wears}, and all is done {style}." if pose else f" {tail}."
         return f"{put} {subject} {where}{when}{'' if pose else wears}.{acts}"
     if roll < 0.84:
@@ -84,8 +83,7 @@ def _scene(rng: random.Random, scene: Scene, said: frozenset[str], whole: bool) 
     return f"{where}{when}, {subject} {does}{wears}, {rng.choice(('done ', 'all '))}{style}."
 
 
-def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = "", given: Accessory | None = None,
-            chose: bool = False) -> list[str]:
+def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = "", given: Accessory | None = None, chose: bool = False) -> list[str]:
     """Why the choice suits: clauses (first letter small, no full stop), those about what changed. `chose`: nobody asked for the place."""
     found: list[str] = []
     place, style = v.CONTEXT_THE[scene.context], v.STYLE_THE[scene.style]
@@ -102,11 +100,9 @@ def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = 
         if mood:
             found.append(f"{style} is {virtue}, {rng.choice(SAY['reply_right']).format(a=v.an(mood))}")
     if "light" in said:
-        light = {"day": ("daylight", "the daylight"), "sunset": ("the sunset", "the sunset light"),
-                 "night": ("the night", "night")}
+        light = {"day": ("daylight", "the daylight"), "sunset": ("the sunset", "the sunset light"), "night": ("the night", "night")}
         makes = rng.choice(v.LIGHT_MAKES[scene.light])
-        found += [f"{rng.choice(light[scene.light])} makes it {makes}",
-                  f"{rng.choice(light[scene.light])} lets it feel {makes}"]
+        found += [f"{rng.choice(light[scene.light])} makes it {makes}", f"{rng.choice(light[scene.light])} lets it feel {makes}"]
     if "pose" in said:
         found.append(f"{scene.pose} makes it look {rng.choice(v.POSE_MAKES[scene.pose])}")
     if "wear" in said and scene.accessories:
@@ -117,8 +113,7 @@ def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = 
                 or {one.colour, body.colour} == {"white", "black"}:
             found.append(f"{thing} {'stand' if many else 'stands'} out against the {body.colour}")
         if body.pattern != "plain" and body.second == one.colour:
-            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its "
-                         f"{v.PATTERN_NOUN_SAID[body.pattern][0]}")
+            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its " f"{v.PATTERN_NOUN_SAID[body.pattern][0]}")
     return found
 
 
@@ -141,20 +136,11 @@ def _opening(rng: random.Random, wish: UserRequest, choice: ScenePlan, first: bo
             return f"{text} {rng.choice(said).format(y=y)}"
         return text if text.endswith(".") else f"{text} {rng.choice(_INSTEAD[text[-1]])}"
     if choice.swapped:
-        return rng.choice(("The {} goes on in place of the {}.",
-                           "I put the {} on in place of the {}.")).format(*choice.swapped)
+        return rng.choice(("The {} goes on in place of the {}.", "I put the {} on in place of the {}.")).format(*choice.swapped)
     if choice.dropped:
         return f"It can wear two things at most, so I drew it without the {' or the '.join(choice.dropped)}."
-    if wish.plea == "again":
-        return rng.choice(SAY["reply_again"])
-    if wish.plea == "undo":
-        return rng.choice(SAY["reply_undone"])
-    if wish.plea == "earlier":
-        return rng.choice(SAY["reply_earlier"])
-    if wish.plea == "sorry":
-        return rng.choice(SAY["reply_sorry"])
-    if wish.plea == "other":
-        return rng.choice(SAY["reply_other"])
+    if f"reply_{wish.plea}" in SAY:
+        return rng.choice(SAY[f"reply_{wish.plea}"])
     if wish.occasion and wish.mood and rng.random() < 0.75:
         name = mirrored(wish.occasion)
         return rng.choice(SAY["reply_occasion"]).format(x=name, mood=wish.mood.name, a_mood=v.an(wish.mood.name))
@@ -174,8 +160,7 @@ def reply(rng: random.Random, wish: UserRequest, choice: ScenePlan, first: bool)
     target, truth = choice.target, attributes(choice.target)
     for attempt in range(40):
         opening = _opening(rng, wish, choice, first)
-        found = reasons(rng, target, choice.said if attempt < 20 else frozenset(), wish.mood.name if wish.mood else "",
-                        choice.given, wish.context is None)
+        found = reasons(rng, target, choice.said if attempt < 20 else frozenset(), wish.mood.name if wish.mood else "", choice.given, wish.context is None)
         why = rng.choice(found) if found else ""
         joined = opening[-1:] not in (".", "!", "?", "")
         roll = rng.random()

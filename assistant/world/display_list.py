@@ -98,6 +98,14 @@ class DisplayList:
             points.append((x + rx * r * math.cos(a), y + ry * r * math.sin(a)))
         self.poly(points, colour, **how)
 
+    def dome(self, x: float, y: float, rx: float, ry: float, colour: Colour, **how) -> None:
+        """Half an oval above height y; below it with a negative ry."""
+        self.poly([(x + rx * math.cos(a / 8 * 3.1416), y - ry * math.sin(a / 8 * 3.1416)) for a in range(9)], colour, **how)
+
+    def strip(self, spine, colour: Colour) -> None:
+        """An upright band along a spine of (x, y, half its width there)."""
+        self.poly((*((x - half, y) for x, y, half in spine), *((x + half, y) for x, y, half in reversed(spine))), colour)
+
     def cloud(self, x: float, y: float, w: float, colour: Colour, **how) -> None:
         """A flat-bottomed cloud w wide, its foot at height y."""
         lobes = ((-0.34, 0.15), (-0.10, 0.25), (0.17, 0.20), (0.38, 0.11))
@@ -121,14 +129,12 @@ class DisplayList:
         self.rect(x - h * 0.045, foot - h * 0.14, x + h * 0.045, foot, (112, 76, 52), edge=False)
         for tier, (low, high, wide) in enumerate(((0.10, 0.56, 1.0), (0.34, 0.78, 0.78), (0.58, 1.0, 0.55))):
             half = w * wide / 2
-            self.poly(((x - half, foot - h * low), (x, foot - h * high), (x + half, foot - h * low)),
-                      mix(colour, (255, 255, 255), 0.07 * tier))
+            self.poly(((x - half, foot - h * low), (x, foot - h * high), (x + half, foot - h * low)), mix(colour, (255, 255, 255), 0.07 * tier))
             if snow:
                 t = 0.48
                 base = foot - h * (high - (high - low) * t)
-                self.poly(((x - half * t, base), (x, foot - h * high), (x + half * t, base), (x + half * t * 0.4,
-                          base - h * 0.045), (x, base + h * 0.03), (x - half * t * 0.4, base - h * 0.045)),
-                          (248, 251, 255), edge=False)
+                self.poly(((x - half * t, base), (x, foot - h * high), (x + half * t, base), (x + half * t * 0.4, base - h * 0.045), (x, base + h * 0.03),
+                           (x - half * t * 0.4, base - h * 0.045)), (248, 251, 255), edge=False)
 
 
 WHITE = (252, 252, 250)
@@ -153,8 +159,7 @@ def stars(s: DisplayList, count: int, low: float = 0.5) -> None:
 
 def sky(s: DisplayList, horizon: float = 0.6, clouds: int = 2, day: tuple[Colour, ...] = BLUE) -> None:
     """Gradient, sun or moon, and clouds or stars; `day` is the gradient by day."""
-    s.gradient = s.by_light(day, ((112, 74, 150), (238, 112, 92), (255, 190, 96), (255, 222, 150)),
-                            ((10, 14, 50), (26, 38, 96), (56, 74, 140)))
+    s.gradient = s.by_light(day, ((112, 74, 150), (238, 112, 92), (255, 190, 96), (255, 222, 150)), ((10, 14, 50), (26, 38, 96), (56, 74, 140)))
     side = s.rng.choice((-1, 1))
     x = at(side, s.rng.uniform(0.12, 0.24))
     if s.light == "day":
@@ -208,14 +213,12 @@ def _terraces(image: Image.Image) -> Image.Image:
     image.paste(colours[0], (0, 0, px, px))
     for i, colour in enumerate(colours[1:], 1):
         edge = [(px * j / 12, px * (i / steps - 0.05 + 0.035 * math.sin(j * 0.5 + 2.1 * i))) for j in range(13)]
-        for shift, shade in ((-5, (20, 16, 40, 30)), (0, (*mix(colour, (255, 255, 255), 0.10), 255)),
-                             (3, (*colour, 255))):
+        for shift, shade in ((-5, (20, 16, 40, 30)), (0, (*mix(colour, (255, 255, 255), 0.10), 255)), (3, (*colour, 255))):
             draw.polygon([(0, px), *((x, y + shift) for x, y in edge), (px, px)], shade)
     return image
 
 
-def _trace(draw: ImageDraw.ImageDraw, shape: Shape, px: int, fill: tuple | None, line: tuple | None, width: int,
-           shift: float = 0.0) -> None:
+def _trace(draw: ImageDraw.ImageDraw, shape: Shape, px: int, fill: tuple | None, line: tuple | None, width: int, shift: float = 0.0) -> None:
     """Fill a shape, outline it, or both; `shift` moves it down right by so many pixels."""
     if shape.kind == "oval":
         (x, y), (rx, ry) = shape.points
@@ -238,9 +241,8 @@ def _trace(draw: ImageDraw.ImageDraw, shape: Shape, px: int, fill: tuple | None,
                     draw.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), colour)
 
 
-def paint(sheet: DisplayList, px: int, fill: Callable[[Shape], Colour] = lambda shape: shape.colour,
-          line: Callable[[Shape], Colour] | None = None, width: int = 2, sky: tuple[Colour, ...] | None = None,
-          layered: bool = False) -> Image.Image:
+def paint(sheet: DisplayList, px: int, fill: Callable[[Shape], Colour] = lambda shape: shape.colour, line: Callable[[Shape], Colour] | None = None,
+          width: int = 2, sky: tuple[Colour, ...] | None = None, layered: bool = False) -> Image.Image:
     """Paint every shape at twice px and reduce it: RGB, px by px.
 
     Args:

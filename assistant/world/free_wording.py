@@ -13,7 +13,7 @@ from ..plan import listing
 from . import answers, vocabulary as v
 from .answers import Said, able, fact, offered
 from .captions import describe, plan_of
-from .scene import ACCESSORIES, ANIMALS, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Scene
+from .scene import ACCESSORIES, ANIMALS, COLOURS, CONTEXTS, KINDS, SLOTS, STAGE, STYLES, Scene
 from .user_requests import UserRequest, colour_said, friend, modifiers, named, said_as
 from .vocabulary import MOODS, MOOD_ALSO, SAY, bank, mirrored, sentence, typed
 
@@ -38,22 +38,12 @@ def _change(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
     names |= {"match": names.get("match", 0) + 0.4} if base.individual.pattern != "plain" else {}
     names |= {"leave": 3, "other_anew": 2.5, "other_colour": 2} if base.companion is not None else {"join": 3}
     name = rng.choices(tuple(names), tuple(names.values()))[0]
-    if name == "place":
-        context = _other(rng, CONTEXTS, base.context)
-        table = name if rng.random() < 0.75 else f"place_{context}"
-        return say(rng, table, base, first, place=said_as(rng, v.CONTEXT_SAID[context]), the_place=v.CONTEXT_THE[context]), {"context": context}
-    if name == "light":
-        light = _other(rng, LIGHTS, base.light)
-        table = name if rng.random() < 0.45 else f"light_{light}"
-        return say(rng, table, base, first, light=said_as(rng, v.LIGHT_SAID[light])), {"light": light}
-    if name == "style":
-        style = _other(rng, STYLES, base.style)
-        table = name if rng.random() < 0.55 else f"style_{style}"
-        return say(rng, table, base, first, style=said_as(rng, v.STYLE_SAID[style]), a_style=said_as(rng, v.STYLE_TERSE[style])), {"style": style}
-    if name == "pose":
-        pose = _other(rng, POSES, base.pose)
-        table = name if rng.random() < 0.3 else f"pose_{pose}"
-        return say(rng, table, base, first, pose=pose), {"pose": pose}
+    if name in _USUAL:
+        attribute = "context" if name == "place" else name
+        value = _other(rng, STAGE[attribute], getattr(base, attribute))
+        table = name if rng.random() < _USUAL[name] else f"{name}_{value}"
+        slots = {name: value if name == "pose" else said_as(rng, _SAID[attribute][value]), "the_place": v.CONTEXT_THE.get(value, "")}
+        return say(rng, table, base, first, **slots, **({"a_style": said_as(rng, v.STYLE_TERSE[value])} if name == "style" else {})), {attribute: value}
     if name == "wear":
         thing = rng.choice(ACCESSORIES)
         if rng.random() < 0.22:
@@ -101,6 +91,8 @@ def _change(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
 
 
 _COLOURS = tuple(COLOURS)
+_SAID = {"context": v.CONTEXT_SAID, "light": v.LIGHT_SAID, "style": v.STYLE_SAID, "pose": v.POSE_SAID}
+_USUAL = {"place": 0.75, "light": 0.45, "style": 0.55, "pose": 0.3}  # share of wishes for one that are put in words for any of them
 _CARDS = frozenset("card postcard poster invitation menu label cover sticker calendar".split())  # an occasion that ends so is itself what is made
 _LONG = 45  # words of a wish for several changes, at most
 
@@ -143,18 +135,14 @@ def _meant(rng: random.Random, talk: answers.Talk) -> tuple[str, dict] | None:
     """A correction of what was asked for last; None: there is nothing to correct."""
     now, before = talk.seen, talk.states[-2]
     options: list[tuple[str, str, dict]] = []
-    if now.context != before.context:
-        context = _other(rng, CONTEXTS, now.context)
-        options.append((said_as(rng, v.CONTEXT_SAID[context]) if rng.random() < 0.5 else v.CONTEXT_THE[context], v.CONTEXT_THE[now.context], {"context": context}))
-    if now.light != before.light:
-        light = _other(rng, LIGHTS, now.light)
-        options.append((said_as(rng, v.LIGHT_SAID[light]), now.light, {"light": light}))
-    if now.style != before.style:
-        style = _other(rng, STYLES, now.style)
-        options.append((said_as(rng, v.STYLE_TERSE[style]), now.style, {"style": style}))
-    if now.pose != before.pose:
-        pose = _other(rng, POSES, now.pose)
-        options.append((pose, now.pose, {"pose": pose}))
+    for name, values in STAGE.items():
+        if (old := getattr(now, name)) != getattr(before, name):
+            value = _other(rng, values, old)
+            if name == "context":
+                said = said_as(rng, v.CONTEXT_SAID[value]) if rng.random() < 0.5 else v.CONTEXT_THE[value]
+            else:
+                said = value if name == "pose" else said_as(rng, (v.LIGHT_SAID if name == "light" else v.STYLE_TERSE)[value])
+            options.append((said, v.CONTEXT_THE[old] if name == "context" else old, {name: value}))
     for a in now.accessories:
         if a not in before.accessories:
             colour, name = _other(rng, _COLOURS, a.colour), _other(rng, ACCESSORIES, a.name)
@@ -187,8 +175,8 @@ def wish(rng: random.Random, talk: answers.Talk) -> UserRequest:
     if not first and roll < 0.14:
         return UserRequest(typed(rng, say(rng, "again", base, first))[0], plea="again")
     if roll < 0.19:
-        name = rng.choice(("context", "light", "style", "pose"))
-        value = _other(rng, {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}[name], getattr(base, name))
+        name = rng.choice(tuple(STAGE))
+        value = _other(rng, STAGE[name], getattr(base, name))
         return UserRequest(typed(rng, say(rng, "keep_but", base, first, change=modifiers(rng, {name: value})))[0], **{name: value})
     if not first and roll < 0.24 and (meant := _meant(rng, talk)) is not None:
         return UserRequest(typed(rng, meant[0])[0], **meant[1])
@@ -248,7 +236,7 @@ def back(rng: random.Random, talk: answers.Talk) -> tuple[Scene, UserRequest]:
     last, stack, states = talk.seen, talk.stack, talk.states
     lost = talk.lost
     places = [old.context for old in states[:-1] if old.context != last.context]
-    fields = [(name, getattr(old, name)) for old in states[:-1] for name in ("context", "light", "style", "pose") if getattr(old, name) != getattr(last, name)]
+    fields = [(name, getattr(old, name)) for old in states[:-1] for name in STAGE if getattr(old, name) != getattr(last, name)]
     kinds = {"undo": 4, "back_but": 1.5} if len(stack) > 1 else {}
     kinds |= {"undo_two": 1.5} if len(stack) > 2 else {}
     kinds |= {"first_again": 1.2} | ({"nth": 1.5} if len(talk.drawn) > 1 else {})
@@ -262,8 +250,8 @@ def back(rng: random.Random, talk: answers.Talk) -> tuple[Scene, UserRequest]:
         text = words(name) if rng.random() < 0.8 else typed(rng, rng.choice(SAY["wish_undo"]))[0]
         return stack[-2], UserRequest(text, plea="undo", back="back")
     if name == "back_but":
-        key, values = rng.choice((("context", CONTEXTS), ("light", LIGHTS), ("style", STYLES), ("pose", POSES)))
-        value = _other(rng, values, getattr(last, key))
+        key = rng.choice(tuple(STAGE))
+        value = _other(rng, STAGE[key], getattr(last, key))
         return stack[-2], UserRequest(words(name, change=modifiers(rng, {key: value})), back="back", **{key: value})
     if name == "undo_two":
         return stack[-3], UserRequest(words(name), plea="earlier", back="back two")
@@ -285,8 +273,8 @@ def back(rng: random.Random, talk: answers.Talk) -> tuple[Scene, UserRequest]:
         value = next(getattr(s, key) for s in reversed(states) if getattr(s, key) != getattr(last, key))
         return last, UserRequest(words(name, what=rng.choice(what)), **{key: value})
     plan = applied(f"draw; back {value}", talk.now)
-    earlier = {"context": v.CONTEXT_SAID, "light": v.LIGHT_SAID, "style": v.STYLE_SAID, "pose": v.POSE_SAID}[key]
-    return next(s for s in reversed(states) if plan_of(s) == plan), UserRequest(words(name, earlier=said_as(rng, earlier[value])), plea="earlier", back=f"back {value}")
+    text = words(name, earlier=said_as(rng, _SAID[key][value]))
+    return next(s for s in reversed(states) if plan_of(s) == plan), UserRequest(text, plea="earlier", back=f"back {value}")
 
 
 def beyond(rng: random.Random, base: Scene, first: bool) -> tuple[str, str, bool, str]:

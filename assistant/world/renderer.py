@@ -117,8 +117,7 @@ def watercolour(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Ima
     alpha = whole.getchannel("A")
     image.paste((255, 253, 247), (0, 0), grown(alpha, 2).filter(ImageFilter.GaussianBlur(size / 128 * 1.6)))
     _shadow(image, figure, (90, 90, 130), 110)
-    wash = Image.composite(towards(whole, (255, 252, 244), 0.03), towards(whole, (255, 252, 244), 0.22),
-                           waves(size, seed % 7 + 60, 6))
+    wash = Image.composite(towards(whole, (255, 252, 244), 0.03), towards(whole, (255, 252, 244), 0.22), waves(size, seed % 7 + 60, 6))
     inner = alpha.filter(ImageFilter.GaussianBlur(size / 128 * 1.8))
     pooled = ImageChops.multiply(ImageChops.subtract(alpha, inner).point(times(2.0)), alpha)
     wash.putalpha(alpha.filter(ImageFilter.GaussianBlur(size / 128 * 0.7)))
@@ -133,8 +132,7 @@ def _bleed(image: Image.Image, size: int, seed: int, reach: float) -> Image.Imag
     dy = (np.asarray(waves(size, seed + 100, 9), np.float32) / 127.5 - 1) * reach * size / 128
     y, x = np.mgrid[0:size, 0:size]
     pixels = np.asarray(image)
-    return Image.fromarray(pixels[np.clip(y + dy.astype(np.int32), 0, size - 1),
-                                  np.clip(x + dx.astype(np.int32), 0, size - 1)])
+    return Image.fromarray(pixels[np.clip(y + dy.astype(np.int32), 0, size - 1), np.clip(x + dx.astype(np.int32), 0, size - 1)])
 
 
 def _vivid(colour: Colour, top: int = 240) -> Colour:
@@ -149,8 +147,7 @@ def neon(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Image.Imag
     """Bright glowing outlines in each shape's own hue over dark fills; the figure's fill still says its colour."""
     night = (7, 7, 18)
     ground = sheet.by_light((20, 40, 78), (82, 26, 40), (4, 4, 14))
-    image = paint(sheet, size,
-                  lambda s: mix(night, s.colour, 0.17 if not s.lit else 0.45 if s.edge or s.kind == "glow" else 0.75),
+    image = paint(sheet, size, lambda s: mix(night, s.colour, 0.17 if not s.lit else 0.45 if s.edge or s.kind == "glow" else 0.75),
                   lambda s: mix(night, _vivid(s.colour), 0.86), 3, (ground, mix(ground, night, 0.5)))
     small = image.resize((size // 2, size // 2), Image.Resampling.BILINEAR)
     light = small.filter(ImageFilter.GaussianBlur(size / 128 * 2.2)).resize((size, size), Image.Resampling.BILINEAR)
@@ -187,8 +184,7 @@ def papercut(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Image.
     return image
 
 
-PAINTERS = {"flat": flat, "pencil": pencil, "pixel": pixel, "watercolour": watercolour, "neon": neon,
-            "papercut": papercut}
+PAINTERS = {"flat": flat, "pencil": pencil, "pixel": pixel, "watercolour": watercolour, "neon": neon, "papercut": papercut}
 
 
 TINTS = {"day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.93, 0.88), "night": (0.88, 0.91, 1.0)}  # light on the subject

@@ -9,8 +9,7 @@ import random
 import zlib
 from dataclasses import dataclass, replace
 
-KINDS = ("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish",
-         "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase")
+KINDS = ("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase")
 ANIMALS = KINDS[:9]
 
 COLOURS: dict[str, tuple[int, int, int]] = {  # the hue a person would name; a renderer may shade around it
@@ -27,6 +26,7 @@ CONTEXTS = ("beach", "forest", "mountains", "desert", "snow", "space", "underwat
 LIGHTS = ("day", "sunset", "night")
 STYLES = ("flat", "pencil", "pixel", "watercolour", "neon", "papercut")
 POSES = ("standing", "jumping", "leaning", "resting")
+STAGE = {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}
 EYES = ("dots", "round", "big", "sleepy")
 
 # Each place is one stage set, and a hero alone stands in its middle and faces right, as in a picture book: whatever neither words nor
@@ -96,22 +96,18 @@ def sample_individual(rng: random.Random, held_out: bool = False) -> Individual:
     """Draw an individual that is (or is not) held out for evaluation."""
     while True:
         colour = rng.choice(tuple(COLOURS))
-        one = Individual(
-            kind=rng.choice(KINDS), colour=colour,
-            second=rng.choice([c for c in COLOURS if c != colour and can_pair(colour, c)]),
-            pattern=rng.choice(PATTERNS), eyes=rng.choice(EYES), layout=rng.randrange(LAYOUTS),
-            width=rng.uniform(0.96, 1.04), height=rng.uniform(0.97, 1.03),
-            head=rng.uniform(0.95, 1.05), part=rng.uniform(0.90, 1.10))
+        one = Individual(kind=rng.choice(KINDS), colour=colour, second=rng.choice([c for c in COLOURS if c != colour and can_pair(colour, c)]),
+                         pattern=rng.choice(PATTERNS), eyes=rng.choice(EYES), layout=rng.randrange(LAYOUTS), width=rng.uniform(0.96, 1.04),
+                         height=rng.uniform(0.97, 1.03), head=rng.uniform(0.95, 1.05), part=rng.uniform(0.90, 1.10))
         if individual_held_out(one) == held_out:
             return one
 
 
 def can_pair(a: str, b: str) -> bool:
     """Whether two colours can be told apart as body and pattern."""
-    return {a, b} not in ({"white", "grey"}, {"grey", "black"}, {"brown", "black"}, {"orange", "yellow"}, {"red", "orange"},
-                      {"teal", "green"}, {"teal", "blue"}, {"blue", "purple"}, {"red", "pink"}, {"red", "brown"},
-                      {"orange", "brown"}, {"white", "yellow"}, {"purple", "pink"}, {"pink", "white"}, {"green", "blue"},
-                      {"grey", "teal"}, {"grey", "blue"}, {"purple", "black"}, {"blue", "black"}, {"grey", "purple"})
+    return {a, b} not in ({"white", "grey"}, {"grey", "black"}, {"brown", "black"}, {"orange", "yellow"}, {"red", "orange"}, {"teal", "green"},
+                          {"teal", "blue"}, {"blue", "purple"}, {"red", "pink"}, {"red", "brown"}, {"orange", "brown"}, {"white", "yellow"}, {"purple", "pink"},
+                          {"pink", "white"}, {"green", "blue"}, {"grey", "teal"}, {"grey", "blue"}, {"purple", "black"}, {"blue", "black"}, {"grey", "purple"})
 
 
 def sample_accessories(rng: random.Random, counts: tuple[float, float] = (0.5, 0.4)) -> tuple[Accessory, ...]:
@@ -126,10 +122,9 @@ def sample_accessories(rng: random.Random, counts: tuple[float, float] = (0.5, 0
 def sample_scene(rng: random.Random, individual: Individual, held_out: bool | None = False) -> Scene:
     """Draw a scene for an individual; `held_out` None takes any combination of kind, context and style."""
     while True:
-        scene = Scene(
-            individual=individual, context=rng.choice(CONTEXTS), light=rng.choices(LIGHTS, (6, 2, 2))[0],
-            style=rng.choice(STYLES), pose=rng.choices(POSES, (5, 2, 2, 2))[0], accessories=sample_accessories(rng),
-            scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES), flip=False, seed=BACKDROP)
+        scene = Scene(individual=individual, context=rng.choice(CONTEXTS), light=rng.choices(LIGHTS, (6, 2, 2))[0], style=rng.choice(STYLES),
+                      pose=rng.choices(POSES, (5, 2, 2, 2))[0], accessories=sample_accessories(rng), scale=rng.uniform(*SIZES), x=rng.uniform(*MIDDLES),
+                      flip=False, seed=BACKDROP)
         if held_out is None or combination_held_out(scene) == held_out:
             return scene
 

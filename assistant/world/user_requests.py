@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from ..plan import listing
 from . import vocabulary as v
-from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out, restage,
-                    sample_individual)
+from .scene import (ACCESSORIES, COLOURS, CONTEXTS, KINDS, LIGHTS, POSES, SLOTS, STAGE, STYLES, Accessory, Individual, Scene, can_pair, individual_held_out,
+                    restage, sample_individual)
 from .vocabulary import MISSING_DOINGS, MOODS, MOOD_ALSO, NEAREST, SAY, TWEAKS, Mood, typed
 
 
@@ -90,9 +90,8 @@ def changes(rng: random.Random, base: Scene, first: bool) -> dict:
         elif name == "leave":
             asked[name] = True
         else:
-            values = {"context": CONTEXTS, "light": LIGHTS, "style": STYLES, "pose": POSES}[name]
-            usual = [x for x in values if x != getattr(base, name)]
-            asked[name] = rng.choice(usual if rng.random() < 0.96 else values)
+            usual = [x for x in STAGE[name] if x != getattr(base, name)]
+            asked[name] = rng.choice(usual if rng.random() < 0.96 else STAGE[name])
     if "remove" in asked and "wear" in asked:
         asked["wear"] = tuple(w for w in asked["wear"] if w[0] not in asked["remove"])
         if not asked["wear"]:
@@ -156,8 +155,7 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
             options = [f"put {who} {place}", f"place {who} {place}", f"draw {who} {place}", f"show {who} {place}",
                        f"set {who} {place}", f"change the background to {v.CONTEXT_TERSE[asked['context']][0]}"]
             bare = place.split(" ", 1)
-            if bare[0] in ("in", "on",
-                           "at") and len(bare) > 1 and not bare[1].startswith(("front", "top", "mount", "holiday")):
+            if bare[0] in ("in", "on", "at") and len(bare) > 1 and not bare[1].startswith(("front", "top", "mount", "holiday")):
                 options += [f"take {who} to {bare[1]}", f"send {who} to {bare[1]}", f"move {who} to {bare[1]}"]
             parts.append(rng.choice(options))
         elif name == "light":
@@ -219,8 +217,7 @@ def order(rng: random.Random, base: Scene, first: bool) -> UserRequest:
     else:
         text = rng.choice(SAY["wish_again"]).format(m=modifiers(rng, asked))
     if first and base.accessories and "remove" not in asked and "wear" not in asked and rng.random() < 0.03:
-        text, asked["remove"] = text.rstrip("?") + ", nothing on its head or body", tuple(
-            a.name for a in base.accessories)
+        text, asked["remove"] = text.rstrip("?") + ", nothing on its head or body", tuple(a.name for a in base.accessories)
     return UserRequest(typed(rng, text)[0], **asked)
 
 
@@ -318,9 +315,7 @@ def redo(rng: random.Random, base: Scene, first: bool) -> UserRequest:
         text = rng.choice(SAY["wish_other_style"])
         return UserRequest(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
     if base.accessories and roll < 0.9:
-        text = rng.choice(("take everything off", "no accessories", "without anything on", "remove all accessories",
-                           "undress it",
-                           "just the " + base.individual.kind, "nothing on it please", "no extras"))
+        text = rng.choice(SAY["wish_bare"]).format(kind=base.individual.kind)
         return UserRequest(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
     text = rng.choice(SAY["wish_sorry"])
     return UserRequest(typed(rng, text)[0], creative=True, plea="sorry")
@@ -328,22 +323,13 @@ def redo(rng: random.Random, base: Scene, first: bool) -> UserRequest:
 
 def refuse(rng: random.Random, base: Scene, first: bool) -> UserRequest:
     """A wish that something be not so: the light, the pose, what is worn, the other subject."""
-    options: list[tuple[str, dict]] = []
-    if base.light != "day":
-        night = base.light
-        options += [(t.format(n=night), {"light": "day"}) for t in ("not at {n}", "i don't want it at {n}", "no {n} please", "without the {n}", "not {n} any more",
-                                                                    "why {n}? make it day", "don't make it {n}", "it shouldn't be {n}")]
-    if base.pose != "standing":
-        options += [(t.format(p=base.pose), {"pose": "standing"}) for t in ("not {p}", "it shouldn't be {p}", "stop {p}", "no {p}, just standing", "don't let it be {p}")]
-    for a in base.accessories:
-        options += [(t.format(x=a.name), {"remove": (a.name,)}) for t in ("no {x}", "no {x} please", "i don't want the {x}", "why the {x}? take it off", "not with the {x}",
-                                                                         "i never asked for {x}", "the {x} has to go", "can we lose the {x}?", "skip the {x}")]
-    if base.companion is not None:
-        options += [(t.format(k=base.companion.kind), {"leave": True}) for t in ("without the {k}", "no {k}", "take the {k} away", "remove the {k}", "i don't need the {k}",
-                                                                               "just the first one", "the {k} can go", "only {s}".replace("{s}", "the " + base.individual.kind))]
-    if not options:
+    unwanted: list[tuple[str, str, dict]] = [("light", base.light, {"light": "day"})] if base.light != "day" else []
+    unwanted += [("pose", base.pose, {"pose": "standing"})] if base.pose != "standing" else []
+    unwanted += [("worn", a.name, {"remove": (a.name,)}) for a in base.accessories]
+    unwanted += [("other", base.companion.kind, {"leave": True})] if base.companion is not None else []
+    if not unwanted:
         return order(rng, base, first)
-    text, change = rng.choice(options)
+    text, change = rng.choice([(t.format(x=x, kind=base.individual.kind), change) for about, x, change in unwanted for t in SAY["wish_not"][about]])
     return UserRequest(typed(rng, text)[0], **change)
 
 
@@ -426,7 +412,7 @@ def choose(rng: random.Random, base: Scene, wish: UserRequest, first: bool) -> S
         base: the previous picture, or the photo if nothing was drawn yet.
         first: nothing was drawn yet.
     """
-    now = {name: getattr(base, name) for name in ("context", "light", "style", "pose")}
+    now = {name: getattr(base, name) for name in STAGE}
     worn = list(base.accessories)
     said: set[str] = set()
     near = "near" if wish.missing and wish.missing_is != "thing" else ""

@@ -86,8 +86,7 @@ CONTEXT_IS, STYLE_IS, LIGHT_MAKES, POSE_MAKES, ACCESSORY_ADDS = (
 TWEAKS: dict[str, dict[str, str]] = _MOODS["tweaks"]  # "warmer": what changes
 
 
-_SHORT = {"please": "pls", "you": "u", "thanks": "thx", "are": "r", "and": "n", "with": "w/", "for": "4",
-          "because": "cuz"}
+_SHORT = {"please": "pls", "you": "u", "thanks": "thx", "are": "r", "and": "n", "with": "w/", "for": "4", "because": "cuz"}
 _AMERICAN = (("colour", "color"), ("grey", "gray"), ("theatre", "theater"), ("cosy", "cozy"), ("centre", "center"))
 _NEAR = {a: b for a, b in zip("qwertyuiopasdfghjklzxcvbnm", "wertyuioopsdfghjkllxcvbnmn", strict=True)}
 
