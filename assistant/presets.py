@@ -118,10 +118,10 @@ FULL = AssistantConfig(
     decoder=_SD2,  # G: the same UNet over E's 1536, 878,690,244; the text encoder serves the base model only
     notice="Full size: Llama-2-13B and Stable Diffusion 2.",
     sources={
-        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.3, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
+        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.2, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
         "clip": Source(("timm/vit_large_patch14_clip_336.openai",), ("open_clip_config.json", "open_clip_model.safetensors"), gib=1.6),
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
-                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
+                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.2, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
         "base": _SD2_SOURCE},
     safety=_SAFETY,
     trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
@@ -153,7 +153,7 @@ OPEN = AssistantConfig(
     sources={
         "base": SD15.sources["base"],
         "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder"),
-        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models"),
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.13, root="models"),
         "clipseg": Source(("CIDAS/clipseg-rd64-refined",), ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.json", "merges.txt"),
                           gib=0.56),
         "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]},
@@ -187,13 +187,14 @@ FLUX = AssistantConfig(
         "base": SD15.sources["base"]},
     safety=_SAFETY)
 
-# Repository -> the licence of its files, for people to read before they download.
+# Repository -> the licence of its files, for people to read before they download; docs/full-size.md says what each was read from.
 LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M", "stabilityai/stable-diffusion-2": "CreativeML Open RAIL++-M",
     "h94/IP-Adapter": "Apache-2.0", "Qwen/Qwen3-VL-2B-Instruct": "Apache-2.0", "Qwen/Qwen2.5-1.5B-Instruct": "Apache-2.0",
-    "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "CIDAS/clipseg-rd64-refined": "Apache-2.0", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
+    "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
+    "CIDAS/clipseg-rd64-refined": "Apache-2.0 by its page; its authors' own repository leaves the weights out of its licence",
     "black-forest-labs/FLUX.2-klein-4B": "Apache-2.0",
-    "timm/vit_large_patch14_clip_336.openai": "Apache-2.0", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
+    "timm/vit_large_patch14_clip_336.openai": "Apache-2.0 (unverified)", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
 
 PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SD15, SD2, FULL)}
 
