@@ -36,7 +36,7 @@ _CLIP_L = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, n
 
 def build(config: AssistantConfig, device: torch.device | str = "meta", only: Collection[str] | None = None,
           dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
-    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, clipseg, adapters, unet, text, vae,
+    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, clipseg, adapters, unet, text, text_2, vae,
     safety_checker, and of one that edits pictures transformer, flow_vae, qwen; frozen. A joint CAFE has no UNet of its own, so no "cafe". A language
     model that only its folder describes is none of them.
 
@@ -49,8 +49,8 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
-    from transformers import (CLIPConfig, CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection,
-                              Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM)
+    from transformers import (CLIPConfig, CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig,
+                              CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM)
 
     d, v, m = config.decoder, config.vision, config.language
     parts: dict[str, Callable[[], nn.Module]] = {}
@@ -65,8 +65,10 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
             parts |= {"cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
     if config.flow is not None:
         parts |= _flow_parts(config)
-    parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text["hidden_size"]),
+    parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text_width),
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
+    if d.text_2 is not None:
+        parts |= {"text_2": lambda: CLIPTextModelWithProjection(CLIPTextConfig(**d.text_2))}
     if SAFETY_CHECKER in config.sources:
         parts |= {SAFETY_CHECKER: lambda: StableDiffusionSafetyChecker(CLIPConfig(vision_config=_CLIP_L, projection_dim=768))}
     with torch.device(device), _quiet(), _default(dtype):

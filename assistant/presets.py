@@ -1,4 +1,4 @@
-"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN and
+"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN, SDXL and
 FLUX are made of published weights. Knows no torch."""
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ _SD_VAE = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, late
                down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
 # what its four latent channels look like, roughly; found by fitting pictures, known since the first version
 _SD_RGB = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))
+_SDXL_RGB = ((0.3651, 0.4232, 0.4341), (-0.2533, -0.0042, 0.1068), (0.1076, 0.1111, -0.0362), (-0.3165, -0.2492, -0.2188))
 _SD_UNET = dict(in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280))
 _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
              "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
@@ -159,6 +160,32 @@ OPEN = AssistantConfig(
         "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]},
     safety=_SAFETY)
 
+SDXL = replace(
+    OPEN, name="sdxl",
+    decoder=DecoderConfig(
+        # 2,567,463,684 over 2048
+        unet=dict(_SD_UNET, sample_size=128, block_out_channels=(320, 640, 1280), transformer_layers_per_block=(1, 2, 10), attention_head_dim=(5, 10, 20),
+                  down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+                  up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), use_linear_projection=True,
+                  addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816),
+        vae=dict(_SD_VAE, sample_size=1024, scaling_factor=0.13025), text=SD15.decoder.text,
+        # OpenCLIP ViT-bigG/14, 694,659,840
+        text_2=dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, max_position_embeddings=77,
+                    hidden_act="gelu", projection_dim=1280),
+        scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=1024,
+        # one picture a step of learning: at 1024 pixels activations are four times those of 512; nobody tried it here
+        **dict(_PAPERS, steps=30, fine=("ddim", 50), guidance=5.0, guidance_unit=2.5, latents_rgb=_SDXL_RGB,
+               recipes={way: dict(recipe, batch=1) for way, recipe in _PAPERS["recipes"].items()})),
+    adapters=replace(OPEN.adapters, subject=AdapterConfig("ip-adapter-plus_sdxl_vit-h.safetensors", plus=True, tokens=16, unit=0.3, hidden=1280),  # 423,893,760
+                     semantics=AdapterConfig("ip-adapter_sdxl_vit-h.safetensors", plus=False, tokens=4, unit=0.6)),  # 349,188,096
+    notice="This is Stable Diffusion XL with published adapters, at 1024 pixels: photos are welcome. It keeps what your picture shows roughly, "
+           "not every detail.",
+    sources={
+        **OPEN.sources,
+        "base": Source(("stabilityai/stable-diffusion-xl-base-1.0",),
+                       (*_SD_FILES, "text_encoder_2/config.json", "text_encoder_2/model.safetensors", "tokenizer_2/merges.txt", "tokenizer_2/*.json"), gib=6.5),
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sdxl_vit-h.safetensors", "ip-adapter_sdxl_vit-h.safetensors"), gib=1.44, root="sdxl_models")})
+
 FLUX = AssistantConfig(
     name="flux",
     # DINOv2-small, 22,056,576: it says how like the subject a picture is
@@ -190,13 +217,14 @@ FLUX = AssistantConfig(
 # Repository -> the licence of its files, for people to read before they download; docs/full-size.md says what each was read from.
 LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M", "stabilityai/stable-diffusion-2": "CreativeML Open RAIL++-M",
+    "stabilityai/stable-diffusion-xl-base-1.0": "CreativeML Open RAIL++-M",
     "h94/IP-Adapter": "Apache-2.0", "Qwen/Qwen3-VL-2B-Instruct": "Apache-2.0", "Qwen/Qwen2.5-1.5B-Instruct": "Apache-2.0",
     "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
     "CIDAS/clipseg-rd64-refined": "Apache-2.0 by its page; its authors' own repository leaves the weights out of its licence",
     "black-forest-labs/FLUX.2-klein-4B": "Apache-2.0",
     "timm/vit_large_patch14_clip_336.openai": "Apache-2.0 (unverified)", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
 
-PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SD15, SD2, FULL)}
+PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SDXL, SD15, SD2, FULL)}
 
 
 def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:

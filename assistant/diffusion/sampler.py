@@ -95,7 +95,7 @@ def predict(unet: torch.nn.Module, batch: torch.Tensor, timestep: torch.Tensor, 
     here is not for training.
     """
     with torch.inference_mode():
-        return unet(batch, timestep, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
+        return unet(batch, timestep, None, **context.arguments(), return_dict=False)[0]
 
 
 @torch.no_grad()
