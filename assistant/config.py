@@ -244,6 +244,7 @@ class AssistantConfig:
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
     trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
+    lcm: Source | None = None  # LCM-LoRA of its base model, for a quick pace of few steps (presets.with_lcm)
     safety: Source | None = None  # of what checks its pictures, where other people may reach the page (presets.with_safety)
 
     @property

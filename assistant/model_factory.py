@@ -22,6 +22,7 @@ from .config import AdapterConfig, AssistantConfig, ChatConfig, ClipVisionConfig
 from .controls.cafe import SemanticValues
 from .controls.ip_adapter import Adapter
 from .diffusion.flow import FlowDecoder
+from .diffusion.low_rank import LowRank
 from .errors import WeightsError
 from .generation.flow import FlowGenerator
 from .generation.text_to_image import SEMANTICS, SUBJECT, TextToImageGenerator, adapters_of
@@ -212,6 +213,14 @@ def load_segmenter(folder: Path, dtype: torch.dtype = torch.float32) -> SubjectS
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     return SubjectSegmenter(checkpoints.frozen(folder, CLIPSegForImageSegmentation, dtype),
                             lambda texts: dict(tokenizer(list(texts), padding=True, truncation=True, max_length=77, return_tensors="pt")))
+
+
+def load_low_rank(unet: nn.Module, folder: Path, dtype: torch.dtype = torch.float32) -> LowRank:
+    """LCM-LoRA beside a UNet. Raises WeightsError."""
+    path = folder / "pytorch_lora_weights.safetensors"
+    with checkpoints.reading(f"LoRA {path.name}"):
+        tensors = load_file(path)
+    return LowRank(unet, tensors, path.name).to(dtype)
 
 
 def load_safety_checker(folder: Path, dtype: torch.dtype = torch.float32) -> SafetyChecker:

@@ -10,6 +10,7 @@ from pathlib import Path
 from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, FlowConfig, LanguageConfig, LikenessConfig,
                      Source, VisionConfig)
 from .errors import ConfigError
+from .requests import LCM
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                   clip_sample=False, set_alpha_to_one=False, steps_offset=1)
@@ -97,7 +98,8 @@ SD15 = AssistantConfig(
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
     sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=2.0,
-                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")}, safety=_SAFETY)
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")},
+    lcm=Source(("latent-consistency/lcm-lora-sdv1-5",), ("pytorch_lora_weights.safetensors",), gib=0.13), safety=_SAFETY)
 
 SD2 = AssistantConfig(
     name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
@@ -158,7 +160,7 @@ OPEN = AssistantConfig(
         "clipseg": Source(("CIDAS/clipseg-rd64-refined",), ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.json", "merges.txt"),
                           gib=0.56),
         "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]},
-    safety=_SAFETY)
+    lcm=SD15.lcm, safety=_SAFETY)
 
 SDXL = replace(
     OPEN, name="sdxl",
@@ -184,7 +186,8 @@ SDXL = replace(
         **OPEN.sources,
         "base": Source(("stabilityai/stable-diffusion-xl-base-1.0",),
                        (*_SD_FILES, "text_encoder_2/config.json", "text_encoder_2/model.safetensors", "tokenizer_2/merges.txt", "tokenizer_2/*.json"), gib=6.5),
-        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sdxl_vit-h.safetensors", "ip-adapter_sdxl_vit-h.safetensors"), gib=1.44, root="sdxl_models")})
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sdxl_vit-h.safetensors", "ip-adapter_sdxl_vit-h.safetensors"), gib=1.44, root="sdxl_models")},
+    lcm=Source(("latent-consistency/lcm-lora-sdxl",), ("pytorch_lora_weights.safetensors",), gib=0.37))
 
 FLUX = AssistantConfig(
     name="flux",
@@ -222,6 +225,7 @@ LICENCES = {
     "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
     "CIDAS/clipseg-rd64-refined": "Apache-2.0 by its page; its authors' own repository leaves the weights out of its licence",
     "black-forest-labs/FLUX.2-klein-4B": "Apache-2.0",
+    "latent-consistency/lcm-lora-sdv1-5": "CreativeML Open RAIL++-M", "latent-consistency/lcm-lora-sdxl": "CreativeML Open RAIL++-M",
     "timm/vit_large_patch14_clip_336.openai": "Apache-2.0 (unverified)", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
 
 PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SDXL, SD15, SD2, FULL)}
@@ -244,6 +248,17 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
     part = f"llm-{name.replace('/', '--')}"
     source = CHAT_MODELS.get(name) or Source((name,), _CHAT_FILES, gib=0.0)
     return replace(config, language=replace(config.language, folder=part, named=name), sources={**others, part: source})
+
+
+def with_lcm(config: AssistantConfig) -> AssistantConfig:
+    """The same preset with LCM-LoRA as one of its parts, and its quick pace by it: four steps without guidance.
+
+    Raises:
+        ConfigError: there is none for its base model.
+    """
+    if config.lcm is None:
+        raise ConfigError(f"The preset {config.name!r} has no quick weights.", f"Name one of: {', '.join(name for name, one in PRESETS.items() if one.lcm)}.")
+    return replace(config, sources={**config.sources, LCM: config.lcm}, decoder=replace(config.decoder, quick=(LCM, 4)))
 
 
 def with_safety(config: AssistantConfig) -> AssistantConfig:

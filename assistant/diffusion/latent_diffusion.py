@@ -16,6 +16,7 @@ from torch import nn
 
 from . import attention, sampler
 from .attention import TIME_IDS, TextStates
+from .low_rank import LowRank
 from .guidance import GuidancePlan
 from ..errors import ConfigError, UnsafeError
 
@@ -69,6 +70,7 @@ class LatentDiffusion:
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
         self.unsafe: Callable[[np.ndarray], Sequence[bool]] | None = None  # of uint8 RGB (B, H, W, 3); None: nobody checks
+        self.low_rank: LowRank | None = None  # LCM-LoRA, which the sampler "lcm" draws with
         self.step: Any = unet  # what the sampler calls for a step: the UNet, or a faster way through it
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> LatentDiffusion:
@@ -102,7 +104,7 @@ class LatentDiffusion:
 
     def _movable(self) -> list[nn.Module]:
         """All but the autoencoder."""
-        return [module for module in (self.unet, self.semantic_values, self.text_encoder, self.text_encoder_2, self.adapters) if module is not None]
+        return [module for module in (self.unet, self.semantic_values, self.text_encoder, self.text_encoder_2, self.adapters, self.low_rank) if module is not None]
 
     def cross_layers(self) -> dict[str, Any]:
         """The UNet's cross-attention layers by name."""
@@ -235,9 +237,15 @@ class LatentDiffusion:
         """Draw one image's latents per seed, at the size the UNet was made for. See `sampler.denoise`. Where pictures are checked there are no
         previews: what is not finished cannot be."""
         preview_every = preview_every if self.unsafe is None else 0
-        start = sampler.draw_noise(seeds, (self.unet.config.in_channels, *self._sides), self.device)
+        chances = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        start = sampler.draw_noise(chances, (self.unet.config.in_channels, *self._sides), self.device)
         made = sampler.make_scheduler(scheduler, self.scheduler_config)
-        return sampler.denoise(self.step, plan, made, start, steps, context, on_step, preview_every, cancel)
+        if scheduler != sampler.LCM:
+            return sampler.denoise(self.step, plan, made, start, steps, context, on_step, preview_every, cancel)
+        if self.low_rank is None:
+            raise ConfigError("There is no LCM-LoRA here to draw so few steps with.", "Choose another sampler.")
+        with self.low_rank.applied():
+            return sampler.denoise(self.unet, plan, made, start, steps, context, on_step, preview_every, cancel, chances)
 
     @property
     def _sides(self) -> tuple[int, int]:
