@@ -178,7 +178,7 @@ SDXL = replace(
         # one picture a step of learning: at 1024 pixels activations are four times those of 512; nobody tried it here
         **dict(_PAPERS, steps=30, fine=("ddim", 50), guidance=5.0, guidance_unit=2.5, latents_rgb=_SDXL_RGB,
                recipes={way: dict(recipe, batch=1) for way, recipe in _PAPERS["recipes"].items()})),
-    adapters=replace(OPEN.adapters, subject=AdapterConfig("ip-adapter-plus_sdxl_vit-h.safetensors", plus=True, tokens=16, unit=0.3, hidden=1280),  # 423,893,760
+    adapters=replace(OPEN.adapters, subject=AdapterConfig("ip-adapter-plus_sdxl_vit-h.safetensors", plus=True, tokens=16, unit=0.3, hidden=1280),  # 423,748,864
                      semantics=AdapterConfig("ip-adapter_sdxl_vit-h.safetensors", plus=False, tokens=4, unit=0.6)),  # 349,188,096
     notice="This is Stable Diffusion XL with published adapters, at 1024 pixels: photos are welcome. It keeps what your picture shows roughly, "
            "not every detail.",

@@ -48,6 +48,9 @@ class TextStates:
     def shape(self) -> torch.Size:
         return self.states.shape
 
+    def __len__(self) -> int:
+        return len(self.states)
+
     def __getitem__(self, at: Any) -> TextStates:
         return TextStates(self.states[at], self.added[at])
 

@@ -182,7 +182,8 @@ class LatentDiffusion:
         models = [getattr(encoder, "text_model", encoder) for encoder in self._text_encoders]
         parts = embeddings.split([model.config.hidden_size for model in models], -1)
         (_, first), (last, second) = (_through(model, part)[:-3:-1] for model, part in zip(models, parts))
-        pooled = self.text_encoder_2.text_projection(models[1].final_layer_norm(last)[torch.arange(len(last), device=last.device), torch.as_tensor(end, device=last.device)])
+        at = end if isinstance(end, int) else end.to(last.device)
+        pooled = self.text_encoder_2.text_projection(models[1].final_layer_norm(last)[torch.arange(len(last), device=last.device), at])
         height, width = (side * self.factor for side in self._sides)
         told = pooled.new_tensor([height, width, 0, 0, height, width]).expand(len(pooled), -1)
         return TextStates(torch.cat([first, second], -1), torch.cat([pooled, told], -1))
