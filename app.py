@@ -37,6 +37,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="attention kernel; auto: torch's own choice, or with --speed probed=on the fastest for each layer, measured at the first start")
     add("--speed", action="append", default=[], metavar="NAME=on|off",
         help="switch an optimisation on: channels-last, compiled, probed (attention kernels by measurement), static-cache; repeat for more")
+    add("--quick", action="store_true",
+        help="load LCM-LoRA beside the presets sd15, open and sdxl: the pace Quick then takes four steps without guidance, for CPUs and Macs")
     add("--safety", choices=("auto", "on", "off"), default="auto",
         help="whether a safety checker looks at every picture of a preset with downloaded weights before it is shown; auto: where other people "
              "may reach the page")
@@ -131,9 +133,10 @@ def serve(options: argparse.Namespace) -> None:
 
 def config_of(options: argparse.Namespace):
     """The preset of the arguments. Raises ConfigError."""
-    from assistant.presets import preset, with_llm, with_safety
+    from assistant.presets import preset, with_lcm, with_llm, with_safety
 
     config = preset(options.preset) if options.llm is None else with_llm(preset(options.preset), options.llm)
+    config = with_lcm(config) if options.quick else config
     return with_safety(config) if is_checked(options) else config
 
 
@@ -211,7 +214,7 @@ def load(options: argparse.Namespace):
     from assistant import engine as pipeline, zero_gpu
 
     engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
-                           options.memory, is_checked(options))
+                           options.memory, is_checked(options), options.quick)
     if not zero_gpu.is_here():
         return engine
     import spaces

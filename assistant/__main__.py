@@ -34,6 +34,7 @@ def main() -> None:
     fetch = commands.add_parser("download", help="fetch the published weights of a preset, or list them")
     fetch.add_argument("preset", help="open, sd15, sd2, full, ...")
     fetch.add_argument("--llm", metavar="NAME", help="with open: another language model, by its hub id")
+    fetch.add_argument("--quick", action="store_true", help="with LCM-LoRA, for app.py --quick")
     fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to put them (default: CAFE_WEIGHTS_DIR, else beside your data)")
     fetch.add_argument("--from", type=Path, metavar="FOLDER", dest="source", help="take the parts from a folder that holds them, without network")
     fetch.add_argument("--dry", action="store_true", help="only list what would be fetched, from where, and how large it is")
@@ -77,9 +78,10 @@ def _download(args: argparse.Namespace) -> None:
     from .hub.client import FolderClient, HubClient
     from .hub.download import download, look, told
     from .files import weights_dir
-    from .presets import preset, with_llm, with_safety
+    from .presets import preset, with_lcm, with_llm, with_safety
 
     config = with_safety(preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm))
+    config = with_lcm(config) if args.quick else config
     if not config.sources:
         raise ConfigError(f"The preset {config.name!r} ships with the code: nothing is to be downloaded.", f"Start it with: python app.py --preset {config.name}")
     folder, client = args.to or weights_dir(config.name), FolderClient(args.source) if args.source else HubClient()

@@ -40,7 +40,7 @@ from .diffusion.guidance import (AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT
                                  text_guidance)
 from .diffusion.latent_diffusion import LatentDiffusion
 from .engine import Assistant, load
-from .errors import DeviceError
+from .errors import ConfigError, DeviceError
 from .files import overlaid
 from .loading import free_memory, pick_device, pick_dtype
 from .memory.offloading import free
@@ -249,6 +249,8 @@ def measure(table: Table, options: Options) -> None:
         DeviceError: not even the decoder fits.
     """
     config, device = preset(options.preset), pick_device(options.device)
+    if config.decoder.text_2 is not None:
+        raise ConfigError(f"Random weights are not measured for {config.name!r}: CAFE's rows do not fit its UNet.", "Leave --random out.")
     dtype = pick_dtype("auto", device)
     steps = options.steps or (20 if device.type == "cuda" else 2)
     config = _at_side(config, min(options.side, config.decoder.image_size))
@@ -530,7 +532,7 @@ def _infusion(base: LatentDiffusion, identity: str, steps: int) -> dict[str, Ste
 def _likeness(base: LatentDiffusion, identity: str, steps: int) -> dict[str, Step]:
     """Plain sampling of the fine-tuned model, DCI at its usual window, and DCI with its masks kept and one laid over: equal prompt, seed and
     steps, decoding included."""
-    generator, width = torch.Generator().manual_seed(0), base.text_encoder.config.hidden_size
+    generator, width = torch.Generator().manual_seed(0), len(base.word_spread())
     added = {name: tuple(0.01 * torch.randn(linear.weight.shape, generator=generator) for linear in (attn.to_k, attn.to_v))
              for name, attn in base.cross_layers().items()}
     concept = IcoConcept("bench", "cat", identity, 0.1 * torch.randn(3, width, generator=generator), added, WITH_DCI)

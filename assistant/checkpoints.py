@@ -245,12 +245,12 @@ def load_vae(folder: Path) -> nn.Module:
     return frozen(folder, AutoencoderKL)
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, name: str = "tokenizer") -> Any:
     """The base model's."""
     from transformers import CLIPTokenizer
 
-    with reading("tokenizer of the base model"):
-        return CLIPTokenizer.from_pretrained(folder / "base/tokenizer", local_files_only=True)
+    with reading(f"{name} of the base model"):
+        return CLIPTokenizer.from_pretrained(folder / "base" / name, local_files_only=True)
 
 
 def _preview(config: AssistantConfig, vae: Path) -> tuple[Tensor, Tensor]:
@@ -261,16 +261,18 @@ def _preview(config: AssistantConfig, vae: Path) -> tuple[Tensor, Tensor]:
 
 
 def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32) -> LatentDiffusion:
-    """The base text-to-image model. `dtype` is that of UNet and text encoder."""
+    """The base text-to-image model. `dtype` is that of UNet and text encoders."""
     from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     base = folder / "base"
     unet = frozen(base / "unet", UNet2DConditionModel, dtype)
     if config.decoder.recompute:
         unet.enable_gradient_checkpointing()
+    second = {} if config.decoder.text_2 is None else {"text_encoder_2": frozen(base / "text_encoder_2", CLIPTextModelWithProjection, dtype),
+                                                       "tokenizer_2": load_tokenizer(folder, "tokenizer_2")}
     return LatentDiffusion(unet, load_vae(base / "vae"), config.decoder.scheduler, frozen(base / "text_encoder", CLIPTextModel, dtype),
-                     load_tokenizer(folder), preview=_preview(config, base / "vae"), kernel=kernel)
+                     load_tokenizer(folder), preview=_preview(config, base / "vae"), kernel=kernel, **second)
 
 
 def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32,

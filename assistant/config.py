@@ -179,6 +179,7 @@ class DecoderConfig:
     text: Mapping[str, Any]  # transformers.CLIPTextConfig of the base model
     scheduler: Mapping[str, Any]  # diffusers.DDIMScheduler; the others are made from the same numbers
     image_size: int
+    text_2: Mapping[str, Any] | None = None  # transformers.CLIPTextConfig of SDXL's second text encoder, whose states stand beside the first's
     joint: bool = False  # CAFE draws with the base model's UNet: E(x) passes the keys and values that text states pass; only V_H is its own
     steps: int = 20  # of denoising, usually
     sampler: str = "dpm++"  # usually, one of requests.SCHEDULERS
@@ -194,6 +195,11 @@ class DecoderConfig:
     recompute: bool = False  # where gradients flow, activations are made again rather than kept: slower, in less than half the memory
     latents_rgb: tuple[tuple[float, float, float], ...] = ()  # rough colours of each scaled latent channel, -1..1, for previews; (): the
     # autoencoder's folder holds a map of its own
+
+    @property
+    def text_width(self) -> int:
+        """d_text, which the base model's cross-attention reads."""
+        return self.text["hidden_size"] + (self.text_2["hidden_size"] if self.text_2 is not None else 0)
 
     def __post_init__(self) -> None:
         down = 2 ** (len(self.vae["block_out_channels"]) - 1)
@@ -238,6 +244,7 @@ class AssistantConfig:
     folder: str | None = None  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
     trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
+    lcm: Source | None = None  # LCM-LoRA of its base model, for a quick pace of few steps (presets.with_lcm)
     safety: Source | None = None  # of what checks its pictures, where other people may reach the page (presets.with_safety)
 
     @property

@@ -18,7 +18,7 @@ from PIL import Image
 
 from .config import AssistantConfig, VisionConfig
 from .manifest import verify
-from .requests import FLOW, Cancel, DatasetAdvice, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingRun, TrainingSpec
+from .requests import FLOW, LCM, SCHEDULERS, Cancel, DatasetAdvice, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingRun, TrainingSpec
 from .hub.inventory import place_of
 
 CANDIDATES = (1, 1, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at
@@ -36,7 +36,7 @@ def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequen
                           models={"Chat": flow.named, "Mix": flow.named, "Concepts": flow.beside, "Likeness": flow.beside})
     return EngineInfo(config.name, device, about.image_size, config.notice, weights, tuple(subjects), about.steps, about.sampler,
                       about.keep_subject, about.follow_words, config.keep_subject_most, paces, looks, usual, about.dci_window,
-                      lesson_steps=_lesson_steps(config))
+                      samplers=(*SCHEDULERS, LCM) if LCM in config.sources else SCHEDULERS, lesson_steps=_lesson_steps(config))
 
 
 def _lesson_steps(config: AssistantConfig) -> dict[str, int]:

@@ -54,7 +54,7 @@ def _parts(config: AssistantConfig, folder: Path) -> list[str]:
     lines += [f"{part}: {'must be trained' if part in gone else 'there'}: {command}" for part, command in config.trained.items()]
     to_fetch = sum(config.sources[part].gib for part in gone if part in config.sources)
     if to_fetch:
-        lines.append(f"disk: {to_fetch:.1f} GiB are to be fetched, {shutil.disk_usage(CHECKPOINTS).free / GIB:.1f} GiB are free: "
+        lines.append(f"disk: about {to_fetch:.1f} GiB are to be fetched, {shutil.disk_usage(CHECKPOINTS).free / GIB:.1f} GiB are free: "
                      f"python -m assistant download {config.name}")
     return lines
 

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from .threads import iterate_in_thread
-from .requests import (FLOW, Cancel, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Progress, ReadySubject, Reply, Request, Settings, Sketch,
+from .requests import (FLOW, LCM, Cancel, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Progress, ReadySubject, Reply, Request, Settings, Sketch,
                        StripEvent, SweepRequest, Words, check)
 from .customization.infusion_sampling import answer
 from .customization.dci_sampling import opened, strip
@@ -106,7 +106,7 @@ class Assistant:
             InputError: a setting outside its limits, or a redraw without the picture's metadata.
         """
         # 1. settings and the seed that is shown to the user
-        settings = check(request.settings)
+        settings = self._checked(request.settings)
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         settings = dataclasses.replace(settings, seed=seed, window=self._window(settings))
         started, seconds = time.monotonic(), {}
@@ -117,7 +117,7 @@ class Assistant:
         # 1b. learned concepts are the base model's, which draws from words
         meant = understand(request, request.library, self.config.nouns) if self.trainer is not None and request.library is not None else None
         if meant is not None:
-            settings = self._on_base(check(dataclasses.replace(settings, **meant.settings)))
+            settings = self._on_base(self._checked(dataclasses.replace(settings, **meant.settings)))
             yield from answer(self.trainer.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
                               lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening)
             return
@@ -178,7 +178,7 @@ class Assistant:
         """
         if self.trainer is None:
             raise InputError("This engine has no base model to draw concepts with.", "Start a preset that has one.")
-        settings = check(request.settings)
+        settings = self._checked(request.settings)
         for strength in request.strengths:
             check(dataclasses.replace(settings, imagination=strength))
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
@@ -188,6 +188,15 @@ class Assistant:
     @property
     def _sharpening(self) -> MaskTemperatures:
         return MaskTemperatures(gain=self.config.decoder.dci_gain)
+
+    def _checked(self, settings: Settings) -> Settings:
+        """Settings that can be drawn with; with LCM-LoRA there is no guidance. Raises InputError."""
+        settings = check(settings)
+        if settings.scheduler != LCM:
+            return settings
+        if LCM not in self.config.sources:
+            raise InputError("The sampler lcm needs LCM-LoRA, which was not loaded.", "Start with --quick, or choose another sampler.")
+        return dataclasses.replace(settings, follow_words=1.0 / self.config.decoder.guidance_unit)
 
     def _window(self, settings: Settings) -> float:
         return settings.window if settings.window is not None else self.config.decoder.dci_window
@@ -210,7 +219,7 @@ class Assistant:
         Raises:
             InputError: a setting, a weight or a number of pictures outside its limits.
         """
-        settings = self._on_flow(check(request.settings))
+        settings = self._on_flow(self._checked(request.settings))
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         yield from self._mixing.mix(dataclasses.replace(request, settings=dataclasses.replace(settings, seed=seed)), cancel)
 
@@ -230,7 +239,7 @@ class Assistant:
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
         """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
-        return self._mixing.imagine(words, self._on_flow(check(settings)), cancel)
+        return self._mixing.imagine(words, self._on_flow(self._checked(settings)), cancel)
 
     def _draw(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
         """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
@@ -334,7 +343,8 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
 
 
 def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
-         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto", safety: bool = False) -> Assistant:
+         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto", safety: bool = False,
+         quick: bool = False) -> Assistant:
     """Build a preset's engine from its weights.
 
     Args:
@@ -346,6 +356,7 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
         folder: the preset's weights; None: those that ship, or where downloads are put.
         memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.
         safety: whether pictures are checked before anyone sees them, if the preset has something that does.
+        quick: whether LCM-LoRA is loaded beside the base model, for a pace of few steps.
         llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
 
     Raises:
@@ -353,4 +364,4 @@ def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", a
     """
     from .loading import build
 
-    return build(preset, device, dtype, attention, folder, llm, speed, memory, safety)
+    return build(preset, device, dtype, attention, folder, llm, speed, memory, safety, quick)

@@ -25,7 +25,8 @@ from .memory.budget import Budget, Tier, lower_tier, tier
 from .hub.inventory import command, place_of, require
 from .engine import Assistant
 from .files import default_data_dir
-from .presets import SAFETY_CHECKER, preset as find_preset, with_llm, with_safety
+from .presets import SAFETY_CHECKER, preset as find_preset, with_lcm, with_llm, with_safety
+from .requests import LCM
 from .memory.offloading import Group, OffloadManager, free
 from .memory.oom_retry import OomRetryEngine
 
@@ -129,10 +130,11 @@ def drawing_module(image_generator: ImageGenerator) -> torch.nn.Module:
 
 
 def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
-          speed: Sequence[str] = (), memory: str = "auto", safety: bool = False) -> Assistant | OomRetryEngine:
+          speed: Sequence[str] = (), memory: str = "auto", safety: bool = False, quick: bool = False) -> Assistant | OomRetryEngine:
     """See `engine.load`."""
     config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
     config = with_safety(config) if safety else config
+    config = with_lcm(config) if quick else config
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)
@@ -145,6 +147,8 @@ def build(name: str, device: str, dtype: str, attention: str, folder: Path | Non
     if SAFETY_CHECKER in config.sources:
         checker = model_factory.load_safety_checker(folder / SAFETY_CHECKER, kind).to(where)
         base.unsafe = image_generator.decoder.unsafe = checker.unsafe
+    if LCM in config.sources:
+        base.low_rank = model_factory.load_low_rank(base.unet, folder / LCM, kind).to(where)
     tuning = Acceleration().changed(speed)
     quicken(config, image_generator, base, replace(tuning, compiled=False, probed=False) if chosen.turns or chosen.layers else tuning)
     if not getattr(image_generator.language, "sees", True):

@@ -22,6 +22,7 @@ from .config import AdapterConfig, AssistantConfig, ChatConfig, ClipVisionConfig
 from .controls.cafe import SemanticValues
 from .controls.ip_adapter import Adapter
 from .diffusion.flow import FlowDecoder
+from .diffusion.low_rank import LowRank
 from .errors import WeightsError
 from .generation.flow import FlowGenerator
 from .generation.text_to_image import SEMANTICS, SUBJECT, TextToImageGenerator, adapters_of
@@ -36,7 +37,7 @@ _CLIP_L = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, n
 
 def build(config: AssistantConfig, device: torch.device | str = "meta", only: Collection[str] | None = None,
           dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
-    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, clipseg, adapters, unet, text, vae,
+    """Every module of a preset by its part: dino, clip, llama, bridge, cafe, values (V_H), image_encoder, clipseg, adapters, unet, text, text_2, vae,
     safety_checker, and of one that edits pictures transformer, flow_vae, qwen; frozen. A joint CAFE has no UNet of its own, so no "cafe". A language
     model that only its folder describes is none of them.
 
@@ -49,8 +50,8 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
-    from transformers import (CLIPConfig, CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection,
-                              Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM)
+    from transformers import (CLIPConfig, CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig,
+                              CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM)
 
     d, v, m = config.decoder, config.vision, config.language
     parts: dict[str, Callable[[], nn.Module]] = {}
@@ -65,8 +66,10 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
             parts |= {"cafe": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=v.patch_width)}
     if config.flow is not None:
         parts |= _flow_parts(config)
-    parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text["hidden_size"]),
+    parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text_width),
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
+    if d.text_2 is not None:
+        parts |= {"text_2": lambda: CLIPTextModelWithProjection(CLIPTextConfig(**d.text_2))}
     if SAFETY_CHECKER in config.sources:
         parts |= {SAFETY_CHECKER: lambda: StableDiffusionSafetyChecker(CLIPConfig(vision_config=_CLIP_L, projection_dim=768))}
     with torch.device(device), _quiet(), _default(dtype):
@@ -210,6 +213,14 @@ def load_segmenter(folder: Path, dtype: torch.dtype = torch.float32) -> SubjectS
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     return SubjectSegmenter(checkpoints.frozen(folder, CLIPSegForImageSegmentation, dtype),
                             lambda texts: dict(tokenizer(list(texts), padding=True, truncation=True, max_length=77, return_tensors="pt")))
+
+
+def load_low_rank(unet: nn.Module, folder: Path, dtype: torch.dtype = torch.float32) -> LowRank:
+    """LCM-LoRA beside a UNet. Raises WeightsError."""
+    path = folder / "pytorch_lora_weights.safetensors"
+    with checkpoints.reading(f"LoRA {path.name}"):
+        tensors = load_file(path)
+    return LowRank(unet, tensors, path.name).to(dtype)
 
 
 def load_safety_checker(folder: Path, dtype: torch.dtype = torch.float32) -> SafetyChecker:

@@ -1,4 +1,4 @@
-"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN and
+"""The sizes of the one code, as data: MINIATURE ships with it, FULL is the papers', SD15 and SD2 are base models alone, OPEN, SDXL and
 FLUX are made of published weights. Knows no torch."""
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, FlowConfig, LanguageConfig, LikenessConfig,
                      Source, VisionConfig)
 from .errors import ConfigError
+from .requests import LCM
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                   clip_sample=False, set_alpha_to_one=False, steps_offset=1)
@@ -62,6 +63,7 @@ _SD_VAE = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, late
                down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
 # what its four latent channels look like, roughly; found by fitting pictures, known since the first version
 _SD_RGB = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))
+_SDXL_RGB = ((0.3651, 0.4232, 0.4341), (-0.2533, -0.0042, 0.1068), (0.1076, 0.1111, -0.0362), (-0.3165, -0.2492, -0.2188))
 _SD_UNET = dict(in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280))
 _SD_FILES = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
              "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
@@ -96,7 +98,8 @@ SD15 = AssistantConfig(
         scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=512, **_PAPERS),
     notice=f"This is Stable Diffusion 1.5, at 512 pixels. {_LEARNS}",
     sources={"base": Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), _SD_FILES, gib=2.0,
-                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")}, safety=_SAFETY)
+                            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")},
+    lcm=Source(("latent-consistency/lcm-lora-sdv1-5",), ("pytorch_lora_weights.safetensors",), gib=0.13), safety=_SAFETY)
 
 SD2 = AssistantConfig(
     name="sd2", vision=None, language=None, decoder=_SD2, notice=f"This is Stable Diffusion 2, at 768 pixels. {_LEARNS}",
@@ -118,10 +121,10 @@ FULL = AssistantConfig(
     decoder=_SD2,  # G: the same UNet over E's 1536, 878,690,244; the text encoder serves the base model only
     notice="Full size: Llama-2-13B and Stable Diffusion 2.",
     sources={
-        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.3, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
+        "dino": Source(("facebook/dinov2-giant",), ("config.json", "model.safetensors"), gib=4.2, revision="611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
         "clip": Source(("timm/vit_large_patch14_clip_336.openai",), ("open_clip_config.json", "open_clip_model.safetensors"), gib=1.6),
         "llama": Source(("meta-llama/Llama-2-13b-chat-hf", "NousResearch/Llama-2-13b-chat-hf"),
-                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.3, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
+                        ("*.json", "*.safetensors", "tokenizer.model"), gib=24.2, licence="https://huggingface.co/meta-llama/Llama-2-13b-chat-hf"),
         "base": _SD2_SOURCE},
     safety=_SAFETY,
     trained={part: f"python -m assistant.training {part} --preset full --device cuda --data SET --checkpointing" for part in ("bridge", "cafe")})
@@ -153,11 +156,38 @@ OPEN = AssistantConfig(
     sources={
         "base": SD15.sources["base"],
         "image_encoder": Source(("h94/IP-Adapter",), ("config.json", "model.safetensors"), gib=2.4, root="models/image_encoder"),
-        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.14, root="models"),
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sd15.safetensors", "ip-adapter_sd15.safetensors"), gib=0.13, root="models"),
         "clipseg": Source(("CIDAS/clipseg-rd64-refined",), ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.json", "merges.txt"),
                           gib=0.56),
         "llm": CHAT_MODELS["Qwen/Qwen3-VL-2B-Instruct"]},
-    safety=_SAFETY)
+    lcm=SD15.lcm, safety=_SAFETY)
+
+SDXL = replace(
+    OPEN, name="sdxl",
+    decoder=DecoderConfig(
+        # 2,567,463,684 over 2048
+        unet=dict(_SD_UNET, sample_size=128, block_out_channels=(320, 640, 1280), transformer_layers_per_block=(1, 2, 10), attention_head_dim=(5, 10, 20),
+                  down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+                  up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), use_linear_projection=True,
+                  addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816),
+        vae=dict(_SD_VAE, sample_size=1024, scaling_factor=0.13025), text=SD15.decoder.text,
+        # OpenCLIP ViT-bigG/14, 694,659,840
+        text_2=dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, max_position_embeddings=77,
+                    hidden_act="gelu", projection_dim=1280),
+        scheduler=dict(_SCHEDULER, prediction_type="epsilon"), image_size=1024,
+        # one picture a step of learning: at 1024 pixels activations are four times those of 512; nobody tried it here
+        **dict(_PAPERS, steps=30, fine=("ddim", 50), guidance=5.0, guidance_unit=2.5, latents_rgb=_SDXL_RGB,
+               recipes={way: dict(recipe, batch=1) for way, recipe in _PAPERS["recipes"].items()})),
+    adapters=replace(OPEN.adapters, subject=AdapterConfig("ip-adapter-plus_sdxl_vit-h.safetensors", plus=True, tokens=16, unit=0.3, hidden=1280),  # 423,748,864
+                     semantics=AdapterConfig("ip-adapter_sdxl_vit-h.safetensors", plus=False, tokens=4, unit=0.6)),  # 349,188,096
+    notice="This is Stable Diffusion XL with published adapters, at 1024 pixels: photos are welcome. It keeps what your picture shows roughly, "
+           "not every detail.",
+    sources={
+        **OPEN.sources,
+        "base": Source(("stabilityai/stable-diffusion-xl-base-1.0",),
+                       (*_SD_FILES, "text_encoder_2/config.json", "text_encoder_2/model.safetensors", "tokenizer_2/merges.txt", "tokenizer_2/*.json"), gib=6.5),
+        "adapters": Source(("h94/IP-Adapter",), ("ip-adapter-plus_sdxl_vit-h.safetensors", "ip-adapter_sdxl_vit-h.safetensors"), gib=1.44, root="sdxl_models")},
+    lcm=Source(("latent-consistency/lcm-lora-sdxl",), ("pytorch_lora_weights.safetensors",), gib=0.37))
 
 FLUX = AssistantConfig(
     name="flux",
@@ -187,15 +217,18 @@ FLUX = AssistantConfig(
         "base": SD15.sources["base"]},
     safety=_SAFETY)
 
-# Repository -> the licence of its files, for people to read before they download.
+# Repository -> the licence of its files, for people to read before they download; docs/full-size.md says what each was read from.
 LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M", "stabilityai/stable-diffusion-2": "CreativeML Open RAIL++-M",
+    "stabilityai/stable-diffusion-xl-base-1.0": "CreativeML Open RAIL++-M",
     "h94/IP-Adapter": "Apache-2.0", "Qwen/Qwen3-VL-2B-Instruct": "Apache-2.0", "Qwen/Qwen2.5-1.5B-Instruct": "Apache-2.0",
-    "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "CIDAS/clipseg-rd64-refined": "Apache-2.0", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
+    "llava-hf/llava-1.5-7b-hf": "Llama 2 Community License", "facebook/dinov2-giant": "Apache-2.0", "facebook/dinov2-small": "Apache-2.0",
+    "CIDAS/clipseg-rd64-refined": "Apache-2.0 by its page; its authors' own repository leaves the weights out of its licence",
     "black-forest-labs/FLUX.2-klein-4B": "Apache-2.0",
-    "timm/vit_large_patch14_clip_336.openai": "Apache-2.0", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
+    "latent-consistency/lcm-lora-sdv1-5": "CreativeML Open RAIL++-M", "latent-consistency/lcm-lora-sdxl": "CreativeML Open RAIL++-M",
+    "timm/vit_large_patch14_clip_336.openai": "Apache-2.0 (unverified)", "meta-llama/Llama-2-13b-chat-hf": "Llama 2 Community License"}
 
-PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SD15, SD2, FULL)}
+PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SDXL, SD15, SD2, FULL)}
 
 
 def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
@@ -215,6 +248,17 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
     part = f"llm-{name.replace('/', '--')}"
     source = CHAT_MODELS.get(name) or Source((name,), _CHAT_FILES, gib=0.0)
     return replace(config, language=replace(config.language, folder=part, named=name), sources={**others, part: source})
+
+
+def with_lcm(config: AssistantConfig) -> AssistantConfig:
+    """The same preset with LCM-LoRA as one of its parts, and its quick pace by it: four steps without guidance.
+
+    Raises:
+        ConfigError: there is none for its base model.
+    """
+    if config.lcm is None:
+        raise ConfigError(f"The preset {config.name!r} has no quick weights.", f"Name one of: {', '.join(name for name, one in PRESETS.items() if one.lcm)}.")
+    return replace(config, sources={**config.sources, LCM: config.lcm}, decoder=replace(config.decoder, quick=(LCM, 4)))
 
 
 def with_safety(config: AssistantConfig) -> AssistantConfig:

@@ -17,6 +17,7 @@ from .errors import InputError
 from .plan import Plan
 
 SCHEDULERS = ("dpm++", "ddim", "unipc")
+LCM = "lcm"  # the sampler of models with LCM-LoRA beside them: few steps, no guidance
 FLOW = "flow"  # the sampler of flow-matching decoders, which have no other: Euler
 
 
@@ -36,7 +37,7 @@ class Settings:
 
     seed: int | None = None  # None: draw one; the reply says which
     steps: int = 20  # denoising steps, 1 to 100
-    scheduler: str = "dpm++"  # one of SCHEDULERS, or FLOW
+    scheduler: str = "dpm++"  # one of SCHEDULERS, LCM or FLOW
     keep_subject: float = 2.0  # guidance strength of E(x), 0 to 10
     follow_words: float = 2.0  # guidance strength of H(s) or F(w), 0 to 10
     preview_every: int = 4  # steps between previews; 0: none
@@ -63,7 +64,7 @@ def check(settings: Settings) -> Settings:
         value = getattr(settings, name)
         if value is not None and not low <= value <= high:
             raise InputError(f"{_CALLED.get(name, name.replace('_', ' '))} is {value:g}; it can be {low:g} to {high:g}.", "Choose a value in between.")
-    if settings.scheduler not in (*SCHEDULERS, FLOW):
+    if settings.scheduler not in (*SCHEDULERS, LCM, FLOW):
         raise InputError(f"There is no sampler {settings.scheduler!r}.", f"Choose one of {', '.join(SCHEDULERS)}.")
     if settings.seed is not None and not 0 <= settings.seed < 2**63:
         raise InputError(f"The seed {settings.seed} is out of range.", f"Choose a whole number from 0 to {2**63 - 1}.")

@@ -13,7 +13,7 @@ from assistant.memory.budget import GIB, HOST_TIERS, Budget
 from assistant.presets import FULL, OPEN
 from assistant.timing import Table
 from assistant.trial_run import checked, failures, trial
-from tests import tiny_full, tiny_open
+from tests import tiny_full, tiny_open, tiny_sdxl
 from tests.fake_engine import draw, png_of
 
 SIZES = Path(__file__).resolve().parents[1] / "docs" / "full-size.md"
@@ -22,19 +22,19 @@ SIZES = Path(__file__).resolve().parents[1] / "docs" / "full-size.md"
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     tiny_full.write(full := tmp_path_factory.mktemp("full"))
-    return {"open": tiny_open.write(tmp_path_factory.mktemp("open")), "tiny": full, "tiny-base": full}
+    return {"open": tiny_open.write(tmp_path_factory.mktemp("open")), "sdxl": tiny_sdxl.write(tmp_path_factory.mktemp("sdxl")), "tiny": full, "tiny-base": full}
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    for name, config in (("open", tiny_open.CONFIG), ("tiny", tiny_full.TINY), ("tiny-base", tiny_full.TINY_BASE)):
+    for name, config in (("open", tiny_open.CONFIG), ("sdxl", tiny_sdxl.CONFIG), ("tiny", tiny_full.TINY), ("tiny-base", tiny_full.TINY_BASE)):
         monkeypatch.setitem(presets.PRESETS, name, config)
 
 
 # --- --run ---------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, dtype", [("miniature", "auto"), ("miniature", "bfloat16"), ("open", "auto"), ("tiny", "auto"), ("tiny-base", "auto")])
+@pytest.mark.parametrize("name, dtype", [("miniature", "auto"), ("miniature", "bfloat16"), ("open", "auto"), ("sdxl", "auto"), ("tiny", "auto"), ("tiny-base", "auto")])
 def test_every_preset_is_tried_and_a_table_says_that_it_works(name, dtype, folders, capsys, tmp_path):
     status = trial_run.run(name, "cpu", dtype, folder=folders.get(name), steps=4, save=tmp_path / "trial.json")
     said = capsys.readouterr().out

@@ -30,12 +30,12 @@ def test_learned_words_stand_among_ordinary_ones_as_stock_encoding_puts_them(bas
     table = base.text_encoder.get_input_embeddings()
     line = "a red cat in space"
     plain = tokenize_with_placeholders(base.tokenizer, [line])
-    states = base.encode_embeddings(embed(table, plain, (), torch.zeros(0, table.weight.shape[1]))[None])
+    states = base.encode_embeddings(embed(base.words, plain, (), torch.zeros(0, table.weight.shape[1]))[None])
     torch.testing.assert_close(states, base.encode_text([line]), atol=1e-5, rtol=1e-5)
     spelled = tokenize_with_placeholders(base.tokenizer, ["a", 1, "cat in space"])
     assert spelled.at[1] == (2,) and spelled.words == (1, 2, 3, 4, 5)
     red = table.weight[torch.tensor(plain.ids[2])][None]
-    again = base.encode_embeddings(embed(table, spelled, spelled.at[1], red)[None])
+    again = base.encode_embeddings(embed(base.words, spelled, spelled.at[1], red)[None])
     torch.testing.assert_close(again, states, atol=1e-5, rtol=1e-5)
 
 

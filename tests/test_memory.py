@@ -14,13 +14,13 @@ from assistant.model_factory import build, count
 from assistant.diffusion.guidance import EMPTY, TEXT, infusion_guidance, text_guidance
 from assistant.controls.infusion import Infusion
 from assistant.diffusion import attention
-from assistant.diffusion.attention import AttentionContext
+from assistant.diffusion.attention import AttentionContext, TextStates
 from assistant.diffusion.latent_diffusion import LatentDiffusion
 from assistant.errors import DeviceError, is_shortage
 from assistant.memory.budget import GIB, TIERS, UNET_LIVE, VAE_LIVE, Budget, next_tier, sizes, tier
 from assistant.requests import EngineInfo, Progress, Reply, Request, Settings, Words
 from assistant.models.vision_encoders import VisionEncoders
-from assistant.presets import FULL, MINIATURE, OPEN, SD2, SD15, with_llm
+from assistant.presets import FULL, MINIATURE, OPEN, SD2, SD15, SDXL, with_llm
 from assistant.memory.offloading import Group, OffloadManager, tile
 from assistant.memory.oom_retry import OomRetryEngine
 from tests.tiny_full import TINY
@@ -56,7 +56,8 @@ class Live(TorchDispatchMode):
         self.seen.discard(key)
 
 
-@pytest.mark.parametrize("preset, plan, width", [(SD15, infusion_guidance(8.0), 768), (SD2, text_guidance(8.0), 1024)], ids=("sd15", "sd2"))
+@pytest.mark.parametrize("preset, plan, width", [(SD15, infusion_guidance(8.0), 768), (SD2, text_guidance(8.0), 1024), (SDXL, text_guidance(5.0), 2048)],
+                         ids=("sd15", "sd2", "sdxl"))
 def test_what_is_computed_to_live_beside_the_weights_is_what_a_traced_step_finds(preset, plan, width, monkeypatch):
     def without_maps(kernel, query, key, value, scale, mask=None):  # as the GPU's kernels do it
         return query.new_empty(*query.shape[:-1], value.shape[-1])
@@ -66,10 +67,10 @@ def test_what_is_computed_to_live_beside_the_weights_is_what_a_traced_step_finds
     unet, vae = made["unet"].half(), made["vae"]
     LatentDiffusion(unet, vae, preset.decoder.scheduler)
     states = torch.empty(1, 77, width, device="meta", dtype=torch.half)
-    context = AttentionContext({TEXT: states, EMPTY: states.clone()}, controls=(Infusion(()),)).begin(plan.rows, 1)
+    said = states if preset.decoder.text_2 is None else TextStates(states, torch.empty(1, 1280 + 6, device="meta", dtype=torch.half))
+    context = AttentionContext({TEXT: said, EMPTY: said}, controls=(Infusion(()),)).begin(plan.rows, 1)
     with torch.no_grad(), Live(unet) as live:
-        unet(torch.empty(len(plan.rows), 4, side, side, device="meta", dtype=torch.half), torch.tensor(5.0, device="meta"), None,
-             cross_attention_kwargs={"context": context})
+        unet(torch.empty(len(plan.rows), 4, side, side, device="meta", dtype=torch.half), torch.tensor(5.0, device="meta"), None, **context.arguments())
     assert live.peak == pytest.approx(UNET_LIVE * len(plan.rows) * side**2 * 320 * 2, rel=0.15)
     latents = torch.empty(1, 4, side, side, device="meta")
     with torch.no_grad(), Live(vae) as live:

@@ -34,10 +34,10 @@ SEGMENTATION = dict(text_config=dict(LAYERS, vocab_size=55, bos_token_id=53, eos
                     use_complex_transposed_convolution=True)  # as CIDAS/clipseg-rd64-refined
 
 
-def tokenizer() -> CLIPTokenizer:
+def tokenizer(**special: str) -> CLIPTokenizer:
     letters = "abcdefghijklmnopqrstuvwxyz"
     vocab = [*letters, *(c + "</w>" for c in letters), ",</w>", "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocab)}, merges=[], model_max_length=16)
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocab)}, merges=[], model_max_length=16, **special)
 
 
 def modules(seed: int = 0) -> dict[str, object]:
@@ -51,23 +51,23 @@ def modules(seed: int = 0) -> dict[str, object]:
                 "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)).eval()}
 
 
-def published(widths: list[int], plus: bool, seed: int = 0) -> dict[str, Tensor]:
+def published(widths: list[int], plus: bool, seed: int = 0, text: int = TEXT) -> dict[str, Tensor]:
     """An adapter's tensors as published: of kind plus (hidden 64, 4 layers, 6 tokens) or plain (4 tokens), none of them zero.
 
     Args:
-        widths: of the cross-attention layers, in the UNet's order.
+        widths: of the cross-attention layers, in the UNet's order. text: of what they read.
     """
     generator, hidden = torch.Generator().manual_seed(seed), 64
 
     def some(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator) / shape[-1] ** 0.5
 
-    found = {f"ip_adapter.{2 * n + 1}.{part}.weight": 2 * some(inner, TEXT) for n, inner in enumerate(widths) for part in ("to_k_ip", "to_v_ip")}
+    found = {f"ip_adapter.{2 * n + 1}.{part}.weight": 2 * some(inner, text) for n, inner in enumerate(widths) for part in ("to_k_ip", "to_v_ip")}
     norm = lambda name, width: {f"image_proj.{name}.weight": 1 + some(width), f"image_proj.{name}.bias": some(width)}  # noqa: E731
     linear = lambda name, out, into: {f"image_proj.{name}.weight": some(out, into), f"image_proj.{name}.bias": some(out)}  # noqa: E731
     if not plus:
-        return found | linear("proj", 4 * TEXT, SHARED) | norm("norm", TEXT)
-    found |= {"image_proj.latents": some(1, 6, hidden)} | linear("proj_in", hidden, SEEN) | linear("proj_out", TEXT, hidden) | norm("norm_out", TEXT)
+        return found | linear("proj", 4 * text, SHARED) | norm("norm", text)
+    found |= {"image_proj.latents": some(1, 6, hidden)} | linear("proj_in", hidden, SEEN) | linear("proj_out", text, hidden) | norm("norm_out", text)
     for n in range(4):
         layer = f"layers.{n}"
         found |= norm(f"{layer}.0.norm1", hidden) | norm(f"{layer}.0.norm2", hidden) | norm(f"{layer}.1.0", hidden)
@@ -136,14 +136,14 @@ def speaker(seed: int = 0, template: str | None = CHATML) -> tuple[LlamaForCausa
         return LlamaForCausalLM(about).eval(), words
 
 
-def write(folder: Path) -> Path:
-    """The whole preset as its loaders want it."""
-    parts = modules()
-    for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+def write(folder: Path, parts: dict[str, object] | None = None) -> Path:
+    """The whole preset as its loaders want it, of these modules or its own."""
+    parts = parts or modules()
+    for name in parts.keys() - {"image_encoder"}:
         parts[name].save_pretrained(folder / "base" / name)
     parts["image_encoder"].save_pretrained(folder / "image_encoder")
     for seed, about in enumerate((CONFIG.adapters.subject, CONFIG.adapters.semantics)):
-        write_adapter(folder / "adapters" / about.file, published(widths(parts["unet"]), about.plus, seed))
+        write_adapter(folder / "adapters" / about.file, published(widths(parts["unet"]), about.plus, seed, parts["unet"].config.cross_attention_dim))
     for part in speaker():
         part.save_pretrained(folder / CONFIG.language.folder)
     segmenter(folder / "clipseg")

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from assistant.errors import MessageError
-from assistant.requests import FLOW, Settings
+from assistant.requests import FLOW, LCM, Settings
 from ui.panel import Panel, PanelContext
 
 MAX_SEED = 2**63 - 1  # what a generator and the database hold
 MAX_TRIES = 6
-SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC", FLOW: "Euler (flow matching)"}
+SAMPLERS = {"dpm++": "DPM-Solver++", "ddim": "DDIM", "unipc": "UniPC", LCM: "LCM (few steps, no guidance)", FLOW: "Euler (flow matching)"}
 
 
 class GenerationPanel(Panel):

@@ -61,7 +61,7 @@ class Adapter(nn.Module):
         Raises:
             WeightsError: a tensor that is missing, of another shape, not finite, or not of this adapter; `what` names the file.
         """
-        remedy = "Take the adapter that the preset names, made for Stable Diffusion 1.5."
+        remedy = "Take the adapter that the preset names, made for its base model."
         given = self.renamed(tensors)
         for name, own in self.state_dict().items():
             there = given.pop(name, None)

@@ -160,7 +160,7 @@ def foreign(path: Path) -> str:
         return "is a LoRA, for another program; LoRAs cannot be used here"
     widths = {shape[-1] for shape in shapes.values() if len(shape) in (1, 2)}
     if {"clip_l", "clip_g"} <= shapes.keys():
-        return "is a Textual Inversion for SDXL, which no preset here is"
+        return "is a Textual Inversion for SDXL; embeddings of other programs cannot be used here, what is learned here can"
     if len(shapes) == 1 and widths & EMBEDDINGS.keys():
         return f"is a Textual Inversion for {EMBEDDINGS[widths.pop()]}; embeddings of other programs cannot be used here, what is learned here can"
     return UNKNOWN
@@ -230,7 +230,7 @@ def check_name(name: str) -> None:
 
 
 ICO_FORMAT, ICO_BEFORE = "ico-2", "ico-1"  # of before, what acts in a UNet alone can still be used
-ICO_FILE_LIMIT = 256 * 2**20  # bytes
+ICO_FILE_LIMIT = 704 * 2**20  # bytes; keys and values of SDXL take 650 MiB
 SIDES = ("key", "value")
 
 

@@ -4,7 +4,7 @@ A concept of ICO has words of its own: learned vectors among a prompt's ordinary
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,9 +99,9 @@ def tokenize_with_placeholders(tokenizer: Any, pieces: Sequence[Piece], needed: 
     return TokenizedPrompt(tuple(ids), tuple(at), end, tokenizer.decode(cut) if cut else "")
 
 
-def embed(table: torch.nn.Embedding, spelled: TokenizedPrompt, slots: Sequence[int], vectors: Tensor) -> Tensor:
-    """Token embeddings (N, d) of a prompt with `vectors` (len(slots), d) at the positions `slots`."""
-    plain = table(torch.tensor(spelled.ids, device=table.weight.device))
+def embed(words: Callable[[Tensor, int], Tensor], spelled: TokenizedPrompt, slots: Sequence[int], vectors: Tensor) -> Tensor:
+    """Token embeddings (N, d) of a prompt with `vectors` (len(slots), d) at the positions `slots`; the others are `words`, of `LatentDiffusion`."""
+    plain = words(torch.tensor(spelled.ids), spelled.end)
     return plain.index_put((torch.tensor(tuple(slots), device=plain.device, dtype=torch.long),), vectors.to(plain))
 
 

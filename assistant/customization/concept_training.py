@@ -17,7 +17,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from ..controls.infusion import ConceptInstance, Infusion, Queries, TokenAttention, residual_mask
-from ..diffusion.attention import AttentionContext
+from ..diffusion.attention import AttentionContext, TextStates
 from ..diffusion.guidance import CONCEPT, CUSTOMIZED, FOUNDATION, TEXT, BatchRow
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import make_scheduler
@@ -143,7 +143,7 @@ class InfusionTrainer(Learned):
     def _found(self) -> Tensor:
         """(P, 1, h, w) in 0..1: the base model's attention to the noun, over layers, heads and a few noise levels."""
         generator = torch.Generator("cpu").manual_seed(self.recipe.seed)
-        states, look = self.states[:1].expand(len(self.latents), -1, -1), TokenAttention(self.where[0, 0].nonzero().flatten().tolist())
+        states, look = self.states[[0] * len(self.latents)], TokenAttention(self.where[0, 0].nonzero().flatten().tolist())
         for share in (0.3, 0.5, 0.7):
             t = torch.full((len(self.latents),), int(share * self.shown.timesteps), device=self.latents.device)
             noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
@@ -153,7 +153,7 @@ class InfusionTrainer(Learned):
 
     def _predict(self, noised: Tensor, t: Tensor, context: AttentionContext) -> Tensor:
         unet = self.base.unet
-        return unet(noised.to(unet.dtype), t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0].float()
+        return unet(noised.to(unet.dtype), t, None, **context.arguments(), return_dict=False)[0].float()
 
     def step(self) -> float:
         """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
@@ -162,13 +162,13 @@ class InfusionTrainer(Learned):
         at = torch.randint(len(self.latents), (r.batch,), generator=g).to(device)
         said = torch.randint(len(self.prompts), (r.batch,), generator=g)
         flips = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device) if r.flip else None
-        tokens, use = {TEXT: self.states[said.to(self.states.device)]}, ConceptInstance(self.residuals, self.where[said])
+        tokens, use = {TEXT: self.states[said]}, ConceptInstance(self.residuals, self.where[said])
         loss = self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, g, flips)
         scaled_backward_step(loss, self.optimizer)
         self.step_count += 1
         return float(loss.detach())
 
-    def _both(self, noised: Tensor, t: Tensor, tokens: Mapping[str, Tensor], use: ConceptInstance) -> Tensor:
+    def _both(self, noised: Tensor, t: Tensor, tokens: Mapping[str, Tensor | TextStates], use: ConceptInstance) -> Tensor:
         """C's prediction for noised latents (B, C, h, w), with the queries of F, which sees the same and is not learned."""
         queries = Queries()
         with torch.no_grad():
@@ -308,15 +308,14 @@ class IcoTrainer(Learned):
         self.spelled = tokenize_with_placeholders(base.tokenizer, pieces, range(len(pieces)))
         self.slots = {kind: [p for (k, _), at in zip(self.scheme.parts(), self.spelled.at) if k == kind for p in at] for kind in "IT"}
         self.others = base.encode_text(lines(self.noun))
-        self.table = base.text_encoder.get_input_embeddings()
         g = torch.Generator("cpu").manual_seed(recipe.seed)
-        spread, device, width = float(self.table.weight.std()), self.latents.device, self.table.weight.shape[1]
+        spread, device = base.word_spread().cpu(), self.latents.device
 
         def words(*shape: int) -> Tensor:
-            return (spread * torch.randn(*shape, width, generator=g)).to(device).requires_grad_()
+            return (spread * torch.randn(*shape, len(spread), generator=g)).to(device).requires_grad_()
 
         self.parameters = {"shared": words(len(self.slots["T"])), "own": words(len(pictures), len(self.slots["I"]))}
-        groups = [{"params": list(self.parameters.values()), "lr": recipe.lr * spread}]
+        groups = [{"params": list(self.parameters.values()), "lr": recipe.lr * float(spread.min())}]
         for layer, attn in base.cross_layers().items():
             for name, linear in (("key", attn.to_k), ("value", attn.to_v)):
                 added = torch.zeros(linear.weight.shape, device=device, requires_grad=True)
@@ -334,22 +333,21 @@ class IcoTrainer(Learned):
         return {k.removeprefix("key."): (p, self.parameters[f"value.{k.removeprefix('key.')}"]) for k, p in self.parameters.items()
                 if k.startswith("key.")}
 
-    def _states(self, at: Tensor) -> Tensor:
-        """Text states (b, N, d_text) of the prompts of pictures `at`."""
+    def _states(self, at: Tensor) -> Tensor | TextStates:
+        """Text states of the prompts of pictures `at`."""
         slots, p = self.slots["I"] + self.slots["T"], self.parameters
-        lines = [embed(self.table, self.spelled, slots, torch.cat([p["own"][i], p["shared"]])) for i in at.tolist()]
-        return self.base.encode_embeddings(torch.stack(lines))
+        lines = [embed(self.base.words, self.spelled, slots, torch.cat([p["own"][i], p["shared"]])) for i in at.tolist()]
+        return self.base.encode_embeddings(torch.stack(lines), self.spelled.end)
 
-    def _context(self, states: Tensor, tuned: bool = True) -> AttentionContext:
+    def _context(self, states: Tensor | TextStates, tuned: bool = True) -> AttentionContext:
         return AttentionContext({TEXT: states}, cache=False, tuned=self.tuned() if tuned else None).begin((BatchRow(CONCEPT, TEXT),), len(states))
 
-    def _said(self, states: Tensor, noised: Tensor, t: Tensor, tuned: bool = True) -> Tensor:
+    def _said(self, states: Tensor | TextStates, noised: Tensor, t: Tensor, tuned: bool = True) -> Tensor:
         """The UNet's prediction, (b, C, h, w)."""
         unet = self.base.unet
-        kwargs = {"context": self._context(states, tuned)}
-        return unet(noised.to(unet.dtype), t, None, cross_attention_kwargs=kwargs, return_dict=False)[0].float()
+        return unet(noised.to(unet.dtype), t, None, **self._context(states, tuned).arguments(), return_dict=False)[0].float()
 
-    def _drift(self, states: Tensor, noised: Tensor, t: Tensor) -> Tensor:
+    def _drift(self, states: Tensor | TextStates, noised: Tensor, t: Tensor) -> Tensor:
         """How far the predictions for other prompts of the noun have gone from the base model's."""
         with torch.no_grad():
             before = self._said(states, noised, t, tuned=False)

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures, at_scale, region, scales, stretched
-from ..diffusion.attention import AttentionContext
+from ..diffusion.attention import AttentionContext, TextStates, join_states
 from ..diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
@@ -98,7 +98,7 @@ LAMBDA = 0.0  # where nothing is said
 class BranchPrompt:
     """What one branch reads: text states (1, N, d_text), its token set, and the words themselves, a concept's as <name>; and those beyond them."""
 
-    states: Tensor
+    states: Tensor | TextStates
     branch: BranchTokens
     words: str
     cut: str = ""
@@ -168,7 +168,7 @@ def together(several: Sequence[DciSampling]) -> DciSampling:
     """Branches of one concept's prompts as one batch, an image each."""
     def joined(sides: Sequence[BranchPrompt]) -> BranchPrompt:
         branch = BranchTokens(torch.cat([s.branch.real for s in sides]), torch.cat([s.branch.own for s in sides]))
-        return BranchPrompt(torch.cat([s.states for s in sides]), branch, " / ".join(s.words for s in sides))
+        return BranchPrompt(join_states([s.states for s in sides]), branch, " / ".join(s.words for s in sides))
 
     auxiliary = None if several[0].auxiliary is None else joined([b.auxiliary for b in several])
     return DciSampling(several[0].base, joined([b.concept for b in several]), auxiliary, several[0].tuned)
@@ -200,7 +200,7 @@ def _side(base: LatentDiffusion, pieces: Sequence[Piece], chosen: Sequence[int],
     slots = [p for piece, where in zip(pieces, spelled.at) if isinstance(piece, int) for p in where]
     repeated = torch.cat([vectors] * (len(slots) // max(1, len(vectors)))) if slots else vectors[:0]
     with torch.no_grad():
-        states = base.encode_embeddings(embed(base.text_encoder.get_input_embeddings(), spelled, slots, repeated.to(base.device))[None])
+        states = base.encode_embeddings(embed(base.words, spelled, slots, repeated.to(base.device))[None], spelled.end)
     return BranchPrompt(states, BranchTokens.of(len(spelled.ids), spelled.words, own), " ".join(" ".join(str(p) for p in pieces).split()), spelled.cut)
 
 

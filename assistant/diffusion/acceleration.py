@@ -129,9 +129,9 @@ class CompiledUNet:
         self._lock = threading.Lock()  # a recorded graph has one set of inputs; and nothing compiled runs while more is compiled
 
     def __call__(self, batch: torch.Tensor, timestep: torch.Tensor, states: None = None, *, cross_attention_kwargs: Mapping[str, Any],
-                 return_dict: bool = False) -> tuple[torch.Tensor]:
+                 added_cond_kwargs: Mapping[str, torch.Tensor] | None = None, return_dict: bool = False) -> tuple[torch.Tensor]:
         context = cross_attention_kwargs["context"]
-        if context.plain and context.cache:
+        if context.plain and context.cache and added_cond_kwargs is None:
             layout, tensors = context.once(("compiled", context.batch), lambda: flattened(self.unet, context))
             key = (layout, batch.shape, tuple(t.shape for t in tensors))
             if key not in self._ready and len(self._ready) < self._most:
@@ -146,7 +146,7 @@ class CompiledUNet:
                     self._give_up(key, error)
                 finally:
                     self._lock.release()
-        return self.unet(batch, timestep, states, cross_attention_kwargs=cross_attention_kwargs, return_dict=False)
+        return self.unet(batch, timestep, states, cross_attention_kwargs=cross_attention_kwargs, added_cond_kwargs=added_cond_kwargs, return_dict=False)
 
     def _warm(self, key: Hashable, step: Function, example: tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]) -> None:
         """Compiles one shape, and takes it if it is right and pays."""
@@ -246,10 +246,15 @@ def shapes(unet: torch.nn.Module, tokens: int, rows: int = 2) -> dict[str, Shape
     side = unet.config.sample_size
     height, width = (side, side) if isinstance(side, int) else side
     like = dict(device=unet.device, dtype=unet.dtype)
+    if unet.config.addition_embed_type is None:
+        told = {}
+    else:
+        pooled = unet.config.projection_class_embeddings_input_dim - attention.TIME_IDS * unet.config.addition_time_embed_dim
+        told = {"added_cond_kwargs": {"text_embeds": torch.zeros(rows, pooled, **like), "time_ids": torch.zeros(rows, attention.TIME_IDS, **like)}}
     try:
         with torch.inference_mode():
             unet(torch.zeros(rows, unet.config.in_channels, height, width, **like), torch.tensor(500, device=unet.device),
-                 torch.zeros(rows, tokens, unet.config.cross_attention_dim, **like), return_dict=False)
+                 torch.zeros(rows, tokens, unet.config.cross_attention_dim, **like), return_dict=False, **told)
     finally:
         for hook in hooks:
             hook.remove()

@@ -30,11 +30,55 @@ class CachedKV:
     constant: torch.Tensor | None  # (entries, 1, C), added behind `to_out`; without terms it is all there is
 
 
+TIME_IDS = 6  # of SDXL (Podell et al., 2023, arXiv 2307.01952, section 2.2): a picture's size, where it was cropped, and the size it shall have
+
+
+@dataclass(frozen=True, eq=False)
+class TextStates:
+    """Text states of a UNet that is also told of a prompt beside attention (SDXL); indexed, split and blended as a batch of prompts, like a tensor.
+
+    Attributes:
+        states: (b, N, d). added: (b, d_pooled + TIME_IDS), the pooled embedding and the time ids, pixels.
+    """
+
+    states: torch.Tensor
+    added: torch.Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.states.shape
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, at: Any) -> TextStates:
+        return TextStates(self.states[at], self.added[at])
+
+    def __add__(self, other: TextStates) -> TextStates:
+        return TextStates(self.states + other.states, self.added + other.added)
+
+    def __sub__(self, other: TextStates) -> TextStates:
+        return self + -1.0 * other
+
+    def __rmul__(self, weight: float) -> TextStates:
+        return TextStates(weight * self.states, weight * self.added)
+
+    def split(self, count: int) -> list[TextStates]:
+        return [TextStates(*parts) for parts in zip(self.states.split(count), self.added.split(count))]
+
+
+def join_states(several: Sequence[torch.Tensor | TextStates]) -> torch.Tensor | TextStates:
+    """Text states of several batches as one."""
+    if isinstance(several[0], TextStates):
+        return TextStates(torch.cat([one.states for one in several]), torch.cat([one.added for one in several]))
+    return torch.cat(list(several))
+
+
 class AttentionContext:
     """Everything one request carries through the attention layers.
 
     Args:
-        tokens: name -> (1 or images, N, d), the sources that rows attend to (`BatchRow.tokens`).
+        tokens: name -> (1 or images, N, d), or text states so many, the sources that rows attend to (`BatchRow.tokens`).
         vectors: name -> (1 or images, d), the sources of one vector (`BatchRow.vector`).
         controls: applied in this order.
         cache: keep what does not change from step to step. False where gradients flow or weights change.
@@ -44,13 +88,14 @@ class AttentionContext:
 
     def __init__(
         self,
-        tokens: Mapping[str, torch.Tensor],
+        tokens: Mapping[str, torch.Tensor | TextStates],
         vectors: Mapping[str, torch.Tensor] | None = None,
         controls: Sequence[AttentionControl] = (),
         cache: bool = True,
         tuned: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
     ) -> None:
-        self.tokens = dict(tokens)
+        self.tokens = {name: held.states if isinstance(held, TextStates) else held for name, held in tokens.items()}
+        self.added = {name: held.added for name, held in tokens.items() if isinstance(held, TextStates)}
         self.vectors = dict(vectors or {})
         self.controls = tuple(controls)
         self.cache, self.tuned = cache, dict(tuned or {})
@@ -84,6 +129,13 @@ class AttentionContext:
         self.batch, (self.mapping, self.replacing, self.merging, self.adding, self.shifting) = self._batches[self.rows, images]
         self.plain = not (self.mapping or self.replacing or self.merging)
         return self
+
+    def arguments(self) -> dict[str, Any]:
+        """What the UNet's next call is given by name."""
+        if not self.added:
+            return {"cross_attention_kwargs": {"context": self}}
+        told = torch.cat([self.added[row.tokens].expand(self.images, -1) for row in self.rows])
+        return {"cross_attention_kwargs": {"context": self}, "added_cond_kwargs": {"text_embeds": told[:, :-TIME_IDS], "time_ids": told[:, -TIME_IDS:]}}
 
     def parts(self, layer: str, attn: Any) -> tuple[CachedKV, ...]:
         """What every step needs of a cross-attention layer beside its queries, where the attention context is `plain`."""

@@ -15,6 +15,8 @@ from PIL import Image
 from torch import nn
 
 from . import attention, sampler
+from .attention import TIME_IDS, TextStates
+from .low_rank import LowRank
 from .guidance import GuidancePlan
 from ..errors import ConfigError, UnsafeError
 
@@ -31,6 +33,7 @@ class LatentDiffusion:
         preview: matrix (C, 3) and bias (3,) from scaled latents to RGB in 0..1, or None for no previews.
         kernel: "auto", "sdpa" or "xformers".
         adapters: by name, or None; kept here because they move with the UNet.
+        text_encoder_2, tokenizer_2: SDXL's second, CLIPTextModelWithProjection, and its CLIPTokenizer, which differs in its padding; or None.
 
     Raises:
         ConfigError: modules that do not fit each other.
@@ -48,6 +51,8 @@ class LatentDiffusion:
         preview: tuple[torch.Tensor, torch.Tensor] | None = None,
         kernel: str = "auto",
         adapters: nn.ModuleDict | None = None,
+        text_encoder_2: nn.Module | None = None,
+        tokenizer_2: Any = None,
     ) -> None:
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
@@ -59,12 +64,14 @@ class LatentDiffusion:
                               "Take the preview map of this autoencoder.")
         self.unet, self.vae, self.scheduler_config = unet, vae, dict(scheduler_config)
         self.text_encoder, self.tokenizer, self.semantic_values = text_encoder, tokenizer, semantic_values
+        self.text_encoder_2, self.tokenizer_2 = text_encoder_2, tokenizer_2
         self.preview = preview
         self.device = unet.device  # that the UNet computes on; its weights may be elsewhere between calls
         self.adapters = adapters
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
         self.unsafe: Callable[[np.ndarray], Sequence[bool]] | None = None  # of uint8 RGB (B, H, W, 3); None: nobody checks
+        self.low_rank: LowRank | None = None  # LCM-LoRA, which the sampler "lcm" draws with
         self.step: Any = unet  # what the sampler calls for a step: the UNet, or a faster way through it
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> LatentDiffusion:
@@ -98,15 +105,15 @@ class LatentDiffusion:
 
     def _movable(self) -> list[nn.Module]:
         """All but the autoencoder."""
-        return [module for module in (self.unet, self.semantic_values, self.text_encoder, self.adapters) if module is not None]
+        return [module for module in (self.unet, self.semantic_values, self.text_encoder, self.text_encoder_2, self.adapters, self.low_rank) if module is not None]
 
     def cross_layers(self) -> dict[str, Any]:
         """The UNet's cross-attention layers by name."""
         return attention.cross_layers(self.unet)
 
     @torch.no_grad()
-    def encode_text(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Text states (len(prompts), N, d_text), padded and cut to the tokenizer's length as stock pipelines do.
+    def encode_text(self, prompts: Sequence[str]) -> torch.Tensor | TextStates:
+        """Text states (len(prompts), N, d_text), padded and cut to the tokenizer's length as stock pipelines do; those of no words are zero in SDXL.
 
         Raises:
             ConfigError: this decoder has no text encoder.
@@ -117,7 +124,37 @@ class LatentDiffusion:
         encoded = self.tokenizer(
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
-        return self.text_encoder(encoded.input_ids.to(self.text_encoder.device))[0]
+        ids = encoded.input_ids
+        if self.text_encoder_2 is None:
+            return self.text_encoder(ids.to(self.text_encoder.device))[0]
+        end = (ids == self.tokenizer.eos_token_id).int().argmax(-1)
+        found = self._encode_two(self.words(ids, end), end)
+        silent = torch.tensor([not prompt for prompt in prompts], device=found.states.device)
+        found.states[silent] = 0.0
+        found.added[silent, :-TIME_IDS] = 0.0
+        return found
+
+    def words(self, ids: torch.Tensor, end: torch.Tensor | int) -> torch.Tensor:
+        """Token embeddings (..., N, d_text) of tokens (..., N), those of two text encoders side by side. Both read the same tokens: stock pipelines give the
+        second padding for an exclamation mark.
+
+        Args:
+            end: (...), of each text's end; what is behind it is padding.
+        """
+        tables, ids = [encoder.get_input_embeddings() for encoder in self._text_encoders], ids.to(self.text_encoder.device)
+        if self.text_encoder_2 is None:
+            return tables[0](ids)
+        padding = torch.arange(ids.shape[-1], device=ids.device) > torch.as_tensor(end, device=ids.device)[..., None]
+        return torch.cat([tables[0](ids), tables[1](ids.masked_fill(padding, self.tokenizer_2.pad_token_id))], -1)
+
+    def word_spread(self) -> torch.Tensor:
+        """Standard deviation of token embeddings, (d_text,) float32; one for each text encoder."""
+        tables = [encoder.get_input_embeddings().weight for encoder in self._text_encoders]
+        return torch.cat([table.std().float().expand(table.shape[1]) for table in tables])
+
+    @property
+    def _text_encoders(self) -> list[nn.Module]:
+        return [encoder for encoder in (self.text_encoder, self.text_encoder_2) if encoder is not None]
 
     def left_out(self, prompt: str) -> str:
         """A sentence that says which end of a prompt `encode_text` cuts off; empty: it reads all of it."""
@@ -125,20 +162,32 @@ class LatentDiffusion:
         last = self.tokenizer.model_max_length - 1  # where the end token stands when it is cut
         return unread(prompt[at[last][0]:]) if len(at) > last + 1 else ""
 
-    def encode_embeddings(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Text states (b, N, d_text) of token embeddings (b, N, d_text), learned ones among them; gradients flow through.
+    def encode_embeddings(self, embeddings: torch.Tensor, end: torch.Tensor | int = 0) -> torch.Tensor | TextStates:
+        """Text states (b, N, d_text) of token embeddings (b, N, d_text), learned ones among them; gradients flow through. SDXL reads the last states
+        but one of both text encoders, and the second's projection of the last one at the text's end.
+
+        Args:
+            end: one, or (b,), of the texts' ends.
 
         Raises:
             ConfigError: this decoder has no text encoder.
         """
         if self.text_encoder is None:
             raise ConfigError("This decoder has no text encoder.", "Use the base text-to-image model.")
+        if self.text_encoder_2 is not None:
+            return self._encode_two(embeddings, end)
         model = getattr(self.text_encoder, "text_model", self.text_encoder)
-        hidden = model.embeddings(inputs_embeds=embeddings)
-        length = hidden.shape[1]
-        future = torch.full((length, length), torch.finfo(hidden.dtype).min, dtype=hidden.dtype, device=hidden.device).triu(1)
-        states = model.encoder(inputs_embeds=hidden, attention_mask=future[None, None])
-        return model.final_layer_norm(states.last_hidden_state)
+        return model.final_layer_norm(_through(model, embeddings)[-1])
+
+    def _encode_two(self, embeddings: torch.Tensor, end: torch.Tensor | int) -> TextStates:
+        models = [getattr(encoder, "text_model", encoder) for encoder in self._text_encoders]
+        parts = embeddings.split([model.config.hidden_size for model in models], -1)
+        (_, first), (last, second) = (_through(model, part)[:-3:-1] for model, part in zip(models, parts))
+        at = end if isinstance(end, int) else end.to(last.device)
+        pooled = self.text_encoder_2.text_projection(models[1].final_layer_norm(last)[torch.arange(len(last), device=last.device), at])
+        height, width = (side * self.factor for side in self._sides)
+        told = pooled.new_tensor([height, width, 0, 0, height, width]).expand(len(pooled), -1)
+        return TextStates(torch.cat([first, second], -1), torch.cat([pooled, told], -1))
 
     @torch.no_grad()
     def encode_image(self, pixels: torch.Tensor | np.ndarray, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -191,15 +240,35 @@ class LatentDiffusion:
         """Draw one image's latents per seed, at the size the UNet was made for. See `sampler.denoise`. Where pictures are checked there are no
         previews: what is not finished cannot be."""
         preview_every = preview_every if self.unsafe is None else 0
-        side = self.unet.config.sample_size
-        height, width = (side, side) if isinstance(side, int) else side
-        start = sampler.draw_noise(seeds, (self.unet.config.in_channels, height, width), self.device)
+        chances = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        start = sampler.draw_noise(chances, (self.unet.config.in_channels, *self._sides), self.device)
         made = sampler.make_scheduler(scheduler, self.scheduler_config)
-        return sampler.denoise(self.step, plan, made, start, steps, context, on_step, preview_every, cancel)
+        if scheduler != sampler.LCM:
+            return sampler.denoise(self.step, plan, made, start, steps, context, on_step, preview_every, cancel)
+        if self.low_rank is None:
+            raise ConfigError("There is no LCM-LoRA here to draw so few steps with.", "Choose another sampler.")
+        with self.low_rank.applied():
+            return sampler.denoise(self.unet, plan, made, start, steps, context, on_step, preview_every, cancel, chances)
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        """Height and width of the latents."""
+        side = self.unet.config.sample_size
+        return (side, side) if isinstance(side, int) else tuple(side)
 
     @property
     def _shift(self) -> float:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+
+def _through(model: nn.Module, embeddings: torch.Tensor) -> list[torch.Tensor]:
+    """States (b, N, d) of a CLIP text model before and behind each of its layers, of token embeddings (b, N, d)."""
+    states = [model.embeddings(inputs_embeds=embeddings)]
+    length, like = embeddings.shape[1], states[0]
+    future = torch.full((length, length), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device).triu(1)
+    for layer in model.encoder.layers:
+        states.append(layer(states[-1], future[None, None]))
+    return states
 
 
 def unread(words: str) -> str:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler, UniPCMultistepScheduler
 
 from .attention import AttentionContext
 from .guidance import GuidancePlan, guide
 from ..errors import ConfigError, NotFiniteError
 
-SCHEDULERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
+LCM = "lcm"  # for a UNet with LCM-LoRA; it draws noise at each step but the last
+SCHEDULERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler, LCM: LCMScheduler}
 
 # step done (1-based), steps, the x0 estimate (B, C, h, w) every few steps and else None
 OnStep = Callable[[int, int, torch.Tensor | None], None]
@@ -41,8 +42,8 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     """A fresh scheduler for one request.
 
     Args:
-        name: "ddim", "dpm++" (DPM-Solver++ 2M) or "unipc".
-        config: the one stored diffusers scheduler configuration, whichever of the three it was saved by.
+        name: "ddim", "dpm++" (DPM-Solver++ 2M), "unipc" or "lcm".
+        config: the one stored diffusers scheduler configuration, whichever of them it was saved by.
 
     Raises:
         ConfigError: an unknown name, or noise prediction with zero terminal SNR, where x0 cannot be told.
@@ -57,13 +58,14 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     return SCHEDULERS[name].from_config(common)
 
 
-def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
+def draw_noise(seeds: Sequence[int | torch.Generator], shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
     """Starting latents, (len(seeds), *shape) float32: drawn on the CPU, so that a seed means the same on any device.
 
     Args:
-        seeds: one per image. shape: (C, h, w).
+        seeds: one per image, or a generator that goes on behind it. shape: (C, h, w).
     """
-    drawn = [torch.randn((1, *shape), generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
+    chances = [seed if isinstance(seed, torch.Generator) else torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    drawn = [torch.randn((1, *shape), generator=chance) for chance in chances]
     return torch.cat(drawn).to(device)
 
 
@@ -95,7 +97,7 @@ def predict(unet: torch.nn.Module, batch: torch.Tensor, timestep: torch.Tensor, 
     here is not for training.
     """
     with torch.inference_mode():
-        return unet(batch, timestep, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
+        return unet(batch, timestep, None, **context.arguments(), return_dict=False)[0]
 
 
 @torch.no_grad()
@@ -109,6 +111,7 @@ def denoise(
     on_step: OnStep | None = None,
     preview_every: int = 0,
     cancel: CancelFlag | None = None,
+    chances: Sequence[torch.Generator] = (),
 ) -> Denoised:
     """Denoise B images together.
 
@@ -122,18 +125,20 @@ def denoise(
         on_step: called after each step.
         preview_every: every how many steps `on_step` gets the x0 estimate; 0: never. The last step never brings one.
         cancel: read before each step.
+        chances: generators of a sampler that draws noise, one per image; every stream sees the same.
 
     Raises:
         ConfigError: a number of steps that the scheduler cannot take.
         NotFiniteError: latents overflowed; that is looked at where an estimate is asked for, and at the end.
     """
-    most = scheduler.config.num_train_timesteps
+    most = getattr(scheduler.config, "original_inference_steps", scheduler.config.num_train_timesteps)
     if not 1 <= steps <= most:
         raise ConfigError(f"{steps} steps were asked for; 1 to {most} can be taken.", "Choose a number in between.")
     _set_timesteps(scheduler, steps)
     current = {stream.name: latents.float() for stream in plan.streams}
     # Solvers of several steps remember their past, so each stream needs its own.
     solvers = {stream.name: copy.deepcopy(scheduler) for stream in plan.streams}
+    drawing = {stream.name: {"generator": [chance.clone_state() for chance in chances]} if chances else {} for stream in plan.streams}
     last: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}  # stream -> prediction, timestep, latents before
 
     def x0(name: str) -> torch.Tensor:
@@ -156,7 +161,7 @@ def denoise(
             guided = guide(stream, predictions)
             before = current[stream.name]
             last[stream.name] = (guided, int(timestep), before)
-            current[stream.name] = solvers[stream.name].step(guided, timestep, before, return_dict=False)[0]
+            current[stream.name] = solvers[stream.name].step(guided, timestep, before, return_dict=False, **drawing[stream.name])[0]
         if on_step is not None:
             wanted = preview_every > 0 and (step + 1) % preview_every == 0 and step + 1 < steps
             if wanted:

@@ -78,6 +78,8 @@ class Baseline:
 
     def __init__(self, base: LatentDiffusion, shown: ConceptImages, noun: str, lr: float | None = None, batch: int = 4, seed: int = 0,
                  guidance: float = GUIDANCE) -> None:
+        if base.text_encoder_2 is not None:
+            raise ConfigError("The baselines learn through one text encoder, and SDXL has two.", "Measure them on the preset open.")
         self.shown, self.noun, self.batch, self.seed, self.step_count = shown, noun, batch, seed, 0
         unet, text = copy.deepcopy(base.unet).float(), copy.deepcopy(base.text_encoder).float()
         self.model = LatentDiffusion(unet.requires_grad_(False), base.vae, base.scheduler_config, text.requires_grad_(False), copy.deepcopy(base.tokenizer),

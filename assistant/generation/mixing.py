@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..threads import iterate_in_thread
-from ..requests import (MOST_CELLS, Cancel, Mix, MixEvent, MixReply, MixRequest, MixedImage, Photo, Progress, Settings, Sketch, Source, as_names, check_mix,
+from ..requests import (LCM, MOST_CELLS, Cancel, Mix, MixEvent, MixReply, MixRequest, MixedImage, Photo, Progress, Settings, Sketch, Source, as_names, check_mix,
                         coefficients)
 from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..diffusion.attention import AttentionContext
@@ -119,7 +119,7 @@ class Mixer:
         else:
             if cut := base.left_out(words.lower()):
                 raise InputError(f"These words are too long for one picture.{cut}", "Shorten them.")
-            plan = text_guidance(one.config.decoder.guidance)
+            plan = text_guidance(1.0 if settings.scheduler == LCM else one.config.decoder.guidance)
             context = AttentionContext({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
             done = base.sample(plan, context, seeds, settings.steps, settings.scheduler, cancel=cancel)
         return write_png((one.decoder if one.config.flow is not None else base).decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..config import AdaptersConfig, ClipVisionConfig
 from ..controls.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
-from ..diffusion.attention import AttentionContext
+from ..diffusion.attention import AttentionContext, TextStates, join_states
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import changed, standing, undone
 from ..requests import Cancel, Photo, Settings, Turn
@@ -152,18 +152,18 @@ class TextToImageGenerator:
         states, vector = self.vision.nothing(self.decoder.device)
         return self.decoder.adapters[SUBJECT].tokens(states), self.decoder.adapters[SEMANTICS].tokens(vector)
 
-    def _states(self, wish: TextToImageInputs) -> Tensor:
+    def _states(self, wish: TextToImageInputs) -> Tensor | TextStates:
         """Text states of the prompts, (1 or b, N, d_text); words that count in part lie between those of no words and their own."""
         praise = self.adapters.praise if self.adapters else ""
         texts = list(dict.fromkeys(["", *(words for prompt in wish.prompts for words, _ in prompt)]))
         states = dict(zip(texts, self.decoder.encode_text([", ".join(part for part in (text, praise) if part) for text in texts]).split(1)))
 
-        def of(prompt: tuple[tuple[str, float], ...]) -> Tensor:
+        def of(prompt: tuple[tuple[str, float], ...]) -> Tensor | TextStates:
             if len(prompt) == 1 and prompt[0][1] == 1.0:
                 return states[prompt[0][0]]
-            return states[""] + sum(weight * (states[words] - states[""]) for words, weight in prompt)
+            return sum((weight * (states[words] - states[""]) for words, weight in prompt), states[""])
 
-        return torch.cat([of(prompt) for prompt in wish.prompts])
+        return join_states([of(prompt) for prompt in wish.prompts])
 
     def note(self, wish: TextToImageInputs, number: int = 0) -> dict[str, Any]:
         prompt = wish.prompts[number]

@@ -10,6 +10,7 @@ from ..errors import WeightsError
 from ..manifest import CHECKPOINTS
 from ..files import weights_dir
 from ..plan import listing
+from ..requests import LCM
 
 
 def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
@@ -61,5 +62,5 @@ def require(config: AssistantConfig, folder: Path) -> None:
 def command(config: AssistantConfig, folder: Path) -> str:
     """What fetches a preset's published parts into a folder, and mends those that are not whole."""
     named = config.language.named if isinstance(config.language, ChatConfig) else ""
-    return (f"python -m assistant download {config.name}{f' --llm {named}' if named else ''}"
+    return (f"python -m assistant download {config.name}{f' --llm {named}' if named else ''}{' --quick' if LCM in config.sources else ''}"
             f"{'' if folder == weights_dir(config.name) else f' --to {folder}'}")

@@ -11,6 +11,7 @@ from ..checkpoints import numbers_in
 from ..model_factory import build, count
 from ..config import AssistantConfig, ChatConfig, LanguageConfig
 from ..errors import DeviceError
+from ..requests import LCM
 
 GIB = 2**30
 ALLOWANCE, CONTEXT = 1.15, 0.6 * GIB  # for fragments and workspaces, and for what CUDA itself takes
@@ -73,6 +74,8 @@ def sizes(config: AssistantConfig, folder: Path | None = None) -> dict[str, int]
     found = {name: count(module) for name, module in build(config).items()}
     if isinstance(config.language, ChatConfig) and (config.flow is None or config.language.folder != config.flow.encoder):
         found["llm"] = _chat(config, folder)[0]
+    if LCM in config.sources:
+        found[LCM] = int(config.sources[LCM].gib * GIB / 2)
     return found
 
 

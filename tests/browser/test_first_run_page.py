@@ -30,7 +30,7 @@ def test_a_card_downloads_pauses_goes_on_and_the_page_switches_over(browser, sta
         page.goto(server.url)
         card = page.locator("#weights .card")
         expect(card).to_contain_text("open is not on this machine yet; until then the miniature answers.")
-        expect(card).to_contain_text(re.compile("about 9.8 GB; .* are free on this disk.*base 2.1 GB from stable-diffusion-v1-5/.*licence: CreativeML Open RAIL-M"))
+        expect(card).to_contain_text(re.compile("about 9.8 GB; .* are free on this disk.*base about 2.1 GB from stable-diffusion-v1-5/.*licence: CreativeML Open RAIL-M"))
         expect(page.locator("#top .engine")).to_have_text("miniature on CPU")
         page.locator("#stage .tile").first.wait_for()
         page.locator("#stage .tile").first.click()
