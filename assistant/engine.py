@@ -1,7 +1,7 @@
 """One way through: Request -> what is seen -> words -> what is wished -> latents -> picture -> Reply, in numbered steps.
 
 Knows neither pages nor storage, nor which networks see, speak and draw: that is the image generator's. One request at a time is drawn (the session
-holds the device); nothing here is changed by it but a small cache of what is seen, which is a pure function of the photo.
+holds the device); nothing here is changed by it but the `FeatureCache`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import dataclasses
 import io
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +31,7 @@ from .controls.dci import MaskTemperatures
 from .diffusion.latent_diffusion import LatentDiffusion
 from .diffusion.sampler import Denoised
 from .deferred_engine import info_of
-from .generation.base import ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
+from .generation.base import FeatureCache, ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
 from .errors import InputError
 from .generation.mixing import Mixer
 from .models.vision_encoders import pad_square, pixels
@@ -67,8 +65,8 @@ class Assistant:
         self.config, self.image_generator, self.decoder = config, image_generator, image_generator.decoder
         self.vision, self.language = image_generator.vision, image_generator.language
         self.weights, self.subjects, self.base = weights, subjects, base[0] if base is not None else None
-        self._seen: OrderedDict[str, ImageFeatures | None] = OrderedDict()
-        self._mixing = Mixer(self)
+        self.features = FeatureCache(image_generator)
+        self._mixing = Mixer(config, weights, image_generator, self.features, self.base)
         about = config.decoder
         self.trainer = ConceptTrainer(*base, about.image_size, self.kinds, about.steps, about.guidance, about.recipes) if base is not None else None
 
@@ -77,27 +75,6 @@ class Assistant:
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
         return info_of(self.config, device, self.weights, self.subjects)
-
-    def see(self, photo: Photo) -> ImageFeatures | None:
-        """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""
-        if photo.sha256 not in self._seen:
-            self._keep(photo.sha256, self.image_generator.look(self._pixels(photo)))
-        return self._seen[photo.sha256]
-
-    def alone(self, photo: Photo, seen: ImageFeatures, words: str = "") -> ImageFeatures:
-        """What is drawn of a photo, see `ImageGenerator.alone`; also computed once."""
-        key = f"{photo.sha256} {words}"
-        if key not in self._seen:
-            self._keep(key, self.image_generator.alone(self._pixels(photo), seen, words))
-        return self._seen[key]
-
-    def _pixels(self, photo: Photo) -> Tensor:
-        return pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device)
-
-    def _keep(self, key: str, seen: ImageFeatures | None) -> None:
-        self._seen[key] = seen
-        while len(self._seen) > 32:
-            self._seen.popitem(last=False)
 
     def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
         """Yield Words, then Progress, then exactly one Reply.
@@ -125,7 +102,7 @@ class Assistant:
         # 2. the subject: the newest photo; what was said before it came is another subject's
         settings = self._on_flow(settings)
         photo, history = _subject(request)
-        seen = self.see(photo) if photo is not None else None
+        seen = self.features.see(photo) if photo is not None else None
 
         # 3. words, and what they wish for; or a picture in their place; or an earlier picture's own
         said = ReplyState()
@@ -133,7 +110,7 @@ class Assistant:
             said.text, said.wish, said.plan = self._recall(request.redraw, request.others)
             yield Words(said.text)
         elif request.like is not None:
-            said.wish = self.image_generator.like(self.known(request.like), request.text)
+            said.wish = self.image_generator.like(self.features.known(request.like), request.text)
         else:
             text, chance = request.text.strip() or DEFAULT_WISH, torch.Generator("cpu").manual_seed(seed)
             for delta in self.image_generator.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan, photo):
@@ -149,7 +126,7 @@ class Assistant:
 
         # 5. the picture; while something of its plan is hard to see in it, another from the next seed, and the best is kept
         best: _Candidate | None = None
-        subject = [self.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
+        subject = [self.features.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
         for tried in range(1, settings.candidates + 1):
             at = (seed + tried - 1) % 2**63
             for item in self._draw(subject, said.wish, settings, at, cancel):
@@ -260,16 +237,9 @@ class Assistant:
             raise InputError(f"This picture was drawn by another version of the model ({drawn_with}; here it is {self.weights}), so it cannot be "
                              "drawn again as it was.", "Ask for it again in words.")
         try:
-            return str(metadata["reply"]), self.image_generator.recall(metadata, [self.known(one) for one in others]), plan_in(metadata)
+            return str(metadata["reply"]), self.image_generator.recall(metadata, [self.features.known(one) for one in others]), plan_in(metadata)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
-
-    def known(self, photo: Photo) -> ImageFeatures:
-        """As `see`, where nothing can be done without. Raises InputError."""
-        seen = self.see(photo)
-        if seen is None:
-            raise InputError("This preset does not look at pictures.", "Say it in words, or start another preset.")
-        return seen
 
     def _stamp(self) -> dict[str, Any]:
         return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights}
@@ -281,7 +251,7 @@ class Assistant:
             return []
         found = []
         for photo in photos:  # not through `see`: a thread of its own may ask, and the cache is the turn's
-            x = pad_square(self._pixels(photo))
+            x = pad_square(self.features.pixels(photo))
             chances = self.vision.classify(self.vision.semantics(x))[0]
             found.append((self.config.nouns[int(chances.argmax())], float(chances.max())))
         return found
@@ -302,7 +272,7 @@ class Assistant:
 
     def _likeness_to(self, picture: np.ndarray, photos: Sequence[Photo]) -> dict[str, float]:
         """How near the picture is, 0 to 1, to photos that a concept was learned from: the mean over them, as DINO-I is. As far as it can be told."""
-        seen = [one for photo in photos if (one := self.see(photo)) is not None]
+        seen = [one for photo in photos if (one := self.features.see(photo)) is not None]
         if not seen:
             return {}
         shown = self.image_generator.look(pixels([Image.fromarray(picture)]).to(self.decoder.device))
@@ -331,26 +301,3 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
         if request.history[i].photo is not None:
             return request.history[i].photo, request.history[i:]
     return None, request.history
-
-
-def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
-         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto", safety: bool = False) -> Assistant:
-    """Build a preset's engine from its weights.
-
-    Args:
-        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
-            "bfloat16"; of the decoder.
-        attention: one of diffusion.attention.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
-        speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
-        folder: the preset's weights; None: those that ship, or where downloads are put.
-        memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.
-        safety: whether pictures are checked before anyone sees them, if the preset has something that does.
-        llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
-
-    Raises:
-        ConfigError, DeviceError, WeightsError: with the remedy.
-    """
-    from .loading import build
-
-    return build(preset, device, dtype, attention, folder, llm, speed, memory, safety)

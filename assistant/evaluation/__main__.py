@@ -97,7 +97,7 @@ def _say(what: str) -> None:
 
 def _shipped() -> tuple[Assistant, AttributeJudge]:
     """The miniature and its judge."""
-    from ..engine import load
+    from ..loading import load
     from ..manifest import CHECKPOINTS
     from .test_cases import load_witness
 
@@ -106,7 +106,7 @@ def _shipped() -> tuple[Assistant, AttributeJudge]:
 
 
 def _sheet(args: argparse.Namespace) -> None:
-    from ..engine import load
+    from ..loading import load
     from .test_cases import caption_of, caption_of_pair, pairs, scenes
     from .overall import draw_captions, draw_sheet
 
@@ -133,7 +133,7 @@ def _miniature(args: argparse.Namespace) -> None:
 
 
 def _conversation(args: argparse.Namespace) -> None:
-    from ..engine import load
+    from ..loading import load
     from .conversation import report
 
     assistant = load("miniature")
@@ -210,7 +210,7 @@ def _infusion(args: argparse.Namespace) -> None:
 
 
 def _dreambench(args: argparse.Namespace) -> None:
-    from ..engine import load
+    from ..loading import load
     from . import dreambench
     from .dreambench import judges
 

@@ -33,7 +33,8 @@ from ..dialogue_state import lines_of
 from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..engine import Assistant, load
+from ..engine import Assistant
+from ..loading import load
 from ..files import write_png
 from ..models.vision_encoders import VisionEncoders, pixels
 from ..requests import Photo, Reply, Request, Settings
