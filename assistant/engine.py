@@ -10,7 +10,7 @@ import dataclasses
 import io
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,12 +129,10 @@ class Assistant:
         subject = [self.features.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
         for tried in range(1, settings.candidates + 1):
             at = (seed + tried - 1) % 2**63
-            for item in self._draw(subject, said.wish, settings, at, cancel):
-                if isinstance(item, Progress):
-                    yield dataclasses.replace(item, step=item.step + (tried - 1) * settings.steps, steps=tried * settings.steps)
-                elif best is None or not item.stopped:
-                    one = self._look(item, at, seen, said)
-                    best = one if best is None or one.look.score > best.look.score else best
+            denoised = yield from self._draw(subject, said.wish, settings, at, (tried - 1) * settings.steps, cancel)
+            if best is None or not denoised.stopped:
+                one = self._look(denoised, at, seen, said)
+                best = one if best is None or one.look.score > best.look.score else best
             if best.look is None or not best.look.doubtful or cancel.is_set():
                 break
         seconds["picture"] = time.monotonic() - started - seconds["words"]
@@ -209,12 +207,12 @@ class Assistant:
         """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
         return self._mixing.imagine(words, self._on_flow(check(settings)), cancel)
 
-    def _draw(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
-        """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
+    def _draw(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seed: int, before: int, cancel: Cancel) -> Generator[Progress, None, Denoised]:
+        """The denoising loop in a thread of its own, so that its progress can be yielded, with the steps `before` it; closing this stops it."""
         def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
             def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
                 preview = None if estimate is None else write_png(np.asarray(self.decoder.decode_preview(estimate)[0]))
-                emit(Progress(step, steps, preview))
+                emit(Progress(before + step, before + settings.steps, preview))
 
             prepared = self.image_generator.prepare(subject, wish, settings, [seed])
             return prepared.draw(settings.steps, settings.scheduler, on_step, settings.preview_every, stop)

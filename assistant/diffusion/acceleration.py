@@ -22,6 +22,7 @@ from . import attention
 from .attention import AttentionContext, CachedKV, ControlledAttnProcessor, cross_layers, layers
 from .latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
+from ..files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -327,8 +328,6 @@ def _write(memory: Path | None, known: dict[str, str]) -> None:
         return
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        new = memory.with_suffix(".new")
-        new.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        new.replace(memory)
+        write_whole(memory, json.dumps(known, indent=1).encode())
     except OSError as error:
         log.info("The attention kernels that were measured are not kept: %s", error)

@@ -86,10 +86,7 @@ class Mixer:
         def work(emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
             return self._denoise(heard, wish, settings, len(request.mixes), emit, stop)
 
-        for item in iterate_in_thread(work, cancel):
-            if not isinstance(item, Denoised):
-                yield item
-        done = item
+        done = yield from iterate_in_thread(work, cancel)
         drawn = np.concatenate([self.image_generator.decoder.decode(part) for part in done.latents.split(DECODED)])  # (B, H, W, 3)
         pictures = self._told(request, settings, heard, wish, drawn, done)
         yield MixReply(pictures, settings.seed, settings, time.monotonic() - started, done.stopped,
