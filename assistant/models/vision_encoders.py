@@ -67,9 +67,10 @@ class DinoVision(nn.Module):
         return self.dino(pixel_values=normalised(pixels, about.mean, about.std).to(self.dino.dtype)).last_hidden_state
 
 
-def normalised(pixels: Tensor, mean: tuple, std: tuple) -> Tensor:
-    mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
-    return (pixels - mean) / std
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(B, 3, H, W) in [0, 1] as an encoder was trained on it."""
+    middle, spread = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    return (pixels - middle) / spread
 
 
 def noun_embeddings(texts: Callable[[Sequence[str]], Tensor], nouns: Sequence[str]) -> Tensor:
@@ -175,7 +176,7 @@ class ClipVision(nn.Module):
     def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) in [0, 1] -> what stands for E(x), the last but one layer's states (B, 257, d_E), class token first, and F(x), (B, d_F).
         What is not square lies on plain grey."""
-        return self._encode(_normalised(on_grey(pixels), self.side))
+        return self._encode(normalised(resize(on_grey(pixels), self.side), MEAN, STD))
 
     def alone(self, pixels: Tensor, words: str = "") -> Tensor | None:
         """As E(x) in `look`, (1, 257, d_E), of the subject that `words` name, or of anything, cut out of (1, 3, H, W); None: it was not found."""
@@ -206,12 +207,7 @@ class SafetyChecker(nn.Module):
     def unsafe(self, pictures: np.ndarray) -> Sequence[bool]:
         """Of each of uint8 RGB (B, H, W, 3)."""
         x = torch.from_numpy(pictures).to(self.model.device).permute(0, 3, 1, 2).float() / 255
-        return self.model.forward_onnx(_normalised(x, self.side).to(self.model.dtype), x.new_zeros(len(x)))[1].tolist()
-
-
-def _normalised(pixels: Tensor, side: int) -> Tensor:
-    mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (resize(pixels, side) - mean) / std
+        return self.model.forward_onnx(normalised(resize(x, self.side), MEAN, STD).to(self.model.dtype), x.new_zeros(len(x)))[1].tolist()
 
 
 class OutOfDistribution(nn.Module):
