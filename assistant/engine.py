@@ -51,6 +51,10 @@ class _Candidate:
     likeness: dict[str, float]
     look: Verification | None
 
+    @property
+    def score(self) -> float:
+        return self.look.score if self.look is not None else 0.0
+
 
 class Assistant:
     """The engine: an image generator behind `requests.Engine`.
@@ -92,8 +96,7 @@ class Assistant:
             return
 
         # 1b. learned concepts are the base model's, which draws from words
-        meant = understand(request, request.library, self.config.nouns) if self.trainer is not None and request.library is not None else None
-        if meant is not None:
+        if self.trainer is not None and request.library is not None and (meant := understand(request, request.library, self.config.nouns)) is not None:
             settings = self._on_base(check(dataclasses.replace(settings, **meant.settings)))
             yield from answer(self.trainer.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
                               lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening)
@@ -125,15 +128,16 @@ class Assistant:
             return
 
         # 5. the picture; while something of its plan is hard to see in it, another from the next seed, and the best is kept
-        best: _Candidate | None = None
+        best, tried = None, 0
         subject = [self.features.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
-        for tried in range(1, settings.candidates + 1):
-            at = (seed + tried - 1) % 2**63
-            denoised = yield from self._draw(subject, said.wish, settings, at, (tried - 1) * settings.steps, cancel)
+        while True:
+            at = (seed + tried) % 2**63
+            denoised = yield from self._draw(subject, said.wish, settings, at, tried * settings.steps, cancel)
             if best is None or not denoised.stopped:
                 one = self._look(denoised, at, seen, said)
-                best = one if best is None or one.look.score > best.look.score else best
-            if best.look is None or not best.look.doubtful or cancel.is_set():
+                best = one if best is None or one.score > best.score else best
+            tried += 1
+            if tried == settings.candidates or best.look is None or not best.look.doubtful or cancel.is_set():
                 break
         seconds["picture"] = time.monotonic() - started - seconds["words"]
 

@@ -191,10 +191,12 @@ class ImageGenerator(Protocol):
 
     vision: Any
     language: Any
-    decoder: Decoder
     method: str  # as a picture's metadata calls it
     needs_photo: bool  # without one there is nothing to draw
     far: float  # likeness, 0 to 1, below which a picture no longer shows its subject; 0: nobody measured it
+
+    @property
+    def decoder(self) -> Decoder: ...
 
     def look(self, pixels: Tensor) -> ImageFeatures | None:
         """(B, 3, H, W) in [0, 1], of any aspect; None: this image generator does not look at pictures."""
@@ -219,7 +221,7 @@ class ImageGenerator(Protocol):
         """A board's sentence about a subject, without chance: a vector beside F's, or what else `mix` takes; None: it asks for no picture."""
         ...
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
+    def mix(self, own: Tensor, sources: Sequence[Any], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
         """Eq. 4 for b mixes: F(x), (1, d_F), the sources, pictures of `look` or words of `hear`, and for each mix 1 + len(sources) numbers.
         `words`: what was said with the pictures; vectors have no place for it."""
         ...

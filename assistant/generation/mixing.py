@@ -23,6 +23,7 @@ from ..config import AssistantConfig
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
+from .flow import FlowGenerator
 from .base import FeatureCache, ImageFeatures, ImageGenerator, subject_semantics
 from ..errors import InputError
 from ..files import write_png
@@ -115,7 +116,7 @@ class Mixer:
         if not words:
             raise InputError("There are no words to draw from yet.", "Write what the reference should show.")
         seeds, decoder = [settings.seed or 0], base
-        if self.config.flow is not None:  # what draws the board draws better than the base model beside it
+        if isinstance(self.image_generator, FlowGenerator):  # what draws the board draws better than the base model beside it
             decoder = self.image_generator.decoder
             done = self.image_generator.prepare((), self.image_generator.wished(words), settings, seeds).draw(settings.steps, settings.scheduler, cancel=cancel)
         else:

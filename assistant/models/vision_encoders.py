@@ -8,6 +8,7 @@ subject wears is read from F: a caption names it, so F knows it, while M's means
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class DinoVision(nn.Module):
         dino: a transformers `Dinov2Model`.
     """
 
-    def __init__(self, config: LikenessConfig, dino: nn.Module) -> None:
+    def __init__(self, config: LikenessConfig, dino: Any) -> None:
         super().__init__()
         self.config, self.dino = config, dino
 
@@ -88,7 +89,7 @@ class VisionEncoders(nn.Module):
         nouns: what `classify` names.
     """
 
-    def __init__(self, config: VisionConfig, dino: nn.Module, clip: nn.Module, texts: Callable[[Sequence[str]], Tensor] | None = None,
+    def __init__(self, config: VisionConfig, dino: Any, clip: Any, texts: Callable[[Sequence[str]], Tensor] | None = None,
                  nouns: Sequence[str] = ()) -> None:
         super().__init__()
         self.config, self.dino, self.clip, self.texts = config, dino, clip, texts
@@ -157,7 +158,7 @@ class ClipVision(nn.Module):
         segmenter: of subjects; None: they are seen with all that is around them.
     """
 
-    def __init__(self, encoder: nn.Module, segmenter: SubjectSegmenter | None = None) -> None:
+    def __init__(self, encoder: Any, segmenter: SubjectSegmenter | None = None) -> None:
         super().__init__()
         self.encoder, self.segmenter, self.side = encoder, segmenter, encoder.config.image_size
 
@@ -199,7 +200,7 @@ class SafetyChecker(nn.Module):
         model: a diffusers `StableDiffusionSafetyChecker`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model, self.side = model, model.config.vision_config.image_size
 
@@ -216,6 +217,9 @@ class OutOfDistribution(nn.Module):
     Args:
         patch_width: d_E. semantic_width: d_F.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, patch_width: int, semantic_width: int) -> None:
         super().__init__()
