@@ -247,7 +247,7 @@ class ImageGenerator(Protocol):
         ...
 
 
-Seen = TypeVar("Seen", "ImageFeatures", "ImageFeatures | None")
+Seen = TypeVar("Seen", bound="ImageFeatures | None")
 
 
 class FeatureCache:
