@@ -202,7 +202,7 @@ def miniature():
     from assistant.deferred_engine import DeferredEngine
 
     def arrive():
-        from assistant.engine import load as load_preset
+        from assistant.loading import load as load_preset
 
         return load_preset("miniature", "cpu")
 
@@ -211,9 +211,9 @@ def miniature():
 
 def load(options: argparse.Namespace):
     """The engine of the arguments. Raises AssistantError."""
-    from assistant import engine as pipeline, zero_gpu
+    from assistant import loading, zero_gpu
 
-    engine = pipeline.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
+    engine = loading.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
                            options.memory, is_checked(options), options.quick)
     if not zero_gpu.is_here():
         return engine

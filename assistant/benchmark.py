@@ -39,10 +39,10 @@ from .diffusion.attention import AttentionContext, AttentionControl, ControlledA
 from .diffusion.guidance import (AUXILIARY_TEXT, EMPTY, PATCHES, SEMANTICS, TEXT, BatchRow, GuidancePlan, cafe_guidance, dci_guidance, infusion_guidance,
                                  text_guidance)
 from .diffusion.latent_diffusion import LatentDiffusion
-from .engine import Assistant, load
+from .engine import Assistant
 from .errors import ConfigError, DeviceError
 from .files import overlaid
-from .loading import free_memory, pick_device, pick_dtype
+from .loading import free_memory, load, pick_device, pick_dtype
 from .memory.offloading import free
 from .model_factory import build, count
 from .models.mllm import cache_of, sampled

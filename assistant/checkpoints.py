@@ -35,7 +35,7 @@ CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpol
 
 # --- building and writing ---------------------------------------------------------------------------------------------
 
-def build_clip(config: str | Mapping[str, Any]) -> nn.Module:
+def build_clip(config: str | Mapping[str, Any]) -> Any:
     """An open_clip model with random weights, of a registry name or a model_cfg."""
     if isinstance(config, str):
         return open_clip.create_model(config, pretrained=None, device=torch.get_default_device())
@@ -65,7 +65,7 @@ def save_module(module: nn.Module, folder: Path) -> None:
     config.write_text(json.dumps(about, indent=2) + "\n")
 
 
-def save_clip(clip: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
+def save_clip(clip: Any, config: Mapping[str, Any], folder: Path) -> None:
     """Write an open_clip model as a `local-dir:` folder (its tokenizer is written beside it by the tokenizer stage)."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {"model_cfg": dict(config), "preprocess_cfg": CLIP_PREPROCESS}
@@ -143,7 +143,7 @@ def load_preview(folder: Path) -> tuple[Tensor, Tensor]:
         return file.get_tensor("matrix").float(), file.get_tensor("bias").float()
 
 
-def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: Any) -> nn.Module:
+def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: Any) -> Any:
     """A frozen stock module from its own layout, strictly: every weight is there, of its shape, and no other."""
     with reading(f"{cls.__name__} in {folder.name!r}"):
         key = "torch_dtype" if cls.__module__.startswith("diffusers.models") else "dtype"
@@ -156,7 +156,7 @@ def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: 
     return module.eval().requires_grad_(False)
 
 
-def load_clip(config: AssistantConfig, folder: Path) -> nn.Module:
+def load_clip(config: AssistantConfig, folder: Path) -> Any:
     clip = build_clip(config.vision.clip)
     load_tensors(folder / "open_clip_model.safetensors", clip)
     return clip.eval().requires_grad_(False)
@@ -178,7 +178,7 @@ def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torc
     return vision
 
 
-def text_encoder(config: AssistantConfig, clip: nn.Module, folder: Path) -> Callable[[Sequence[str]], Tensor]:
+def text_encoder(config: AssistantConfig, clip: Any, folder: Path) -> Callable[[Sequence[str]], Tensor]:
     """The text tower of an open_clip model as a function: n texts -> their unit embeddings (n, d_F)."""
     with reading("tokenizer of the image encoder"):
         tokenizer = open_clip.get_tokenizer(config.vision.clip if isinstance(config.vision.clip, str) else f"local-dir:{folder}")
@@ -217,7 +217,7 @@ def in_4_bits(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     return {"quantization_config": quantised, "device_map": {"": device}}
 
 
-def load_llama(folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> tuple[nn.Module, Any]:
+def load_llama(folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> tuple[Any, Any]:
     """`extra`: as `from_pretrained` takes it, where to and how coarsely."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -239,7 +239,7 @@ def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = to
                          frozenset(json.loads(words.read_text())) if words.exists() else frozenset())
 
 
-def load_vae(folder: Path) -> nn.Module:
+def load_vae(folder: Path) -> Any:
     from diffusers import AutoencoderKL
 
     return frozen(folder, AutoencoderKL)

@@ -1,7 +1,7 @@
 """One way through: Request -> what is seen -> words -> what is wished -> latents -> picture -> Reply, in numbered steps.
 
 Knows neither pages nor storage, nor which networks see, speak and draw: that is the image generator's. One request at a time is drawn (the session
-holds the device); nothing here is changed by it but a small cache of what is seen, which is a pure function of the photo.
+holds the device); nothing here is changed by it but the `FeatureCache`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import dataclasses
 import io
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +31,7 @@ from .controls.dci import MaskTemperatures
 from .diffusion.latent_diffusion import LatentDiffusion
 from .diffusion.sampler import Denoised
 from .deferred_engine import info_of
-from .generation.base import ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
+from .generation.base import FeatureCache, ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
 from .errors import InputError
 from .generation.mixing import Mixer
 from .models.vision_encoders import pad_square, pixels
@@ -53,6 +51,10 @@ class _Candidate:
     likeness: dict[str, float]
     look: Verification | None
 
+    @property
+    def score(self) -> float:
+        return self.look.score if self.look is not None else 0.0
+
 
 class Assistant:
     """The engine: an image generator behind `requests.Engine`.
@@ -67,8 +69,8 @@ class Assistant:
         self.config, self.image_generator, self.decoder = config, image_generator, image_generator.decoder
         self.vision, self.language = image_generator.vision, image_generator.language
         self.weights, self.subjects, self.base = weights, subjects, base[0] if base is not None else None
-        self._seen: OrderedDict[str, ImageFeatures | None] = OrderedDict()
-        self._mixing = Mixer(self)
+        self.features = FeatureCache(image_generator)
+        self._mixing = Mixer(config, weights, image_generator, self.features, self.base)
         about = config.decoder
         self.trainer = ConceptTrainer(*base, about.image_size, self.kinds, about.steps, about.guidance, about.recipes) if base is not None else None
 
@@ -77,27 +79,6 @@ class Assistant:
         if device.startswith("cuda"):
             device = f"{device} ({torch.cuda.get_device_name(self.decoder.device)})"
         return info_of(self.config, device, self.weights, self.subjects)
-
-    def see(self, photo: Photo) -> ImageFeatures | None:
-        """E(x) and F(x), computed once per photo; None: this preset does not look at pictures."""
-        if photo.sha256 not in self._seen:
-            self._keep(photo.sha256, self.image_generator.look(self._pixels(photo)))
-        return self._seen[photo.sha256]
-
-    def alone(self, photo: Photo, seen: ImageFeatures, words: str = "") -> ImageFeatures:
-        """What is drawn of a photo, see `ImageGenerator.alone`; also computed once."""
-        key = f"{photo.sha256} {words}"
-        if key not in self._seen:
-            self._keep(key, self.image_generator.alone(self._pixels(photo), seen, words))
-        return self._seen[key]
-
-    def _pixels(self, photo: Photo) -> Tensor:
-        return pixels([Image.open(io.BytesIO(photo.png))]).to(self.decoder.device)
-
-    def _keep(self, key: str, seen: ImageFeatures | None) -> None:
-        self._seen[key] = seen
-        while len(self._seen) > 32:
-            self._seen.popitem(last=False)
 
     def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
         """Yield Words, then Progress, then exactly one Reply.
@@ -115,8 +96,7 @@ class Assistant:
             return
 
         # 1b. learned concepts are the base model's, which draws from words
-        meant = understand(request, request.library, self.config.nouns) if self.trainer is not None and request.library is not None else None
-        if meant is not None:
+        if self.trainer is not None and request.library is not None and (meant := understand(request, request.library, self.config.nouns)) is not None:
             settings = self._on_base(self._checked(dataclasses.replace(settings, **meant.settings)))
             yield from answer(self.trainer.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
                               lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening)
@@ -125,7 +105,7 @@ class Assistant:
         # 2. the subject: the newest photo; what was said before it came is another subject's
         settings = self._on_flow(settings)
         photo, history = _subject(request)
-        seen = self.see(photo) if photo is not None else None
+        seen = self.features.see(photo) if photo is not None else None
 
         # 3. words, and what they wish for; or a picture in their place; or an earlier picture's own
         said = ReplyState()
@@ -133,7 +113,7 @@ class Assistant:
             said.text, said.wish, said.plan = self._recall(request.redraw, request.others)
             yield Words(said.text)
         elif request.like is not None:
-            said.wish = self.image_generator.like(self.known(request.like), request.text)
+            said.wish = self.image_generator.like(self.features.known(request.like), request.text)
         else:
             text, chance = request.text.strip() or DEFAULT_WISH, torch.Generator("cpu").manual_seed(seed)
             for delta in self.image_generator.speak(history, text, seen, said, settings.temperature, chance, cancel, request.plan, photo):
@@ -148,17 +128,16 @@ class Assistant:
             return
 
         # 5. the picture; while something of its plan is hard to see in it, another from the next seed, and the best is kept
-        best: _Candidate | None = None
-        subject = [self.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
-        for tried in range(1, settings.candidates + 1):
-            at = (seed + tried - 1) % 2**63
-            for item in self._draw(subject, said.wish, settings, at, cancel):
-                if isinstance(item, Progress):
-                    yield dataclasses.replace(item, step=item.step + (tried - 1) * settings.steps, steps=tried * settings.steps)
-                elif best is None or not item.stopped:
-                    one = self._look(item, at, seen, said)
-                    best = one if best is None or one.look.score > best.look.score else best
-            if best.look is None or not best.look.doubtful or cancel.is_set():
+        best, tried = None, 0
+        subject = [self.features.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
+        while True:
+            at = (seed + tried) % 2**63
+            denoised = yield from self._draw(subject, said.wish, settings, at, tried * settings.steps, cancel)
+            if best is None or not denoised.stopped:
+                one = self._look(denoised, at, seen, said)
+                best = one if best is None or one.score > best.score else best
+            tried += 1
+            if tried == settings.candidates or best.look is None or not best.look.doubtful or cancel.is_set():
                 break
         seconds["picture"] = time.monotonic() - started - seconds["words"]
 
@@ -241,12 +220,12 @@ class Assistant:
         """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
         return self._mixing.imagine(words, self._on_flow(self._checked(settings)), cancel)
 
-    def _draw(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seed: int, cancel: Cancel) -> Iterator[Progress | Denoised]:
-        """The denoising loop in a thread of its own, so that its progress can be yielded; closing this stops it."""
+    def _draw(self, subject: Sequence[ImageFeatures], wish: Any, settings: Settings, seed: int, before: int, cancel: Cancel) -> Generator[Progress, None, Denoised]:
+        """The denoising loop in a thread of its own, so that its progress can be yielded, with the steps `before` it; closing this stops it."""
         def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
             def on_step(step: int, steps: int, estimate: Tensor | None) -> None:
                 preview = None if estimate is None else write_png(np.asarray(self.decoder.decode_preview(estimate)[0]))
-                emit(Progress(step, steps, preview))
+                emit(Progress(before + step, before + settings.steps, preview))
 
             prepared = self.image_generator.prepare(subject, wish, settings, [seed])
             return prepared.draw(settings.steps, settings.scheduler, on_step, settings.preview_every, stop)
@@ -269,16 +248,9 @@ class Assistant:
             raise InputError(f"This picture was drawn by another version of the model ({drawn_with}; here it is {self.weights}), so it cannot be "
                              "drawn again as it was.", "Ask for it again in words.")
         try:
-            return str(metadata["reply"]), self.image_generator.recall(metadata, [self.known(one) for one in others]), plan_in(metadata)
+            return str(metadata["reply"]), self.image_generator.recall(metadata, [self.features.known(one) for one in others]), plan_in(metadata)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError("This picture's own settings are missing, so it cannot be drawn again.", "Ask for it again in words.") from error
-
-    def known(self, photo: Photo) -> ImageFeatures:
-        """As `see`, where nothing can be done without. Raises InputError."""
-        seen = self.see(photo)
-        if seen is None:
-            raise InputError("This preset does not look at pictures.", "Say it in words, or start another preset.")
-        return seen
 
     def _stamp(self) -> dict[str, Any]:
         return {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights}
@@ -290,7 +262,7 @@ class Assistant:
             return []
         found = []
         for photo in photos:  # not through `see`: a thread of its own may ask, and the cache is the turn's
-            x = pad_square(self._pixels(photo))
+            x = pad_square(self.features.pixels(photo))
             chances = self.vision.classify(self.vision.semantics(x))[0]
             found.append((self.config.nouns[int(chances.argmax())], float(chances.max())))
         return found
@@ -311,7 +283,7 @@ class Assistant:
 
     def _likeness_to(self, picture: np.ndarray, photos: Sequence[Photo]) -> dict[str, float]:
         """How near the picture is, 0 to 1, to photos that a concept was learned from: the mean over them, as DINO-I is. As far as it can be told."""
-        seen = [one for photo in photos if (one := self.see(photo)) is not None]
+        seen = [one for photo in photos if (one := self.features.see(photo)) is not None]
         if not seen:
             return {}
         shown = self.image_generator.look(pixels([Image.fromarray(picture)]).to(self.decoder.device))
@@ -340,28 +312,3 @@ def _subject(request: Request) -> tuple[Photo | None, tuple]:
         if request.history[i].photo is not None:
             return request.history[i].photo, request.history[i:]
     return None, request.history
-
-
-def load(preset: str = "miniature", device: str = "auto", dtype: str = "auto", attention: str = "auto",
-         folder: Path | None = None, llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto", safety: bool = False,
-         quick: bool = False) -> Assistant:
-    """Build a preset's engine from its weights.
-
-    Args:
-        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
-            "bfloat16"; of the decoder.
-        attention: one of diffusion.attention.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
-        speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
-        folder: the preset's weights; None: those that ship, or where downloads are put.
-        memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.
-        safety: whether pictures are checked before anyone sees them, if the preset has something that does.
-        quick: whether LCM-LoRA is loaded beside the base model, for a pace of few steps.
-        llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
-
-    Raises:
-        ConfigError, DeviceError, WeightsError: with the remedy.
-    """
-    from .loading import build
-
-    return build(preset, device, dtype, attention, folder, llm, speed, memory, safety, quick)

@@ -25,7 +25,7 @@ from .memory.budget import Budget, Tier, lower_tier, tier
 from .hub.inventory import command, place_of, require
 from .engine import Assistant
 from .files import default_data_dir
-from .presets import SAFETY_CHECKER, preset as find_preset, with_lcm, with_llm, with_safety
+from .presets import MINIATURE, SAFETY_CHECKER, preset as find_preset, with_lcm, with_llm, with_safety
 from .requests import LCM
 from .memory.offloading import Group, OffloadManager, free
 from .memory.oom_retry import OomRetryEngine
@@ -129,10 +129,26 @@ def drawing_module(image_generator: ImageGenerator) -> torch.nn.Module:
     return decoder.transformer if isinstance(decoder, FlowDecoder) else decoder.unet
 
 
-def build(name: str, device: str, dtype: str, attention: str, folder: Path | None = None, llm: str | None = None,
-          speed: Sequence[str] = (), memory: str = "auto", safety: bool = False, quick: bool = False) -> Assistant | OomRetryEngine:
-    """See `engine.load`."""
-    config = find_preset(name) if llm is None else with_llm(find_preset(name), llm)
+def load(preset: str = MINIATURE.name, device: str = "auto", dtype: str = "auto", attention: str = "auto", folder: Path | None = None,
+         llm: str | None = None, speed: Sequence[str] = (), memory: str = "auto", safety: bool = False, quick: bool = False) -> Assistant | OomRetryEngine:
+    """Build a preset's engine from its weights.
+
+    Args:
+        device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto" (float16 on CUDA, where a chat model is in bfloat16 if the GPU computes in it; float32 elsewhere), "float32", "float16",
+            "bfloat16"; of the decoder.
+        attention: one of diffusion.attention.KERNELS; "auto": torch's own choice, or measured with the switch "probed=on".
+        speed: switches of diffusion.acceleration.Acceleration, NAME=on or NAME=off.
+        folder: the preset's weights; None: those that ship, or where downloads are put.
+        memory: how they live on a GPU, "auto" or the name of one of memory.budget.TIERS.
+        safety: whether pictures are checked before anyone sees them, if the preset has something that does.
+        quick: whether LCM-LoRA is loaded beside the base model, for a pace of few steps.
+        llm: the language model of a preset that takes any: a folder, or a hub id whose files were downloaded; None: the preset's own.
+
+    Raises:
+        ConfigError, DeviceError, WeightsError: with the remedy.
+    """
+    config = find_preset(preset) if llm is None else with_llm(find_preset(preset), llm)
     config = with_safety(config) if safety else config
     config = with_lcm(config) if quick else config
     diffusers_logging.disable_progress_bar()

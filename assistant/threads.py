@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 from .requests import Cancel
+
+Told, Made = TypeVar("Told"), TypeVar("Made")
 
 
 class AnyCancelled:
@@ -20,8 +22,8 @@ class AnyCancelled:
         return self.one.is_set() or self.other.is_set()
 
 
-def iterate_in_thread(work: Callable[[Callable[[Any], None], Cancel], Any], cancel: Cancel) -> Iterator[Any]:
-    """Yield what `work(emit, stop)` emits, and at last what it returns; what it raises is raised here.
+def iterate_in_thread(work: Callable[[Callable[[Told], None], Cancel], Made], cancel: Cancel) -> Generator[Told, None, Made]:
+    """Yield what `work(emit, stop)` emits, and return what it returns; what it raises is raised here.
 
     Whoever stops iterating sets the flag that `work` was given, and waits until it has ended.
     """
@@ -41,9 +43,9 @@ def iterate_in_thread(work: Callable[[Callable[[Any], None], Cancel], Any], canc
             kind, item = events.get()
             if kind == "error":
                 raise item
-            yield item
             if kind == "last":
-                return
+                return item
+            yield item
     finally:
         closed.set()
         worker.join()

@@ -130,7 +130,7 @@ def _grid(engine: Any, photos: Sequence[Photo], settings: Settings) -> str:
 def run(preset: str, device: str = "auto", dtype: str = "auto", memory: str = "auto", folder: Path | None = None, llm: str | None = None,
         steps: int | None = None, save: Path | None = None) -> int:
     """Load a preset, try it, print the table; returns the exit status, 1 if anything failed. Raises AssistantError: it cannot be loaded."""
-    from .engine import load
+    from .loading import load
 
     photos = [subject.photo for subject in ready_subjects(place_of(MINIATURE))[:3]]
     started = time.perf_counter()

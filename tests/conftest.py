@@ -63,9 +63,9 @@ def served(tmp_path_factory):
 @pytest.fixture(scope="session")
 def assistant():
     """The miniature that ships."""
-    from assistant import engine as pipeline
+    from assistant import loading
 
-    return pipeline.load("miniature", "cpu")
+    return loading.load("miniature", "cpu")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from assistant.controls.dci import BranchTokens, Dci, MaskTemperatures
 from assistant.controls.infusion import Infusion, ConceptInstance, residual_mask
 from assistant.diffusion import attention
 from assistant.diffusion.attention import AttentionContext, cross_layers, install
-from assistant.loading import build
+from assistant.loading import load
 from assistant.requests import Reply, Request, Settings, SweepReply, SweepRequest, TrainingSpec
 from assistant.session.uploads import read_photo
 from tests.tiny_full import TINY_BASE, write
@@ -31,7 +31,7 @@ def engine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     write(folder)
     presets.PRESETS["tiny-base"] = TINY_BASE
-    yield build("tiny-base", "cpu", "auto", "auto", folder)
+    yield load("tiny-base", "cpu", "auto", "auto", folder)
     del presets.PRESETS["tiny-base"]
 
 

@@ -4,7 +4,10 @@ import ast
 import re
 import sys
 from importlib.metadata import packages_distributions
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -13,6 +16,12 @@ FILES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
 
 def test_no_pickle_is_ever_opened() -> None:
     assert not [name for name, text in FILES.items() if any(way in text for way in ("torch.load(", "pickle.load", "use_safetensors=False"))]
+
+
+def test_no_circle_of_files() -> None:
+    """The layers leave files inside one package free; a circle there, or through an exception to the layers, is told by a CycleError."""
+    graph = grimp.build_graph("assistant", "ui", cache_dir=None)
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
 
 
 def test_files_stay_short() -> None:

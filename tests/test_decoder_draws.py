@@ -109,7 +109,7 @@ def plainly(patches: torch.Tensor, semantics: torch.Tensor, scheduler) -> torch.
 
 @pytest.mark.parametrize("name, scheduler", (("ddim", DDIMScheduler), ("dpm++", DPMSolverMultistepScheduler)))
 def test_eq_1_in_a_stock_unet_draws_the_engines_picture(assistant, name: str, scheduler: type) -> None:
-    subject, reference = (assistant.known(one.photo) for one in assistant.subjects[:2])
+    subject, reference = (assistant.features.known(one.photo) for one in assistant.subjects[:2])
     settings = Settings(keep_subject=STRENGTH, follow_words=STRENGTH)
     ours = assistant.image_generator.prepare([subject], reference.semantics, settings, [SEED]).draw(PLAIN_STEPS, name).latents
     theirs = plainly(subject.patches, reference.semantics, scheduler.from_pretrained(FOLDER / "base/scheduler"))

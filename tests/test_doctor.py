@@ -119,7 +119,7 @@ def test_a_halved_engine_draws_and_says_so(folders, monkeypatch):
     budget, halved = (Budget(tiny_open.CONFIG, size, folders["open"]) for size in (4, 2))
     between = (budget.need(HOST_TIERS[0]).device + halved.need(HOST_TIERS[1]).device) // 2
     monkeypatch.setattr(loading, "free_memory", lambda _: between)
-    engine = loading.build("open", "cpu", "auto", "auto", folders["open"])
+    engine = loading.load("open", "cpu", "auto", "auto", folders["open"])
     assert engine.decoder.unet.dtype is torch.bfloat16 and "bfloat16" in engine.info().notice
     assert not failures(trial(engine, [subject.photo for subject in doctor_photos()], 2))
 

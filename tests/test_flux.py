@@ -13,7 +13,7 @@ import torch
 from diffusers import Flux2KleinPipeline
 from PIL import Image
 
-from assistant import engine as pipeline, loading, model_factory, presets
+from assistant import loading, model_factory, presets
 from assistant.requests import FLOW, Mix, MixReply, MixRequest, Photo, Progress, Request, Settings, Source, TrainingSpec, Words, strip
 from assistant.checkpoints import load_base
 from assistant.engine import Assistant
@@ -89,7 +89,7 @@ def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine,
     stock = Flux2KleinPipeline.from_pretrained(folder / "flux", local_files_only=True)
     stock.set_progress_bar_config(disable=True)
     photos = [photo(n, 80 + 16 * n) for n in range(references)]
-    seen = [engine.see(p) for p in photos]
+    seen = [engine.features.see(p) for p in photos]
     own, others = seen[:1], [(s, "mostly") for s in seen[1:]]
     wish = replace(engine.image_generator.wished("a cat at night"), followed=(tuple(others),))
     done = engine.image_generator.prepare(own, wish, QUICK, [7]).draw(4, FLOW)
@@ -153,13 +153,13 @@ def test_a_stop_ends_within_a_step_with_what_there_is(engine) -> None:
 
 def test_a_board_shows_its_references_in_order_and_says_how_much_each_counts(engine) -> None:
     x, a, b = photo(1), photo(2, 64), photo(3, 96)
-    asked = engine.image_generator.mix(None, [engine.see(a), "at night", engine.see(b)], [[0.0, 0.5, 0.2, 0.3], [0.1, 0.9, 0.0, 0.0]])
+    asked = engine.image_generator.mix(None, [engine.features.see(a), "at night", engine.features.see(b)], [[0.0, 0.5, 0.2, 0.3], [0.1, 0.9, 0.0, 0.0]])
     assert asked.words == ("slightly at night", "") and [[how for _, how in one] for one in asked.followed] == [["partly", "partly"], ["entirely"]]
-    prepared = engine.image_generator.prepare([engine.see(x)], asked, QUICK, [1, 1])
+    prepared = engine.image_generator.prepare([engine.features.see(x)], asked, QUICK, [1, 1])
     assert [[p.size for p in pictures] for _, pictures in prepared.asked] == [[(80, 64), (64, 64), (96, 64)], [(80, 64), (64, 64)]]
     assert "partly from image 2" in prepared.asked[0][0] and "partly from image 3" in prepared.asked[0][0] and "Show: slightly at night." in prepared.asked[0][0]
-    said = engine.image_generator.mix(None, [engine.see(a)], [[0.5, 0.5]], "image 1 in the style of image 2")
-    (prompt, pictures), = engine.image_generator.prepare([engine.see(x)], said, QUICK, [1]).asked
+    said = engine.image_generator.mix(None, [engine.features.see(a)], [[0.5, 0.5]], "image 1 in the style of image 2")
+    (prompt, pictures), = engine.image_generator.prepare([engine.features.see(x)], said, QUICK, [1]).asked
     assert "Show: image 1 in the style of image 2." in prompt and "Take" not in prompt and len(pictures) == 2
     one, other = (mixed(engine, Mix((x,), sources, 1.0)) for sources in ((Source(a), Source(b)), (Source(b), Source(a))))
     assert not np.array_equal(opened(one.pictures[0].png), opened(other.pictures[0].png)), "their order is heard"
@@ -170,7 +170,7 @@ def test_alpha_0_is_the_subject_alone_and_what_is_said_twice_is_drawn_once(engin
     mix = Mix((photo(1),), (Source(photo(2)),))
     with Counted(engine.decoder.transformer) as calls:
         reply = mixed(engine, *strip(mix))
-    alone = engine.image_generator.prepare([engine.see(photo(1))], engine.image_generator.wished(""), QUICK, [4]).draw(3, FLOW)
+    alone = engine.image_generator.prepare([engine.features.see(photo(1))], engine.image_generator.wished(""), QUICK, [4]).draw(3, FLOW)
     assert np.array_equal(opened(reply.pictures[0].png), engine.decoder.decode(alone.latents)[0])
     assert len(reply.pictures) == 7 and len(calls) == 5 * 3, "none, slightly, partly, mostly, entirely"
     assert len({opened(p.png).tobytes() for p in reply.pictures}) == 5
@@ -265,7 +265,7 @@ def test_the_page_says_which_model_draws_where_and_shows_no_control_that_does_no
 
 def test_the_command_line_loads_it_and_a_model_of_other_numbers_is_refused(folder, monkeypatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "flux", tiny.CONFIG)
-    whole = pipeline.load("flux", "cpu", folder=folder)
+    whole = loading.load("flux", "cpu", folder=folder)
     assert respond(whole, photo=photo(1))[-1].metadata["preset"] == "flux"
     other = replace(tiny.CONFIG, flow=replace(tiny.CONFIG.flow, transformer=dict(tiny.TRANSFORMER, num_single_layers=3)))
     with pytest.raises(WeightsError, match="num_single_layers 2, but the preset was made for 3"):

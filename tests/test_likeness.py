@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor, ViTImageProcessor
 
 import app
-from assistant import engine as pipeline, model_factory, presets
+from assistant import loading, model_factory, presets
 from assistant.deferred_engine import info_of
 from assistant.engine import Assistant
 from assistant.errors import UnsafeError, WeightsError
@@ -103,7 +103,7 @@ def test_the_background_does_not_leak_into_what_is_drawn(engine, monkeypatch):
     grounds = [photo_of(scene(ground)) for ground in ("green", "blue")]
     drawn = [respond(engine, photo=photo, text="", like=photo_of(scene("white")))[-1].png for photo in grounds]
     monkeypatch.setattr(engine.image_generator.vision.segmenter, "mask", lambda x, words="": red(x))
-    engine._seen.clear()
+    engine.features.clear()
     alone = [respond(engine, photo=photo, text="", like=photo_of(scene("white")))[-1].png for photo in grounds]
     pictures = [[np.asarray(Image.open(io.BytesIO(png))) for png in pngs] for pngs in (drawn, alone)]
     assert np.array_equal(*pictures[1]) and not np.array_equal(pictures[1][0], pictures[0][0])
@@ -125,7 +125,7 @@ def test_the_plans_words_say_what_the_subject_is(engine, monkeypatch):
 def test_keeping_the_subject_ends_where_adapters_break(engine):
     scales = []
     for keep in (1.0, 3.0, 10.0):
-        prepared = engine.image_generator.prepare([engine.see(photo_of(scene("green")))], engine.image_generator.recall({"prompts": [["a cat", 1.0]]}),
+        prepared = engine.image_generator.prepare([engine.features.see(photo_of(scene("green")))], engine.image_generator.recall({"prompts": [["a cat", 1.0]]}),
                                                   Settings(keep_subject=keep), [0])
         scales.append(next(float(c.scale) for c in prepared.context.controls if c.name == "subject"))
     assert scales == pytest.approx([0.4, 1.2, 1.2])
@@ -145,10 +145,10 @@ def loaded(folder, tmp_path, monkeypatch):
 
 
 def test_a_picture_that_is_unsafe_is_a_sentence_and_never_shown(loaded):
-    plain = pipeline.load("open", "cpu", folder=loaded)
+    plain = loading.load("open", "cpu", folder=loaded)
     tiny.safety_checker(loaded / "safety_checker", threshold=-2.0)
     (loaded / "manifest.json").unlink()
-    strict = pipeline.load("open", "cpu", folder=loaded, safety=True)
+    strict = loading.load("open", "cpu", folder=loaded, safety=True)
     events, photo = [], photo_of(scene("green"))
     with pytest.raises(UnsafeError, match="safety checker holds this picture back.*other words"):
         for event in strict.respond(Request("a red cat", photo=photo, settings=QUICK), NEVER):
@@ -166,20 +166,20 @@ def test_a_picture_that_is_unsafe_is_a_sentence_and_never_shown(loaded):
 
 def test_a_safe_picture_is_the_one_that_nobody_checked_and_off_needs_no_checker(loaded):
     photo = photo_of(scene("green"))
-    checked = pipeline.load("open", "cpu", folder=loaded, safety=True)
+    checked = loading.load("open", "cpu", folder=loaded, safety=True)
     reply = respond(checked, photo=photo)[-1]
     shutil.rmtree(loaded / "safety_checker")
     (loaded / "manifest.json").unlink()
-    assert np.array_equal(*(np.asarray(Image.open(io.BytesIO(r.png))) for r in (reply, respond(pipeline.load("open", "cpu", folder=loaded), photo=photo)[-1])))
+    assert np.array_equal(*(np.asarray(Image.open(io.BytesIO(r.png))) for r in (reply, respond(loading.load("open", "cpu", folder=loaded), photo=photo)[-1])))
     with pytest.raises(WeightsError, match="lacks safety_checker"):
-        pipeline.load("open", "cpu", folder=loaded, safety=True)
+        loading.load("open", "cpu", folder=loaded, safety=True)
 
 
 @pytest.mark.parametrize("argv, safety", [([], False), (["--share"], True), (["--host", "0.0.0.0"], True), (["--safety", "off", "--share"], False),
                                           (["--safety", "on"], True)])
 def test_it_is_on_where_others_may_reach_the_page(argv, safety, monkeypatch):
     given = []
-    monkeypatch.setattr(pipeline, "load", lambda *args: given.append(args))
+    monkeypatch.setattr(loading, "load", lambda *args: given.append(args))
     options = app.arguments(["--preset", "open", *argv])
     app.load(options)
     assert given[0][-1] is safety

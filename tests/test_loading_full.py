@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from assistant import loading, presets, checkpoints
 from assistant.generation.base import decoded
 from assistant.errors import DeviceError, WeightsError
-from assistant.loading import build, groups_of, identified
+from assistant.loading import groups_of, load, identified
 from assistant.memory.budget import tier
 from assistant.requests import Reply, Request, Settings, Words
 from assistant.hub.inventory import missing, require
@@ -63,7 +63,7 @@ def answered(engine, request):
 
 
 def test_it_loads_answers_and_draws(folder):
-    engine = build("tiny", "cpu", "auto", "auto", folder)
+    engine = load("tiny", "cpu", "auto", "auto", folder)
     ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2, preview_every=1))
     *before, reply = answered(engine, ask)
     assert Image.open(io.BytesIO(reply.png)).size == (64, 64) and reply.metadata["preset"] == "tiny"
@@ -72,11 +72,11 @@ def test_it_loads_answers_and_draws(folder):
     assert reply.png == answered(engine, ask)[-1].png
     told = answered(engine, replace(ask, photo=photo("red")))[-1]
     assert told.png != reply.png
-    assert engine.see(photo()).patches.shape == (1, 10, 48)  # 3 x 3 patches of positions learned at 5 x 5
+    assert engine.features.see(photo()).patches.shape == (1, 10, 48)  # 3 x 3 patches of positions learned at 5 x 5
 
 
 def test_bfloat16_halves_what_is_held_and_still_draws(folder):
-    engine = build("tiny", "cpu", "bfloat16", "auto", folder)
+    engine = load("tiny", "cpu", "bfloat16", "auto", folder)
     assert {p.dtype for p in engine.decoder.unet.parameters()} == {torch.bfloat16} and engine.decoder.vae.dtype == torch.float32
     reply = answered(engine, Request("a beach", photo(), settings=Settings(seed=3, steps=2)))[-1]
     assert reply.png and reply.text
@@ -91,7 +91,7 @@ def test_what_is_missing_is_named_with_the_next_command(copy, gone, command):
     part = gone.partition("/")[0]
     assert missing(TINY, copy) == [part]
     with pytest.raises(WeightsError, match=part) as raised:
-        build("tiny", "cpu", "auto", "auto", copy)
+        load("tiny", "cpu", "auto", "auto", copy)
     assert command in raised.value.remedy and "\n" not in str(raised.value)
 
 
@@ -113,13 +113,13 @@ def test_weights_of_another_model_are_refused(copy, part, file, change, said):
     change(tensors)
     save_file(tensors, copy / file, {"format": "pt"})
     with pytest.raises(WeightsError, match=said):
-        build("tiny", "cpu", "auto", "auto", copy)
+        load("tiny", "cpu", "auto", "auto", copy)
 
 
 def test_pickled_weights_beside_nothing_are_never_opened(copy):
     (copy / "base/unet/diffusion_pytorch_model.safetensors").rename(copy / "base/unet/diffusion_pytorch_model.bin")
     with pytest.raises(WeightsError, match="lacks base"):
-        build("tiny", "cpu", "auto", "auto", copy)
+        load("tiny", "cpu", "auto", "auto", copy)
 
 
 def test_a_folder_put_together_by_hand_is_known_again_and_damage_is_seen(copy):
@@ -136,7 +136,7 @@ def test_a_folder_put_together_by_hand_is_known_again_and_damage_is_seen(copy):
 @pytest.mark.parametrize("name", ("turns", "layers"))
 def test_a_tier_changes_where_weights_live_and_nothing_else(folder, name):
     ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2))
-    engine = build("tiny", "cpu", "auto", "auto", folder)
+    engine = load("tiny", "cpu", "auto", "auto", folder)
     expected = answered(engine, ask)[-1]
     parts = groups_of(engine.image_generator, engine.base)
     residence = OffloadManager(torch.device("cpu"), parts, tier=tier(name))
@@ -148,7 +148,7 @@ def test_a_tier_changes_where_weights_live_and_nothing_else(folder, name):
 
 def test_out_of_memory_in_the_decoder_ends_in_the_picture_that_was_asked_for(folder, monkeypatch):
     ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2))
-    engine = build("tiny", "cpu", "auto", "auto", folder)
+    engine = load("tiny", "cpu", "auto", "auto", folder)
     expected = answered(engine, ask)[-1]
     residence = OffloadManager(torch.device("cpu"), groups_of(engine.image_generator, engine.base), (engine.decoder.vae,), tier("whole"))
     decode, shorts = engine.decoder.decode, [torch.OutOfMemoryError("CUDA out of memory")]
@@ -223,7 +223,7 @@ def test_a_chat_model_is_in_bfloat16_where_the_device_computes_in_it(monkeypatch
 
 
 def test_a_compiled_step_is_given_up_before_its_weights_move(folder):
-    engine = build("tiny", "cpu", "auto", "auto", folder)
+    engine = load("tiny", "cpu", "auto", "auto", folder)
     decoders = (engine.decoder, engine.base)
     for decoder in decoders:
         decoder.step = lambda *_, **__: pytest.fail("recorded with weights that are elsewhere now")

@@ -15,7 +15,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import Dinov2Model, LlamaForCausalLM
 
-from assistant import checkpoints, engine, manifest, requests
+from assistant import checkpoints, loading, manifest, requests
 from assistant.diffusion.attention import AttentionContext
 from assistant.diffusion.guidance import EMPTY, TEXT, text_guidance
 from assistant.errors import DeviceError, InputError, WeightsError
@@ -181,9 +181,9 @@ def test_limits_are_named() -> None:
     with pytest.raises(InputError, match="sampler"):
         requests.check(Settings(scheduler="euler"))
     with pytest.raises(DeviceError, match="cuda:99"):
-        engine.load("miniature", "cuda:99")
+        loading.load("miniature", "cuda:99")
     with pytest.raises(WeightsError, match="which nobody published"):
-        engine.load("full", "cpu")
+        loading.load("full", "cpu")
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

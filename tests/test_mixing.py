@@ -218,7 +218,7 @@ def test_stopping_ends_the_batch(assistant, photos):
 
 
 def test_e_of_all_cells_is_projected_once(assistant, photos):
-    decoder, patches = assistant.decoder, assistant.see(photos[0]).patches
+    decoder, patches = assistant.decoder, assistant.features.see(photos[0]).patches
     context = AttentionContext({PATCHES: patches}, {})
     context.begin((BatchRow("one", tokens=PATCHES),), images=25)
     layer, attn = next((n, m) for n, m in decoder.unet.named_modules() if n.endswith("attn2"))

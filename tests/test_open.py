@@ -15,7 +15,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import AutoModelForImageTextToText, CLIPImageProcessor, LlavaConfig, Qwen3VLConfig
 
-from assistant import engine as pipeline, model_factory, presets
+from assistant import loading, model_factory, presets
 from assistant.model_factory import build, count
 from assistant.requests import Mix, MixReply, MixRequest, Photo, Progress, Reply, Request, Settings, Sketch, Source, TrainingSpec, Turn, Words
 from assistant.diffusion.guidance import EMPTY, TEXT, text_guidance
@@ -75,7 +75,7 @@ def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine,
                   output_type="latent", generator=torch.Generator().manual_seed(7),
                   ip_adapter_image=[Image.open(io.BytesIO(p.png)) for p in (x, w)]).images
     image_generator, settings = engine.image_generator, Settings(keep_subject=1.5, follow_words=3.0)
-    prepared = image_generator.prepare([engine.see(x)], image_generator.like(engine.see(w), "a red cat"), settings, [7])
+    prepared = image_generator.prepare([engine.features.see(x)], image_generator.like(engine.features.see(w), "a red cat"), settings, [7])
     assert (prepared.draw(4, "ddim").latents - theirs).abs().max() < 1e-4
 
 
@@ -232,21 +232,21 @@ def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_n
     monkeypatch.setitem(presets.PRESETS, "open", tiny.CONFIG)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    engine = pipeline.load("open", "cpu", folder=copy)
+    engine = loading.load("open", "cpu", folder=copy)
     reply = respond(engine, photo=photo(1))[-1]
     assert engine.info().notice == "Tiny. The words come from a language model that does not see your picture."
     assert engine.trainer.base is engine.decoder and len(engine.weights) == 12 and reply.metadata["weights"] == engine.weights
     for part in tiny.speaker(seed=1):
         part.save_pretrained(tmp_path / "other")
-    other = respond(pipeline.load("open", "cpu", folder=copy, llm=str(tmp_path / "other")), photo=photo(1))[-1]
+    other = respond(loading.load("open", "cpu", folder=copy, llm=str(tmp_path / "other")), photo=photo(1))[-1]
     assert other.text != reply.text and np.array_equal(drawn(other.png), drawn(reply.png)), "neither keeps to the form: the words are the prompt"
-    seeing = pipeline.load("open", "cpu", folder=copy, llm=str(tiny_vlm.qwen(tmp_path / "seeing")))
+    seeing = loading.load("open", "cpu", folder=copy, llm=str(tiny_vlm.qwen(tmp_path / "seeing")))
     assert seeing.language.sees and seeing.info().notice == "Tiny." and respond(seeing, photo=photo(1))[-1].png
     shutil.rmtree(copy / "llm")
     with pytest.raises(WeightsError, match=r"lacks llm in .* Run: python -m assistant download open --to"):
-        pipeline.load("open", "cpu", folder=copy)
+        loading.load("open", "cpu", folder=copy)
     with pytest.raises(WeightsError, match=r"Run: python -m assistant download open --llm some-org/Chat --to"):
-        pipeline.load("open", "cpu", folder=copy, llm="some-org/Chat")
+        loading.load("open", "cpu", folder=copy, llm="some-org/Chat")
 
 
 def test_a_concept_is_learned_and_drawn_on_the_same_base(engine, tmp_path) -> None:

@@ -18,7 +18,7 @@ from assistant.diffusion.attention import AttentionContext
 from assistant.diffusion.guidance import EMPTY, FOUNDATION, IMAGE, TEXT, infusion_guidance, text_guidance
 from assistant.diffusion.latent_diffusion import LatentDiffusion
 from assistant.diffusion.low_rank import LowRank
-from assistant.engine import load
+from assistant.loading import load
 from assistant.errors import ConfigError, InputError, WeightsError
 from assistant.model_factory import build
 from assistant.presets import SD2, SD15, SDXL, with_lcm

@@ -288,7 +288,7 @@ def test_numbers_not_finite_end_a_turn_a_board_and_words_with_a_sentence(assista
 def test_numbers_not_finite_in_half_precision_are_tried_once_in_single(preset, monkeypatch, tmp_path):
     if preset == "open":
         monkeypatch.setitem(presets.PRESETS, "open", tiny_open.CONFIG)
-    engine = loading.build(preset, "cpu", "bfloat16", "auto", tiny_open.write(tmp_path / "open") if preset == "open" else None)
+    engine = loading.load(preset, "cpu", "bfloat16", "auto", tiny_open.write(tmp_path / "open") if preset == "open" else None)
     decoders = {engine.decoder, engine.base}
     retrying = OomRetryEngine(engine, OffloadManager(torch.device("cpu"), {}, tier=tier("whole")), lambda: loading.in_single_precision(*decoders))
     overflowing(monkeypatch, (torch.bfloat16,))

@@ -9,6 +9,7 @@ single token, so it is 1 for every query whatever K_H is, and the term is V_H br
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,19 +29,20 @@ class SemanticValues(nn.Module):
     def __init__(self, widths: Mapping[str, int], width: int) -> None:
         super().__init__()
         # A module's name may hold no dot, and a layer's name holds no dash.
-        self.layers = nn.ModuleDict({_key(name): nn.Linear(width, inner, bias=False) for name, inner in widths.items()})
-        for linear in self.layers.values():
+        linears = {_key(name): nn.Linear(width, inner, bias=False) for name, inner in widths.items()}
+        for linear in linears.values():
             # The decoder starts as one that sees E(x) only, and the gradient of these weights is not zero there.
             nn.init.zeros_(linear.weight)
+        self.layers = nn.ModuleDict(linears)
 
     @classmethod
-    def of(cls, unet: nn.Module, width: int) -> SemanticValues:
+    def of(cls, unet: Any, width: int) -> SemanticValues:
         """Values that fit a UNet2DConditionModel's cross-attention layers, for vectors of `width` = d_F."""
         return cls({name: attn.inner_dim for name, attn in cross_layers(unet).items()}, width)
 
     def forward(self, layer: str, vector: torch.Tensor) -> torch.Tensor:
         """(b, d_F) -> V_H of `layer`, (b, heads * d)."""
-        linear = self.layers[_key(layer)]
+        linear: Any = self.layers[_key(layer)]
         return linear(vector.to(linear.weight.dtype))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
@@ -41,7 +42,7 @@ class Adapter(nn.Module):
                                     for inner in widths.values())
 
     @classmethod
-    def of(cls, unet: nn.Module, projection: nn.Module) -> Adapter:
+    def of(cls, unet: Any, projection: nn.Module) -> Adapter:
         """An adapter that fits a UNet2DConditionModel."""
         return cls(projection, {name: attn.inner_dim for name, attn in cross_layers(unet).items()}, unet.config.cross_attention_dim)
 
@@ -51,7 +52,7 @@ class Adapter(nn.Module):
 
     def key_value(self, layer: str, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(b, N, d_text) -> K_i and V_i of `layer`, each (b, N, heads * d)."""
-        part = self.layers[self.order[layer]]
+        part: Any = self.layers[self.order[layer]]
         tokens = tokens.to(part["to_k_ip"].weight.dtype)
         return part["to_k_ip"](tokens), part["to_v_ip"](tokens)
 
@@ -123,7 +124,8 @@ class IpAdapter(AttentionControl):
         """(1 or images, heads, N, d) each."""
         key, value = self.adapter.key_value(call.layer, tokens)
         value = value * torch.as_tensor(self.scale, dtype=value.dtype, device=value.device).view(-1, 1, 1)
-        return tuple(flat.unflatten(-1, (call.attn.heads, -1)).transpose(1, 2) for flat in (key, value))
+        key, value = (flat.unflatten(-1, (call.attn.heads, -1)).transpose(1, 2) for flat in (key, value))
+        return key, value
 
 
 def plain_projection(semantic_width: int, text_width: int, tokens: int = 4) -> nn.Module:

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,28 +29,39 @@ from .concept_prompt import ContextTemplate, embed, residual_positions, token_po
 TEMPLATES = ("{a} {noun}", "a picture of {a} {noun}", "a drawing of {a} {noun}", "an image of {a} {noun}", "we see {a} {noun}")
 MOST_PICTURES = 8
 SCALE = 1024.0  # of the loss, on its way through the base model
+SomeRecipe = TypeVar("SomeRecipe", bound="Recipe")
 
 
 @dataclass(frozen=True)
-class InfusionRecipe:
-    """How a concept is learned; the paper's rate and batch.
+class Recipe:
+    """How a concept is learned, by whatever method.
 
     Raises:
         ConceptError: a value outside its limits.
     """
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"steps": (1, 5000), "batch": (1, 64)}
+
     steps: int = 300
     batch: int = 4
-    lr: float = 0.01
-    residuals: int = 1  # more: truer to the subject, less varied
     flip: bool = False  # mirrored pictures too; not for writing, or what differs left and right
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("steps", 1, 5000), ("batch", 1, 64), ("lr", 1e-5, 1.0), ("residuals", 1, 8)):
+        for name, (low, high) in self.limits.items():
             value = getattr(self, name)
             if not low <= value <= high or not math.isfinite(value):
                 raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
+
+
+@dataclass(frozen=True)
+class InfusionRecipe(Recipe):
+    """The paper's rate and batch."""
+
+    limits = {**Recipe.limits, "lr": (1e-5, 1.0), "residuals": (1, 8)}
+
+    lr: float = 0.01
+    residuals: int = 1  # more: truer to the subject, less varied
 
 
 def lines(noun: str) -> list[str]:
@@ -68,13 +79,50 @@ def check_pictures(pictures: Tensor, noun: str, masks: Tensor | None) -> None:
         raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
 
 
-class Learned:
-    """What every learner keeps over a restart: its parameters by name, their optimizer's state, and how many steps are done."""
+class ConceptLearner(Generic[SomeRecipe]):
+    """Learns one concept, step by step.
+
+    Args:
+        base: the text-to-image model; nothing of it is changed.
+        pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
+        noun: the class noun, as the base model knows it.
+        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: what the method then does.
+
+    Raises:
+        ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
+    """
 
     prefix: str  # of a parameter's name in the state
     parameters: dict[str, Tensor]
     optimizer: torch.optim.Optimizer
-    step_count = 0
+
+    def __init__(self, base: LatentDiffusion, pictures: Tensor, noun: str, recipe: SomeRecipe, masks: Tensor | None = None) -> None:
+        check_pictures(pictures, noun, masks)
+        self.base, self.noun, self.recipe, self.step_count = base, noun.strip(), recipe, 0
+        self.latents = base.encode_image(pictures)
+        small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
+        self.shown = ConceptImages(base, self.latents, small)
+
+    def loss(self, at: Tensor, generator: torch.Generator) -> Tensor:
+        """Of the pictures `at` (B,), on the CPU."""
+        raise NotImplementedError
+
+    def step(self) -> float:
+        """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
+        g = torch.Generator("cpu").manual_seed(self.recipe.seed * 1_000_003 + self.step_count)
+        loss = self.loss(torch.randint(len(self.latents), (self.recipe.batch,), generator=g), g)
+        scaled_backward_step(loss, self.optimizer)
+        self.step_count += 1
+        return float(loss.detach())
+
+    def _flips(self, generator: torch.Generator) -> Tensor | None:
+        """(B, 1, 1, 1) bool: which pictures are mirrored; None: none."""
+        return (torch.rand(self.recipe.batch, 1, 1, 1, generator=generator) < 0.5).to(self.latents.device) if self.recipe.flip else None
+
+    def _predict(self, noised: Tensor, t: Tensor, context: AttentionContext) -> Tensor:
+        """The UNet's prediction, (b, C, h, w)."""
+        unet = self.base.unet
+        return unet(noised.to(unet.dtype), t, None, **context.arguments(), return_dict=False)[0].float()
 
     def state(self) -> dict[str, Tensor]:
         """All that a later `restore` needs to go on as if nothing had happened."""
@@ -102,30 +150,16 @@ class Learned:
         self.step_count = int(state["step"])
 
 
-class InfusionTrainer(Learned):
-    """Learns one concept.
-
-    Args:
-        base: the text-to-image model; nothing of it is changed.
-        pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
-        noun: the class noun, as the base model knows it.
-        masks: (P, H, W) in 0..1, where the subject is, painted by the user; None: where the base model attends to the noun.
-
-    Raises:
-        ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
-    """
+class InfusionTrainer(ConceptLearner[InfusionRecipe]):
+    """Infusion's residuals, by eq. 8. Without masks the subject is where the base model attends to the noun."""
 
     prefix = "value"
 
     def __init__(self, base: LatentDiffusion, pictures: Tensor, noun: str, recipe: InfusionRecipe = InfusionRecipe(), masks: Tensor | None = None) -> None:
-        check_pictures(pictures, noun, masks)
-        self.base, self.noun, self.recipe = base, noun.strip(), recipe
+        super().__init__(base, pictures, noun, recipe, masks)
         self.prompts = lines(self.noun)
         self.states = base.encode_text(self.prompts)
         self.where = torch.cat([self._where(p) for p in self.prompts])
-        self.latents = base.encode_image(pictures)
-        small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
-        self.shown = ConceptImages(base, self.latents, small)
         if masks is None:
             self.shown.masks = self._found()
         self.masks = self.shown.masks  # may be painted over until the first step
@@ -151,22 +185,10 @@ class InfusionTrainer(Learned):
             self._predict(self.shown.scheduler.add_noise(self.latents, noise, t), t, context)
         return look.seen(self.latents.shape[-2:])
 
-    def _predict(self, noised: Tensor, t: Tensor, context: AttentionContext) -> Tensor:
-        unet = self.base.unet
-        return unet(noised.to(unet.dtype), t, None, **context.arguments(), return_dict=False)[0].float()
-
-    def step(self) -> float:
-        """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
-        r, device = self.recipe, self.latents.device
-        g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
-        at = torch.randint(len(self.latents), (r.batch,), generator=g).to(device)
-        said = torch.randint(len(self.prompts), (r.batch,), generator=g)
-        flips = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device) if r.flip else None
-        tokens, use = {TEXT: self.states[said]}, ConceptInstance(self.residuals, self.where[said])
-        loss = self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, g, flips)
-        scaled_backward_step(loss, self.optimizer)
-        self.step_count += 1
-        return float(loss.detach())
+    def loss(self, at: Tensor, generator: torch.Generator) -> Tensor:
+        said = torch.randint(len(self.prompts), at.shape, generator=generator)
+        tokens, use = {TEXT: self.states[said.to(self.states.device)]}, ConceptInstance(self.residuals, self.where[said])
+        return self.shown.unet_loss(lambda noised, t: self._both(noised, t, tokens, use), at, generator, self._flips(generator))
 
     def _both(self, noised: Tensor, t: Tensor, tokens: Mapping[str, Tensor | TextStates], use: ConceptInstance) -> Tensor:
         """C's prediction for noised latents (B, C, h, w), with the queries of F, which sees the same and is not learned."""
@@ -195,7 +217,7 @@ def scaled_backward_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> bool
     return finite
 
 
-def parse_options(kind: type, options: Mapping[str, Any]) -> Any:
+def parse_options(kind: type[SomeRecipe], options: Mapping[str, Any]) -> SomeRecipe:
     """A recipe of a kind from options by name. Raises ConceptError: one that it does not have."""
     known = {f.name for f in fields(kind)}
     unknown = set(options) - known
@@ -204,7 +226,7 @@ def parse_options(kind: type, options: Mapping[str, Any]) -> Any:
     return kind(**options)
 
 
-def restore(learner: Any, state: bytes | None) -> None:
+def restore(learner: ConceptLearner, state: bytes | None) -> None:
     """Restore a learner from the bytes of its state, if there are any. Raises ConceptError: they cannot be read."""
     if state is not None:
         try:
@@ -244,6 +266,7 @@ class ConceptImages:
         Args:
             predict: noised latents (B, C, h, w), timesteps (B,) -> the prediction. flips: (B, 1, 1, 1) bool, which to mirror.
         """
+        at = at.to(self.latents.device)
         latents, masks = self.latents[at], self.masks[at]
         if flips is not None:
             latents, masks = (torch.where(flips, x.flip(-1), x) for x in (latents, masks))
@@ -257,53 +280,29 @@ MANUAL = "a photo of a T3 E"  # what ICO is compared with
 
 
 @dataclass(frozen=True)
-class IcoRecipe:
-    """How a concept is learned.
+class IcoRecipe(Recipe):
+    """Raises ConceptError also for a scheme without a noun or without shared vectors."""
 
-    Raises:
-        ConceptError: a value outside its limits, or a scheme without a noun or without shared vectors.
-    """
+    limits = {**Recipe.limits, "lr": (1e-6, 1.0), "lr_attention": (0.0, 1.0), "prior": (0.0, 100.0)}
 
-    steps: int = 300
-    batch: int = 4
     lr: float = 0.02  # of the learned words, in units of the spread of the model's own words
     lr_attention: float = 0.02  # of what is added to keys and values, in units of their weights' spread
     scheme: str = WITH_DCI
     prior: float = 1.0  # how much it counts that other prompts of the noun go on being what the base model makes of them
-    flip: bool = False  # mirrored pictures too
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("steps", 1, 5000), ("batch", 1, 64), ("lr", 1e-6, 1.0), ("lr_attention", 0.0, 1.0), ("prior", 0.0, 100.0)):
-            value = getattr(self, name)
-            if not low <= value <= high or not math.isfinite(value):
-                raise ConceptError(f"A concept cannot be learned with {name} {value}; it can be {low} to {high}.", "Choose another value.")
+        super().__post_init__()
         ContextTemplate(self.scheme)
 
 
-class IcoTrainer(Learned):
-    """Learns one concept; the interface of `InfusionTrainer`.
-
-    The loss is the prediction's, t uniform.
-
-    Args:
-        base: the text-to-image model; nothing of it is changed.
-        pictures: uint8 RGB (P, H, W, 3) at the base model's size, 1 to MOST_PICTURES of them.
-        noun: the class noun, as the base model knows it.
-        masks: (P, H, W) in 0..1, where the subject is; None, as in the paper: all of a picture counts alike.
-
-    Raises:
-        ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word.
-    """
+class IcoTrainer(ConceptLearner[IcoRecipe]):
+    """ICO's words, keys and values. The loss is the prediction's, t uniform. Without masks, as in the paper, all of a picture counts alike."""
 
     prefix = "p"
 
     def __init__(self, base: LatentDiffusion, pictures: Tensor, noun: str, recipe: IcoRecipe = IcoRecipe(), masks: Tensor | None = None) -> None:
-        check_pictures(pictures, noun, masks)
-        self.base, self.noun, self.recipe, self.scheme = base, noun.strip(), recipe, ContextTemplate(recipe.scheme)
-        self.latents = base.encode_image(pictures)
-        small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
-        self.shown = ConceptImages(base, self.latents, small)
+        super().__init__(base, pictures, noun, recipe, masks)
+        self.scheme = ContextTemplate(recipe.scheme)
         pieces = self.scheme.pieces(self.noun, whole=True)
         self.spelled = tokenize_with_placeholders(base.tokenizer, pieces, range(len(pieces)))
         self.slots = {kind: [p for (k, _), at in zip(self.scheme.parts(), self.spelled.at) if k == kind for p in at] for kind in "IT"}
@@ -339,13 +338,9 @@ class IcoTrainer(Learned):
         lines = [embed(self.base.words, self.spelled, slots, torch.cat([p["own"][i], p["shared"]])) for i in at.tolist()]
         return self.base.encode_embeddings(torch.stack(lines), self.spelled.end)
 
-    def _context(self, states: Tensor | TextStates, tuned: bool = True) -> AttentionContext:
-        return AttentionContext({TEXT: states}, cache=False, tuned=self.tuned() if tuned else None).begin((BatchRow(CONCEPT, TEXT),), len(states))
-
     def _said(self, states: Tensor | TextStates, noised: Tensor, t: Tensor, tuned: bool = True) -> Tensor:
-        """The UNet's prediction, (b, C, h, w)."""
-        unet = self.base.unet
-        return unet(noised.to(unet.dtype), t, None, **self._context(states, tuned).arguments(), return_dict=False)[0].float()
+        context = AttentionContext({TEXT: states}, cache=False, tuned=self.tuned() if tuned else None)
+        return self._predict(noised, t, context.begin((BatchRow(CONCEPT, TEXT),), len(states)))
 
     def _drift(self, states: Tensor | TextStates, noised: Tensor, t: Tensor) -> Tensor:
         """How far the predictions for other prompts of the noun have gone from the base model's."""
@@ -353,25 +348,17 @@ class IcoTrainer(Learned):
             before = self._said(states, noised, t, tuned=False)
         return (self._said(states, noised, t) - before).square().mean()
 
-    def step(self) -> float:
-        """One step; returns its loss. Everything about step k follows from (seed, k), so that a resumed run is the same run."""
-        r, device = self.recipe, self.latents.device
-        g = torch.Generator("cpu").manual_seed(r.seed * 1_000_003 + self.step_count)
-        at = torch.randint(len(self.latents), (r.batch,), generator=g)
-        flips = (torch.rand(r.batch, 1, 1, 1, generator=g) < 0.5).to(device) if r.flip else None
-        states, others = self._states(at), self.others[torch.randint(len(self.others), (r.batch,), generator=g).to(device)]
-        drifts = []
+    def loss(self, at: Tensor, generator: torch.Generator) -> Tensor:
+        flips, drifts = self._flips(generator), []
+        states = self._states(at)
+        others = self.others[torch.randint(len(self.others), at.shape, generator=generator).to(self.others.device)]
 
         def predict(noised: Tensor, t: Tensor) -> Tensor:
-            if r.prior:
+            if self.recipe.prior:
                 drifts.append(self._drift(others, noised, t))
             return self._said(states, noised, t)
 
-        loss = self.shown.unet_loss(predict, at.to(device), g, flips)
-        loss = loss + r.prior * sum(drifts)
-        scaled_backward_step(loss, self.optimizer)
-        self.step_count += 1
-        return float(loss.detach())
+        return self.shown.unet_loss(predict, at, generator, flips) + self.recipe.prior * sum(drifts)
 
 
 def learned(learner: IcoTrainer, name: str, identity: str, thumbnail: bytes = b"") -> IcoConcept:

@@ -289,11 +289,7 @@ def strip(base: LatentDiffusion, request: SweepRequest, cancel: Cancel, stamp: M
         return made.draw([settings.seed] * count, request.strengths, settings.window, unit * settings.follow_words, settings.steps, settings.scheduler,
                          lambda step, steps, _: emit(Progress(step, steps)), 0, stop, seen, sharpening=sharpening)
 
-    for item in iterate_in_thread(work, cancel):
-        if isinstance(item, Progress):
-            yield item
-        else:
-            done: Denoised = item
+    done = yield from iterate_in_thread(work, cancel)
     drawn = np.concatenate([base.decode(part) for part in done.latents.split(DECODED)])
     other = write_png(base.decode(done.streams["auxiliary"][:1])[0]) if "auxiliary" in done.streams else b""
     pictures = []

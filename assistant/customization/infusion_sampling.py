@@ -137,11 +137,7 @@ def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, setti
 
         return way.draw(on_step, stop)
 
-    for item in iterate_in_thread(work, cancel):
-        if isinstance(item, Progress):
-            yield item
-        else:
-            done: Denoised = item
+    done = yield from iterate_in_thread(work, cancel)
     picture = base.decode(done.latents)[0]
     seconds["picture"] = time.monotonic() - started - seconds["words"]
     about = {**way.about(done), **({"said": dict(meant.settings)} if meant.settings and tuned is not None else {}), "reply": way.text, "wish": meant.prompt, "plan": meant.plan.as_json()}

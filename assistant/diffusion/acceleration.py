@@ -22,6 +22,7 @@ from . import attention
 from .attention import AttentionContext, CachedKV, ControlledAttnProcessor, cross_layers, layers
 from .latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
+from ..files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class StaticContext:
         return self._held[layer]
 
 
-def flattened(unet: torch.nn.Module, context: AttentionContext) -> tuple[Layout, list[torch.Tensor]]:
+def flattened(unet: Any, context: AttentionContext) -> tuple[Layout, list[torch.Tensor]]:
     """All that the present batch of a plain context holds in the UNet's layers, as a layout and its tensors, each of one layout in memory:
     what is compiled for one image must serve the next without being compiled again."""
     layers, tensors = [], []
@@ -57,7 +58,7 @@ def flattened(unet: torch.nn.Module, context: AttentionContext) -> tuple[Layout,
     return (len(context.rows) * context.images, tuple(layers)), [t.contiguous() for t in tensors]
 
 
-def function(unet: torch.nn.Module, layout: Layout) -> Function:
+def function(unet: Any, layout: Layout) -> Function:
     """The UNet's step over the tensors of a layout."""
     entries, layers = layout
 
@@ -120,7 +121,7 @@ class CompiledUNet:
         most: shapes that are kept compiled at a time; a strip or a grid of another length is another shape.
     """
 
-    def __init__(self, unet: torch.nn.Module, make: Callable[..., Function] = compiled,
+    def __init__(self, unet: Any, make: Callable[..., Function] = compiled,
                  start: Callable[[Callable[[], None]], None] | None = None, most: int = 4) -> None:
         self.unet, self.dtype, self.config = unet, unet.dtype, unet.config
         self.state = "waiting for a first picture"  # for people
@@ -232,13 +233,13 @@ LARGE = 300.0  # of queries and keys: scores beyond what half precision holds, a
 WINS = 0.95  # of torch's own choice's time, at most, for another kernel to be taken
 
 
-def shapes(unet: torch.nn.Module, tokens: int, rows: int = 2) -> dict[str, Shape]:
+def shapes(unet: Any, tokens: int, rows: int = 2) -> dict[str, Shape]:
     """What each attention layer computes, layer -> shape, where `rows` rows attend to `tokens` tokens: read off one pass of the UNet."""
     found: dict[str, Shape] = {}
     crossing, hooks = cross_layers(unet), []
     for name, layer in layers(unet).items():
 
-        def look(attn: torch.nn.Module, given: tuple, name: str = name) -> None:
+        def look(attn: Any, given: tuple, name: str = name) -> None:
             queries = given[0].shape[1]
             found[name] = (rows, attn.heads, queries, tokens if name in crossing else queries, attn.inner_dim // attn.heads)
 
@@ -291,7 +292,7 @@ def quickest(seconds: Mapping[str, float]) -> str:
     return best if seconds.get(best, 0.0) < WINS * seconds.get("sdpa", float("inf")) else "sdpa"
 
 
-def fit(unet: torch.nn.Module, tokens: int, memory: Path | None = None) -> dict[str, str]:
+def fit(unet: Any, tokens: int, memory: Path | None = None) -> dict[str, str]:
     """Give each attention layer the fastest kernel for what it computes; returns layer -> kernel.
 
     Args:
@@ -332,8 +333,6 @@ def _write(memory: Path | None, known: dict[str, str]) -> None:
         return
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        new = memory.with_suffix(".new")
-        new.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        new.replace(memory)
+        write_whole(memory, json.dumps(known, indent=1).encode())
     except OSError as error:
         log.info("The attention kernels that were measured are not kept: %s", error)

@@ -310,7 +310,7 @@ def query(attn: Any, hidden: torch.Tensor) -> torch.Tensor:
     return _heads(attn, attn.to_q(hidden), attn.norm_q)
 
 
-def _heads(attn: Any, flat: torch.Tensor, norm: torch.nn.Module | None) -> torch.Tensor:
+def _heads(attn: Any, flat: torch.Tensor, norm: Any) -> torch.Tensor:
     """(batch, N, heads * d) -> (batch, heads, N, d), with the layer's own norm if it has one."""
     split = flat.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
     return split if norm is None else norm(split)
@@ -568,7 +568,7 @@ class ControlledAttnProcessor:
 ControlledAttnProcessor.__call__.__signature__ = inspect.signature(ControlledAttnProcessor.__call__)
 
 
-def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
+def install(unet: Any, kernel: str = "auto") -> None:
     """Put a `ControlledAttnProcessor` on every attention layer of a UNet.
 
     Args:
@@ -588,12 +588,12 @@ def install(unet: torch.nn.Module, kernel: str = "auto") -> None:
     unet.set_attn_processor({f"{name}.processor": ControlledAttnProcessor(name, kernel) for name in layers(unet)})
 
 
-def cross_layers(unet: torch.nn.Module) -> dict[str, Any]:
+def cross_layers(unet: Any) -> dict[str, Any]:
     """The cross-attention layers by name, in the order of `named_modules`."""
     return {name: attn for name, attn in layers(unet).items() if attn.is_cross_attention}
 
 
-def layers(unet: torch.nn.Module) -> dict[str, Any]:
+def layers(unet: Any) -> dict[str, Any]:
     """The attention layers by name."""
     names = (key.removesuffix(".processor") for key in unet.attn_processors)
     return {name: unet.get_submodule(name) for name in names}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import Flux2KleinPipeline
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from .latent_diffusion import finished, unread
 from .sampler import CancelFlag, Denoised, OnStep, draw_noise
@@ -44,7 +44,7 @@ class FlowDecoder:
 
     semantic_values = None  # V_H is CAFE's
 
-    def __init__(self, transformer: nn.Module, vae: nn.Module, text_encoder: nn.Module, tokenizer: Any, scheduler: Any, size: int) -> None:
+    def __init__(self, transformer: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, size: int) -> None:
         self.transformer, self.vae, self.text_encoder, self.tokenizer, self.scheduler, self.size = transformer, vae, text_encoder, tokenizer, scheduler, size
         self.device = transformer.device
         self.unsafe: Callable[[np.ndarray], Sequence[bool]] | None = None  # as of `LatentDiffusion`

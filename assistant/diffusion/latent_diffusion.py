@@ -1,6 +1,7 @@
 """The decoder's modules together: pictures to latents and back, words to text states, and a sampler over them.
 
-It is given modules and reads no file; it knows neither controls nor requests.
+It is given modules and reads no file; it knows neither controls nor requests. diffusers' and transformers' modules are `Any`: no type knows the fields of their
+`config`.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ class LatentDiffusion:
 
     def __init__(
         self,
-        unet: nn.Module,
-        vae: nn.Module,
+        unet: Any,
+        vae: Any,
         scheduler_config: Mapping[str, Any],
-        text_encoder: nn.Module | None = None,
+        text_encoder: Any = None,
         tokenizer: Any = None,
-        semantic_values: nn.Module | None = None,
+        semantic_values: Any = None,
         preview: tuple[torch.Tensor, torch.Tensor] | None = None,
         kernel: str = "auto",
         adapters: nn.ModuleDict | None = None,

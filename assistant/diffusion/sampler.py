@@ -90,7 +90,7 @@ def _set_timesteps(scheduler: Any, steps: int) -> None:
             scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])
 
 
-def predict(unet: torch.nn.Module, batch: torch.Tensor, timestep: torch.Tensor, context: AttentionContext) -> torch.Tensor:
+def predict(unet: Any, batch: torch.Tensor, timestep: torch.Tensor, context: AttentionContext) -> torch.Tensor:
     """The UNet's predictions for the rows that the attention context was begun with, (rows * B, C, h, w) each: one step, as the sampler runs it.
 
     In inference mode a layer records nothing for gradients, which saves a few percent of a small UNet's step. What an attention context keeps from
@@ -102,7 +102,7 @@ def predict(unet: torch.nn.Module, batch: torch.Tensor, timestep: torch.Tensor, 
 
 @torch.no_grad()
 def denoise(
-    unet: torch.nn.Module,
+    unet: Any,
     plan: GuidancePlan,
     scheduler: Any,
     latents: torch.Tensor,

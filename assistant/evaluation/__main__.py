@@ -101,7 +101,7 @@ def _say(what: str) -> None:
 
 def _shipped() -> tuple[Assistant, AttributeJudge]:
     """The miniature and its judge."""
-    from ..engine import load
+    from ..loading import load
     from .test_cases import load_witness
 
     assistant = load("miniature")
@@ -118,7 +118,7 @@ def _base() -> tuple[AssistantConfig, Path, LatentDiffusion, AttributeJudge]:
 
 
 def _sheet(args: argparse.Namespace) -> None:
-    from ..engine import load
+    from ..loading import load
     from .test_cases import caption_of, caption_of_pair, pairs, scenes
     from .overall import draw_captions, draw_sheet
 
@@ -145,7 +145,7 @@ def _miniature(args: argparse.Namespace) -> None:
 
 
 def _conversation(args: argparse.Namespace) -> None:
-    from ..engine import load
+    from ..loading import load
     from .conversation import report
 
     assistant = load("miniature")
@@ -212,7 +212,7 @@ def _infusion(args: argparse.Namespace) -> None:
 
 
 def _dreambench(args: argparse.Namespace) -> None:
-    from ..engine import load
+    from ..loading import load
     from . import dreambench
     from .dreambench import judges
 

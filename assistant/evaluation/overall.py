@@ -32,7 +32,8 @@ from ..controls.cafe import SemanticValues
 from ..data.quadruplets import sample_latents
 from ..dialogue_state import lines_of
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..engine import Assistant, load
+from ..engine import Assistant
+from ..loading import load
 from ..files import write_png
 from ..models.vision_encoders import VisionEncoders, pixels
 from ..requests import Photo, Reply, Request, Settings

@@ -14,12 +14,15 @@ part if it is nearer by more than `margin`: a try costs seconds, a wrong word ab
 from __future__ import annotations
 
 import base64
+import io
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..diffusion import guidance
@@ -27,10 +30,11 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import InputError
-from ..models.vision_encoders import VisionEncoders
+from ..models.vision_encoders import VisionEncoders, pixels
 from ..plan import Plan, article, parts_of
 from ..requests import Cancel, Photo, Settings, Turn
 
+SEEN = 32  # photos whose features are kept
 VANISHED = 1e-3  # share of its length below which a mix has no direction left
 
 
@@ -187,10 +191,12 @@ class ImageGenerator(Protocol):
 
     vision: Any
     language: Any
-    decoder: Decoder
     method: str  # as a picture's metadata calls it
     needs_photo: bool  # without one there is nothing to draw
     far: float  # likeness, 0 to 1, below which a picture no longer shows its subject; 0: nobody measured it
+
+    @property
+    def decoder(self) -> Decoder: ...
 
     def look(self, pixels: Tensor) -> ImageFeatures | None:
         """(B, 3, H, W) in [0, 1], of any aspect; None: this image generator does not look at pictures."""
@@ -215,7 +221,7 @@ class ImageGenerator(Protocol):
         """A board's sentence about a subject, without chance: a vector beside F's, or what else `mix` takes; None: it asks for no picture."""
         ...
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
+    def mix(self, own: Tensor, sources: Sequence[Any], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
         """Eq. 4 for b mixes: F(x), (1, d_F), the sources, pictures of `look` or words of `hear`, and for each mix 1 + len(sources) numbers.
         `words`: what was said with the pictures; vectors have no place for it."""
         ...
@@ -239,6 +245,48 @@ class ImageGenerator(Protocol):
     def meant(self, wish: Any) -> Tensor | None:
         """What F of the picture should be near to, (b, d_F); None: it cannot be told."""
         ...
+
+
+Seen = TypeVar("Seen", bound="ImageFeatures | None")
+
+
+class FeatureCache:
+    """What the encoders see in photos, computed once each: a pure function of the photo, so that forgetting the oldest costs time only."""
+
+    def __init__(self, image_generator: ImageGenerator) -> None:
+        self._image_generator = image_generator
+        self._seen: OrderedDict[str, ImageFeatures | None] = OrderedDict()
+
+    def see(self, photo: Photo) -> ImageFeatures | None:
+        """E(x) and F(x); None: this preset does not look at pictures."""
+        if photo.sha256 in self._seen:
+            return self._seen[photo.sha256]
+        return self._keep(photo.sha256, self._image_generator.look(self.pixels(photo)))
+
+    def known(self, photo: Photo) -> ImageFeatures:
+        """As `see`, where nothing can be done without. Raises InputError."""
+        seen = self.see(photo)
+        if seen is None:
+            raise InputError("This preset does not look at pictures.", "Say it in words, or start another preset.")
+        return seen
+
+    def alone(self, photo: Photo, seen: ImageFeatures, words: str = "") -> ImageFeatures:
+        """What is drawn of a photo, see `ImageGenerator.alone`."""
+        key = f"{photo.sha256} {words}"
+        return self._seen.get(key) or self._keep(key, self._image_generator.alone(self.pixels(photo), seen, words))
+
+    def pixels(self, photo: Photo) -> Tensor:
+        """(1, 3, H, W) in [0, 1], on the decoder's device."""
+        return pixels([Image.open(io.BytesIO(photo.png))]).to(self._image_generator.decoder.device)
+
+    def clear(self) -> None:
+        self._seen.clear()
+
+    def _keep(self, key: str, seen: Seen) -> Seen:
+        self._seen[key] = seen
+        while len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+        return seen
 
 
 def encoded(vector: Tensor) -> str:

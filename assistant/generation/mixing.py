@@ -7,7 +7,7 @@ import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +19,14 @@ from ..threads import iterate_in_thread
 from ..requests import (LCM, MOST_CELLS, Cancel, Mix, MixEvent, MixReply, MixRequest, MixedImage, Photo, Progress, Settings, Sketch, Source, as_names, check_mix,
                         coefficients)
 from ..diffusion.guidance import EMPTY, TEXT, text_guidance
+from ..config import AssistantConfig
 from ..diffusion.attention import AttentionContext
+from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
-from .base import ImageFeatures, subject_semantics
+from .flow import FlowGenerator
+from .base import FeatureCache, ImageFeatures, ImageGenerator, subject_semantics
 from ..errors import InputError
 from ..files import write_png
-
-if TYPE_CHECKING:
-    from ..engine import Assistant
 
 QUICK = 4  # steps of a sketch
 DECODED = 4  # pictures decoded at a time: more do not fit a processor's cache, and take twice as long each
@@ -43,25 +43,30 @@ class MixInputs:
 
 
 class Mixer:
-    """Draws boards with an assistant's image generator. Keeps nothing but what was heard in the last sentences."""
+    """Draws boards. Keeps nothing but what was heard in the last sentences.
 
-    def __init__(self, assistant: Assistant) -> None:
-        self.assistant = assistant
+    Args:
+        weights: short hash of the weight files, for the pictures' metadata.
+        base: the text-to-image model beside the image generator; None: there is none.
+    """
+
+    def __init__(self, config: AssistantConfig, weights: str, image_generator: ImageGenerator, features: FeatureCache, base: LatentDiffusion | None) -> None:
+        self.config, self.weights, self.image_generator, self.features, self.base = config, weights, image_generator, features, base
         self._said: OrderedDict[tuple[str, str], Tensor | str] = OrderedDict()
 
     def hear(self, request: MixRequest, cancel: Cancel) -> MixInputs:
         """E, F and H(s) of everything on the board, each computed once."""
-        first, image_generator = request.mixes[0], self.assistant.image_generator
-        seen = [self.assistant.alone(photo, self.assistant.known(photo)) for photo in first.subjects]
-        pictures = [None if s.photo is None else self.assistant.known(s.photo) for s in first.sources]
+        first = request.mixes[0]
+        seen = [self.features.alone(photo, self.features.known(photo)) for photo in first.subjects]
+        pictures = [None if s.photo is None else self.features.known(s.photo) for s in first.sources]
         sources = [self._words(source, first.subjects[0], cancel) if w is None else w for source, w in zip(first.sources, pictures)]
-        return MixInputs(seen, subject_semantics([s.semantics for s in seen]), sources, [None if w is None else image_generator.trait(w) for w in pictures])
+        return MixInputs(seen, subject_semantics([s.semantics for s in seen]), sources, [None if w is None else self.image_generator.trait(w) for w in pictures])
 
     def _words(self, source: Source, subject: Photo, cancel: Cancel) -> Tensor | str:
         """A sentence about the subject, without chance: it means the same each time."""
         key, words = (subject.sha256, source.words.strip()), source.words.strip()
         if key not in self._said:
-            heard = self.assistant.image_generator.hear(words, self.assistant.known(subject), cancel)
+            heard = self.image_generator.hear(words, self.features.known(subject), cancel)
             if heard is None:
                 raise InputError(f"“{words[:60]}” does not say what to draw.", "Say where it should be, or how it should look.")
             self._said[key] = heard
@@ -77,23 +82,20 @@ class Mixer:
             check_mix(one)
         settings, started = request.settings, time.monotonic()
         heard = self.hear(request, cancel)
-        wish = self.assistant.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes], request.mixes[0].words)
+        wish = self.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes], request.mixes[0].words)
 
         def work(emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
             return self._denoise(heard, wish, settings, len(request.mixes), emit, stop)
 
-        for item in iterate_in_thread(work, cancel):
-            if not isinstance(item, Denoised):
-                yield item
-        done = item
-        drawn = np.concatenate([self.assistant.decoder.decode(part) for part in done.latents.split(DECODED)])  # (B, H, W, 3)
+        done = yield from iterate_in_thread(work, cancel)
+        drawn = np.concatenate([self.image_generator.decoder.decode(part) for part in done.latents.split(DECODED)])  # (B, H, W, 3)
         pictures = self._told(request, settings, heard, wish, drawn, done)
         yield MixReply(pictures, settings.seed, settings, time.monotonic() - started, done.stopped,
                        film(list(drawn)) if request.film and not done.stopped else None)
 
     def _denoise(self, heard: MixInputs, wish: Any, settings: Settings, count: int, emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
         """All mixes in one batch and from one seed."""
-        decoder, prepared = self.assistant.decoder, self.assistant.image_generator.prepare(heard.subject, wish, settings, [settings.seed] * count)
+        decoder, prepared = self.image_generator.decoder, self.image_generator.prepare(heard.subject, wish, settings, [settings.seed] * count)
 
         def sketch(latents: Tensor) -> None:
             if count == 1:
@@ -108,27 +110,28 @@ class Mixer:
     @torch.no_grad()
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
         """See `requests.Mixer`."""
-        base, words = self.assistant.base, " ".join(words.split())
+        base, words = self.base, " ".join(words.split())
         if base is None:
             raise InputError("This engine has no text-to-image model of its own.", "Add a picture instead.")
         if not words:
             raise InputError("There are no words to draw from yet.", "Write what the reference should show.")
-        seeds, one = [settings.seed or 0], self.assistant
-        if one.config.flow is not None:  # what draws the board draws better than the base model beside it
-            done = one.image_generator.prepare((), one.image_generator.wished(words), settings, seeds).draw(settings.steps, settings.scheduler, cancel=cancel)
+        seeds, decoder = [settings.seed or 0], base
+        if isinstance(self.image_generator, FlowGenerator):  # what draws the board draws better than the base model beside it
+            decoder = self.image_generator.decoder
+            done = self.image_generator.prepare((), self.image_generator.wished(words), settings, seeds).draw(settings.steps, settings.scheduler, cancel=cancel)
         else:
             if cut := base.left_out(words.lower()):
                 raise InputError(f"These words are too long for one picture.{cut}", "Shorten them.")
-            plan = text_guidance(1.0 if settings.scheduler == LCM else one.config.decoder.guidance)
+            plan = text_guidance(1.0 if settings.scheduler == LCM else self.config.decoder.guidance)
             context = AttentionContext({TEXT: base.encode_text([words.lower()]), EMPTY: base.encode_text([""])})
             done = base.sample(plan, context, seeds, settings.steps, settings.scheduler, cancel=cancel)
-        return write_png((one.decoder if one.config.flow is not None else base).decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
+        return write_png(decoder.decode(done.latents)[0], {"software": "CAFE assistant", "prompt": words, "seed": seeds[0]})
 
     @torch.no_grad()
     def _told(self, request: MixRequest, settings: Settings, heard: MixInputs, wish: Any, drawn: np.ndarray, done: Denoised) -> tuple[MixedImage, ...]:
         """The pictures as files, each with its board and its nearness."""
-        one, image_generator = self.assistant, self.assistant.image_generator
-        shown = image_generator.look(torch.from_numpy(drawn).to(one.decoder.device).permute(0, 3, 1, 2).float() / 255)
+        image_generator, decoder = self.image_generator, self.image_generator.decoder
+        shown = image_generator.look(torch.from_numpy(drawn).to(decoder.device).permute(0, 3, 1, 2).float() / 255)
         looks = image_generator.trait(shown)
         subject = similarities(looks, [image_generator.trait(s) for s in heard.subject]).amax(1)  # (B,)
 
@@ -140,10 +143,10 @@ class Mixer:
         vectors = [s.semantics if isinstance(s, ImageFeatures) else s for s in heard.sources]  # F(w_i), (1, d_F); words may be none
         near = by_source(similarities(shown.semantics, [s for s in vectors if isinstance(s, Tensor)]), vectors, lambda s: isinstance(s, Tensor))
         rivals = by_source(similarities(looks, [t for t in heard.rivals if t is not None]), heard.rivals, lambda t: t is not None)
-        unread = "".join(one.decoder.left_out(words) for words in dict.fromkeys(s for s in heard.sources if isinstance(s, str)))
+        unread = "".join(decoder.left_out(words) for words in dict.fromkeys(s for s in heard.sources if isinstance(s, str)))
         out = []
         for k, mix in enumerate(request.mixes):
-            metadata = {"software": "CAFE assistant", "preset": one.config.name, "weights": one.weights, "method": f"{image_generator.method}, mixed (eq. 4)",
+            metadata = {"software": "CAFE assistant", "preset": self.config.name, "weights": self.weights, "method": f"{image_generator.method}, mixed (eq. 4)",
                         **dataclasses.asdict(settings), "board": as_names(mix), "coefficients": list(coefficients(mix)), "reply": "",
                         "reference": mix.subjects[0].sha256, "steps_done": done.steps_done, "stopped": done.stopped, **image_generator.note(wish, k)}
             likeness = round(float(subject[k]), 3)

@@ -42,7 +42,7 @@ class TextToImageInputs:
     shares: tuple[float, ...] = ()  # how much F(w) counts, of each picture
 
 
-def adapters_of(unet: nn.Module, about: AdaptersConfig, vision: ClipVisionConfig) -> nn.ModuleDict:
+def adapters_of(unet: Any, about: AdaptersConfig, vision: ClipVisionConfig) -> nn.ModuleDict:
     """Both adapters for a UNet2DConditionModel, with random weights."""
     width = unet.config.cross_attention_dim
     plus = plus_projection(vision.patch_width, width, about.subject.tokens, about.subject.hidden, about.subject.depth)

@@ -86,7 +86,7 @@ class ChatModel(nn.Module):
         WeightsError: there is no chat template.
     """
 
-    def __init__(self, config: ChatConfig, llm: nn.Module, processor: Any) -> None:
+    def __init__(self, config: ChatConfig, llm: Any, processor: Any) -> None:
         super().__init__()
         if not processor.chat_template:
             raise WeightsError("The language model has no chat template, so it was not made to talk.", "Name an instruct or chat model.")

@@ -106,7 +106,7 @@ TOP_P = 0.9
 
 
 @torch.no_grad()
-def sampled(llm: nn.Module, prompt: Mapping[str, Tensor], cache: Any, most: int, temperature: float | Callable[[], float], generator: torch.Generator,
+def sampled(llm: Any, prompt: Mapping[str, Tensor], cache: Any, most: int, temperature: float | Callable[[], float], generator: torch.Generator,
             cancel: Cancel, top_p: float = TOP_P) -> Iterator[int]:
     """Yield up to `most` token ids; whoever reads them stops where a reply ends, and that last token is then not in the cache.
 
@@ -147,7 +147,7 @@ def pick(logits: Tensor, temperature: float, top_p: float, generator: torch.Gene
 STEP = 256  # lengths are rounded up to it, so that few are ever compiled
 
 
-def cache_of(llm: nn.Module, length: int, static: bool) -> Any:
+def cache_of(llm: Any, length: int, static: bool) -> Any:
     """An empty cache for `length` tokens, prompt and reply.
 
     A static one has one shape from the first token to the last, so that a step is the same program with the same addresses; it is held whole
@@ -207,7 +207,7 @@ class MultimodalLLM(nn.Module):
         static_cache: keep keys and values in a place of fixed size.
     """
 
-    def __init__(self, config: LanguageConfig, llama: nn.Module, bridge: Bridge, builder: PromptBuilder, taught: frozenset[str] = frozenset()) -> None:
+    def __init__(self, config: LanguageConfig, llama: Any, bridge: Bridge, builder: PromptBuilder, taught: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.config, self.llama, self.bridge, self.builder, self.taught = config, llama, bridge, builder, taught
         self.static_cache = False

@@ -6,6 +6,7 @@ An IP-Adapter draws all that its encoder saw, the background too: what it is not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class SubjectSegmenter(nn.Module):
         tokenize: n texts -> input_ids and attention_mask, (n, L) each.
     """
 
-    def __init__(self, model: nn.Module, tokenize: Callable[[Sequence[str]], dict[str, Tensor]]) -> None:
+    def __init__(self, model: Any, tokenize: Callable[[Sequence[str]], dict[str, Tensor]]) -> None:
         super().__init__()
         self.model, self.tokenize = model, tokenize
 

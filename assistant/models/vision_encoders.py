@@ -8,6 +8,7 @@ subject wears is read from F: a caption names it, so F knows it, while M's means
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class DinoVision(nn.Module):
         dino: a transformers `Dinov2Model`.
     """
 
-    def __init__(self, config: LikenessConfig, dino: nn.Module) -> None:
+    def __init__(self, config: LikenessConfig, dino: Any) -> None:
         super().__init__()
         self.config, self.dino = config, dino
 
@@ -67,9 +68,10 @@ class DinoVision(nn.Module):
         return self.dino(pixel_values=normalised(pixels, about.mean, about.std).to(self.dino.dtype)).last_hidden_state
 
 
-def normalised(pixels: Tensor, mean: tuple, std: tuple) -> Tensor:
-    mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
-    return (pixels - mean) / std
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(B, 3, H, W) in [0, 1] as an encoder was trained on it."""
+    middle, spread = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    return (pixels - middle) / spread
 
 
 def noun_embeddings(texts: Callable[[Sequence[str]], Tensor], nouns: Sequence[str]) -> Tensor:
@@ -87,7 +89,7 @@ class VisionEncoders(nn.Module):
         nouns: what `classify` names.
     """
 
-    def __init__(self, config: VisionConfig, dino: nn.Module, clip: nn.Module, texts: Callable[[Sequence[str]], Tensor] | None = None,
+    def __init__(self, config: VisionConfig, dino: Any, clip: Any, texts: Callable[[Sequence[str]], Tensor] | None = None,
                  nouns: Sequence[str] = ()) -> None:
         super().__init__()
         self.config, self.dino, self.clip, self.texts = config, dino, clip, texts
@@ -156,7 +158,7 @@ class ClipVision(nn.Module):
         segmenter: of subjects; None: they are seen with all that is around them.
     """
 
-    def __init__(self, encoder: nn.Module, segmenter: SubjectSegmenter | None = None) -> None:
+    def __init__(self, encoder: Any, segmenter: SubjectSegmenter | None = None) -> None:
         super().__init__()
         self.encoder, self.segmenter, self.side = encoder, segmenter, encoder.config.image_size
 
@@ -175,7 +177,7 @@ class ClipVision(nn.Module):
     def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) in [0, 1] -> what stands for E(x), the last but one layer's states (B, 257, d_E), class token first, and F(x), (B, d_F).
         What is not square lies on plain grey."""
-        return self._encode(_normalised(on_grey(pixels), self.side))
+        return self._encode(normalised(resize(on_grey(pixels), self.side), MEAN, STD))
 
     def alone(self, pixels: Tensor, words: str = "") -> Tensor | None:
         """As E(x) in `look`, (1, 257, d_E), of the subject that `words` name, or of anything, cut out of (1, 3, H, W); None: it was not found."""
@@ -198,7 +200,7 @@ class SafetyChecker(nn.Module):
         model: a diffusers `StableDiffusionSafetyChecker`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model, self.side = model, model.config.vision_config.image_size
 
@@ -206,12 +208,7 @@ class SafetyChecker(nn.Module):
     def unsafe(self, pictures: np.ndarray) -> Sequence[bool]:
         """Of each of uint8 RGB (B, H, W, 3)."""
         x = torch.from_numpy(pictures).to(self.model.device).permute(0, 3, 1, 2).float() / 255
-        return self.model.forward_onnx(_normalised(x, self.side).to(self.model.dtype), x.new_zeros(len(x)))[1].tolist()
-
-
-def _normalised(pixels: Tensor, side: int) -> Tensor:
-    mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (resize(pixels, side) - mean) / std
+        return self.model.forward_onnx(normalised(resize(x, self.side), MEAN, STD).to(self.model.dtype), x.new_zeros(len(x)))[1].tolist()
 
 
 class OutOfDistribution(nn.Module):
@@ -220,6 +217,9 @@ class OutOfDistribution(nn.Module):
     Args:
         patch_width: d_E. semantic_width: d_F.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, patch_width: int, semantic_width: int) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from typing import Any
 from ..requests import (FRAMES, MOST_SOURCES, MOST_SUBJECTS, Mix, MixEngine, MixReply, MixRequest, MixedImage, Photo, Settings, Source, check_mix, grid,
                         read_names, strip)
 from ..errors import InputError, NotFoundError, PhotoError, StorageError
-from ..files import KEY, png_size, text_in
+from ..files import KEY, text_in
 from .jobs import DrawingJob, DrawingJobs, JobRunner
 from .records import ROW, Board, Cell, Reference, board_of, columns
 from .store import Store
@@ -181,13 +181,9 @@ class Boards:
 
     def mix(self, one: Board) -> Mix:
         """As the engine takes it. Raises NotFoundError: a picture of it is not in the store."""
-        return Mix(tuple(self.photo(name) for name in one.subjects),
-                   tuple(Source(self.photo(r.picture) if r.picture else None, "" if r.picture else r.words, r.weight, r.on)
+        return Mix(tuple(self._store.photo(name) for name in one.subjects),
+                   tuple(Source(self._store.photo(r.picture) if r.picture else None, "" if r.picture else r.words, r.weight, r.on)
                          for r in one.references), one.alpha)
-
-    def photo(self, name: str) -> Photo:
-        png = self._store.read_picture(name)
-        return Photo(png, *png_size(png), name)
 
     # boards in pictures
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from ..requests import Engine, EngineInfo, Event, Mix, Photo, Progress, Reply, Request, Settings, Source, Turn, Words, check_mix
 from ..errors import AssistantError, BusyError, NotFoundError, StorageError
-from ..files import png_size
 from ..plan import Plan, parts_of, plan_in
 from . import uploads
 from .jobs import DeviceLock, JobRunner, TurnJob
@@ -117,15 +116,15 @@ class SessionManager:
             raise NotFoundError("This picture has no such part.", "Say in words what should go.")
         subject = turn.metadata.get("reference")  # a newer photo may have come since
         newest = next((t.photo for t in reversed(self._store.turns(turn.conversation_id, owner)) if t.photo), None)
-        photo = self._photo(subject) if subject and subject != newest else None
+        photo = self._store.photo(subject) if subject and subject != newest else None
         return self.send(turn.conversation_id, found[number].asked, photo, settings, owner, plan=found[number].without)
 
     def redraw(self, turn_id: int, owner: str, settings: Settings) -> Iterator[Event]:
         """Draw an earlier turn's picture anew, e.g. with another seed, as a new turn; one without a picture is answered
         again from the start. As `send`."""
         turn = self._store.turn(turn_id, owner)
-        photo = self._photo(turn.photo) if turn.photo else None
-        others = [self._photo(name) for name in turn.others]
+        photo = self._store.photo(turn.photo) if turn.photo else None
+        others = [self._store.photo(name) for name in turn.others]
         mixed: dict[str, Any] = {"plan": plan_in(turn.metadata)} if turn.metadata.get("given") and not turn.picture else {}
         if turn.board and not turn.metadata and self.board_jobs is not None:
             mixed = {"mix": self.board_jobs.boards.mix(self.board_jobs.boards.get(turn.board, owner)), "say": turn.reply}
@@ -243,14 +242,10 @@ class SessionManager:
 
     def _kept(self, name: str | None) -> Photo | None:
         try:
-            return self._photo(name) if name else None
+            return self._store.photo(name) if name else None
         except NotFoundError:  # a lost file must not end the conversation
             _log.warning("the picture %s is missing", name)
             return None
-
-    def _photo(self, name: str) -> Photo:
-        png = self._store.read_picture(name)
-        return Photo(png, *png_size(png), name)
 
     def _answer(self, job: TurnJob) -> None:
         self._jot(job, status="running")

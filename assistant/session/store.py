@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import NotFoundError, StorageError
-from ..files import FRESH, fsync_folder, write_whole
+from ..files import FRESH, fsync_folder, png_size, write_whole
 from ..requests import Photo, Settings
 from .records import Conversation, Findings, StoredTurn, turn_of
 
@@ -190,6 +190,11 @@ class Store:
     def read_picture(self, name: str) -> bytes:
         """Asks for no owner: see `picture_for`."""
         return self.files.read(name)
+
+    def photo(self, name: str) -> Photo:
+        """As `read_picture`, a value."""
+        png = self.files.read(name)
+        return Photo(png, *png_size(png), name)
 
     def picture_for(self, owner: str, name: str) -> bytes:
         """The bytes of a picture that appears in one of this owner's conversations, lessons, boards or strips."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AssistantError, BusyError, NotFoundError, PhotoError, StorageError
-from ..files import png_size, write_whole
+from ..files import write_whole
 from ..requests import Cancel, DatasetAdvice, Engine, Photo, Reply, Request, Settings, Trainer, TrainingRun, TrainingSpec
 from .jobs import DeviceLock, JobRunner
 from .records import TrainingJob, lesson_of
@@ -140,10 +140,6 @@ class TrainingJobStore:
         """Keep a picture; its name, for `save`."""
         return self._store.files.keep(png)
 
-    def picture(self, name: str) -> Photo:
-        png = self._store.read_picture(name)
-        return Photo(png, *png_size(png), name)
-
     def _state(self, number: int) -> Path:
         return self._folder / f"{number}.state"
 
@@ -240,7 +236,7 @@ class TrainingJobs:
         """The photos that a concept was learned from; none where they are not kept, or it was learned elsewhere."""
         found = self.kept(owner, name)
         try:
-            return tuple(map(self._lessons.picture, found.pictures)) if found is not None else ()
+            return tuple(map(self._store.photo, found.pictures)) if found is not None else ()
         except NotFoundError:  # a lost file must not end a turn
             return ()
 
@@ -375,8 +371,8 @@ class TrainingJobs:
         self._end(run, course)
 
     def _task(self, lesson: TrainingJob) -> TrainingSpec:
-        return TrainingSpec(lesson.name, lesson.noun, tuple(map(self._lessons.picture, lesson.pictures)),
-                    tuple(mask and self._lessons.picture(mask) for mask in lesson.masks), lesson.kind, lesson.options)
+        return TrainingSpec(lesson.name, lesson.noun, tuple(map(self._store.photo, lesson.pictures)),
+                    tuple(mask and self._store.photo(mask) for mask in lesson.masks), lesson.kind, lesson.options)
 
     def _preview(self, run: _JobState, course: TrainingRun, last: bool = False) -> None:
         """Draw one; a turn that comes meanwhile goes first, and it is tried again after the next step."""
