@@ -1,6 +1,6 @@
 """The real program on the tiny preset `open`, whose weights only a stand-in hub has: `python tests/first_run.py --data-dir D --port P`.
 
-The hub is slow, breaks off in the middle of the UNet, and does not give one file, which its mirror has.
+The hub is slow until the download is paused, breaks off in the middle of the UNet, and does not give one file, which its mirror has.
 """
 
 import os
@@ -40,7 +40,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, HUB as hub:
         hub.repositories = repositories(tiny_open.write(Path(folder)))
         base = tiny_open.CONFIG.sources["base"]
-        hub.pace, hub.cuts[UNET] = int(os.environ.get("PACE", 150_000)), [60_000]
+        hub.pace, hub.hurries, hub.cuts[UNET] = int(os.environ.get("PACE", 150_000)), True, [60_000]
         hub.refuses[f"{base.hubs[0]}/vae/config.json"] = 503
         from assistant import presets
 

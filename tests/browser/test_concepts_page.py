@@ -26,9 +26,9 @@ def pictures(folder: Path, count: int = 3, first: int = 0) -> list[str]:
 
 
 def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
-    teach(page, pictures(tmp_path), "tom", steps=150)
+    teach(page, pictures(tmp_path), "tom", steps=250)
     lesson = page.locator(".lesson")
-    expect(lesson.locator(".doing")).to_have_text(re.compile(r"Learning, step \d+ of 150, about \d+ s left"))
+    expect(lesson.locator(".doing")).to_have_text(re.compile(r"Learning, step \d+ of 250, about \d+ s left"))
     expect(lesson.locator(".curve polyline")).to_be_attached()
     expect(lesson.locator(".views img").nth(1)).to_be_visible()
     assert page.locator(".picked figure").count() == 0 and page.locator("#concept-name textarea").input_value() == ""
@@ -40,7 +40,7 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
     page.reload()
     open_concepts(page)
     page.get_by_role("button", name="Go on").click()
-    expect(page.locator(".concept")).to_contain_text("150 steps", timeout=60 * SECOND)
+    expect(page.locator(".concept")).to_contain_text("250 steps", timeout=60 * SECOND)
     wait_for_images(page, ".views img, .concept > img")
     assert page.locator(".views img, .concept > img").count() > 5
 

@@ -72,6 +72,6 @@ def test_unattended_it_downloads_and_switches_over_by_itself(started):
                 text = ""  # between two pages
             if "open on CPU" in text:
                 return
-            assert server.process.poll() is None
+            assert not server.ended()
             time.sleep(0.5)
     raise AssertionError("it did not switch over")
