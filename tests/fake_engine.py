@@ -123,7 +123,7 @@ class FakeEngine:
             raise AssistantError("There are no words to draw.", "Say something.")
         name, noun = next(iter(request.library.nouns().items()), ("rex", "cat"))
         for step in range(1, 11):
-            time.sleep(4 * self.pause)
+            time.sleep(2 * self.pause)
             if cancel.is_set():
                 break
             yield Progress(step, 10)
@@ -202,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--pause", type=float, default=0.01)
+    parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--root-path", default="")
     parser.add_argument("--public", action="store_true")
     options = parser.parse_args(argv)

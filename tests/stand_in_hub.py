@@ -22,8 +22,7 @@ class StandInHub:
     Attributes:
         cuts: path -> after how many bytes each of the next answers ends, one entry an answer.
         refuses: repository, or its path of a file ("ada/original/unet.safetensors") -> HTTP status.
-        pace: bytes a second; 0: as fast as it goes. hurries: whether it is ten times as fast once somebody broke off.
-        ranges: whether it can go on in the middle.
+        pace: bytes a second; 0: as fast as it goes. ranges: whether it can go on in the middle.
         log: (path of a file, first byte, bytes sent) of every answer.
     """
 
@@ -31,7 +30,7 @@ class StandInHub:
         self.repositories = {name: dict(files) for name, files in repositories.items()}
         self.cuts: dict[str, list[int]] = {}
         self.refuses: dict[str, int] = {}
-        self.pace, self.hurries, self.ranges, self.log = 0, False, True, []
+        self.pace, self.ranges, self.log = 0, True, []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -101,7 +100,6 @@ class StandInHub:
                 request.wfile.write(piece)
                 request.wfile.flush()
             except OSError:
-                self.pace *= 10 if self.hurries else 1
                 return None
             self.log[entry] = (path, first, at + len(piece))
             if self.pace:

@@ -168,12 +168,16 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   others?.addEventListener('message', () => glance());
   document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') glance(); });
 
-  // A page that is left breaks its streams off; Gradio writes each to the console as an error, at once: be before it.
-  window.addEventListener('beforeunload', () => {
-    const { error } = console;
-    console.error = () => {};
-    setTimeout(() => { console.error = error; }, 3000); // if it is not left after all
-  }, true);
+  // Gradio breaks its own streams off when a page is left, and writes that, and what comes of it, to the console as errors.
+  const { error } = console;
+  let left = false;
+  console.error = (...what) => {
+    if (what[0]?.name === 'AbortError') {
+      left = true;
+      setTimeout(() => { left = false; }, 3000); // if it is not left after all
+    }
+    if (!left) error.apply(console, what);
+  };
 
   const restored = new Set(); // settings that were read: what a component says before that is no wish
 

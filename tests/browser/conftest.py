@@ -18,7 +18,7 @@ def address(tmp_path_factory):
     """Of the page on an engine without models."""
     from tests.browser.visitor import PATIENCE, FakeServer
 
-    with FakeServer("--pause", str(0.01 * PATIENCE), "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
+    with FakeServer("--pause", str(0.02 * PATIENCE), "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
         yield server.url
 
 

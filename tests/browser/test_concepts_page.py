@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visitor import SECOND, expect, open_concepts, replies, say, teach, wait_for_images
+from tests.browser.visitor import SECOND, expect, open_concepts, replies, say, take_all_away, teach, wait_for_images
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser
@@ -26,9 +26,9 @@ def pictures(folder: Path, count: int = 3, first: int = 0) -> list[str]:
 
 
 def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
-    teach(page, pictures(tmp_path), "tom", steps=250)
+    teach(page, pictures(tmp_path), "tom", steps=150)
     lesson = page.locator(".lesson")
-    expect(lesson.locator(".doing")).to_have_text(re.compile(r"Learning, step \d+ of 250, about \d+ s left"))
+    expect(lesson.locator(".doing")).to_have_text(re.compile(r"Learning, step \d+ of 150, about \d+ s left"))
     expect(lesson.locator(".curve polyline")).to_be_attached()
     expect(lesson.locator(".views img").nth(1)).to_be_visible()
     assert page.locator(".picked figure").count() == 0 and page.locator("#concept-name textarea").input_value() == ""
@@ -40,7 +40,7 @@ def test_learn_watch_stop_go_on_use_export_delete_import(page, tmp_path):
     page.reload()
     open_concepts(page)
     page.get_by_role("button", name="Go on").click()
-    expect(page.locator(".concept")).to_contain_text("250 steps", timeout=60 * SECOND)
+    expect(page.locator(".concept")).to_contain_text("150 steps", timeout=60 * SECOND)
     wait_for_images(page, ".views img, .concept > img")
     assert page.locator(".views img, .concept > img").count() > 5
 
@@ -149,10 +149,7 @@ def test_nothing_is_lost_and_what_is_wrong_is_said_in_place(page, tmp_path):
 
 def test_pictures_are_pasted_and_taken_from_the_conversation(page):
     chosen = page.locator(".picked figure")
-    page.wait_for_timeout(500)
-    for number in range(chosen.count(), 0, -1):  # of the test before
-        page.get_by_role("button", name=f"Take picture {number} away").click()
-        expect(chosen).to_have_count(number - 1)
+    take_all_away(page)
     page.evaluate("""async () => {
         const canvas = document.createElement('canvas');
         canvas.width = canvas.height = 64;

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.browser.visitor import FakeServer, expect, proxied, replies, say, visitor
+from tests.browser.visitor import FakeServer, expect, proxied, replies, say, take_all_away, visitor
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser
@@ -93,6 +93,7 @@ def test_what_is_in_a_file_decides_and_not_its_name(page):
         expect(page.locator("#status"), name).to_have_text("")
         expect(page.locator("#box .submit-button")).to_be_visible()
     open_concepts_anyway(page)
+    take_all_away(page)
     for number, name in enumerate(NAMES[:6], 1):
         add(page, name, jpeg(number), "#concept-drop input[type=file]")
         expect(page.locator(".picked figure"), name).to_have_count(number)

@@ -144,6 +144,15 @@ def open_concepts(page) -> None:
     page.locator("#concept-drop input[type=file]").wait_for(state="attached")
 
 
+def take_all_away(page) -> None:
+    """The pictures that earlier tests left in the open panel Concepts."""
+    chosen = page.locator(".picked figure")
+    page.wait_for_timeout(500)
+    for number in range(chosen.count(), 0, -1):
+        page.get_by_role("button", name=f"Take picture {number} away").click()
+        expect(chosen).to_have_count(number - 1)
+
+
 def teach(page, files: list[str], name: str, steps: int) -> None:
     """Fill the panel Concepts, with the noun that it suggests, and begin."""
     page.locator("#concept-more .label-wrap").click()
