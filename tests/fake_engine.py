@@ -7,6 +7,7 @@ import argparse
 import colorsys
 import io
 import json
+import re
 import sys
 import time
 from collections import deque
@@ -68,7 +69,10 @@ def open_png(png: bytes) -> Image.Image:
 
 
 class FakeEngine:
-    """Args: pause: seconds per word; per denoising step it is twice that. A message with "break" in it fails."""
+    """Args: pause: seconds per word; per denoising step it is twice that.
+
+    A message with "break" in it fails; one with "until FILE" is drawn half, then on when this file is there (a minute at most).
+    """
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
@@ -167,8 +171,12 @@ class FakeEngine:
             yield Words(word + " ")
         if "break" in request.text:
             raise AssistantError("The device ran out of memory while drawing.", "Choose fewer steps and send it again.")
-        final = draw(seed)
+        final, until = draw(seed), re.search(r"until (\S+)", request.text)
         for step in range(1, steps + 1):
+            waits = 0
+            while until and 2 * step > steps and not Path(until[1]).exists() and not cancel.is_set() and waits < 3000:
+                waits += 1
+                time.sleep(0.02)
             if cancel.is_set():
                 break
             time.sleep(2 * self.pause)
@@ -189,7 +197,7 @@ def photo_of(seed: int = 1, side: int = 160) -> Photo:
     return read_photo(png_of(draw(seed, side)))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     from assistant.session.manager import SessionManager
     from assistant.session.store import Store
     from ui.serve import Address, start
@@ -200,7 +208,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--root-path", default="")
     parser.add_argument("--public", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     store = Store(options.data_dir)
     page, url = start(SessionManager(FakeEngine(options.pause), store), Address(port=options.port, root_path=options.root_path, framed=options.public), store.folder)
     print(url, flush=True)

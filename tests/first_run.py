@@ -1,11 +1,13 @@
 """The real program on the tiny preset `open`, whose weights only a stand-in hub has: `python tests/first_run.py --data-dir D --port P`.
 
-The hub is slow, breaks off in the middle of the UNet, and does not give one file, which its mirror has.
+The hub is slow until there is a file HURRY, breaks off in the middle of the UNet, and does not give one file, which its mirror has.
 """
 
 import os
 import sys
 import tempfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.stand_in_hub import StandInHub  # noqa: E402
 
 HUB = StandInHub({})
-os.environ["HF_ENDPOINT"] = HUB.url  # the hub's library reads it when it is imported
+os.environ |= {"HF_ENDPOINT": HUB.url, "HF_HUB_OFFLINE": "0"}  # the hub's library reads them when it is imported
 
 from tests import tiny_open  # noqa: E402
 
@@ -36,11 +38,19 @@ def repositories(folder: Path) -> dict[str, dict[str, bytes]]:
     return {**found, "bob/mirror": dict(base)}
 
 
+def hurry(hub: StandInHub, when: Path) -> None:
+    """Ten times as fast once this file is there."""
+    while not when.exists():
+        time.sleep(0.1)
+    hub.pace *= 10
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder, HUB as hub:
         hub.repositories = repositories(tiny_open.write(Path(folder)))
         base = tiny_open.CONFIG.sources["base"]
         hub.pace, hub.cuts[UNET] = int(os.environ.get("PACE", 150_000)), [60_000]
+        threading.Thread(target=hurry, args=(hub, Path(os.environ.get("HURRY", "never"))), daemon=True).start()
         hub.refuses[f"{base.hubs[0]}/vae/config.json"] = 503
         from assistant import presets
 

@@ -7,8 +7,10 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     subject: 'Putting it into the box', wish: 'Sending', redraw: 'Drawing it again', retry: 'Trying again',
     pin: 'Pinning the seed', unpin: 'Letting the seed go', use: 'Putting it into the box', rename: 'Renaming',
   };
+  let gone = false; // Gradio lost the program: it passes nothing on any more, and loads the page anew when the program is back
   // A line of its own in each place (status, concepts-status, mix-status, ...); no handler writes to it.
   const tell = (place, words, fault = false) => {
+    if (gone && !fault) { reason().then((why) => tell(place, why, true)); return; }
     const line = document.getElementById(place);
     if (!line) return;
     line.textContent = words;
@@ -188,14 +190,17 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   others?.addEventListener('message', () => glance());
   document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') glance(); });
 
-  // A page that is left breaks its streams off; Gradio writes each to the console as an error.
-  window.addEventListener('beforeunload', () => {
-    const { error } = console;
-    console.error = () => {};
-    setTimeout(() => { console.error = error; }, 3000); // if it is not left after all
-  });
+  // Gradio breaks its own streams off when a page is left, and writes that, and what comes of it, to the console as errors.
+  const { error } = console;
+  let left = false;
+  console.error = (...what) => {
+    if (what[0]?.name === 'AbortError') {
+      left = true;
+      setTimeout(() => { left = false; }, 3000); // if it is not left after all
+    }
+    if (!left) error.apply(console, what);
+  };
 
-  let gone = false;
   const restored = new Set(); // settings that were read: what a component says before that is no wish
 
   document.addEventListener('click', (event) => {
@@ -220,6 +225,9 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (event.target.closest('#box .submit-button')) send();
     if (event.target.closest('#box .stop-button')) say('Stopping');
   }, true);
+  document.addEventListener('input', (event) => {
+    if (gone && event.target.closest('#box textarea')) store(here, 'cafe-draft', { files: [], ...stored(here, 'cafe-draft'), text: event.target.value });
+  });
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && open()) slide(open());
     if (event.key === 'Enter' && !event.shiftKey && event.target.closest('#box textarea')) send();
@@ -228,9 +236,10 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   new MutationObserver(() => {
     const line = document.getElementById('status');
     if (line?.textContent === 'Stopping' && !document.querySelector('#box .stop-button')) say('');
-    const broken = [...document.querySelectorAll('[data-testid=toast-body]')].some((toast) => toast.textContent.includes('Connection to the server was lost'));
-    if (broken && !gone) reason().then((words) => tell('status', words, true)); // no handler fails then; Gradio reloads the page when the program is back
-    gone = broken;
+    if (!gone && [...document.querySelectorAll('[data-testid=toast-body]')].some((toast) => toast.textContent.includes('Connection to the server was lost'))) {
+      gone = true; // for good: a toast that is closed brings nothing back
+      say('');
+    }
     // Words run as their first letter does, also while they are typed; pictures are known by what is in them, not by their names.
     document.querySelectorAll('textarea:not([dir=auto]), input[type=text]:not([dir=auto])').forEach((field) => { field.dir = 'auto'; });
     document.querySelectorAll('#box input[type=file]:not([accept]), #concept-drop input[type=file]:not([accept])').forEach((input) => {
@@ -247,7 +256,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     read,
     show,
     tell,
-    idle: () => { if (!document.querySelector('#status.failed')) say(''); },
+    idle: () => { if (!waited && !document.querySelector('#status.failed')) say(''); },
     failed: async (line) => { tell(line, await reason(), true); },
     sending: (values) => { // of the box's submit: what it throws ends it
       if (waited && lost) throw new Error(lost);

@@ -205,7 +205,8 @@ def theme() -> gr.themes.Base:
             ("button_primary_text_color", "on-accent"), ("button_secondary_background_fill", "sunk"),
             ("button_secondary_background_fill_hover", "line"), ("button_secondary_text_color", "ink"),
             ("link_text_color", "accent"), ("link_text_color_hover", "accent"), ("checkbox_background_color", "sheet"),
-            ("checkbox_background_color_selected", "accent"), ("checkbox_border_color", "line"),
+            ("checkbox_background_color_selected", "accent"), ("checkbox_border_color", "quiet"),
+            ("checkbox_border_color_focus", "accent"), ("checkbox_border_color_hover", "accent"), ("checkbox_border_color_selected", "accent"),
             ("code_background_fill", "sunk"), ("panel_background_fill", "paper"),
             ("error_background_fill", "sheet"), ("error_text_color", "fault")):
         settings.update(both(name, colour))

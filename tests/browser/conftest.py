@@ -16,9 +16,9 @@ def browser():
 @pytest.fixture(scope="package")
 def address(tmp_path_factory):
     """Of the page on an engine without models."""
-    from tests.browser.visitor import PATIENCE, Server
+    from tests.browser.visitor import PATIENCE, FakeServer
 
-    with Server("tests/fake_engine.py", "--pause", str(0.02 * PATIENCE), "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
+    with FakeServer("--pause", str(0.02 * PATIENCE), "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
         yield server.url
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visitor import SECOND, expect, open_concepts, replies, say, teach, wait_for_images
+from tests.browser.visitor import SECOND, expect, open_concepts, replies, say, take_all_away, teach, wait_for_images
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser
@@ -149,10 +149,7 @@ def test_nothing_is_lost_and_what_is_wrong_is_said_in_place(page, tmp_path):
 
 def test_pictures_are_pasted_and_taken_from_the_conversation(page):
     chosen = page.locator(".picked figure")
-    page.wait_for_timeout(500)
-    for number in range(chosen.count(), 0, -1):  # of the test before
-        page.get_by_role("button", name=f"Take picture {number} away").click()
-        expect(chosen).to_have_count(number - 1)
+    take_all_away(page)
     page.evaluate("""async () => {
         const canvas = document.createElement('canvas');
         canvas.width = canvas.height = 64;

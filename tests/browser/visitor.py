@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,10 +17,15 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests import fake_engine
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = float(os.environ.get("PATIENCE", 1))  # on a machine that has other things to do, give it more: a busy machine is no fault of the page
+FORKS = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+if hasattr(FORKS, "set_forkserver_preload"):
+    FORKS.set_forkserver_preload(["tests.fake_engine", "ui.serve"])
 SECOND = 1000 * PATIENCE  # milliseconds
 expect.set_options(timeout=30 * SECOND)
 # What gradio logs when a page with an open stream is left; the last, rarely, when it is reloaded between two parts of a reply.
@@ -47,24 +52,34 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.program, self.url = [sys.executable, *program, "--port", str(port)], f"http://127.0.0.1:{port}/"
+        self.program, self.url = [*program, "--port", str(port)], f"http://127.0.0.1:{port}/"
+
+    def launch(self) -> None:
+        process = self.process = subprocess.Popen([sys.executable, *self.program], cwd=ROOT)
+        self.ended = lambda: process.poll() is not None
 
     def start(self) -> None:
         """Returns when the page answers."""
-        self.process = subprocess.Popen(self.program, cwd=ROOT)
+        self.launch()
         until = time.monotonic() + 120 * PATIENCE
         while time.monotonic() < until:
             try:
                 urlopen(self.url, timeout=30).close()
                 return
             except OSError:
-                assert self.process.poll() is None, "the page did not start"
-                time.sleep(0.25)
+                assert not self.ended(), "the page did not start"
+                time.sleep(0.05)
         raise AssertionError("the page did not start")
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
+        self.wait(60)
+
+    def wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds * PATIENCE
+        while not self.ended():
+            assert time.monotonic() < until, "the program did not end"
+            time.sleep(0.02)
 
     def __enter__(self) -> Server:
         try:
@@ -76,7 +91,16 @@ class Server:
 
     def __exit__(self, *_) -> None:
         self.process.terminate()
-        self.process.wait(20 * PATIENCE)
+        self.wait(20)
+
+
+class FakeServer(Server):
+    """The page on the engine without models, in a fork of a process that has imported all of it: it starts in a moment."""
+
+    def launch(self) -> None:
+        process = self.process = FORKS.Process(target=fake_engine.main, args=(self.program,))
+        process.start()
+        self.ended = lambda: not process.is_alive()
 
 
 @contextmanager
@@ -94,7 +118,7 @@ def visitor(browser, address: str, seconds: int = 30):
     page.goto(address)
     yield page
     context.close()
-    assert faults == []
+    assert not faults, faults
 
 
 def say(page, text: str) -> None:
@@ -118,6 +142,15 @@ def open_concepts(page) -> None:
     page.locator("#stage .tile").first.wait_for()
     page.get_by_role("tab", name="Concepts").click()
     page.locator("#concept-drop input[type=file]").wait_for(state="attached")
+
+
+def take_all_away(page) -> None:
+    """The pictures that earlier tests left in the open panel Concepts."""
+    chosen = page.locator(".picked figure")
+    page.wait_for_timeout(500)
+    for number in range(chosen.count(), 0, -1):
+        page.get_by_role("button", name=f"Take picture {number} away").click()
+        expect(chosen).to_have_count(number - 1)
 
 
 def teach(page, files: list[str], name: str, steps: int) -> None:
