@@ -60,7 +60,6 @@ class LanguageConfig:
     user_suffix: str = " [/INST] "
     draw_token: str | None = None  # a reply that ends with it comes with a picture; None: every reply to a picture does
     plan_marks: tuple[str, ...] = ()  # tokens before and behind a plan's line, which a reply begins with; none: it writes no plan
-    plan_beams: int = 1  # lines of a plan that are compared; 1: the one written greedily
     plan_turns: int = 4  # turns, the present one too, that a model which plans reads; what stood before them is said in a line
     worn_apart: tuple[tuple[str, ...], ...] = ()  # things of which a subject wears one at a time
     worn_most: int = 8  # things that it wears at once

@@ -12,13 +12,12 @@ What is not mentioned stays. Knows no models and no pages.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .requests import Turn
-from .plan import ACTS, MOST, WORD, Plan, told
+from .plan import ACTS, MOST, Plan, told
 
 _AS_IT_WAS = r"(?:as|how|like|what|the way) (?:it|that|things) (?:was|were|looked)(?: (?:before|earlier|at first))?(?: that)?"
 _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you|could you|let's|i want to)[\s,]+)*(?:"
@@ -142,26 +141,6 @@ def applied(line: str, now: Standing, apart: Sequence[Sequence[str]] = (), most:
         elif command in ("with", "alone"):
             plan = replace(plan, other=value if command == "with" else "")
     return replace(plan, change=line)
-
-
-MISSED = 2.0  # nats: what a line loses for each value that the message names and it lacks
-
-
-def consistent(lines: Sequence[tuple[str, float]], text: str) -> str:
-    """Of a language model's likeliest lines the one that agrees best with the message that it answers. The act is the model's: the likeliest,
-    over all lines. Among its lines, each loses MISSED for every value that the message names word by word, that one of them holds, and it does not.
-
-    Args:
-        lines: (operations, log-probability), at least one.
-    """
-    chances: dict[str, float] = {}
-    for line, likely in lines:
-        act = line.partition(";")[0]
-        chances[act] = chances.get(act, 0.0) + math.exp(likely)
-    act = max(chances, key=lambda one: chances[one])
-    held = {line: {word for item in _items(line) for word in item.split()[1:] if word != "as"} for line, _ in lines if line.partition(";")[0] == act}
-    named = set().union(*held.values()) & set(WORD.findall(text.lower()))
-    return max(held, key=lambda line: dict(lines)[line] - MISSED * len(named - held[line]))
 
 
 def agrees(words: str, plan: Plan, now: Standing, things: Sequence[str] = (), colours: Sequence[str] = ()) -> bool:

@@ -8,15 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from assistant.dialogue_state import agrees, applied, consistent, lines_of, standing, steps_back, stood, undone
+from assistant.dialogue_state import agrees, applied, lines_of, standing, steps_back, stood, undone
 from assistant.generation.cafe import CafeGenerator
 from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
 from assistant.world import captions
 from assistant.world.dialogues import dialogue
-from assistant.models.mllm import Bridge, MultimodalLLM, PromptBuilder, cache_of, sampled
+from assistant.models.mllm import PromptBuilder
 from assistant.plan import Plan, of_json, parts_of
 from assistant.presets import MINIATURE
 from assistant.training.world_dataset import TOKEN_WEIGHTS, dialogue_tokenizer, row_of
@@ -77,20 +76,6 @@ def test_operations_that_go_back() -> None:
     assert applied("answer; picture", talk) == Plan("answer", about="picture") and applied("sing; a song", talk) is None
 
 
-@pytest.mark.parametrize("text, line", [
-    ("could it be a GREEN hat?", "draw; wear green hat"),  # less likely, but it holds what is named
-    ("something on its head", "draw; wear red hat"),  # nothing is named: the likeliest
-    ("green, at sunset", "draw; wear green hat"),  # what no line holds counts against none
-    ("was it green or red?", "draw; wear green and red hat")])
-def test_of_lines_the_one_that_holds_what_is_named(text: str, line: str) -> None:
-    lines = [("draw; wear red hat", -0.9), ("draw; wear green hat", -1.5), ("answer; picture", -1.6), ("draw; wear green and red hat", -2.5)]
-    assert consistent(lines, text) == line
-
-
-def test_the_act_is_that_of_most_lines_together() -> None:
-    assert consistent([("chat", -1.0), ("draw; place snow", -1.2), ("draw; place forest", -1.3)], "hm") == "draw; place snow"
-
-
 def test_every_dialogues_operations_lead_to_its_plans() -> None:
     """What the simulator writes, the engine reads: from what stands to exactly what is drawn."""
     config, kinds = MINIATURE.language, set()
@@ -114,25 +99,6 @@ def test_what_a_model_reads_of_a_plan() -> None:
     assert of_json(plan.as_json()).change == plan.change and parts_of(replace(PHOTO, change="draw"))[-1].without.change == ""
 
 
-def test_beams_find_lines_as_likely_as_one_forward_says_and_one_is_greedy() -> None:
-    torch.manual_seed(0)
-    llama = LlamaForCausalLM(LlamaConfig(vocab_size=24, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)).eval()
-    llama.lm_head.weight.data *= 40  # else all words are as likely
-    builder = SimpleNamespace(plan_ids=(0, 1), tokenizer=SimpleNamespace(decode=lambda ids, **_: " ".join(map(str, ids))))
-    prompt, never, found = torch.randn(1, 5, 16), threading.Event(), {}
-    for width in (1, 6):
-        config = replace(MINIATURE.language, plan_beams=width)
-        found[width] = MultimodalLLM(config, llama, Bridge(config, 4), builder).lines(prompt, 40, never)
-    greedy = list(sampled(llama, {"inputs_embeds": prompt}, cache_of(llama, 64, False), 40, 0.0, torch.Generator(), never))
-    assert [line for line, _ in found[1]] == [" ".join(map(str, greedy[:greedy.index(1)]))]
-    assert len(found[6]) > 2 and found[6][0][1] >= found[1][0][1]
-    for line, likely in found[6]:
-        ids = torch.tensor([[*map(int, line.split()), 1]])
-        with torch.no_grad():
-            logits = llama(inputs_embeds=torch.cat([prompt, llama.get_input_embeddings()(ids)], 1)).logits[0, 4:-1]
-        assert likely == pytest.approx(float(torch.log_softmax(logits, -1).gather(1, ids.T).sum()), abs=1e-3)
-
-
 class Language:
     """A model that sees a fox in a garden and writes one line of operations."""
 
@@ -146,7 +112,7 @@ class Language:
     def scene(self, patches, cancel) -> str:
         return PHOTO.written()
 
-    def stream(self, prompt, patches, spoken, temperature, generator, cancel, known, settled, choose) -> Iterator[str]:
+    def stream(self, prompt, patches, spoken, temperature, generator, cancel, known, settled) -> Iterator[str]:
         self.plans.append(spoken.plan)
         if spoken.plan is None:
             spoken.plan, self.read = settled(self.line)

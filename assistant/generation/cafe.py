@@ -13,7 +13,7 @@ from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..dialogue_state import Standing, agrees, applied, changed, consistent, lines_of, standing, stood, undone
+from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
 from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_tokens
 from ..models.mllm import MllmOutput, MultimodalLLM, Prompt
@@ -64,7 +64,7 @@ class CafeGenerator:
         spoken = MllmOutput(plan=plan)
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
-                                 settled=lambda line: self._settled(line, now), choose=lambda lines: consistent(lines, text))
+                                 settled=lambda line: self._settled(line, now))
         yield from self._true(stream, spoken, said, now, unfamiliar, self.language.taught and self.language.taught.union(WORD.findall(text.lower())))
         said.plan, said.stopped = _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:

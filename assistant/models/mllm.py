@@ -125,19 +125,14 @@ def sampled(llm: nn.Module, prompt: Mapping[str, Tensor], cache: Any, most: int,
     for _ in range(most):
         if cancel.is_set():
             return
-        token = pick(_last(out)[0], temperature() if callable(temperature) else temperature, top_p, generator)
+        logits = out.logits[0, -1].float().cpu()
+        if logits.isnan().any():
+            dtype = str(out.logits.dtype).removeprefix("torch.")
+            raise DeviceError(f"The language model gives NaN in {dtype}.", f"Start with --dtype {'float32' if dtype == 'bfloat16' else 'bfloat16, or float32'}."
+                              if dtype != "float32" else "Get its weights again, or name another with --llm.")
+        token = pick(logits, temperature() if callable(temperature) else temperature, top_p, generator)
         yield token
         out = llm(input_ids=torch.tensor([[token]], device=out.logits.device), past_key_values=cache, use_cache=True)
-
-
-def _last(out: Any) -> Tensor:
-    """The logits behind the last token, (B, vocabulary), on the CPU. Raises DeviceError: they are none."""
-    logits = out.logits[:, -1].float().cpu()
-    if logits.isnan().any():
-        dtype = str(out.logits.dtype).removeprefix("torch.")
-        raise DeviceError(f"The language model gives NaN in {dtype}.", f"Start with --dtype {'float32' if dtype == 'bfloat16' else 'bfloat16, or float32'}."
-                          if dtype != "float32" else "Get its weights again, or name another with --llm.")
-    return logits
 
 
 def pick(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
@@ -246,35 +241,6 @@ class MultimodalLLM(nn.Module):
         ids = self._line(sampled(self.llama, {"inputs_embeds": embedded}, cache, SCENE, 0.0, torch.Generator(), cancel))
         return self.builder.tokenizer.decode(ids or [], skip_special_tokens=True).strip()
 
-    @torch.no_grad()
-    def lines(self, embedded: Tensor, most: int, cancel: Cancel) -> list[tuple[str, float]]:
-        """The likeliest lines of a plan behind a prompt, (1, N, d_M), by beam search (as many as `plan_beams`; one is written greedily): each with its
-        log-probability, the likeliest first. Empty: none came to an end."""
-        width, end = self.config.plan_beams, self.builder.plan_ids[1]
-        cache = DynamicCache(config=self.llama.config)
-        out = self.llama(inputs_embeds=embedded, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_repeat_interleave(width)
-        beams, found = [([], 0.0)], []
-        for _ in range(most):
-            totals = torch.log_softmax(_last(out), -1) + torch.tensor([[likely] for _, likely in beams])
-            kept, parents = [], []
-            for rank, (likely, place) in enumerate(zip(*(part.tolist() for part in totals.flatten().topk(2 * width)))):
-                parent, token = divmod(place, totals.shape[1])
-                if token == end:
-                    found += [(beams[parent][0], likely)] * (rank < width)
-                elif len(kept) < width:
-                    kept.append(([*beams[parent][0], token], likely))
-                    parents.append(parent)
-            beams = kept
-            if cancel.is_set() or len(found) >= width and sorted(likely for _, likely in found)[-width] > beams[0][1]:
-                break
-            cache.reorder_cache(torch.tensor(parents, device=self.where))
-            out = self.llama(input_ids=torch.tensor([[ids[-1]] for ids, _ in beams], device=self.where), past_key_values=cache, use_cache=True)
-        best: dict[str, float] = {}
-        for ids, likely in sorted(found, key=lambda one: -one[1])[:width]:
-            best.setdefault(self.builder.tokenizer.decode(ids, skip_special_tokens=True).strip(), likely)
-        return list(best.items())
-
     def _line(self, tokens: Iterator[int]) -> list[int] | None:
         """The ids up to the mark behind a plan's line; None: it never came to an end."""
         ids: list[int] = []
@@ -288,8 +254,7 @@ class MultimodalLLM(nn.Module):
     @torch.no_grad()
     def stream(self, prompt: Prompt, patches: Tensor | None, spoken: MllmOutput, temperature: float, generator: torch.Generator,
                cancel: Cancel, top_p: float = TOP_P, known: Callable[[Plan], str | None] | None = None,
-               settled: Callable[[str], tuple[Plan | None, str]] = lambda line: (read_line(line), ""),
-               choose: Callable[[Sequence[tuple[str, float]]], str] = lambda lines: lines[0][0]) -> Iterator[str]:
+               settled: Callable[[str], tuple[Plan | None, str]] = lambda line: (read_line(line), "")) -> Iterator[str]:
         """Yield the reply piece by piece and fill `spoken`; s is taken at the learnable token appended after it. The line of its plan is
         written without chance, and is not yielded.
 
@@ -299,22 +264,19 @@ class MultimodalLLM(nn.Module):
             known: told the plan once it is written, or at once if it is given; what it returns, if anything, is the reply then, and M's own
                 words are not heard.
             settled: a written line -> the plan, and the line that M reads behind its own, if any.
-            choose: `lines` -> the line that M is held to have written.
         """
         tokenizer, embedded = self.builder.tokenizer, self.embed(prompt, patches)
         most = self.config.max_new_tokens
         cache = cache_of(self.llama, embedded.shape[1] + 2 * most + 2, self.static_cache)  # a plan, words, and the two that `_state` reads
         if self.builder.plan_ids and spoken.plan is None:
-            found = self.lines(embedded, most, cancel)
-            written = choose(found) if found and not cancel.is_set() else ""
-            spoken.plan, line = settled(written)
+            ids = self._line(sampled(self.llama, {"inputs_embeds": embedded}, cache, most, 0.0, generator, cancel))
+            spoken.plan, line = settled(tokenizer.decode(ids, skip_special_tokens=True).strip()) if ids is not None else (None, "")
             if spoken.plan is None:  # it never came to an end, or is none
                 spoken.stopped = cancel.is_set()
                 spoken.text = "" if spoken.stopped else UNSAID
                 yield spoken.text
                 return
-            behind = [*self.builder.plan(written), *self.builder.plan(line)]
-            embedded = torch.cat([embedded, self.llama.get_input_embeddings()(torch.tensor([behind], device=self.where)).to(embedded.dtype)], 1)
+            embedded = self.llama.get_input_embeddings()(torch.tensor([[self.builder.plan_ids[1], *self.builder.plan(line)]], device=self.where))
         words = known(spoken.plan) if known is not None and spoken.plan is not None else None  # in place of M's own
         if words is not None:
             spoken.text = words
