@@ -1,4 +1,4 @@
-"""`python -m assistant.evaluation sheet|miniature|conversation|curve|mixing|dci|infusion|dreambench|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|conversation|journeys|curve|mixing|dci|infusion|dreambench|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     talk = _command(commands, "conversation", _conversation, "acts, plans and claims on exchanges and conversations that were written by hand")
     talk.add_argument("sets", nargs="*", default=["exchanges", "conversations"], help="files of assistant/evaluation/sets, without suffix (default: %(default)s)")
     talk.add_argument("--wrong", action="store_true", help="show each case that went wrong")
+    trip = _command(commands, "journeys", _journeys, "say again what a designer said; write what was answered then and now", learn=(60, "steps of learning what <name> stands for"))
+    trip.add_argument("--photos", type=Path, default=Path("photos"), metavar="DIR", help="the DreamBooth data set (default: %(default)s); what it lacks is left out")
+    trip.add_argument("--out", type=Path, default=Path("docs/journeys.md"), help="default: %(default)s")
     curve = _command(commands, "curve", _curve, "judge a joint training's averaged weights as they are now; add them to the log and its curve",
                      folder=("runs/miniature", "the training"), before=(0, "samples that the weights it began with had seen"),
                      count=(128, "captions, pairs of heroes and photos, of each"), steps=STEPS)
@@ -154,6 +157,13 @@ def _conversation(args: argparse.Namespace) -> None:
         print("\n".join(wrong))
     for name, measures in found.items():
         print(f"{name}: " + ", ".join(f"{k} {m['value']:.3f} ({m['low']:.3f} to {m['high']:.3f}; {m['count']})" for k, m in measures.items() if m["count"]))
+
+
+def _journeys(args: argparse.Namespace) -> None:
+    from ..engine import load
+    from .journeys import report
+
+    args.out.write_text("\n".join((*report(load("miniature"), args.photos, args.learn), "")), encoding="utf-8")
 
 
 def _curve(args: argparse.Namespace) -> None:
