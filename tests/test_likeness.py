@@ -182,7 +182,7 @@ def test_it_is_on_where_others_may_reach_the_page(argv, safety, monkeypatch):
     monkeypatch.setattr(loading, "load", lambda *args: given.append(args))
     options = app.arguments(["--preset", "open", *argv])
     app.load(options)
-    assert given[0][-1] is safety
+    assert given[0][-2] is safety
 
 
 def test_the_checker_and_clipseg_are_as_large_as_published():

@@ -252,7 +252,7 @@ def test_text_states_equal_the_stock_pipeline(modules, diffusion):
 def test_modules_that_do_not_fit_are_refused(modules):
     with pytest.raises(ConfigError, match="channels"):
         LatentDiffusion(stock_unet(32, in_channels=3, out_channels=3), modules["vae"], CONFIG)
-    with pytest.raises(ConfigError, match="tokenizer"):
+    with pytest.raises(ConfigError, match="text encoder alone"):
         LatentDiffusion(stock_unet(32), modules["vae"], CONFIG, text_encoder=modules["text_encoder"])
     with pytest.raises(ConfigError, match="text encoder"):
         LatentDiffusion(stock_unet(32), modules["vae"], CONFIG).encode_text(["a"])

@@ -61,7 +61,7 @@ def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine,
     pipe.set_ip_adapter_scale([0.4 * 1.5, 0.6])
     theirs = pipe("a red cat, fine", negative_prompt="blur", num_inference_steps=4, guidance_scale=2.0 * 3.0, height=32, width=32, output_type="latent",
                   generator=torch.Generator().manual_seed(7), ip_adapter_image=[Image.fromarray(p) for p in PICTURES]).images
-    seen = [engine.see(photo) for photo in photos]
+    seen = [engine.features.see(photo) for photo in photos]
     wish, settings = engine.image_generator.like(seen[1], "a red cat"), Settings(keep_subject=1.5, follow_words=3.0)
     ours = engine.image_generator.prepare(seen[:1], wish, settings, [7]).draw(4, "ddim").latents
     assert (ours - theirs).abs().max() < 1e-4

@@ -204,12 +204,14 @@ def test_a_saved_module_replaces_its_own_shards_only_and_names_no_folder(tmp_pat
     assert not any("_name_or_path" in p.read_text() for p in (CHECKPOINTS / "miniature").rglob("config.json"))
 
 
-def test_v_tells_the_picture_and_more_timesteps_are_drawn_at_high_noise() -> None:
+def test_v_tells_the_picture_and_more_timesteps_are_drawn_at_high_noise_and_in_the_middle() -> None:
     latents = torch.randn(512, 12, 4, 4, generator=torch.Generator().manual_seed(1))
     loss = VLoss(MINIATURE, "cpu")
     assert loss.abar[-1] == 0  # zero terminal SNR: v = -x0 there
     noised, t, target = loss.draw(latents, torch.Generator().manual_seed(2))
-    assert 560 < t.float().mean() < 690  # 1000 / (1 + skew)
+    assert 0.43 < ((t > 300) & (t < 600)).float().mean() < 0.55 and (t > 600).sum() > 2 * (t < 300).sum()
+    _, without, _ = VLoss(MINIATURE, "cpu", middle=0.0).draw(latents, torch.Generator().manual_seed(2))
+    assert 560 < without.float().mean() < 690  # 1000 / (1 + skew)
     kept = loss.abar[t].view(-1, 1, 1, 1)
     torch.testing.assert_close(kept.sqrt() * noised - (1 - kept).sqrt() * target, latents, atol=1e-4, rtol=1e-4)
 

@@ -16,14 +16,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     line.textContent = words;
     line.classList.toggle('failed', fault && words !== '');
   };
-  const say = (words) => {
-    tell('status', words);
-    if (words) setTimeout(async () => { // where the program is gone, no handler fails: Gradio waits for it
-      if (arriving || document.getElementById('status')?.textContent !== words) return;
-      const why = await reason();
-      if (why.startsWith('The program')) tell('status', why, true);
-    }, 3000);
-  };
+  const say = (words) => tell('status', words);
   const store = (where, name, value) => { try { where().setItem(name, JSON.stringify(value)); } catch { /* private window, or full */ } };
   const stored = (where, name) => { try { return JSON.parse(where().getItem(name)); } catch { return null; } };
   const here = () => window.sessionStorage; // of this tab

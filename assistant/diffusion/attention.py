@@ -48,6 +48,10 @@ class TextStates:
     def shape(self) -> torch.Size:
         return self.states.shape
 
+    @property
+    def device(self) -> torch.device:
+        return self.states.device
+
     def __len__(self) -> int:
         return len(self.states)
 
