@@ -34,7 +34,11 @@ def replay(assistant: Assistant, photos: Path, steps: int) -> Iterator[tuple[Map
     """Each turn, what is answered, the plan, and whether a picture was drawn. Seeds are the turns' numbers. Conversations about photos that the
     folder `photos` lacks are left out. `steps`: of learning a concept."""
     with tempfile.TemporaryDirectory(prefix="cafe-journeys-") as folder:
-        manager, drawn = SessionManager(assistant, Store(folder)), None
+        manager, drawn = SessionManager(assistant, Store(folder)), 0
+        learning = manager.learning
+        assert learning is not None  # the miniature has a base model
+
+        journeys: list[Any] = load("journeys")
 
         def photo(named: str) -> Photo | None:
             if named == "drawn":
@@ -43,16 +47,17 @@ def replay(assistant: Assistant, photos: Path, steps: int) -> Iterator[tuple[Map
                 return next(ready.photo for ready in assistant.subjects if named.removeprefix("ready/") in ready.name)
             return read_photo(photos / named) if (photos / named).exists() else None
 
-        for journey in load("journeys"):
-            seen = {name: photo(name) for turn in journey for name in (turn.get("photo"), turn.get("other")) if name}
-            if None in seen.values():
+        for journey in journeys:
+            names = {name for turn in journey for name in (turn.get("photo"), turn.get("other")) if name}
+            seen = {name: found for name in names if (found := photo(name)) is not None}
+            if len(seen) < len(names):
                 continue
             talk = manager.new(OWNER)
             for turn in journey:
                 if "learn" in turn:
                     spec = TrainingSpec(turn["learn"], turn["noun"], (seen[turn["photo"]],), kind=turn.get("kind", "infusion"), options={"steps": steps})
-                    lesson = manager.learning.begin(OWNER, spec)
-                    while manager.learning.lesson(lesson.id, OWNER).open:
+                    lesson = learning.begin(OWNER, spec)
+                    while learning.lesson(lesson.id, OWNER).open:
                         time.sleep(0.1)
                     continue
                 others = [seen[turn["other"]]] if "other" in turn else []
