@@ -185,7 +185,7 @@ def changes(before: Plan, after: Plan) -> list[Change]:
                     found.append(Change(name, old, thing))
                     gone.remove(old), come.remove(thing)
             found += [Change(name, w, "") for w in gone] + [Change(name, "", w) for w in come]
-        elif was != now:
+        elif _bare(was) != _bare(now):
             found.append(Change(name, was, now))
     return found
 

@@ -105,6 +105,12 @@ def test_questions_and_thanks_draw_nothing_and_answers_are_true_by_construction(
     assert all(one.plan.learned for one in talked)  # the language model is not told of them
 
 
+def test_a_name_that_nobody_learned_is_said_in_a_talk_about_concepts():
+    first, second = talk("<tom> in the snow", "<nobody> at night")
+    assert not second.prompt and second.words.startswith("There is no concept <nobody>; there are <tom>, <mugsy>") and second.plan.learned == first.plan.learned
+    assert talk("<tom> in the snow", "<b>at night</b>")[1].prompt == "<tom> in the snow at night"
+
+
 @pytest.mark.parametrize(("text", "left", "value"), [
     ("lambda -2", "", -2), ("tom in the snow, lambda = 1.5", "tom in the snow", 1.5), ("set lambda to 0.5", "", 0.5), ("imagination -1 at night", "at night", -1),
     ("with λ=−0,5 in space", "in space", -0.5), ("what is lambda?", "what is lambda?", None), ("use your imagination 3 times", "use your imagination 3 times", None)])

@@ -145,7 +145,7 @@ def test_what_changed_is_told_from_two_plans():
     after = plan.Plan("draw", "red fox", "snow", "day", "flat", "standing", ("green hat", "white scarf"), "blue dog with red spots")
     assert plan.told(before, after) == ("I changed the place from garden to snow, changed the red hat to a green hat, took off the blue balloon, "
                                         "added a white scarf and put a blue dog with red spots beside it. The rest stayed as it was.")
-    assert plan.told(after, after).startswith("Nothing")
+    assert plan.told(after, after).startswith("Nothing") and plan.told(replace(before, place="in garden"), before).startswith("Nothing")
     assert plan.told(None, before) == "It is the first picture that I drew for you: red fox, wearing red hat, blue balloon, standing, garden, day, flat."
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..dialogue_state import standing, steps_back, undone
-from ..plan import MOST, NAMED, Plan, article, named, plan_in, thing, told
+from ..plan import MOST, NAMED, Plan, article, listing, named, plan_in, thing, told
 from ..requests import Request, Turn
 from .concept_library import ConceptLibrary
 from .concept_prompt import caption, plain, unmarked
@@ -146,6 +146,7 @@ _LAMBDA = re.compile(r"(?:\b(?:set|put|use|with|at|and)\s+)?(?:\bthe\s+)?(?:\bla
 _ASKS = re.compile(r"^\W*(?:what|who|whose|why|when|where|which|how|did|does|do you|is|are|was|were|have you|has"
                    r"|(?:can|could|will|would) you (?:tell|say|explain|describe|see))\b"
                    r"(?! about (?!it\b))", re.IGNORECASE)
+_UNKNOWN = re.compile(r"<([^\W\d][\w-]+)>")  # as a name is written
 _WHO = re.compile(r"^\W*(?:who|what)(?:'s| is| are) <", re.IGNORECASE)
 _CHANGES = re.compile(r"\b(?:chang\w*|differ\w*|did you do|have you done|is new)\b", re.IGNORECASE)
 _ADDS = re.compile(r"^\W*(?:now |ok |okay )?(?:and|also|plus|add|include|bring in|put in)\b|\b(?:too|as well)\W*$", re.IGNORECASE)
@@ -206,6 +207,10 @@ def understand(request: Request, library: ConceptLibrary, known: Sequence[str] =
     if not names and (before is None or request.photo is not None or request.like is not None):
         return None
     before = None if request.photo is not None else before
+    if before is not None and not names and (unknown := _UNKNOWN.search(request.text)) is not None and f"</{unknown[1]}>" not in request.text:
+        there = [f"<{name}>" for name in library.names()]
+        return _says(before, "concept", f"There is no concept {unknown[0]}; there {'is' if len(there) == 1 else 'are'} {listing(there)}. "
+                     "Learn it first, or write it without < >.")
     meant = reader.answered(text, before, drawn, request.history) or reader.wished(text, before)
     return dataclasses.replace(meant, settings=said) if meant is not None else None
 

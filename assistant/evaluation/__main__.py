@@ -160,7 +160,7 @@ def _conversation(args: argparse.Namespace) -> None:
 
 
 def _journeys(args: argparse.Namespace) -> None:
-    from ..engine import load
+    from ..loading import load
     from .journeys import report
 
     args.out.write_text("\n".join((*report(load("miniature"), args.photos, args.learn), "")), encoding="utf-8")
