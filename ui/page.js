@@ -1,7 +1,6 @@
 // What must happen before the server answers, or when it does not: a word of what was pressed, columns that slide, the theme, the
 // address, uploads that fail, what is kept of a page that is reloaded. Everything else is decided on the server.
 window.cafe = window.cafe || (() => { // gradio puts the head in twice
-  if (!window.location.pathname.endsWith('/')) window.location.replace(`${window.location.pathname}/${window.location.search}`); // addresses are relative
   const doing = {
     new: 'Opening a new conversation', open: 'Opening', delete: 'Deleting', restore: 'Bringing it back',
     subject: 'Putting it into the box', wish: 'Sending', redraw: 'Drawing it again', retry: 'Trying again',

@@ -442,8 +442,3 @@ def test_a_page_below_a_path(browser, tmp_path):
             page.wait_for_timeout(300)
             page.reload()
             expect(page.locator("#chat .acts")).to_have_count(1)
-        page = browser.new_page()
-        page.goto(f"{url}cafe")
-        page.wait_for_url(f"{url}cafe/")
-        page.locator("#stage .tile").first.wait_for()
-        page.close()

@@ -166,11 +166,11 @@ def teach(page, files: list[str], name: str, steps: int) -> None:
 
 @contextmanager
 def proxied(inside: str, path: str):
-    """A reverse proxy that serves `inside` below a path, which it strips. Yields its own address."""
+    """A reverse proxy that serves `inside` below a path, which it strips, beside a site with an icon of its own. Yields its own address."""
     import httpx
     import uvicorn
     from starlette.applications import Starlette
-    from starlette.responses import StreamingResponse
+    from starlette.responses import Response, StreamingResponse
     from starlette.routing import Route
 
     client = httpx.AsyncClient(timeout=None)
@@ -185,7 +185,8 @@ def proxied(inside: str, path: str):
         return response
 
     methods = ["GET", "HEAD", "POST"]
-    served = Starlette(routes=[Route(path, pass_on, methods=methods), Route(path + "/{rest:path}", pass_on, methods=methods)])
+    served = Starlette(routes=[Route(path, pass_on, methods=methods), Route(path + "/{rest:path}", pass_on, methods=methods),
+                               Route("/favicon.ico", lambda _: Response(status_code=204))])
     server = uvicorn.Server(uvicorn.Config(served, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
