@@ -85,6 +85,24 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (!waited) lost = '';
     say(waited ? 'Waiting for the picture to arrive' : 'Sending');
   };
+  // A subject comes into the box by way of the program: words typed meanwhile stay, and what is sent meanwhile goes when it is there.
+  let coming = 0, typed = null, held = false;
+  const came = () => setTimeout(() => { // Gradio has put it in
+    coming -= 1;
+    const words = document.querySelector('#box textarea');
+    if (typed !== null && words.value !== typed) { words.value = typed; words.dispatchEvent(new Event('input', { bubbles: true })); }
+    if (coming) return;
+    typed = null;
+    if (held) setTimeout(() => document.querySelector('#box .submit-button')?.click(), 50);
+    held = false;
+  }, 100);
+  const sends = (event) => {
+    if (!coming) { send(); return; }
+    held = true;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    say('Waiting for the picture to arrive');
+  };
   // What is added, wherever: a file over the limit is said before it is sent, since Gradio drops it without a word.
   const adding = (event) => {
     const files = [...(event.target.files || event.dataTransfer?.files || event.clipboardData?.files || [])];
@@ -200,6 +218,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (pressed) {
       if (event.isTrusted) wanted = null;
       say(doing[pressed.act] || (pressed.panel ? '' : 'Working')); // a panel says what it does in its own place
+      if (pressed.act === 'subject' || pressed.act === 'use') coming += 1;
       if (open() === 'left' && pressed.act !== 'delete') slide('left');
     }
     const panel = event.target.closest('[data-panel]')?.dataset.panel || (event.target.closest('.opens') && pressed?.panel);
@@ -214,15 +233,17 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
       } else if (what === 'close') slide(open());
       else slide(what);
     }
-    if (event.target.closest('#box .submit-button')) send();
+    if (event.target.closest('#box .submit-button')) sends(event);
     if (event.target.closest('#box .stop-button')) say('Stopping');
   }, true);
   document.addEventListener('input', (event) => {
-    if (gone && event.target.closest('#box textarea')) store(here, 'cafe-draft', { files: [], ...stored(here, 'cafe-draft'), text: event.target.value });
+    if (!event.target.closest('#box textarea')) return;
+    if (coming) typed = event.target.value;
+    if (gone) store(here, 'cafe-draft', { files: [], ...stored(here, 'cafe-draft'), text: event.target.value });
   });
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && open()) slide(open());
-    if (event.key === 'Enter' && !event.shiftKey && event.target.closest('#box textarea')) send();
+    if (event.key === 'Enter' && !event.shiftKey && event.target.closest('#box textarea')) sends(event);
   }, true);
 
   new MutationObserver(() => {
@@ -249,14 +270,14 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     show,
     tell,
     idle: () => { if (!waited && !document.querySelector('#status.failed')) say(''); },
-    failed: async (line) => { tell(line, await reason(), true); },
+    failed: async (line) => { coming = 0; held = false; tell(line, await reason(), true); },
     sending: (values) => { // of the box's submit: what it throws ends it
       if (waited && lost) throw new Error(lost);
       waited = false;
       return values;
     },
     glancing: (trigger) => { glance = trigger; },
-    done: () => others?.postMessage(''),
+    done: () => { if (coming) came(); others?.postMessage(''); },
     keep: (name, values) => { if (restored.has(name)) store(always, `cafe-${name}`, values); },
     kept: (name, count) => {
       restored.add(name);

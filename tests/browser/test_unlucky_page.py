@@ -426,6 +426,20 @@ def test_who_refuses_cookies_is_told_how_to_go_on(browser, tmp_path):
         page.close()
 
 
+def test_words_sent_before_a_ready_subject_has_come_go_with_it(browser, tmp_path):
+    with FakeServer("--data-dir", str(tmp_path)) as server, visitor(browser, server.url) as page:
+        page.locator("#stage .tile").first.wait_for()
+        page.evaluate("""() => {
+            const fetched = window.fetch, slow = (of) => /queue.join/.test(String(of?.url || of)) ? 500 : 0;
+            window.fetch = (...given) => new Promise((go) => setTimeout(go, slow(given[0]))).then(() => fetched(...given));
+        }""")
+        page.locator("#stage .tile").first.click()
+        say(page, "on the beach")
+        expect(page.locator("#chat .acts")).to_have_count(1)
+        expect(page.locator("#chat .photo img")).to_have_count(1)
+        expect(page.locator("#chat .user-row .say")).to_have_text("on the beach")
+
+
 def test_a_page_below_a_path(browser, tmp_path):
     with FakeServer("--data-dir", str(tmp_path), "--root-path", "/cafe") as server, proxied(server.url, "/cafe") as url:
         with visitor(browser, f"{url}cafe/") as page:
