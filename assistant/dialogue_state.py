@@ -90,14 +90,16 @@ def undone(text: str, now: Standing) -> Plan | None:
 
 
 def changed(now: Plan, drawn: Sequence[Plan | None], photo: Plan | None = None) -> str | None:
-    """The answer to what changed, read from the plans of the last two pictures; None: nobody asked that, or a plan is missing.
+    """The answer to what changed, read from the plans of the last two pictures; None: nobody asked that, or the last one has none.
 
     Args:
         now: what is answered. drawn: the plans of all turns that drew, oldest first. photo: what the photo shows, if that is known.
     """
     before, last = (photo, drawn[0]) if len(drawn) == 1 else (None, None, *drawn)[-2:]
-    if (now.act, now.about) != ("answer", "changes") or last is None or not last.draws or (before is None and len(drawn) > 1):
+    if (now.act, now.about) != ("answer", "changes") or last is None or not last.draws:
         return None
+    if before is None and len(drawn) > 1:  # drawn from a board
+        return f"I drew {last.described()}; what the picture before it was asked for was not kept."
     return told(before, last)
 
 

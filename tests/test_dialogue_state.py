@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from assistant.dialogue_state import agrees, applied, lines_of, standing, steps_back, stood, undone
+from assistant.dialogue_state import agrees, applied, changed, lines_of, standing, steps_back, stood, undone
 from assistant.generation.cafe import CafeGenerator
 from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
@@ -199,3 +199,10 @@ def test_a_dialogue_is_learned_as_it_is_read_in_use() -> None:
         assert (row.counts[head] == TOKEN_WEIGHTS["seen"]) == (len(talk.exchanges) <= MINIATURE.language.plan_turns)  # else what stood is given
         long += len(talk.exchanges) > MINIATURE.language.plan_turns
     assert long
+
+
+def test_what_changed_since_a_board_is_not_invented() -> None:
+    asked, fox = Plan("answer", about="changes"), Plan("draw", "red fox", "garden")
+    assert changed(asked, [None, fox]) == "I drew red fox, garden; what the picture before it was asked for was not kept."
+    assert changed(asked, [replace(fox, place="snow"), fox]) == "I changed the place from snow to garden. The rest stayed as it was."
+    assert changed(asked, [fox, None]) is None and changed(asked, []) is None and changed(fox, [None, fox]) is None
