@@ -71,7 +71,8 @@ def open_png(png: bytes) -> Image.Image:
 class FakeEngine:
     """Args: pause: seconds per word; per denoising step it is twice that.
 
-    A message with "break" in it fails; one with "until FILE" is drawn half, then on when this file is there (a minute at most).
+    A message with "break" in it fails; one with "slowly" is answered word by word, each a tenth of a second; one with
+        "until FILE" is drawn half, then on when this file is there (a minute at most).
     """
 
     def __init__(self, pause: float = 0.0) -> None:
@@ -166,7 +167,7 @@ class FakeEngine:
         for word in sentence.split(" "):
             if cancel.is_set():
                 break
-            time.sleep(self.pause)
+            time.sleep(max(self.pause, 0.1 if "slowly" in request.text else 0))
             text += word + " "
             yield Words(word + " ")
         if "break" in request.text:

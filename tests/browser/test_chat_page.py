@@ -28,8 +28,8 @@ def test_upload_two_turns_stop_and_reload(page, tmp_path):
     page.locator("#box input[type=file]").set_input_files(photo)
     page.locator("#box .thumbnail-item").wait_for()
     note_doings(page)
-    say(page, "I want something creative for this one, can you help?")
-    expect(page.locator("#chat .user-row .say")).to_have_text("I want something creative for this one, can you help?")
+    say(page, "I want something creative for this one, can you help? slowly")
+    expect(page.locator("#chat .user-row .say")).to_have_text("I want something creative for this one, can you help? slowly")
     expect(replies(page)).to_contain_text("I took your picture")
     expect(page.locator("#chat .acts")).to_have_count(1)
     doings = page.evaluate("doings.join()")  # words, then previews, in one message
