@@ -72,7 +72,7 @@ class FakeEngine:
     """Args: pause: seconds per word; per denoising step it is twice that.
 
     A message with "break" in it fails; one with "slowly" is answered word by word, each a tenth of a second; one with
-        "until FILE" is drawn half, then on when this file is there (a minute at most).
+    "until FILE" is drawn half, then on when this file is there (a minute at most).
     """
 
     def __init__(self, pause: float = 0.0) -> None:
