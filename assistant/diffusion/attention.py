@@ -44,13 +44,8 @@ class TextStates:
     states: torch.Tensor
     added: torch.Tensor
 
-    @property
-    def shape(self) -> torch.Size:
-        return self.states.shape
-
-    @property
-    def device(self) -> torch.device:
-        return self.states.device
+    shape = property(lambda self: self.states.shape)
+    device = property(lambda self: self.states.device)
 
     def __len__(self) -> int:
         return len(self.states)

@@ -6,12 +6,13 @@ import io
 import json
 import os
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.visitor import SECOND, Server, expect, open_concepts, replies, say, teach, visitor, wait_for_images
+from tests.browser.visitor import SECOND, Server, expect, open_concepts, replies, say, sync_api, teach, visitor, wait_for_images
 from tests.photos import photos
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -84,7 +85,9 @@ def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(browser, se
     expect(page.locator(".lesson .views img").nth(1)).to_be_visible(timeout=LONG)  # the second preview: 6 steps are kept
     server.kill()
     server.start()
-    page.goto(server.url)
+    with suppress(sync_api.Error):  # the page loads itself anew when the program is back
+        page.goto(server.url)
+    page.wait_for_load_state()
     open_concepts(page)
     expect(page.locator(".lesson .doing")).to_contain_text(re.compile(r"The program ended at step [1-9]"))
     expect(page.locator("#conversations .entry")).to_have_count(conversations)
