@@ -90,7 +90,8 @@ def settle_proxies(options: argparse.Namespace) -> None:
         from assistant.hub.client import check_proxies
 
         check_proxies()
-        os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "localhost,127.0.0.1,::1", options.host.strip("[]"))))
+        given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(filter(None, (given, "localhost,127.0.0.1,::1", options.host.strip("[]"))))
     else:
         os.environ["no_proxy"] = "*"
 

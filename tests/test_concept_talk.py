@@ -107,7 +107,7 @@ def test_questions_and_thanks_draw_nothing_and_answers_are_true_by_construction(
 
 def test_a_name_that_nobody_learned_is_said_in_a_talk_about_concepts():
     first, second = talk("<tom> in the snow", "<nobody> at night")
-    assert not second.prompt and second.words.startswith("There is no concept <nobody>; there are <tom>, <mugsy>") and second.plan.learned == first.plan.learned
+    assert not second.prompt and second.words.startswith("There is no concept <nobody>; there are: <cat>, <mugsy>, <red>, <tom>. Learn it first") and second.plan.learned == first.plan.learned
     assert talk("<tom> in the snow", "<b>at night</b>")[1].prompt == "<tom> in the snow at night"
 
 

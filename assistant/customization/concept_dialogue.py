@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..dialogue_state import standing, steps_back, undone
-from ..plan import MOST, NAMED, Plan, article, listing, named, plan_in, thing, told
+from ..plan import MOST, NAMED, Plan, article, named, plan_in, thing, told
 from ..requests import Request, Turn
 from .concept_library import ConceptLibrary
-from .concept_prompt import caption, plain, unmarked
+from .concept_prompt import caption, not_learned, plain, unmarked
 from .dci_sampling import COMMON, LIKELY
 
 LIGHTS = frozenset("light lighting night nighttime day daytime noon midday midnight dawn dusk sunset sunrise twilight evening morning afternoon moonlight sunlight "
@@ -208,9 +208,7 @@ def understand(request: Request, library: ConceptLibrary, known: Sequence[str] =
         return None
     before = None if request.photo is not None else before
     if before is not None and not names and (unknown := _UNKNOWN.search(request.text)) is not None and f"</{unknown[1]}>" not in request.text:
-        there = [f"<{name}>" for name in library.names()]
-        return _says(before, "concept", f"There is no concept {unknown[0]}; there {'is' if len(there) == 1 else 'are'} {listing(there)}. "
-                     "Learn it first, or write it without < >.")
+        return _says(before, "concept", str(not_learned(unknown[1], library.names())))
     meant = reader.answered(text, before, drawn, request.history) or reader.wished(text, before)
     return dataclasses.replace(meant, settings=said) if meant is not None else None
 

@@ -148,6 +148,12 @@ class ResolvedPrompt:
     spans: Mapping[str, tuple[tuple[int, int], ...]]
 
 
+def not_learned(name: str, names: Collection[str]) -> NotFoundError:
+    """What is said of a `<name>` that is none of these."""
+    listed = ", ".join(f"<{n}>" for n in sorted(names)) or "none yet"
+    return NotFoundError(f"There is no concept <{name}>; there are: {listed}.", "Learn it first, or write it without < >.")
+
+
 def write(prompt: str, nouns: Mapping[str, str]) -> ResolvedPrompt:
     """Put each `<name>`'s class noun in its place.
 
@@ -162,8 +168,7 @@ def write(prompt: str, nouns: Mapping[str, str]) -> ResolvedPrompt:
     for found in NAMED.finditer(prompt):
         name = known.get(found[1].lower())
         if name is None:
-            listing = ", ".join(f"<{n}>" for n in sorted(nouns)) or "none yet"
-            raise NotFoundError(f"There is no concept <{found[1]}>; there are: {listing}.", "Learn it first, or write it without < >.")
+            raise not_learned(found[1], nouns)
         before = prompt[at:found.start()]
         start = length + len(before)
         pieces += [before, nouns[name]]

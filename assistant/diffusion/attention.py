@@ -133,7 +133,7 @@ class AttentionContext:
         """What the UNet's next call is given by name."""
         if not self.added:
             return {"cross_attention_kwargs": {"context": self}}
-        told = torch.cat([self.added[row.tokens].expand(self.images, -1) for row in self.rows])
+        told = self.once(("added", self.batch), lambda: torch.cat([self.added[row.tokens].expand(self.images, -1) for row in self.rows]))
         return {"cross_attention_kwargs": {"context": self}, "added_cond_kwargs": {"text_embeds": told[:, :-TIME_IDS], "time_ids": told[:, -TIME_IDS:]}}
 
     def parts(self, layer: str, attn: Any) -> tuple[CachedKV, ...]:
