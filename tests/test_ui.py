@@ -222,8 +222,7 @@ def test_sign_in_keeps_people_apart(served):
     ada, eve, nobody = sign_in(url, "ada", "one"), sign_in(url, "eve", "two"), sign_in(url)
     one = manager.new("user:ada")
     list(manager.send(one.id, "a secret hat", png_of(draw(1)), Settings(steps=2), "user:ada"))
-    [kept] = manager.gallery("user:ada")
-    path = f"pictures/{kept.picture}.png"
+    path = f"pictures/{manager.open(one.id, 'user:ada')[1][-1].picture}.png"
     assert ada.get(path).status_code == 200
     assert eve.get(path).status_code == nobody.get(path).status_code == 404
     load = handler(ada, "load")

@@ -58,15 +58,36 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   let hash = '';
   window.addEventListener('pagehide', (event) => { if (hash && !event.persisted) navigator.sendBeacon(`left?session_hash=${hash}`); });
 
-  // Uploads. Gradio waits for one that is under way, and is silent about one that fails: then nothing goes without its picture.
-  let arriving = 0, waited = false, lost = '', place = 'status';
+  // What comes into the box, a file or one of the page's pictures: words typed meanwhile stay, and what is sent meanwhile goes when it is there, never without.
+  let coming = 0, typed = null, held = false, lost = '', place = 'status', begun = () => {};
+  const inside = () => document.querySelectorAll('#box .thumbnail-item').length;
+  const came = (there = () => true, tries = 30) => setTimeout(() => { // Gradio puts it in a little later
+    if (!there() && tries) { came(there, tries - 1); return; }
+    coming = Math.max(0, coming - 1);
+    const words = document.querySelector('#box textarea');
+    if (typed !== null && words.value !== typed) { words.value = typed; words.dispatchEvent(new Event('input', { bubbles: true })); }
+    if (coming) return;
+    typed = null;
+    if (held && !lost) setTimeout(() => document.querySelector('#box .submit-button')?.click(), 50);
+    held = false;
+  }, 100);
+  const sends = (event) => {
+    held = coming > 0;
+    lost = '';
+    say(held ? 'Waiting for the picture to arrive' : 'Sending');
+    if (!held) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  // Gradio is silent about an upload that fails, and sends without one that it has not begun.
   const fetched = window.fetch.bind(window);
   window.fetch = async (...given) => {
     const address = String(given[0]?.url || given[0]);
     if (/\/queue\/join(\?|$)/.test(address)) hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
     if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
-    const where = place;
-    arriving += 1;
+    const where = place, before = inside();
+    if (where === 'status') coming += 1;
+    begun();
     try {
       const answer = await fetched(...given);
       lost = answer.ok ? '' : answer.status === 413 ? 'This file is larger than the way to this page lets through. Save a smaller copy of it.'
@@ -76,32 +97,10 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
       lost = 'The file did not arrive. Add it again.';
       throw error;
     } finally {
-      arriving -= 1;
-      if (lost) tell(where, lost, true); else if (waited && !arriving) say('Sending');
+      const there = lost ? undefined : () => inside() > before;
+      if (lost) tell(where, lost, true);
+      if (where === 'status') came(there);
     }
-  };
-  const send = () => {
-    waited = arriving > 0;
-    if (!waited) lost = '';
-    say(waited ? 'Waiting for the picture to arrive' : 'Sending');
-  };
-  // A subject comes into the box by way of the program: words typed meanwhile stay, and what is sent meanwhile goes when it is there.
-  let coming = 0, typed = null, held = false;
-  const came = () => setTimeout(() => { // Gradio has put it in
-    coming -= 1;
-    const words = document.querySelector('#box textarea');
-    if (typed !== null && words.value !== typed) { words.value = typed; words.dispatchEvent(new Event('input', { bubbles: true })); }
-    if (coming) return;
-    typed = null;
-    if (held) setTimeout(() => document.querySelector('#box .submit-button')?.click(), 50);
-    held = false;
-  }, 100);
-  const sends = (event) => {
-    if (!coming) { send(); return; }
-    held = true;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    say('Waiting for the picture to arrive');
   };
   // What is added, wherever: a file over the limit is said before it is sent, since Gradio drops it without a word.
   const adding = (event) => {
@@ -112,7 +111,15 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     lost = '';
     const limit = window.gradio_config?.max_file_size || Infinity;
     const large = files.find((file) => file.size > limit);
-    if (!large) { tell(place, ''); return; }
+    if (!large) {
+      tell(place, '');
+      begun();
+      if (place !== 'status') return;
+      coming += 1;
+      const late = setTimeout(() => begun(), 2000); // dropped where nothing takes it
+      begun = () => { clearTimeout(late); begun = () => {}; came(); };
+      return;
+    }
     event.preventDefault();
     event.stopImmediatePropagation();
     if (event.target.files) event.target.value = '';
@@ -123,7 +130,6 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
 
   // Something failed before or beside our handlers: Gradio refused a file, the program ended or was started again.
   const reason = async () => {
-    if (lost && waited) { waited = false; return lost; }
     const { root, api_prefix: prefix, app_id: id } = window.gradio_config;
     try {
       const now = (await (await fetched(`${root}${prefix || ''}/app_id`)).json()).app_id;
@@ -269,13 +275,8 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     read,
     show,
     tell,
-    idle: () => { if (!waited && !document.querySelector('#status.failed')) say(''); },
+    idle: () => { if (!held && !document.querySelector('#status.failed')) say(''); },
     failed: async (line) => { coming = 0; held = false; tell(line, await reason(), true); },
-    sending: (values) => { // of the box's submit: what it throws ends it
-      if (waited && lost) throw new Error(lost);
-      waited = false;
-      return values;
-    },
     glancing: (trigger) => { glance = trigger; },
     done: () => { if (coming) came(); others?.postMessage(''); },
     keep: (name, values) => { if (restored.has(name)) store(always, `cafe-${name}`, values); },

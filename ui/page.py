@@ -108,7 +108,7 @@ def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.
     parts.pulse.change(desk.watch, [parts.conversation, parts.seed, parts.pulse], [*shown, *moved], trigger_mode="multiple",
                        js="(...values) => { window.cafe.idle(); return values; }", **common)
     parts.conversation.change(None, inputs=[parts.conversation], js="(id) => { window.cafe.address(id); }", **common)
-    sent = parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, js="(...values) => window.cafe.sending(values)", **common)
+    sent = parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, **common)
     parts.box.stop(desk.stop, [parts.conversation], [parts.notice], **common)
     pressed = its.click(desk.act, [parts.conversation, parts.box, *inputs], shown, js=WORDS_ONLY, trigger_mode="multiple", **common)
     for done in (sent, pressed):

@@ -92,7 +92,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path, job: Downlo
     Raises:
         ConfigError: the address cannot be used.
     """
-    port = address.free_port()
+    address.free_port()  # said before the page is built
     sweep(Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"))
     scratch = tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True)  # 0700; gone when the program ends
     lock = FileLock(Path(scratch.name, LOCK), thread_local=False)
@@ -116,6 +116,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path, job: Downlo
     if job is not None:
         style, script = style + weights_card.assets("css"), script + weights_card.assets("js")
     middleware = [Middleware(PageHeaders, owners=owners, framed=address.framed), Middleware(Guard, belongings=belongings)]
+    port = address.free_port()  # once more: another program may have come in between
     try:
         _, local, shared = blocks.launch(
             server_name=f"[{address.bare}]" if ":" in address.bare else address.bare, server_port=port, root_path=address.root_path or None, share=address.share, auth=list(address.auth) or None,
