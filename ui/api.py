@@ -18,7 +18,7 @@ from assistant.session.uploads import read_photo
 from .concepts_panel import USUAL, WATCH_EVERY, options
 from ui.generation_panel import read_seed
 from .presenters import picture_address
-from ui.panel import PanelContext
+from ui.panel import PanelContext, needed
 
 
 class Endpoints:
@@ -29,7 +29,7 @@ class Endpoints:
 
     def offer(self) -> None:
         """Register, within the page's Blocks, what this engine can do."""
-        for can, work in ((True, self.turn), (self.manager.board_jobs, self.mix), (self.manager.strips, self.strip), (self.manager.learning, self.learn),
+        for can, work in ((True, self.turn), (True, self.mix), (self.manager.strips, self.strip), (self.manager.learning, self.learn),
                           (self.manager.learning, self.concepts)):
             if can:
                 gr.api(_told(work), api_name=work.__name__)
@@ -77,8 +77,9 @@ class Endpoints:
         """
         owner = self._owner(request)
         settings = replace(self._settings(seed), preview_every=0, window=self.manager.info().window)
-        self._wait(self.manager.strips, self.manager.strips.draw(owner, prompt, settings))
-        kept = self.manager.strips.newest(owner)
+        strips = needed(self.manager.strips)
+        self._wait(strips, strips.draw(owner, prompt, settings))
+        kept = strips.newest(owner)
         return {"seed": kept.settings.seed, "pictures": [{"lambda": strength, "picture": _address(name)} for name, strength in zip(kept.pictures, kept.strengths)]}
 
     def learn(self, request: gr.Request, name: str, noun: str, pictures: list, kind: str = USUAL, steps: int | None = None) -> dict:
@@ -86,12 +87,12 @@ class Endpoints:
 
         Returns name, kind, steps and status: done, or stopped where somebody pressed Stop on the page.
         """
-        owner, usual = self._owner(request), self.manager.info().lesson_steps
+        owner, usual, learning = self._owner(request), self.manager.info().lesson_steps, needed(self.manager.learning)
         if kind not in usual:
             raise InputError(f"There is no kind {kind!r} of concept.", f"Choose one of {', '.join(usual)}.")
         photos = tuple(self._photo(one, owner) for one in pictures)
-        lesson = self.manager.learning.begin(owner, TrainingSpec(name, noun, photos, (None,) * len(photos), kind, options(kind, usual[kind], steps, 1, False)))
-        while (lesson := self.manager.learning.lesson(lesson.id, owner)).open:
+        lesson = learning.begin(owner, TrainingSpec(name, noun, photos, (None,) * len(photos), kind, options(kind, usual[kind], steps, 1, False)))
+        while (lesson := learning.lesson(lesson.id, owner)).open:
             time.sleep(WATCH_EVERY)
         if lesson.status == "failed":
             raise AssistantError(f"Learning <{name}> failed at step {lesson.step}: {lesson.error or 'it gave no reason.'}", "On the page you can go on with it.")
@@ -100,7 +101,7 @@ class Endpoints:
     def concepts(self, request: gr.Request) -> list:
         """What is learned: name, noun, kind, steps, description, and what stands against its use here ("": nothing)."""
         return [{"name": one.name, "noun": one.noun, "kind": one.kind, "steps": one.steps, "description": one.description, "problem": one.problem}
-                for one in self.manager.learning.library(self._owner(request)).entries()]
+                for one in needed(self.manager.learning).library(self._owner(request)).entries()]
 
     # inside
 

@@ -89,10 +89,11 @@ class PageHeaders:
             await self.app(scope, receive, send)
             return
         cookies = next((value for name, value in scope["headers"] if name == b"cookie"), b"")
+        rules = f"{self._rules}; Secure" if scope.get("scheme") == "https" and "Secure" not in self._rules else self._rules
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         if self.owners.own and secrets.compare_digest("".join(query.get("own", ())).encode(), self.owners.own.encode()):
             answer = RedirectResponse("./", 303)
-            answer.headers["set-cookie"] = f"{OWN_COOKIE}={self.owners.own}; Path=/; HttpOnly; {self._rules}"
+            answer.headers["set-cookie"] = f"{OWN_COOKIE}={self.owners.own}; Path=/; HttpOnly; {rules}"
             await answer(scope, receive, send)
             return
         held = re.search(rf"(?:^|;)\s*{COOKIE}=([^;]*)", cookies.decode("latin-1"))
@@ -101,9 +102,9 @@ class PageHeaders:
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 extra = [(b"content-security-policy", _POLICY.encode()), (b"x-content-type-options", b"nosniff"),
-                         (b"referrer-policy", b"same-origin")]
+                         (b"referrer-policy", b"same-origin"), (b"x-accel-buffering", b"no")]  # nginx would hold back what is told while a turn goes on
                 if new:
-                    value = f"{COOKIE}={secrets.token_urlsafe(32)}; Max-Age={_YEAR}; Path=/; HttpOnly; {self._rules}"
+                    value = f"{COOKIE}={secrets.token_urlsafe(32)}; Max-Age={_YEAR}; Path=/; HttpOnly; {rules}"
                     extra.append((b"set-cookie", value.encode()))
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
             await send(message)

@@ -119,20 +119,20 @@ class ChatController:
         try:
             owner = self.owner(request)
             events = self.manager.attach(conversation, owner) if conversation else None
-            if events is not None:
+            if events is not None and self._watching.get(request.session_hash or "") == pulse:
                 turns = self.manager.open(conversation, owner)[1]
                 before = presenters.conversation_messages(turns[:-1], _pinned(seed), self._under)
                 before.append(presenters.user_message(turns[-1]))
                 yield {self.parts.box: gr.update(submit_btn=False, stop_btn=True)}  # it may have begun in another window
                 for live, under in live_messages(turns[-1].id, events):
-                    if self._watching.get(request.session_hash) != pulse:
+                    if self._watching.get(request.session_hash or "") != pulse:
                         return
                     yield {self.parts.chat: [*before, live]}
                 answered = self.manager.turn(turns[-1].id, owner)
                 moved = {part: value for panel in self.panels for part, value in panel.answered(answered, owner).items()}
         except AssistantError:
             pass  # the turn carries its sentence
-        if self._watching.get(request.session_hash) != pulse:
+        if self._watching.get(request.session_hash or "") != pulse:
             return
         try:  # also if there was none: it may have ended since the page was drawn
             view = self._view(owner, conversation, pinned=_pinned(seed), under=under)
@@ -156,7 +156,7 @@ class ChatController:
         view = self._view(owner, "" if argument == conversation else conversation)
         return {**view, self.parts.notice: presenters.deleted_notice(gone, argument == conversation)}
 
-    def _restore(self, owner: str, argument: str, conversation: str, **_: Any) -> Updates:
+    def _restore(self, owner: str, argument: str, conversation: str, **_rest: Any) -> Updates:
         """The reader stays where they are, unless that is the place the conversation was deleted from."""
         which, _, shown = argument.partition(" ")
         self.manager.restore(which, owner)
@@ -183,7 +183,7 @@ class ChatController:
         self.manager.redraw(read_index(argument), owner, settings)
         return self._view(owner, conversation, pinned=settings.seed)
 
-    def _without(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
+    def _without(self, owner: str, argument: str, conversation: str, values: Any, **_rest: Any) -> Updates:
         turn, _, part = argument.partition("_")
         settings = self.settings(values)
         self.manager.without(read_index(turn), read_index(part), settings, owner)
@@ -204,9 +204,14 @@ class ChatController:
     # inside
 
     def _only(self, request: gr.Request, pulse: str = "") -> None:
-        """From now on only the watch of this pulse writes to this window. The hash guards no secret, just the view."""
-        self._watching[request.session_hash] = pulse
-        self._watching.move_to_end(request.session_hash)
+        """From now on only the watch of this pulse writes to this window, unless a later one does already: pulses only grow, and a busy machine may
+        bring an earlier one late. The hash guards no secret, just the view."""
+        window = request.session_hash or ""
+        last = self._watching.get(window, "")
+        if pulse and (len(pulse), pulse) < (len(last), last):
+            return
+        self._watching[window] = pulse
+        self._watching.move_to_end(window)
         while len(self._watching) > MAX_WINDOWS:
             self._watching.popitem(last=False)
 

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from . import concept_cards as cards
 from .auth import Owners
 from .image_routes import enlarge, served
-from .panel import ButtonEvent, Panel, PanelContext, Updates, own_line, pressed
+from .panel import ButtonEvent, Panel, PanelContext, Updates, needed, own_line, pressed
 from assistant.errors import AssistantError, MessageError, PhotoError
 from assistant.requests import DatasetAdvice, Photo, Settings, TrainingSpec
 from assistant.session.manager import SessionManager
@@ -106,7 +106,7 @@ class ConceptsPanel(Panel):
 
     def __init__(self, place: PanelContext) -> None:
         super().__init__(place)
-        self.learning = place.manager.learning
+        self.learning = needed(place.manager.learning)
         self.drafts = Drafts(self.learning.advise)
         gr.HTML('<p class="quiet">Teach me one thing from a few pictures; then write its name in any message, as '
                 '<b>&lt;name&gt;</b>.</p>')
@@ -151,7 +151,7 @@ class ConceptsPanel(Panel):
         form = [self.noun, self.called, self.kinds, self.steps, self.residuals, self.flip]
         live = [self.lessons, self.shelf, self.names, self.seen, self.timer]
         picked = [self.chosen, self.noun, self.notice]
-        common = dict(api_visibility="private", show_progress="hidden")
+        common: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
         desk.page.load(self._load, [self.noun], [*live, *picked], **common)
         self.timer.tick(self._tick, [self.seen], live, **common)
         self.drop.upload(self._add, [self.drop, self.noun], [self.drop, *picked], **common)
@@ -335,7 +335,7 @@ class ConceptsPanel(Panel):
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`concepts/<name>.png` and `concepts/<name>.safetensors`, of the owner's own."""
         def library(request: Request) -> Any:
-            return manager.learning.library(owners.visitor(request))
+            return needed(manager.learning).library(owners.visitor(request))
 
         return [served("/concepts/{name:str}.png", lambda request: enlarge(library(request).get(request.path_params["name"]).thumbnail)),
                 served("/concepts/{name:str}.safetensors",

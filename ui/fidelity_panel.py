@@ -16,14 +16,15 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from assistant.errors import AssistantError, ConceptError, NotFoundError
-from assistant.requests import STRENGTHS, Settings
+from assistant.requests import STRENGTHS, Masks, Settings
 from assistant.session.manager import SessionManager
 from assistant.session.records import KeptStrip, StoredTurn
 from assistant.session.jobs import DrawingJob
+from assistant.session.sweep_jobs import SweepJobs
 from ui.concept_cards import offer
 from ui.generation_panel import read_seed
 from ui.auth import Owners
-from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, own_line, pressed, read_number
+from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, needed, own_line, pressed, read_number, slider
 from ui.image_routes import served
 from .presenters import notice, picture_address, say
 
@@ -46,16 +47,16 @@ class FidelityPanel(Panel):
 
     def __init__(self, place: PanelContext) -> None:
         super().__init__(place)
-        self.strips, self.learning = place.manager.strips, place.manager.learning
+        self.strips, self.learning = needed(place.manager.strips), needed(place.manager.learning)
         self._picked: dict[str, int] = {}
         usual, window = Settings(), place.manager.info().window
         gr.HTML('<p class="quiet">Looks like it but ignores your words? Follows your words but is not it any more? Draw a strip and pick.</p>')
         self.shelf = gr.HTML("", elem_id="likeness-shelf")
         self.prompt = gr.Textbox(label="What to draw", placeholder="<rex> in the snow at night", max_length=400, lines=2, elem_id="likeness-prompt")
-        self.strength = gr.Slider(-2, 2, usual.imagination, step=0.1, buttons=[], elem_id="likeness-lambda", label="Likeness ↔ imagination",
+        self.strength = slider(-2, 2, usual.imagination, step=0.1, buttons=[], elem_id="likeness-lambda", label="Likeness ↔ imagination",
                                   info=f"Left: nearer to your pictures. Right: nearer to your words. Usually {usual.imagination:g} (λ). Holds in the chat too.")
         with gr.Accordion("More", open=False, elem_id="likeness-more"):
-            self.window = gr.Slider(0, 1, window, step=0.05, buttons=[], label="Window", elem_id="likeness-window",
+            self.window = slider(0, 1, window, step=0.05, buttons=[], label="Window", elem_id="likeness-window",
                                     info=f"Share of the drawing in which imagination is heard. Usually {window:g}; 0: never.")
             self.auxiliary = gr.Textbox(label="Imagine instead of it", placeholder="proposed for each prompt", max_length=40, elem_id="likeness-noun-other",
                                         info="Any common noun but its own. Empty: one that is likely there.")
@@ -89,7 +90,7 @@ class FidelityPanel(Panel):
     def wire(self, desk: Any, courier: gr.HTML) -> None:
         self.desk = desk
         self.pulse = gr.Textbox("", visible="hidden", elem_id="likeness-pulse")
-        common = dict(api_visibility="private", show_progress="hidden")
+        common: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
         look = [self.scale, self.branch, self.opacity, self.step, self.head]
         drawn = [self.notice, self.doing, self.result, self.viewer, *look, self.mask, self.seed]
         parts = desk.parts
@@ -230,22 +231,28 @@ class FidelityPanel(Panel):
 
     def _over(self, owner: str, scale: Any, branch: Any, opacity: Any, step: Any, head: Any) -> str:
         """The picked picture with a mask, and in words where that is."""
-        one, masks, number = self.strips.newest(owner), self.strips.masks(owner), self._picked.get(owner, 0)
+        one, number = self.strips.newest(owner), self._picked.get(owner, 0)
         query = {"scale": str(scale)[:20].replace(" ", "+"), "branch": "concept" if branch == "concept" else "auxiliary", "opacity": f"{read_number(opacity, SHADE):.2f}",
                  "step": int(read_number(step, 0)), "head": int(read_number(head, 0)), "v": one.pictures[0][:8]}
-        where = masks.where(number, str(scale), *chosen_mask(query))
+        where = masks_of(self.strips, owner).where(number, str(scale), *chosen_mask(query))
         return mask(f"likeness/mask/{number}.png?{'&'.join(f'{k}={v}' for k, v in query.items())}", where, branch == "auxiliary", one)
 
     @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`likeness/mask/<n>.png`, of the owner's newest strip; its pictures lie with all others."""
         def mask(request: Request) -> bytes:
-            query, masks = request.query_params, manager.strips.masks(owners.visitor(request))
-            if masks is None:
-                raise ConceptError("There are no masks of this strip: its window was 0.", "Draw it with a longer window.")
+            query, masks = request.query_params, masks_of(needed(manager.strips), owners.visitor(request))
             return masks.over(request.path_params["n"], query.get("scale", ""), float(query.get("opacity", SHADE)), *chosen_mask(query))
 
         return [served("/likeness/mask/{n:int}.png", mask, "private, max-age=3600", saved_as=lambda _: "likeness.png")]
+
+
+def masks_of(strips: SweepJobs, owner: str) -> Masks:
+    """Of the owner's newest strip. Raises ConceptError: it has none."""
+    masks = strips.masks(owner)
+    if masks is None:
+        raise ConceptError("There are no masks of this strip: its window was 0.", "Draw it with a longer window.")
+    return masks
 
 
 def chosen_mask(query: Any) -> tuple[bool, int | None, int | None]:
@@ -304,7 +311,7 @@ def strip(one: KeptStrip, chosen: int) -> str:
 
 def changed(one: KeptStrip) -> str:
     """Between which lambdas the pictures of a strip differ, so that nobody looks for it elsewhere."""
-    wide = ' <button type="button" class="act" data-act="likeness.wide">Let imagination be heard longer</button>' if one.settings.window < WIDE else ""
+    wide = ' <button type="button" class="act" data-act="likeness.wide">Let imagination be heard longer</button>' if one.settings.window is not None and one.settings.window < WIDE else ""
     if not one.other:
         return "The window is closed: imagination was not heard, and all are the same picture."
     most = max(one.changes, default=0.0)

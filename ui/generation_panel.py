@@ -10,7 +10,7 @@ import gradio as gr
 
 from assistant.errors import MessageError
 from assistant.requests import FLOW, LCM, Settings
-from ui.panel import Panel, PanelContext
+from ui.panel import Panel, PanelContext, slider
 
 MAX_SEED = 2**63 - 1  # what a generator and the database hold
 MAX_TRIES = 6
@@ -29,20 +29,20 @@ class GenerationPanel(Panel):
         gr.HTML('<p class="quiet">How the next picture is drawn. Nothing here needs a decision.</p>')
         self.seed = gr.Textbox(label="Seed", info="Empty: a new one for each picture.", max_length=20, elem_id="seed",
                                placeholder="new each time")  # no gr.Number: it turns empty into 0 and rounds large seeds
-        keep = gr.Slider(0, info.keep_subject_most, default.keep_subject, step=0.1, label="Keep the subject", buttons=[], elem_id="keep",
+        keep = slider(0, info.keep_subject_most, default.keep_subject, step=0.1, label="Keep the subject", buttons=[], elem_id="keep",
                          visible="keep_subject" not in info.unheard,
                          info=f"Closer to your picture. Usually {default.keep_subject:g}.")
-        follow = gr.Slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[], visible="follow_words" not in info.unheard,
+        follow = slider(0, 10, default.follow_words, step=0.1, label="Follow the words", buttons=[], visible="follow_words" not in info.unheard,
                            info=f"More of what was said. Usually {default.follow_words:g}.", elem_id="follow")
         paces = {pace.name: (pace.steps, pace.scheduler, pace.candidates) for pace in info.paces}
         usual = next((name for name, numbers in paces.items() if numbers == (default.steps, default.scheduler, default.candidates)), None)
         pace = gr.Radio([(name.capitalize(), name) for name in paces], value=usual, label="Pace", visible=bool(paces), elem_id="pace",
                         info="Sets steps, sampler and tries together.")
-        steps = gr.Slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
+        steps = slider(1, 100, default.steps, step=1, label="Steps", buttons=[], elem_id="steps",
                           info=f"Slower, a little finer. Usually {default.steps}.")
         sampler = gr.Dropdown([(SAMPLERS[name], name) for name in info.samplers], value=default.scheduler, label="Sampler",
                               info=f"Usually {SAMPLERS[default.scheduler]}.", elem_id="sampler", filterable=False)
-        tries = gr.Slider(1, MAX_TRIES, default.candidates, step=1, label="Tries", buttons=[], elem_id="tries", visible=info.looks,
+        tries = slider(1, MAX_TRIES, default.candidates, step=1, label="Tries", buttons=[], elem_id="tries", visible=info.looks,
                           info="It draws again where something is missing, and keeps the best.")
         self.inputs = [self.seed, keep, follow, steps, sampler, tries]
         timed = [steps, sampler, tries]

@@ -31,7 +31,7 @@ def enlarge(png: bytes, side: int = SHOWN_SIDE) -> bytes:
         if factor < 2:
             return png
         buffer, texts = io.BytesIO(), PngInfo()
-        for name, text in image.text.items():  # who saves what is shown has its settings too
+        for name, text in getattr(image, "text", {}).items():  # who saves what is shown has its settings too
             texts.add_itxt(name, str(text))
         size = (image.width * factor, image.height * factor)
         image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", compress_level=1, pnginfo=texts)

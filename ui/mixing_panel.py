@@ -46,10 +46,6 @@ class MixingPanel(Panel):
             self.result = gr.HTML(elem_id="mix-result")
 
     @staticmethod
-    def fits(manager: SessionManager) -> bool:
-        return manager.board_jobs is not None
-
-    @staticmethod
     def routes(manager: SessionManager, owners: Owners) -> list[Route]:
         """`boards/<id>/sketch/<n>.png`: what is being drawn; `boards/<id>/film.gif`: the last path."""
         def sketch(request: Request) -> bytes | None:
@@ -66,7 +62,7 @@ class MixingPanel(Panel):
         self.board, self.pulse = gr.Textbox(visible="hidden", elem_id="mix-board"), gr.Textbox(visible="hidden", elem_id="mix-pulse")
         shown = [self.bar, self.notice, self.alpha, self.form, self.shelf, self.result, self.board, self.pulse]
         self.moved = [one for one in shown if one is not self.notice]
-        quiet = dict(api_visibility="private", show_progress="hidden", trigger_mode="multiple")
+        quiet: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", trigger_mode="multiple")
         for source in (courier, bearer):
             source.click(self.act, [self.board, desk.parts.box], [*shown, desk.parts.box], js=WORDS_ONLY, api_name="mix_act", **quiet)
         self.pulse.change(self.watch, [self.board, self.pulse], shown, api_name="mix_watch", js="(...values) => { window.cafeMixIdle(); return values; }", **quiet)

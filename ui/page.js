@@ -59,22 +59,27 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   window.addEventListener('pagehide', (event) => { if (hash && !event.persisted) navigator.sendBeacon(`left?session_hash=${hash}`); });
 
   // What comes into the box, a file or one of the page's pictures: words typed meanwhile stay, and what is sent meanwhile goes when it is there, never without.
-  let coming = 0, typed = null, held = false, lost = '', place = 'status', begun = () => {};
+  // So does what is sent while another conversation is being opened: it belongs in that one.
+  const moves = ['new', 'open', 'delete', 'restore', 'subject', 'use'];
+  const due = { pictures: 0, moves: 0 };
+  const coming = () => due.pictures + due.moves > 0;
+  let typed = null, held = false, lost = '', place = 'status', begun = () => {};
   const inside = () => document.querySelectorAll('#box .thumbnail-item').length;
-  const came = (there = () => true, tries = 30) => setTimeout(() => { // Gradio puts it in a little later
-    if (!there() && tries) { came(there, tries - 1); return; }
-    coming = Math.max(0, coming - 1);
+  const came = (what, there = () => true, tries = 30) => setTimeout(() => { // Gradio puts it in a little later
+    if (!there() && tries) { came(what, there, tries - 1); return; }
+    due[what] = Math.max(0, due[what] - 1);
     const words = document.querySelector('#box textarea');
     if (typed !== null && words.value !== typed) { words.value = typed; words.dispatchEvent(new Event('input', { bubbles: true })); }
-    if (coming) return;
+    if (coming()) return;
     typed = null;
     if (held && !lost) setTimeout(() => document.querySelector('#box .submit-button')?.click(), 50);
     held = false;
   }, 100);
   const sends = (event) => {
-    held = coming > 0;
-    lost = '';
-    say(held ? 'Waiting for the picture to arrive' : 'Sending');
+    held = coming();
+    if (!due.pictures) lost = '';
+    if (lost) tell('status', lost, true); // it failed a moment ago: this click came before anyone could read so
+    else say(!held ? 'Sending' : due.pictures ? 'Waiting for the picture to arrive' : 'Sending when this is done');
     if (!held) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -86,7 +91,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (/\/queue\/join(\?|$)/.test(address)) hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
     if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
     const where = place, before = inside();
-    if (where === 'status') coming += 1;
+    if (where === 'status') due.pictures += 1;
     begun();
     try {
       const answer = await fetched(...given);
@@ -99,7 +104,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     } finally {
       const there = lost ? undefined : () => inside() > before;
       if (lost) tell(where, lost, true);
-      if (where === 'status') came(there);
+      if (where === 'status') came('pictures', there);
     }
   };
   // What is added, wherever: a file over the limit is said before it is sent, since Gradio drops it without a word.
@@ -115,9 +120,9 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
       tell(place, '');
       begun();
       if (place !== 'status') return;
-      coming += 1;
+      due.pictures += 1;
       const late = setTimeout(() => begun(), 2000); // dropped where nothing takes it
-      begun = () => { clearTimeout(late); begun = () => {}; came(); };
+      begun = () => { clearTimeout(late); begun = () => {}; came('pictures'); };
       return;
     }
     event.preventDefault();
@@ -191,11 +196,11 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
       over = true;
       const words = field.value.trim();
       if (keep && words && words !== title.textContent) { press('rename', entry.dataset.id, { title: words }); title.textContent = words; }
-      field.replaceWith(title);
+      field.remove();
     };
-    field.addEventListener('keydown', (key) => { if (key.key === 'Enter' || key.key === 'Escape') { key.stopPropagation(); end(key.key === 'Enter'); } });
+    field.addEventListener('keydown', (key) => { if (key.key === 'Enter' || key.key === 'Escape') { key.preventDefault(); key.stopPropagation(); end(key.key === 'Enter'); } });
     field.addEventListener('blur', () => end(true));
-    title.replaceWith(field);
+    entry.querySelector('.to').after(field); // not in it: what is typed in a button presses it
     field.focus();
     field.select();
   });
@@ -224,7 +229,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     if (pressed) {
       if (event.isTrusted) wanted = null;
       say(doing[pressed.act] || (pressed.panel ? '' : 'Working')); // a panel says what it does in its own place
-      if (pressed.act === 'subject' || pressed.act === 'use') coming += 1;
+      if (moves.includes(pressed.act)) due.moves += 1;
       if (open() === 'left' && pressed.act !== 'delete') slide('left');
     }
     const panel = event.target.closest('[data-panel]')?.dataset.panel || (event.target.closest('.opens') && pressed?.panel);
@@ -244,7 +249,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   }, true);
   document.addEventListener('input', (event) => {
     if (!event.target.closest('#box textarea')) return;
-    if (coming) typed = event.target.value;
+    if (coming()) typed = event.target.value;
     if (gone) store(here, 'cafe-draft', { files: [], ...stored(here, 'cafe-draft'), text: event.target.value });
   });
   document.addEventListener('keydown', (event) => {
@@ -276,9 +281,9 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     show,
     tell,
     idle: () => { if (!held && !document.querySelector('#status.failed')) say(''); },
-    failed: async (line) => { coming = 0; held = false; tell(line, await reason(), true); },
+    failed: async (line) => { due.pictures = due.moves = 0; held = false; tell(line, await reason(), true); },
     glancing: (trigger) => { glance = trigger; },
-    done: () => { if (coming) came(); others?.postMessage(''); },
+    done: (pressed) => { if (pressed && due.moves) came('moves'); others?.postMessage(''); },
     keep: (name, values) => { if (restored.has(name)) store(always, `cafe-${name}`, values); },
     kept: (name, count) => {
       restored.add(name);

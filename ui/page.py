@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.events import EventListenerMethod
@@ -25,7 +26,14 @@ PANELS: tuple[type[Panel], ...] = (GenerationPanel, ConceptsPanel, FidelityPanel
 HERE = Path(__file__).parent
 
 
-def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Belongings, job: DownloadJob | None = None) -> gr.Blocks:
+class Page(gr.Blocks):
+    """The page. `held`: what must live as long as it does. `own_link`: where a browser of this computer sees what was made here before."""
+
+    held: tuple[Any, ...] = ()
+    own_link: str = ""
+
+
+def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Belongings, job: DownloadJob | None = None) -> Page:
     """Build the page.
 
     Args:
@@ -34,7 +42,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Be
         belongings: whose uploads are.
     """
     info = manager.info()
-    with gr.Blocks(title="CAFE", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
+    with Page(title="CAFE", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
         gr.HTML(presenters.header(info), elem_id="top")
         card = WeightsCard(job, not owners.guests) if job is not None else None
         with gr.Row(elem_id="desk"):
@@ -92,10 +100,11 @@ def _tell_failures(page: gr.Blocks, before: set[int], line: str) -> set[int]:
 
 def _keep(page: gr.Blocks, name: str, values: list[gr.components.Component]) -> None:
     """The browser keeps these values over a reload."""
-    quiet = dict(api_visibility="private", show_progress="hidden")
+    quiet: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
     page.load(None, None, values, js=f"() => window.cafe.kept('{name}', {len(values)})", **quiet)
     for one in values:
-        one.change(None, values, None, js=f"(...values) => window.cafe.keep('{name}', values)", **quiet)
+        one.change(  # pyright: ignore[reportAttributeAccessIssue]  # every component that gradio shows has it
+            None, values, None, js=f"(...values) => window.cafe.keep('{name}', values)", **quiet)
 
 
 def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.HTML) -> None:
@@ -103,7 +112,7 @@ def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.
     shown = [parts.chat, parts.box, parts.conversation, parts.pulse, parts.stage, parts.notice, parts.list,
              parts.gallery, parts.seed]
     inputs = [one for panel in desk.panels for one in panel.inputs]
-    common = dict(api_visibility="private", show_progress="hidden")
+    common: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
     moved = [one for panel in desk.panels for one in panel.moved]
     parts.pulse.change(desk.watch, [parts.conversation, parts.seed, parts.pulse], [*shown, *moved], trigger_mode="multiple",
                        js="(...values) => { window.cafe.idle(); return values; }", **common)
@@ -111,8 +120,8 @@ def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.
     sent = parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, **common)
     parts.box.stop(desk.stop, [parts.conversation], [parts.notice], **common)
     pressed = its.click(desk.act, [parts.conversation, parts.box, *inputs], shown, js=WORDS_ONLY, trigger_mode="multiple", **common)
-    for done in (sent, pressed):
-        done.success(None, js="() => window.cafe.done()", **common)
+    for done, js in ((sent, "() => window.cafe.done(false)"), (pressed, "() => window.cafe.done(true)")):
+        done.success(None, js=js, **common)
     glance = gr.HTML("", js_on_load="window.cafe.glancing(() => trigger('click'));", elem_classes="courier")
     glance.click(fresh_pulse, None, parts.pulse, trigger_mode="multiple", **common)
     parts.box.change(None, [parts.box], js="(value) => window.cafe.draft(value)", **common)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from starlette.routing import Route
@@ -27,6 +27,16 @@ from ui.guard import Belongings
 Updates = dict[Any, Any]  # component: its new value
 # Of a handler that wants no more of the message box than its words: a file in it that is not there any more must not make the handler fail.
 WORDS_ONLY = "(...values) => values.map((one) => one?.files ? { text: one.text || '', files: [] } : one)"
+
+
+Part = TypeVar("Part")
+
+
+def needed(part: Part | None) -> Part:
+    """A part of the session. Raises NotFoundError: this engine has it not, though a panel's `fits` should have seen that."""
+    if part is None:
+        raise NotFoundError("These models learn no concepts.", "Start a preset that has a base model, for instance miniature.")
+    return part
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,16 @@ def read_index(text: str) -> int:
     return int(text)
 
 
+# Gradio makes a component anew, of its class, where a handler leaves it as it is; `class Slider(gr.Slider)` would have Gradio write a .pyi file beside this one.
+_Slider: Any = type.__new__(type(gr.Slider), "Slider", (gr.Slider,), {"is_template": True, "preprocess": lambda self, payload: payload})
+
+
+def slider(*limits: float, **about: Any) -> gr.Slider:
+    """Gradio's, which hands on what a browser sends: nothing where the page has just begun to load, anything from a hand-made request. The panel's
+    `settings` bring it into range; Gradio by itself fails the whole message."""
+    return _Slider(*limits, **about)
+
+
 def own_line(panel: str) -> gr.HTML:
     """A panel's line for what the page itself has to say: see `tell` in page.js."""
     return gr.HTML(f'<div id="{panel}-status" class="quiet" role="status" aria-live="polite"></div>', elem_classes="own-line")
@@ -157,7 +177,7 @@ def fresh_pulse() -> str:
 def pressed(event: gr.EventData) -> ButtonEvent:
     """What a courier's event says. A browser can send anything: only strings come through."""
     data = event._data if isinstance(event._data, dict) else {}
-    fields = data.get("fields") if isinstance(data.get("fields"), dict) else {}
+    fields = given if isinstance(given := data.get("fields"), dict) else {}
     return ButtonEvent(str(data.get("act") or "").rpartition(".")[2], str(data.get("arg") or ""),
                  {str(k): str(v) for k, v in fields.items()})
 

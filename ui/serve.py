@@ -63,7 +63,7 @@ class Address:
 
     def free_port(self) -> int:
         """The port that is asked for, or the first free one. Raises ConfigError: it is none, or the host is not this computer's."""
-        taken = None
+        taken = OSError()
         for port in PORTS if self.port is None else (self.port,):
             try:
                 for host in (self.bare, "127.0.0.1"):  # at the second gradio looks whether a port is free, wherever it is to listen
@@ -81,7 +81,7 @@ class Address:
 
 
 def start(manager: SessionManager, address: Address, data_dir: Path, job: DownloadJob | None = None,
-          before: gr.Blocks | None = None) -> tuple[gr.Blocks, str]:
+          before: page.Page | None = None) -> tuple[page.Page, str]:
     """Launch without waiting. Returns the page and its URL; `page.block_thread()` waits, `page.close()` ends it, `page.own_link` is
     where a browser of this computer sees what was made here before, on a page that others can reach ("": it does anyway).
 
@@ -105,7 +105,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path, job: Downlo
     belongings = Belongings(owners, uploads)
     route_utils.GradioUploadFile = OwnUpload
     blocks = page.build(manager, owners, ours, belongings, job)
-    blocks.scratch, blocks.lock = scratch, lock  # live as long as the page
+    blocks.held = (scratch, lock)
     blocks.queue(max_size=256, default_concurrency_limit=WATCHERS, api_open=False)
     routes = image_routes.routes(manager, owners)
     panels = [panel for panel in page.PANELS if panel.fits(manager)]

@@ -158,6 +158,27 @@ def test_a_picture_that_does_not_arrive_is_said_and_the_words_stay(browser, addr
     page.close()
 
 
+def test_send_pressed_as_a_picture_fails_sends_no_words_without_it(browser, address):
+    page = browser.new_page()
+    page.add_init_script(SLOW)
+    page.goto(address)
+    page.locator("#stage .tile").first.wait_for()
+    page.locator("#box textarea").fill("words only")
+    page.evaluate("""() => { window.uploaded = () => {
+        setTimeout(() => document.querySelector('#box .submit-button').click(), 40);
+        return new Response('no', {status: 413});
+    } }""")
+    add(page, "lost.jpg", jpeg(6))
+    expect(page.locator("#status")).to_have_text(re.compile("smaller copy"))
+    page.wait_for_timeout(1000)
+    expect(page.locator("#status")).to_have_text(re.compile("smaller copy"))
+    assert page.locator("#chat .user-row").count() == 0
+    page.evaluate("window.uploaded = null")
+    say(page, "words only")
+    expect(replies(page)).to_have_count(1)
+    page.close()
+
+
 def test_a_file_over_the_limit_is_said_at_once(page, tmp_path):
     huge = tmp_path / "huge.jpg"
     huge.write_bytes(jpeg() + bytes(41 * 2**20))
@@ -181,6 +202,32 @@ def test_lines_run_as_their_first_letter_does(page):
     entry = page.locator("#conversations .entry .title").first
     expect(entry).to_have_text("מה words only")
     assert entry.evaluate(direction) == "rtl"
+
+
+LATE = """() => {
+    const plain = window.fetch;
+    window.fetch = async (...given) => {
+        if (/queue[/]join/.test(String(given[0]?.url || given[0])) && !window.late) {
+            window.late = true;
+            await new Promise((done) => setTimeout(done, 1500));
+        }
+        return plain(...given);
+    };
+}"""
+
+
+def test_what_is_sent_before_the_new_conversation_is_open_goes_into_it(page):
+    say(page, "words only, before")
+    expect(replies(page)).to_have_count(1)
+    expect(page.locator("#box .submit-button")).to_be_visible()
+    page.evaluate(LATE)
+    page.locator("[data-act=new]").click()
+    say(page, "words only, after")
+    expect(page.locator("#status")).to_have_text("Sending when this is done")
+    expect(page.locator("#chat .user-row")).to_have_text(re.compile("after"))
+    expect(replies(page)).to_have_count(1)
+    expect(page.locator("#conversations .entry .title").first).to_have_text("words only, after")
+    expect(page.locator("#box textarea")).to_have_value("")
 
 
 def test_back_goes_to_the_conversation_before(page):
@@ -289,6 +336,7 @@ def test_conversations_have_pictures_and_names_and_come_back_quietly(page):
     page.keyboard.type("The <b>first</b>")
     page.keyboard.press("Enter")
     expect(entries.nth(1).locator(".title")).to_have_text("The <b>first</b>")
+    expect(page).to_have_url(re.compile(rf"\?c={entries.nth(0).get_attribute('data-id')}$"))  # what was typed opened nothing
     page.reload()
     expect(entries.nth(1).locator(".title")).to_have_text("The <b>first</b>")
     expect(page.locator("#chat .user-row")).to_contain_text("two")
