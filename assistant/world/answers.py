@@ -167,7 +167,7 @@ def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
 def changed(rng: random.Random, talk: Talk) -> tuple[str, str]:
     """What was changed last. The answer is read from two plans, in use as here."""
     text = rng.choice(SAY["ask_changed"])
-    return typed(rng, text)[0], plan.told(plan_of(talk.before), plan_of(talk.last))
+    return typed(rng, text)[0], plan.told(plan_of(talk.states[-2]), plan_of(talk.drawn[-1]))
 
 
 def why_worn(rng: random.Random, scene: Scene, one: Accessory) -> str:
@@ -195,7 +195,7 @@ def why_there(rng: random.Random, scene: Scene) -> str:
 
 
 def why(rng: random.Random, talk: Talk) -> tuple[str, str]:
-    scene, roll = talk.last, rng.random()
+    scene, roll = talk.drawn[-1], rng.random()
     if scene.accessories and roll < 0.25:
         one = rng.choice(scene.accessories)
         text = rng.choice((f"why the {one.name}?", f"why {one.name}?", f"why did you choose the {one.name}?", f"why {v.wear(one.name, one.colour)}?"))

@@ -7,6 +7,7 @@ own look, {earlier} and {what} of an earlier picture.
 """
 
 import random
+from typing import Any, cast
 
 from ..dialogue_state import applied
 from ..plan import listing
@@ -62,13 +63,13 @@ def _change(rng: random.Random, base: Scene, first: bool) -> tuple[str, dict]:
     if name == "join":
         join = _friend(rng, base)
         return say(rng, name, base, first, other=friend(rng, join)), {"join": join}
-    if name == "leave":
+    if name == "leave" and base.companion is not None:
         return say(rng, name, base, first, otherkind=base.companion.kind), {"leave": True}
-    if name == "other_anew":
+    if name == "other_anew" and base.companion is not None:
         join = _friend(rng, base)
         return say(rng, name, base, first, otherkind=base.companion.kind, other=friend(rng, join)), {"join": join}
-    if name == "other_colour":
-        colour, now = _other(rng, _COLOURS, base.companion.colour), base.companion
+    if name == "other_colour" and (now := base.companion) is not None:
+        colour = _other(rng, _COLOURS, now.colour)
         return say(rng, name, base, first, otherkind=now.kind, oldcolour=now.colour, colour=colour_said(rng, colour)), {"join": (now.kind, colour)}
     if name == "strip":
         return say(rng, name, base, first), {"remove": tuple(a.name for a in worn)}
@@ -94,6 +95,7 @@ _COLOURS = tuple(COLOURS)
 _SAID = {"context": v.CONTEXT_SAID, "light": v.LIGHT_SAID, "style": v.STYLE_SAID, "pose": v.POSE_SAID}
 _USUAL = {"place": 0.75, "light": 0.45, "style": 0.55, "pose": 0.3}  # share of wishes for one that are put in words for any of them
 _CARDS = frozenset("card postcard poster invitation menu label cover sticker calendar".split())  # an occasion that ends so is itself what is made
+_NO_WAIT = (". no wait, ", ". No, ", ", no, ", "... actually no, ", " - scratch that, ", ", hmm or rather ", ". Sorry, I mean ", ". oh no, better: ", ", wait, not that, ", ". On second thought, ")
 _LONG = 45  # words of a wish for several changes, at most
 
 
@@ -127,7 +129,8 @@ def _things(rng: random.Random, things: list[tuple[str, str | None]]) -> str:
     said = []
     for name, colour in things:
         name, colour = name if rng.random() < 0.7 else rng.choice(v.ACCESSORY_SAID[name]), colour_said(rng, colour) if colour else None
-        said.append(f"{v.wear(name)}{rng.choice((' in ', ' in ', ', '))}{colour}" if colour and rng.random() < 0.15 else v.wear(name, colour))
+        apart = rng.choice((" in {}", " in {}", ", {}", " ({})", " - {}", ", a {} one")) if colour and rng.random() < 0.2 else None
+        said.append(f"{v.wear(name)}{apart.format(colour)}" if apart else v.wear(name, colour))
     return listing(said)
 
 
@@ -176,8 +179,8 @@ def wish(rng: random.Random, talk: answers.Talk) -> UserRequest:
         return UserRequest(typed(rng, say(rng, "again", base, first))[0], plea="again")
     if roll < 0.19:
         name = rng.choice(tuple(STAGE))
-        value = _other(rng, STAGE[name], getattr(base, name))
-        return UserRequest(typed(rng, say(rng, "keep_but", base, first, change=modifiers(rng, {name: value})))[0], **{name: value})
+        change: dict[str, Any] = {name: _other(rng, STAGE[name], getattr(base, name))}
+        return UserRequest(typed(rng, say(rng, "keep_but", base, first, change=modifiers(rng, change)))[0], **change)
     if not first and roll < 0.24 and (meant := _meant(rng, talk)) is not None:
         return UserRequest(typed(rng, meant[0])[0], **meant[1])
     if not first and roll < 0.25:
@@ -186,6 +189,11 @@ def wish(rng: random.Random, talk: answers.Talk) -> UserRequest:
     if 0.25 < roll < 0.29:
         return _outside(rng, base, first)
     text, asked = _change(rng, base, first)
+    if asked.keys() <= {*STAGE, "wear"} and rng.random() < 0.05:  # they think better of it while they write
+        for said, other in (_change(rng, base, first) for _ in range(12)):
+            if other.keys() == asked.keys() and len(f"{said} {text}".split()) < _LONG / 2:
+                text = f"{said.rstrip('.?!')}{rng.choice(_NO_WAIT)}{text[:1].lower()}{text[1:]}"
+                break
     for _ in range(rng.choices((0, 1, 2), (56, 34, 10))[0]):
         more, also = _change(rng, base, False)
         both = {n for n, _ in (*asked.get("wear", ()), *also.get("wear", ()))} & {*asked.get("remove", ()), *also.get("remove", ())}
@@ -221,7 +229,7 @@ def _outside(rng: random.Random, base: Scene, first: bool) -> UserRequest:
         about, fields = "style", {"style": style}
         text = say(rng, about, base, first, style=f"{rng.choice(('as', 'like'))} {missing}", a_style=missing)
     text, missing = typed(rng, text, missing)
-    return UserRequest(text, missing=missing.lower(), missing_is=about, **fields)
+    return UserRequest(text, missing=missing.lower(), missing_is=about, **cast(dict[str, Any], fields))
 
 
 def _part(rng: random.Random, base: Scene) -> str:
@@ -233,7 +241,7 @@ _NTH = ("first", "second", "third", "fourth", "fifth")
 
 def back(rng: random.Random, talk: answers.Talk) -> tuple[Scene, UserRequest]:
     """Back to something seen before: (the scene to go on from, the wish)."""
-    last, stack, states = talk.seen, talk.stack, talk.states
+    last, stack, states = talk.seen, list(talk.stack), talk.states
     lost = talk.lost
     places = [old.context for old in states[:-1] if old.context != last.context]
     fields = [(name, getattr(old, name)) for old in states[:-1] for name in STAGE if getattr(old, name) != getattr(last, name)]
@@ -251,8 +259,8 @@ def back(rng: random.Random, talk: answers.Talk) -> tuple[Scene, UserRequest]:
         return stack[-2], UserRequest(text, plea="undo", back="back")
     if name == "back_but":
         key = rng.choice(tuple(STAGE))
-        value = _other(rng, STAGE[key], getattr(last, key))
-        return stack[-2], UserRequest(words(name, change=modifiers(rng, {key: value})), back="back", **{key: value})
+        change: dict[str, Any] = {key: _other(rng, STAGE[key], getattr(last, key))}
+        return stack[-2], UserRequest(words(name, change=modifiers(rng, change)), back="back", **change)
     if name == "undo_two":
         return stack[-3], UserRequest(words(name), plea="earlier", back="back two")
     if name == "first_again":
@@ -332,7 +340,7 @@ def in_words(rng: random.Random, talk: answers.Talk) -> Said:
         answer = f"So far I drew {'one picture' if count == 1 else f'{count} pictures'}; the last one shows {answers.full(rng, scene)}."
     elif name == "before":
         of = rng.choice(tuple(_BEFORE))
-        seen = _picture(rng, _BEFORE[of], talk.before)
+        seen = _picture(rng, _BEFORE[of], talk.states[-2])
         text, act, about = say(rng, f"ask_before_{of}", scene, False), "answer", "history"
         answer = f"In {'your photo' if len(talk.drawn) == 1 else 'the picture before'}, {seen[0].lower()}{seen[1:]}"
     elif name in ("ask_first_picture", "ask_photo"):

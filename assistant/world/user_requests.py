@@ -5,6 +5,7 @@
 
 import random
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..plan import listing
 from . import vocabulary as v
@@ -182,7 +183,7 @@ def _terse(rng: random.Random, asked: dict) -> str:
     parts = []
     for name, value in asked.items():
         if name == "wear":
-            parts += [f"{c} {n}" if c else n for n, c in value]
+            parts += [rng.choice(("{c} {n}", "{c} {n}", "{n} ({c})", "{n}: {c}")).format(c=c, n=n) if c else n for n, c in value]
         elif name == "remove":
             parts += [f"no {n}" for n in value]
         elif name == "join":
@@ -195,7 +196,7 @@ def _terse(rng: random.Random, asked: dict) -> str:
             said = {"context": v.CONTEXT_TERSE, "light": v.LIGHT_TERSE, "style": v.STYLE_TERSE}[name][value]
             parts.append(said[0] if rng.random() < 0.3 else rng.choice(said))
     rng.shuffle(parts)
-    return rng.choice((", ", ", ", " ", " and ", " + ")).join(parts)
+    return rng.choice((", ", ", ", ", ", " ", " and ", " + ", "; ", ". ", " / ")).join(parts)
 
 
 def order(rng: random.Random, base: Scene, first: bool) -> UserRequest:
@@ -251,7 +252,7 @@ def vague(rng: random.Random, base: Scene, first: bool) -> UserRequest:
 def tweak(rng: random.Random, base: Scene, first: bool) -> UserRequest:
     """A comparative ("warmer") or a complaint ("too dark") that names one change."""
     name = rng.choice(tuple(TWEAKS))
-    change = dict(TWEAKS[name])
+    change: dict[str, Any] = dict(TWEAKS[name])
     text = rng.choice(SAY["wish_tweak"]).format(n=name)
     if rng.random() < 0.2:
         if base.light == "night":
@@ -443,10 +444,13 @@ def choose(rng: random.Random, base: Scene, wish: UserRequest, first: bool) -> S
             now[name] = getattr(wish, name)
             said.add(name)
     swapped, dropped, given = None, (), None
+    elsewhere = any(getattr(wish, name) is not None for name in STAGE)
     worn = [a for a in worn if a.name not in wish.remove]
     for name, colour in wear:
         beside = [a for a in worn if SLOTS[a.name] == SLOTS[name]]
         swapped = (name, beside[0].name) if beside and beside[0].name != name else swapped
+        if elsewhere and not colour:  # "on a farm with sunglasses" names those that it has on
+            colour = next((a.colour for a in worn if a.name == name), None)
         given = Accessory(name, colour or accent(rng, base, pool))
         worn = [a for a in worn if SLOTS[a.name] != SLOTS[name]] + [given]
         said.add("wear")
