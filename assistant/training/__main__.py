@@ -4,15 +4,18 @@ import argparse
 import ctypes
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from ..config import AssistantConfig
 from ..errors import AssistantError, ConfigError
 from ..manifest import CHECKPOINTS
 from ..presets import preset
 from .recipe import BRIDGE, CAFE, CARDS, GROUPS, JUDGE_GROUPS, JUDGE_SEED, REDRAWN, STAGES, TALKS, TRAIN_SEED, Plan, Stage
+
+if TYPE_CHECKING:
+    from .loop import Task
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -28,7 +31,7 @@ def _common_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--clip", type=float, default=1.0, help="the gradient's norm, at most (default: %(default)s)")
     p.add_argument("--ema-device", choices=("cpu",), help="keep the averages in main memory (default: on the device)")
     p.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="arithmetic in bfloat16 (default: on CUDA; a CPU with AMX trains up to twice as fast with it)")
-    p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, help="of weights, batches and noise; of 'draw' too: another one, other pictures (default: %(default)s)")
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--log-every", type=float, default=10.0, help="seconds between lines of the log (default: %(default)s)")
     p.add_argument("--save-every", type=float, help="seconds between checkpoints (default: 60; of a set encoded beforehand 300, or 1800 for cafe)")
@@ -46,7 +49,7 @@ def keep_memory() -> None:
         mallopt(parameter, value)
 
 
-def train(make: Callable[[str, int], object], args: argparse.Namespace, folder: Path, export: Path, batch: int, parts: int | None = None,
+def train(make: "Callable[[str, int], Task]", args: argparse.Namespace, folder: Path, export: Path, batch: int, parts: int | None = None,
           minutes: float | None = None, epochs: float | None = None, save_every: float = 60.0) -> bool:
     """Train one task to the end of its budget; says whether this is the process that wrote the result.
 
@@ -75,7 +78,8 @@ def train(make: Callable[[str, int], object], args: argparse.Namespace, folder: 
         task.lr = args.lr
     minutes, steps = args.minutes if args.minutes is not None else minutes, args.steps
     if minutes is None and steps is None:
-        steps = max(1, round(epochs * len(task.source) / batch))
+        assert epochs is not None
+        steps = max(1, round(epochs * len(cast(Any, task).source) / batch))
     options = Options(minutes=minutes, steps=steps, parts=number, device=device, seed=args.seed, save_every=save_every if args.save_every is None else args.save_every,
                       log_every=args.log_every, ema_device=args.ema_device, clip=args.clip, sheet=not args.no_sheet, bf16=args.bf16)
     Trainer(task, folder, export, options).run()
@@ -196,7 +200,7 @@ def _train_encoded(args: argparse.Namespace, config: AssistantConfig, weights: P
         from .mllm import ProjectorTask, frozen_llama
         _missing(config, weights, "llama")
         llama = frozen_llama(weights / "llama", device, args.language_dtype or ("float32" if device == "cpu" else "bfloat16"))
-        source = EncodedDialogues(config, encoded, PromptBuilder(config.language, llama[1]))
+        source = EncodedDialogues(config, encoded, PromptBuilder(config.mllm, llama[1]))
         return ProjectorTask(config, source, device, weights, batch, numbers=BRIDGE, llama=llama, checkpointing=args.checkpointing, warm=args.init)
 
     # where a preset's parts are published, what was trained joins them; what ships is left alone
@@ -261,12 +265,12 @@ def _begin(args: argparse.Namespace, config: AssistantConfig) -> None:
     """Give a run every part that it lacks of the weights that ship, for its stages to go on from."""
     shipped, model = CHECKPOINTS / config.folder, args.run / "model"
     files = [p.relative_to(shipped) for p in shipped.rglob("*") if p.is_file() and p.relative_to(shipped).parts[0] not in ("subjects", "manifest.json")]
-    for part in sorted({f.parent for f in files if f.suffix == ".safetensors"}):
-        if not any((model / part).glob("*.safetensors")):
-            (model / part).mkdir(parents=True, exist_ok=True)
-            for file in files:
-                if file.parent == part:
-                    shutil.copyfile(shipped / file, model / file)
+    weighty = {f.parent for f in files if f.suffix == ".safetensors"}
+    own = {part for part in weighty if any((model / part).glob("*.safetensors"))}  # trained by the run: no file of the other is put beside
+    for file in files:
+        if file.parent not in own and (file.parent in weighty or not (model / file).exists()):
+            (model / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(shipped / file, model / file)
 
 
 def _train(stage: Stage, args: argparse.Namespace, config: AssistantConfig, minutes: float) -> None:
@@ -284,10 +288,9 @@ def _cost_arguments(p: argparse.ArgumentParser) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "worn", "miniature", "install", "promote"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "attributes", "miniature", "install"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
-                        "or 'promote' to do so only if the judge finds it better than what is there; "
-                        "or 'ood' to fit what tells drawings from photos, 'worn' what reads the things worn; or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
+                        "or 'ood' to fit what tells drawings from photos, 'attributes' what reads a picture's attributes; or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
                         "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
     p.add_argument("--preset", default="miniature", help="sizes to train (default: %(default)s)")
     p.add_argument("--run", type=Path, help="folder of data, states, logs, sheets (default: runs/PRESET)")
@@ -302,44 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--talks", type=int, help=f"talks: dialogues about the pictures of 'draw' (default: {TALKS})")
     p.add_argument("--photos", type=Path, help="ood: a folder of real photos")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw, talks: processes (default: %(default)s)")
-    p.add_argument("--cases", type=int, default=256, help="promote: requests, and captions, to judge by (default: %(default)s)")
     return p
-
-
-def _overlay(model: Path, folder: Path) -> None:
-    """Put what a run made over what a folder of weights holds, with its manifest."""
-    from ..manifest import write_manifest
-    from ..checkpoints import drop_shards
-
-    for place in {weights.parent.relative_to(model) for weights in model.rglob("*model*.safetensors*")}:
-        drop_shards(folder / place)
-    shutil.copytree(model, folder, dirs_exist_ok=True)
-    write_manifest(folder)
-
-
-def _install(config: AssistantConfig, model: Path) -> None:
-    from .world_dataset import write_ready_subjects
-
-    folder = CHECKPOINTS / config.folder
-    write_ready_subjects(folder / "subjects", config.decoder.image_size)
-    _overlay(model, folder)
-
-
-def _promote(config: AssistantConfig, model: Path, cases: int) -> None:
-    from ..evaluation.test_cases import load_witness
-    from ..evaluation.overall import judge_candidate
-
-    shipped = CHECKPOINTS / config.folder
-    with tempfile.TemporaryDirectory() as scratch:
-        candidate = Path(scratch) / "candidate"
-        shutil.copytree(shipped, candidate)
-        _overlay(model, candidate)
-        counts = {"answers": cases, "base": cases, "renders": 64, "retrieval": 64}
-        verdict = judge_candidate(config, shipped, candidate, load_witness(config, shipped), counts, config.decoder.steps, lambda what: print(what, flush=True))
-    print("\n".join(verdict.lines))
-    if not verdict.better:
-        raise SystemExit("What ships stays as it is.")
-    _install(config, model)
 
 
 def _tokenizers(config: AssistantConfig) -> None:
@@ -348,7 +314,7 @@ def _tokenizers(config: AssistantConfig) -> None:
     folder = CHECKPOINTS / config.folder
     train_caption_tokenizer(folder / "base/tokenizer", config.decoder.text["vocab_size"], config.decoder.text["max_position_embeddings"])
     shutil.copytree(folder / "base/tokenizer", folder / "clip", dirs_exist_ok=True)
-    train_dialogue_tokenizer(folder / "llama", config.language.llama["vocab_size"])
+    train_dialogue_tokenizer(folder / "llama", config.mllm.llama["vocab_size"])
 
 
 def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
@@ -363,7 +329,7 @@ def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, JUDGE_SEED, args.workers)
     else:
-        draw(args.run / "data", config, args.groups or GROUPS, TRAIN_SEED, args.workers)
+        draw(args.run / "data", config, args.groups or GROUPS, TRAIN_SEED + args.seed, args.workers)
 
 
 def main() -> None:
@@ -379,9 +345,9 @@ def main() -> None:
     elif args.stage == "tokenizers":
         _tokenizers(config)
     elif args.stage == "install":
-        _install(config, args.run / "model")
-    elif args.stage == "promote":
-        _promote(config, args.run / "model", args.cases)
+        from .release import install
+
+        install(config, args.run / "model")
     elif args.stage in ("quadruplets", "sid"):
         _run_sid(args, config)
     elif args.stage == "ood" and args.photos is None:
@@ -396,14 +362,19 @@ def _run_here(args: argparse.Namespace, config: AssistantConfig) -> None:
     """A stage that draws, fits or trains on the drawn world, or all that train."""
     if args.stage in DRAWN.values():
         _draw(args, config, args.stage)
-    elif args.stage in ("ood", "worn"):
-        from .classifiers import fit_ood, fit_worn
+    elif args.stage in ("ood", "attributes"):
+        from ..checkpoints import load_base
+        from .classifiers import fit_attributes, fit_ood
+        from .vision_encoders import KEPT, redraw
         from .world_dataset import WorldDataset
 
         if args.stage == "ood":
             fit_ood(config, args.run / "model", args.photos)
         else:
-            fit_worn(config, WorldDataset(args.run / "data", config), args.run / "model")
+            world, model, near = WorldDataset(args.run / "data", config), args.run / "model", args.run / "redrawn-near"
+            if not near.exists():
+                redraw(world, load_base(config, model), near, REDRAWN, TRAIN_SEED, latest=KEPT)
+            fit_attributes(config, world, model, near, args.go_on, args.steps)
     elif args.stage == "miniature":
         total, args.minutes = args.minutes if args.minutes is not None else 240.0, None  # of the whole
         for stage in STAGES:

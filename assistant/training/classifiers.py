@@ -1,4 +1,4 @@
-"""Classifiers of drawings, and their training: the judge, what tells drawings from photos, what reads the things worn.
+"""Classifiers of drawings, and their training: the judge, what tells drawings from photos, what reads attributes.
 
 The judge is a small residual network that names what is in a drawing, trained only on renders with ground truth. It shares no weights and no training pictures
 with what it judges (another seed than everything that it judges). Every cell that shows the subject is asked for the subject's names too, and every cell for what
@@ -7,14 +7,15 @@ extra heads are thrown away.
 
 `models.vision_encoders.OutOfDistribution` is fitted on drawings of the world, and what an autoencoder makes of them, against real photos and against random
 pictures with their statistics: noise with a power law, and dead leaves (Lee, Mumford and Huang, 2001). Few photos are enough, since 416 numbers are fitted; the
-threshold lets three in a hundred drawings that were not fitted be taken for a photo. `models.vision_encoders.WornReader` is trained on F of a drawn set.
+threshold lets three in a hundred drawings that were not fitted be taken for a photo. `models.vision_encoders.AttributeClassifier` is trained on E and F of a drawn set.
 """
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,14 +23,14 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from ..checkpoints import load_tensors, load_vae, load_vision, save_ood, save_tensors, save_worn
+from ..checkpoints import attribute_classifier, load_tensors, load_vae, load_vision, save_attributes, save_ood, save_tensors
 from ..config import AssistantConfig
 from ..errors import ConfigError, WeightsError
-from ..models.vision_encoders import OutOfDistribution, VisionEncoders, WornReader, pad_square, pixels, resize
+from ..models.vision_encoders import STAGE, AttributeClassifier, OutOfDistribution, VisionEncoders, pad_square, pixels, resize
 from ..world.renderer import GROUND, render
 from ..world.scene import ACCESSORIES, Scene
 from ..world.subjects import draw_subject
-from .losses import contrast, encode_semantics
+from .losses import contrast, encode_patches, encode_semantics
 from .recipe import TRAIN_SEED
 from .world_dataset import ATTRIBUTES, CAPTIONS, CLASSES, LABELS, SHARD, VIEWS, WorldDataset, group, in_processes
 
@@ -112,6 +113,9 @@ class Likeness(nn.Module):
 
     `who` brings pictures of one individual together (for DINO-I), `shown` a picture and its caption (CLIP-I, CLIP-T).
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, text: Mapping[str, Any], width: int = 96, out: int = 128) -> None:
         """`text`: the base model's CLIPTextConfig, whose tokens it reads."""
@@ -255,7 +259,7 @@ class JudgeTask:
                 rare[0] = ABSENT
             loss = loss + weight / sum(WEIGHTS) * F.cross_entropy(part, labels[:, i], rare)
             right.append((part.argmax(1) == labels[:, i]).float().mean().detach())
-        return 4 * loss, right
+        return 4 * cast(Tensor, loss), right
 
     def _worn(self, cells: Tensor, labels: Tensor, shown: Tensor) -> Tensor:
         """Cross-entropy of every cell's (B, WORN, h, w) answer to what is worn there, by what `worn_where` says."""
@@ -268,7 +272,7 @@ class JudgeTask:
             truth = torch.where(there, named[:, k, None, None], 0)
             weight = torch.where(there, 1.0, torch.where((at > 0.05) & (named[:, k] > 0)[:, None, None], 0.0, ELSEWHERE))  # rims say neither
             loss = loss + (weight * F.cross_entropy(parts[:, k], truth, reduction="none")).sum() / weight.sum()
-        return loss / 2
+        return cast(Tensor, loss) / 2
 
     def export(self, folder: Path) -> None:
         save_judge(self.judge, folder)
@@ -349,10 +353,10 @@ def fit_ood(config: AssistantConfig, folder: Path, photos: Path, seed: int = 0) 
     held, inside = inside[order[::4]], inside[order[torch.arange(len(order)) % 4 != 0]]
 
     def fitted(photos: Tensor) -> OutOfDistribution:
-        model = OutOfDistribution(config.vision.patch_width, config.language.semantic_width)
+        model = OutOfDistribution(config.encoders.patch_width, config.mllm.semantic_width)
         _regress(model, inside, torch.cat([photos, random]))
         with torch.no_grad():
-            model.linear.bias -= torch.quantile(_logits(model, held), 1 - ALARMS)
+            model.linear.bias -= torch.quantile(_logits(model, held), 1 - ALARMS)  # pyright: ignore[reportAttributeAccessIssue]  # in place it stays a parameter
         return model
 
     folders = sorted({file.parent for file in files})
@@ -417,7 +421,7 @@ def _photos(files: list[Path], rng: np.random.Generator, side: int) -> Iterator[
         for k in range(CROPS):
             width, height = (round(n * rng.uniform(0.35, 0.95)) for n in photo.size)
             left, top = rng.integers(0, photo.width - width + 1), rng.integers(0, photo.height - height + 1)
-            crop = photo.crop((left, top, left + width, top + height))
+            crop = photo.crop(cast(tuple[int, int, int, int], (left, top, left + width, top + height)))
             yield _square(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if k % 2 else crop, side)
 
 
@@ -445,31 +449,71 @@ def _leaves(rng: np.random.Generator, side: int) -> Iterator[Tensor]:
         yield _square(Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8)), side)
 
 
-BATCH, STEPS, LEFT_OUT = 128, 1500, 1024
+BATCH, LEFT_OUT = 128, 1024
+# steps, learning rate, share of a batch that the decoder drew again, most noise on E: 4,000 steps on a few thousand redrawn pictures overfit
+FIRST, THEN = (4000, 2e-3, 0.0, 0.15), (800, 3e-4, 0.4, 0.3)
+FROM_LABELS = {"kind": "kind", "colour": "colour", "marks": "pattern", "second": "second", "place": "context", "light": "light", "style": "style", "pose": "pose"}
+NONE = -100  # a label that no loss counts
 
 
-def fit_worn(config: AssistantConfig, world: WorldDataset, model: Path, steps: int = STEPS, seed: int = 0) -> WornReader:
-    """Train on all pictures but the last LEFT_OUT, print how many of those are read whole, and write `worn` below `model`."""
-    vision = config.vision
-    first = LABELS.index(vision.worn_things[0])
-    semantics = encode_semantics(world, "cpu", load_vision(config, model)).float()
-    labels = torch.from_numpy(world["labels"][:len(semantics), first:first + len(vision.worn_things)].astype(np.int64))  # 0: absent, else 1 + the colour
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # the layers' first weights
-    reader = WornReader(semantics.shape[1], vision.worn_things, vision.worn_colours)
-    optimizer = torch.optim.AdamW(reader.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    left = min(LEFT_OUT, len(semantics) // 4)
-    for _ in range(steps):
-        at = torch.randint(len(semantics) - left, (BATCH,), generator=generator)
-        loss = F.cross_entropy(reader(semantics[at]).flatten(0, 1), labels[at].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    with torch.no_grad():
-        found, truth = reader(semantics[-left:]).argmax(2), labels[-left:]
-    whole, bare = (found == truth).all(1).float(), (truth == 0).all(1)
-    print(f"Of {left} drawings left out, {whole.mean():.3f} are read whole, things and colours; of those that wear nothing {whole[bare].mean():.3f}.", flush=True)
-    save_worn(reader, model)
-    return reader
+def attribute_labels(world: WorldDataset, classifier: AttributeClassifier, count: int) -> dict[str, Tensor]:
+    """Of the first `count` pictures of a set: for each attribute of the classifier the number of its value, (count,); NONE: it has none."""
+    labels, two = torch.from_numpy(world["labels"][:count].astype(np.int64)), torch.from_numpy(world["companion_labels"][:count, 0] >= 0)
+    found = {name: labels[:, LABELS.index(label)] for name, label in (FROM_LABELS | {thing: thing for thing in classifier.things}).items()}
+    return {name: values if name in STAGE else values.masked_fill(two, NONE) for name, values in found.items()} | {"others": two.long()}
+
+
+def fit_attributes(config: AssistantConfig, world: WorldDataset, model: Path, redrawn: Path, warm: bool = False, steps: int | None = None, seed: int = 0) -> AttributeClassifier:
+    """Train on all pictures but the last LEFT_OUT, then on what the decoder drew of them again too, print how many of those are read rightly, and write `attributes`
+    below `model`. Pictures as the decoder draws them are what it looks at in use; redrawn, they have the labels of what they were.
+
+    Args:
+        redrawn: a folder of `vision_encoders.redraw`. warm: go on from the classifier in `model`, with the second part alone. steps: of each part, in place
+            of its own.
+    """
+    if not warm:
+        shutil.rmtree(model / "attributes", ignore_errors=True)  # one of other values could not be opened
+    vision = load_vision(config, model)
+    semantics, patches = encode_semantics(world, "cpu", vision).float(), encode_patches(world, "cpu", vision)
+    again, images = torch.from_numpy(np.load(redrawn / "at.npy").astype(np.int64)), np.load(redrawn / "images.npy", mmap_mode="r")
+    chunks = [torch.from_numpy(images[k:k + BATCH].copy()).permute(0, 3, 1, 2).float() / 255 for k in range(0, len(images), BATCH)]
+    seen = torch.cat([vision.patches(x).half() for x in chunks]), torch.cat([vision.semantics(x).float() for x in chunks])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # the layers' first weights
+        classifier = vision.attributes or attribute_classifier(config)
+    classifier.train().requires_grad_(True)
+    labels, generator = attribute_labels(world, classifier, len(semantics)), torch.Generator().manual_seed(seed)
+    first = len(semantics) - min(LEFT_OUT, len(semantics) // 4)  # left out
+    learned = (again < first).nonzero()[:, 0]
+    for its_steps, rate, share, shaken in (THEN,) if warm else (FIRST, THEN):
+        count, total = round(share * BATCH), steps or its_steps
+        optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=total)
+        for step in range(total):
+            at, of = torch.randint(first, (BATCH - count,), generator=generator), learned[torch.randint(len(learned), (count,), generator=generator)]
+            shown = torch.cat([patches[at], seen[0][of]]).float()
+            shown += shaken * torch.rand(BATCH, 1, 1, generator=generator) * torch.randn(shown.shape, generator=generator)
+            logits = classifier(shown, torch.cat([semantics[at], seen[1][of]]), torch.randperm(shown.shape[1] - 1, generator=generator)[:shown.shape[1] // 2])
+            at = torch.cat([at, again[of]])
+            loss = torch.stack([F.cross_entropy(part, labels[name][at], ignore_index=NONE) for name, part in logits.items()]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if step % 500 == 499:
+                print(f"attributes step {step + 1} of {total}: loss {loss:.4f}", flush=True)
+    _print_right("drawings", classifier, patches[first:], semantics[first:], {name: values[first:] for name, values in labels.items()})
+    kept = again >= first
+    _print_right("drawings that were drawn again", classifier, seen[0][kept], seen[1][kept], {name: values[again[kept]] for name, values in labels.items()})
+    save_attributes(classifier, model)
+    return classifier
+
+
+@torch.no_grad()
+def _print_right(what: str, classifier: AttributeClassifier, patches: Tensor, semantics: Tensor, labels: Mapping[str, Tensor]) -> None:
+    """How much of pictures that were left out is read rightly."""
+    parts = [classifier(e.float(), f) for e, f in zip(patches.split(256), semantics.split(256))]
+    right = {name: (torch.cat([part[name] for part in parts]).argmax(1) == labels[name])[labels[name] != NONE] for name in labels}
+    whole = torch.stack([right[thing] for thing in classifier.things]).all(0).float().mean()
+    shares = {name: right[name].float().mean() for name in labels if name not in classifier.things}
+    print(f"Of {len(patches)} {what} left out: all that is worn {whole:.3f}, " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()), flush=True)

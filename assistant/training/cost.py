@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..config import AssistantConfig
@@ -32,16 +33,16 @@ from .recipe import BRIDGE, CAFE, CARDS, Plan
 WORDS = 160  # tokens of y and the reply, about
 
 
-def decoder_modules(config: AssistantConfig) -> tuple[nn.Module, SemanticValues]:
+def decoder_modules(config: AssistantConfig) -> tuple[Any, SemanticValues]:
     """G's UNet and V_H, to be trained, on the default device."""
     from diffusers import UNet2DConditionModel
 
-    unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=config.vision.patch_width).train()
+    unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=config.encoders.patch_width).train()
     attention.install(unet, "sdpa")
-    return unet, SemanticValues.of(unet, config.language.semantic_width)
+    return unet, SemanticValues.of(unet, config.mllm.semantic_width)
 
 
-def _decoded(config: AssistantConfig, unet: nn.Module, values: SemanticValues, batch: int, device: str) -> Tensor:
+def _decoded(config: AssistantConfig, unet: Any, values: SemanticValues, batch: int, device: str) -> Tensor:
     shapes = Shapes.of(config)
     latents, patches, semantics = (torch.empty(batch, *s, device=device) for s in (shapes.latents, shapes.patches, shapes.semantics))
     context = training_context(values, patches, semantics, *torch.empty(2, batch, device=device))
@@ -49,10 +50,10 @@ def _decoded(config: AssistantConfig, unet: nn.Module, values: SemanticValues, b
     return unet(latents, t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0].float().mean()
 
 
-def _answered(llama: nn.Module, bridge: Bridge, config: AssistantConfig, batch: int, device: str) -> Tensor:
+def _answered(llama: Any, bridge: Bridge, config: AssistantConfig, batch: int, device: str) -> Tensor:
     """Eq. 2 on a picture and `WORDS` tokens."""
     dtype = llama.get_input_embeddings().weight.dtype
-    seen = bridge.V(torch.empty(batch, config.picture_tokens, config.vision.patch_width, device=device)).to(dtype)
+    seen = bridge.V(torch.empty(batch, config.picture_tokens, config.encoders.patch_width, device=device)).to(dtype)
     words = llama.get_input_embeddings()(torch.zeros(batch, WORDS, dtype=torch.long, device=device))
     whole = torch.cat([seen, words], 1)
     causal = torch.zeros(batch, 1, whole.shape[1], whole.shape[1], dtype=dtype, device=device)  # ready made: M's own needs numbers to look at
@@ -76,8 +77,8 @@ class Counts:
 
 def counted(config: AssistantConfig) -> Counts:
     """On the meta device; multiply-adds count as two, and attention in full."""
-    parts, d = build(config, "meta"), config.decoder
-    side, clip_side = config.vision.side, parts["clip"].visual.image_size
+    parts, d = cast(dict[str, Any], build(config, "meta")), config.decoder
+    side, clip_side = config.encoders.side, parts["clip"].visual.image_size
     clip_side = clip_side[0] if isinstance(clip_side, (tuple, list)) else clip_side
 
     def pixels(side: int) -> Tensor:
@@ -88,7 +89,7 @@ def counted(config: AssistantConfig) -> Counts:
                                   lambda: parts["vae"].encode(pixels(d.image_size)))))
         with torch.device("meta"):
             unet, values = decoder_modules(config)
-            bridge = Bridge(config.language, config.vision.patch_width)
+            bridge = Bridge(config.mllm, config.encoders.patch_width)
         row = flops(lambda: _decoded(config, unet, values, 1, "meta"))
         answer = flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta"))
     decoder = flops(lambda: _decoded(config, unet, values, 1, "meta").backward())
@@ -143,10 +144,10 @@ class Noise(EncodedPairs, EncodedDialogues):
         return self._rows(rng, count)
 
     def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        lines = torch.from_numpy(rng.integers(3, self.config.language.llama["vocab_size"], (count, WORDS)))
+        lines = torch.from_numpy(rng.integers(3, self.config.mllm.llama["vocab_size"], (count, WORDS)))
         rows = self._rows(rng, count)
         return {"lines": lines, "spoken": torch.arange(WORDS).expand(count, -1) >= WORDS // 2, "token_at": torch.full((count,), WORDS - 1),
-                PATCHES: pooled(rows[PATCHES].float(), self.config.language.picture_side).half(), SEMANTICS: rows[SEMANTICS]}
+                PATCHES: pooled(rows[PATCHES].float(), self.config.mllm.picture_side).half(), SEMANTICS: rows[SEMANTICS]}
 
 
 class NoWords:
@@ -183,7 +184,7 @@ def _timed(task: Task, device: str, repeats: int) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(task, Path(folder), Path(folder), Options(steps=1000, device=device, parts=1))
         drawn = trainer.batches(0)
-        task.done = 0.0
+        cast(Any, task).done = 0.0
         part = _clock(where, lambda: trainer.gradients(drawn), repeats)
 
         def update() -> None:
@@ -214,7 +215,7 @@ def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpoi
     torch.set_default_dtype(torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
     try:
         with torch.device(device):
-            llama = LlamaForCausalLM(LlamaConfig(**config.language.llama)).eval().requires_grad_(False)
+            llama = LlamaForCausalLM(LlamaConfig(**config.mllm.llama)).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(before)
     return _timed(ProjectorTask(config, Noise(config), device, Path(), samples, numbers=BRIDGE, llama=(llama, NoWords()), checkpointing=checkpointing),
@@ -231,7 +232,7 @@ def measured_encode(config: AssistantConfig, device: str, samples: int, repeats:
 
     where = torch.device(device)
     with where:
-        vision = VisionEncoders(config.vision, Dinov2Model(Dinov2Config(**config.vision.dino)), build_clip(config.vision.clip))
+        vision = VisionEncoders(config.encoders, Dinov2Model(Dinov2Config(**config.encoders.dino)), build_clip(config.encoders.clip))
         encoder = Encoder(config, vision.eval(), AutoencoderKL(**config.decoder.vae).eval(), device)
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
@@ -253,7 +254,7 @@ def memory(config: AssistantConfig, counts: Counts, plan: Plan) -> dict[str, str
     p = counts.parameters
     trained, m, bridge = p.get("cafe", p["unet"]) + p["values"], p["llama"], 20 * p["bridge"]
     kept = {again: decoder_activations(config, plan.part, again) for again in (False, True)}
-    layers = config.language.llama["num_hidden_layers"] * config.language.llama["hidden_size"]
+    layers = config.mllm.llama["num_hidden_layers"] * config.mllm.llama["hidden_size"]
     held = 2 * layers * plan.part * (WORDS + config.picture_tokens)  # with checkpointing: what goes into each layer, in half precision
     return {"encode": f"{_gb(4 * (p['dino'] + p['clip'] + p['vae']))} of weights",
             "bridge": f"{_gb(2 * m + bridge + held)} with M in bfloat16, {_gb(COARSE * m + bridge + held)} in 4 bits; of these activations {_gb(held)}",

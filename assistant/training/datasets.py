@@ -80,7 +80,7 @@ class Shapes:
     @classmethod
     def of(cls, config: AssistantConfig) -> Shapes:
         side = config.decoder.unet["sample_size"]
-        return cls((config.decoder.unet["in_channels"], side, side), (config.vision.patch_tokens, config.vision.patch_width), (config.language.semantic_width,))
+        return cls((config.decoder.unet["in_channels"], side, side), (config.encoders.patch_tokens, config.encoders.patch_width), (config.mllm.semantic_width,))
 
     @property
     def bytes(self) -> int:
@@ -127,7 +127,7 @@ class Encoded:
         file = _opened(self.shards[0][0])
         return Shapes(*(tuple(file.get_slice(name).get_shape()[1:]) for name in (LATENTS, PATCHES, SEMANTICS)))
 
-    def _places(self, at: Sequence[int]) -> list[tuple[Path, int]]:
+    def _places(self, at: Sequence[int] | np.ndarray) -> list[tuple[Path, int]]:
         which = np.searchsorted(self._starts, at, "right") - 1
         return [(self.shards[k][0], int(i - self._starts[k])) for k, i in zip(which, at)]
 
@@ -135,14 +135,14 @@ class Encoded:
         """Of every sample, in order."""
         return [line["key"] for path, _ in self.shards for line in _said(path)]
 
-    def rows(self, at: Sequence[int], *names: str) -> dict[str, Tensor]:
+    def rows(self, at: Sequence[int] | np.ndarray, *names: str) -> dict[str, Tensor]:
         """(len(at), ...) float16 of each name. Raises StorageError if a file cannot be read."""
         try:
             return {name: torch.cat([_opened(path).get_slice(name)[i:i + 1] for path, i in self._places(at)]) for name in names}
         except (OSError, SafetensorError) as error:
             raise StorageError(f"An encoded shard cannot be read ({error}).", "Encode the set again.") from error
 
-    def said(self, at: Sequence[int]) -> list[tuple[str, str]]:
+    def said(self, at: Sequence[int] | np.ndarray) -> list[tuple[str, str]]:
         """(y, reply) of each."""
         return [(_said(path)[i]["y"], _said(path)[i]["reply"]) for path, i in self._places(at)]
 
@@ -173,7 +173,7 @@ class Encoder:
         vae: of the base model; it stays in float32.
     """
 
-    def __init__(self, config: AssistantConfig, vision: VisionEncoders, vae: nn.Module, device: str) -> None:
+    def __init__(self, config: AssistantConfig, vision: VisionEncoders, vae: Any, device: str) -> None:
         self.side, self.device = config.decoder.image_size, torch.device(device)
         self.vision, self.vae = vision.to(device), vae.float().to(device)
 
@@ -258,12 +258,15 @@ class PairSource(Protocol):
 
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         """CPU tensors from which `shown` makes the rest."""
+        ...
 
     def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> TrainingBatch:
         """`batch` on the device; without a generator nothing is left to chance."""
+        ...
 
     def photos(self, batch: dict[str, Tensor]) -> np.ndarray | None:
         """uint8 (B, H, W, 3) to look at, if they are at hand."""
+        ...
 
 
 class Heroes:
@@ -346,12 +349,15 @@ class DialogueSource(Protocol):
 
     def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
         """CPU tensors."""
+        ...
 
     def seen(self, batch: dict[str, Tensor]) -> Tensor:
         """(B, P, d_E): E(photo) as M reads it."""
+        ...
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
         """(B', d_F): what H should give, of the rows that have a learnable token."""
+        ...
 
 
 SORTED = 8  # a batch of dialogues of one length is half as wide as one of any
@@ -364,7 +370,7 @@ class WorldDialogues:
         vision: VisionEncoders = load_vision(config, init).to(device)
         self.talks, self.device = talks, device
         self.expected = ConditionalMean(world, encode_semantics(world, device, vision))
-        self.patches = read_patches(world, device, vision, config.language.picture_side)
+        self.patches = read_patches(world, device, vision, config.mllm.picture_side)
 
     def __len__(self) -> int:
         return len(self.talks.seen)
@@ -388,8 +394,8 @@ class EncodedDialogues:
     """y and the reply of each quadruplet of sets encoded beforehand, as one exchange."""
 
     def __init__(self, config: AssistantConfig, encoded: Encoded, builder: PromptBuilder) -> None:
-        self.config, self.encoded, self.builder = config.language, encoded, builder
-        self.room = config.language.context - config.language.max_new_tokens - config.picture_tokens - 16
+        self.config, self.encoded, self.builder = config.mllm, encoded, builder
+        self.room = config.mllm.context - config.mllm.max_new_tokens - config.picture_tokens - 16
 
     def __len__(self) -> int:
         return len(self.encoded)

@@ -1,13 +1,14 @@
 """Trains the decoder: the base text-to-image model (a UNet2DConditionModel and its CLIPTextModel together, on latents and captions), CAFE's G, or both as one.
 
 G (CAFE, eq. 3) is the base UNet with new two-source cross-attention, on (E(x), F(target), noised target). x and target are two pictures of one individual. E and F
-are dropped independently. It knows the drawn world and sets encoded beforehand by one interface (`datasets`). As one UNet, half of each step draws from captions,
-half from E(x) and F(target). Text states and E(x) have one width, so both pass the same keys and values; V_H alone is CAFE's.
+are dropped independently. It knows the drawn world and sets encoded beforehand by one interface (`datasets`). As one UNet, two in five pictures of a step are drawn from captions,
+three from E(x) and F(target). Text states and E(x) have one width, so both pass the same keys and values; V_H alone is CAFE's.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from .recipe import CafeNumbers
 from .world_dataset import CAPTIONS, WorldDataset, caption_tokenizer
 
 PROMPTS = bank("prompts")["sheet"]  # what a training's sheet shows
+TWO_HEROES = 0.15  # share of captions' pictures that are drawn from those of two heroes, a fifth of all, beside their own fifth of the rest
 
 
 class BaseTask:
@@ -50,14 +52,15 @@ class BaseTask:
             self.unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=text.hidden_size)
         if training_kernel(device) == "math":
             self.text.set_attn_implementation("eager")
-        self.text.to(device).train(), self.unet.to(device).train()
+        self.text.to(device).train(), self.unet.to(device).train()  # pyright: ignore[reportArgumentType]  # the libraries wrap `to`, and its self gets lost
         attention.install(self.unet, training_kernel(device))
         if compiled:
             self.unet.compile()
-        self.layout = LayoutHead(self.unet, config.vision.patch_width).to(device)
+        self.layout = LayoutHead(self.unet, config.encoders.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet)
         self.latents = encode_latents(world, device, self.vae)
         self.vloss, self.heroes = VLoss(config, device), Heroes(world, self.latents, device)
+        self.crowded = np.flatnonzero(world["companion_labels"][:len(self.latents), 0] >= 0)
         empty = self.tokenizer("", padding="max_length", max_length=self.tokenizer.model_max_length)["input_ids"]
         self.empty = np.asarray(empty, np.int16)
 
@@ -66,6 +69,8 @@ class BaseTask:
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         at = self.world.pictures(rng, self.batch_size)
+        if len(self.crowded):
+            at = np.where(rng.random(len(at)) < TWO_HEROES, rng.choice(self.crowded, len(at)), at)
         texts = self.world["captions"][at, rng.integers(0, CAPTIONS, len(at))].copy()
         texts[rng.random(len(at)) < 0.1] = self.empty
         return {"at": torch.from_numpy(at), "texts": torch.from_numpy(texts.astype(np.int64))}
@@ -105,7 +110,7 @@ class BaseTask:
 def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) -> tuple[UNet2DConditionModel, SemanticValues]:
     """The base UNet with fresh keys and values of E(x)'s width in every cross-attention, and zero V_H."""
     base = UNet2DConditionModel.from_pretrained(base_unet, torch_dtype=torch.float32)
-    unet = UNet2DConditionModel.from_config({**base.config, "cross_attention_dim": patch_width})
+    unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config({**base.config, "cross_attention_dim": patch_width}))
     kept = {k: v for k, v in base.state_dict().items() if not k.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
     unet.load_state_dict(kept, strict=False)
     attention.install(unet, "sdpa")
@@ -118,31 +123,31 @@ SHEET = 24 * 128**2  # pixels of the last sheet's pictures
 
 class CafeTask:
     """`init` is a folder with base; `warm` a CAFE decoder to go on from instead of the base UNet, `shared` a UNet that is being
-    trained elsewhere too, with its layout. `checkpointing` computes activations twice instead of keeping them."""
+    trained elsewhere too, with its layout, if its source is labelled. `checkpointing` computes activations twice instead of keeping them."""
 
     name = "cafe"
     done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, source: PairSource, device: str, init: Path, batch_size: int = 32,
-                 warm: Path | None = None, compiled: bool = False, shared: tuple[UNet2DConditionModel, LayoutHead] | None = None,
+                 warm: Path | None = None, compiled: bool = False, shared: tuple[UNet2DConditionModel, LayoutHead | None] | None = None,
                  numbers: CafeNumbers = CafeNumbers(), checkpointing: bool = False) -> None:
         self.config, self.source, self.device, self.init, self.batch_size = config, source, device, init, batch_size
         self.numbers, self.lr = numbers, numbers.lr
         if shared:
             self.unet = shared[0]
-            self.values = SemanticValues.of(self.unet, config.language.semantic_width)
+            self.values = SemanticValues.of(self.unet, config.mllm.semantic_width)
         else:
-            self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.vision.patch_width, config.language.semantic_width)
+            self.unet, self.values = decoder_from_base(warm or init / "base" / "unet", config.encoders.patch_width, config.mllm.semantic_width)
         if warm:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm, torch_dtype=torch.float32).state_dict())
             load_tensors(warm / "semantic_values.safetensors", self.values)
-        self.unet.to(device).train(), self.values.to(device).train()
+        self.unet.to(device).train(), self.values.to(device).train()  # pyright: ignore[reportArgumentType]  # the libraries wrap `to`, and its self gets lost
         attention.install(self.unet, training_kernel(device))
         if checkpointing:
             self.unet.enable_gradient_checkpointing()
         if compiled:
             self.unet.compile()
-        self.layout = None if not source.labelled else shared[1] if shared else LayoutHead(self.unet, config.vision.patch_width).to(device)
+        self.layout = None if not source.labelled else shared[1] if shared else LayoutHead(self.unet, config.encoders.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet) if numbers.muon else set()
         self.vloss = VLoss(config, device, numbers.skew, numbers.middle)
 
@@ -152,14 +157,14 @@ class CafeTask:
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         drawn = self.source.pairs(rng, self.batch_size)
         keep = (rng.random((2, self.batch_size)) >= self.numbers.dropped).astype(np.float32)
-        seen = np.concatenate([[0], 1 + rng.permutation(self.config.vision.patch_tokens - 1)])
+        seen = np.concatenate([[0], 1 + rng.permutation(self.config.encoders.patch_tokens - 1)])
         return {**drawn, "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep)}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         shown = self.source.shown(batch, generator)
         noised, t, target = self.vloss.draw(shown.latents, generator)
         few = self.numbers.seen is not None and self.done < WHOLE
-        patches = (shown.patches[:, batch["seen"][:1 + self.numbers.seen]] if few else shown.patches).float()
+        patches = (shown.patches[:, batch["seen"][:1 + cast(int, self.numbers.seen)]] if few else shown.patches).float()
         context = training_context(self.values, patches, shown.semantics, *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
         if self.layout is None:
@@ -186,15 +191,18 @@ class CafeTask:
         save_image(torch.from_numpy(np.stack(columns, 1)).flatten(0, 1).movedim(-1, 1) / 255, path, nrow=4 * len(columns), pad_value=1)
 
 
+PAIRS = 0.6  # share of a step's pictures that are drawn from E and F; the rest from captions
+
+
 class JointTask:
     name, lr = "trunk", 2e-3
     done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, init: Path, batch_size: int = 64, warm: Path | None = None) -> None:
         """`init`: a folder with the trained vae, dino and clip. `warm`: a folder whose base and cafe to go on from."""
-        self.batch_size = batch_size
-        self.base = BaseTask(config, world, device, init / "base/vae", batch_size // 2, warm and warm / "base")
-        self.cafe = CafeTask(config, WorldPairs(config, world, device, init), device, init, batch_size - batch_size // 2,
+        self.batch_size, pairs = batch_size, round(PAIRS * batch_size)
+        self.base = BaseTask(config, world, device, init / "base/vae", batch_size - pairs, warm and warm / "base")
+        self.cafe = CafeTask(config, WorldPairs(config, world, device, init), device, init, pairs,
                              shared=(self.base.unet, self.base.layout))
         if warm:
             load_tensors(warm / "cafe/semantic_values.safetensors", self.cafe.values)
@@ -212,7 +220,7 @@ class JointTask:
         if self.done >= WHOLE:
             self.cafe.done = self.done
             (first, said), (second, shown) = self.base.loss(base, generator), self.cafe.loss(cafe, generator)
-            return (first + second) / 2, {"base_v": said["v"], "cafe_v": shown["v"], "layout": (said["layout"] + shown["layout"]) / 2, "kind": shown["kind"]}
+            return first.lerp(second, PAIRS), {"base_v": said["v"], "cafe_v": shown["v"], "layout": said["layout"].lerp(shown["layout"], PAIRS), "kind": shown["kind"]}
         shown, h, at = self.cafe.source.shown(cafe, generator), self.base.heroes, base["at"]
         states = self.base.text(input_ids=base["texts"]).last_hidden_state  # (b, N, d)
         patches = shown.patches[:, cafe["seen"][:states.shape[1]]].to(states.dtype)  # (b, N, d)
@@ -221,12 +229,13 @@ class JointTask:
         context = training_context(self.cafe.values, torch.cat([states, patches]), torch.cat([shown.semantics[:1].expand(len(states), -1), shown.semantics]),
                              torch.cat([captions, cafe["keep"][0]]), torch.cat([none, cafe["keep"][1]]))
         predicted = self.base.unet(noised, t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
+        assert shown.weights is not None and shown.masks is not None and shown.labels is not None and shown.companions is not None  # a drawn world has them
         weights, masks, labels = (torch.cat(pair) for pair in ((h.weights[at], shown.weights), (h.masks[at], shown.masks), (h.labels[at], shown.labels)))
         companions = tuple(torch.cat(pair) for pair in zip(h.companions(at), shown.companions))
-        features = self.cafe.source.patches[torch.cat([at, cafe["target"]]), 1:]
+        features = cast(WorldPairs, self.cafe.source).patches[torch.cat([at, cafe["target"]]), 1:]
         v = [self.base.vloss(*(part[half] for part in (predicted, target, weights))) for half in (slice(len(states)), slice(len(states), None))]
         layout, kind = self.base.layout(masks, labels, companions, features)
-        return (v[0] + v[1]) / 2 + LAYOUT * layout, {"base_v": v[0].detach(), "cafe_v": v[1].detach(), "layout": layout.detach(), "kind": kind}
+        return v[0].lerp(v[1], PAIRS) + LAYOUT * layout, {"base_v": v[0].detach(), "cafe_v": v[1].detach(), "layout": layout.detach(), "kind": kind}
 
     def export(self, folder: Path) -> None:
         """`base` and `cafe` below `folder`, as those two tasks write them."""

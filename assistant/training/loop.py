@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -212,6 +212,7 @@ def parts_of(folder: Path, batch: int, asked: int | None, recipe: int | None, te
 def read_state(folder: Path, names: set[str]) -> dict[str, Tensor]:
     """`param.`, `ema.`, `m.` and `v.` of every name, in main memory. Raises WeightsError if they are another model's."""
     place = _place(folder)
+    assert place is not None  # its progress was read before
     found = load_file(place / "state.safetensors")
     if {k.removeprefix("param.") for k in found if k.startswith("param.")} != names:
         raise WeightsError(f"The training state in {place} is of another model.", "Choose another --run folder.")
@@ -261,15 +262,19 @@ class Task(Protocol):
 
     def modules(self) -> Mapping[str, nn.Module]:
         """What is trained, on the device already; frozen helpers are left out."""
+        ...
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """CPU tensors of one part; called ahead of time from another thread, so that it must follow from `rng` alone."""
+        ...
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise and what to log beside it, under the same names every time; NaN where there is nothing to say."""
+        ...
 
     def export(self, folder: Path) -> None:
         """Write the modules as they stand (the loop has put the EMA in) in their stock layout."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -357,7 +362,7 @@ class Trainer:
     def progress(self) -> float:
         """Share of the budget that is spent, 0 to 1."""
         o = self.options
-        return self.step / o.steps if o.steps is not None else self.elapsed / (60 * o.minutes)
+        return self.step / o.steps if o.steps is not None else self.elapsed / (60 * cast(float, o.minutes))
 
     def _rate(self) -> float:
         done, warm = self.progress(), self.options.warmup
@@ -374,7 +379,7 @@ class Trainer:
         """How much of each of the task's tallies lies in this process's parts, 1 on average."""
         if not hasattr(self.task, "tally"):
             return []
-        own = [self.task.tally(batch) for batch in batches]
+        own = [cast(Any, self.task).tally(batch) for batch in batches]
         total = torch.tensor([sum(c[name] for c in own) for name in own[0]], dtype=torch.float64, device=self.options.device)
         self.team.sum_([total])
         return [{name: c[name] * self.parts / t if t else 0.0 for name, t in zip(c, total.tolist())} for c in own]
@@ -390,7 +395,7 @@ class Trainer:
         shares = self._shares(batches)
         for i, (part, batch) in enumerate(zip(self.mine, batches)):
             if shares:
-                self.task.share = shares[i]
+                cast(Any, self.task).share = shares[i]
             generator = torch.Generator(device).manual_seed((o.seed + 97 * part) * 1_000_003 + self.step)
             batch = {k: t.to(device, non_blocking=True) for k, t in batch.items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=o.bf16 if o.bf16 is not None else device.type == "cuda"):
@@ -401,7 +406,7 @@ class Trainer:
         for p in self.params.values():
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        self.team.sum_([p.grad for p in self.params.values()])
+        self.team.sum_(cast(list[Tensor], [p.grad for p in self.params.values()]))
         nothing = torch.zeros(len(names), device=device)
         return names, torch.stack([rows.get(part, nothing) for part in range(self.parts)])
 
@@ -429,7 +434,7 @@ class Trainer:
             while self.progress() < 1:
                 batches = ahead.pop(0).result()
                 ahead.append(pool.submit(self.batches, self.step + AHEAD))
-                self.task.done = self.progress()  # its loss may look at it: a curriculum, or the last part on the whole thing
+                cast(Any, self.task).done = self.progress()  # its loss may look at it: a curriculum, or the last part on the whole thing
                 names, values = self.gradients(batches)
                 norm = self.update()
                 now = time.monotonic()
@@ -460,13 +465,13 @@ class Trainer:
         self.export.mkdir(parents=True, exist_ok=True)
         self.task.export(self.export)
         if self.options.sheet and hasattr(self.task, "sheet"):
-            self.task.sheet(self.folder / "sheet.png")
+            cast(Any, self.task).sheet(self.folder / "sheet.png")
 
     def _left(self, rate: float) -> float:
         """Minutes to the end of the budget, at `rate` samples per second."""
         o = self.options
         if o.steps is None:
-            return max(0.0, o.minutes - self.elapsed / 60)
+            return max(0.0, cast(float, o.minutes) - self.elapsed / 60)
         return (o.steps - self.step) * self.task.batch_size * self.parts / max(rate, 1e-6) / 60
 
     def _log(self, **values: Tensor | float) -> None:

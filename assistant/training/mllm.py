@@ -8,7 +8,7 @@ trained, the bridge goes on with V, H and the token alone. Dialogues without a p
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class ProjectorTask:
     share = {"words": 1.0, "targets": 1.0}  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, source: DialogueSource, device: str, init: Path, batch_size: int = 32, objective: str = "mse",
-                 numbers: BridgeNumbers = BridgeNumbers(), llama: tuple[nn.Module, Any] | None = None, checkpointing: bool = False,
+                 numbers: BridgeNumbers = BridgeNumbers(), llama: tuple[Any, Any] | None = None, checkpointing: bool = False,
                  warm: Path | None = None) -> None:
         self.source, self.device, self.batch_size, self.objective = source, device, batch_size, objective
         self.numbers, self.lr = numbers, numbers.lr
@@ -46,8 +46,8 @@ class ProjectorTask:
         if checkpointing:
             self.llama.gradient_checkpointing_enable({"use_reentrant": False})
             self.llama.train()  # without which it keeps them all the same; it has no dropout
-        self.head = PromptBuilder(config.language, self.tokenizer).opening("", True).picture  # tokens before the picture
-        self.bridge = Bridge(config.language, config.vision.patch_width).to(device)
+        self.head = PromptBuilder(config.mllm, self.tokenizer).opening("", True).picture  # tokens before the picture
+        self.bridge = Bridge(config.mllm, config.encoders.patch_width).to(device)
         if warm:
             load_tensors(warm / "bridge.safetensors", self.bridge)
         else:
@@ -72,7 +72,7 @@ class ProjectorTask:
     @torch.enable_grad()
     def _descend(self, states: Tensor, truths: Tensor) -> None:
         """Fit an H with a hidden layer by the MSE of eq. 2, on states of zero mean and unit spread."""
-        mean, spread, first = states.mean(0), states.std(0), self.bridge.H[0]
+        mean, spread, first = states.mean(0), states.std(0), cast(Any, self.bridge.H)[0]
         with torch.no_grad():  # while it is fitted, the mean and the spread are seen to outside
             first.bias += first.weight @ mean
             first.weight *= spread
@@ -135,7 +135,7 @@ class ProjectorTask:
 KINDS = ("float32", "bfloat16", "4bit")
 
 
-def frozen_llama(folder: Path, device: str, kind: str = "float32") -> tuple[nn.Module, Any]:
+def frozen_llama(folder: Path, device: str, kind: str = "float32") -> tuple[Any, Any]:
     """M and its tokenizer. 4bit is NF4 with bfloat16 arithmetic (Dettmers et al., 2023).
 
     Raises:
@@ -166,9 +166,9 @@ class LanguageTask(ProjectorTask):
     def __init__(self, config: AssistantConfig, world: WorldDataset, talks: DialogueDataset, device: str, init: Path, batch_size: int = 32,
                  warm: Path | None = None) -> None:
         tokenizer = dialogue_tokenizer(config)
-        llama = load_llama(warm / "llama")[0] if warm else LlamaForCausalLM(LlamaConfig(
-            **config.language.llama, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id, attn_implementation="sdpa"))
+        llama = load_llama(warm / "llama")[0] if warm else cast(Any, LlamaForCausalLM)(LlamaConfig(
+            **config.mllm.llama, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id, attn_implementation="sdpa"))  # pyright: ignore[reportCallIssue]  # every config takes it
         if training_kernel(device) == "math":
             llama.set_attn_implementation("eager")
         super().__init__(config, WorldDialogues(config, world, talks, device, init), device, init, batch_size, numbers=NUMBERS,

@@ -13,6 +13,7 @@ whole-tensor operations: sums over positions, then one scale and one shift for e
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -74,16 +75,16 @@ class ChannelsLastGroupNorm(torch.autograd.Function):
 
 def use_channels_last(network: nn.Module) -> None:
     """Lay a network's kernels out with channels last and give its GroupNorms this function under bfloat16 autocast; its results stay."""
-    network.to(memory_format=torch.channels_last)
+    cast(Any, network).to(memory_format=torch.channels_last)  # of the stub's overloads none has this argument alone
     for module in network.modules():
         if isinstance(module, nn.GroupNorm) and "forward" not in vars(module):
-            module.forward = _forward_of(module)
+            cast(Any, module).forward = _forward_of(module)
 
 
 def _forward_of(norm: nn.GroupNorm):
     def forward(x: Tensor) -> Tensor:
         if x.ndim == 4 and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
-            return ChannelsLastGroupNorm.apply(x.to(torch.bfloat16), norm.weight, norm.bias, norm.num_groups, norm.eps)
+            return cast(Tensor, ChannelsLastGroupNorm.apply(x.to(torch.bfloat16), norm.weight, norm.bias, norm.num_groups, norm.eps))
         return nn.GroupNorm.forward(norm, x)
 
     return forward
@@ -102,7 +103,7 @@ class VaeTask:
                  decoder_only: bool = False) -> None:
         """`init`: a folder of weights to go on from."""
         self.world, self.device, self.batch_size, self.init, self.decoder_only = world, device, batch_size, init, decoder_only
-        self.vae = load_vae(init) if init else AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
+        self.vae: Any = load_vae(init) if init else AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
         self.vae.to(device)
         if torch.device(device).type == "cpu":
             use_channels_last(self.vae)
@@ -148,7 +149,7 @@ class VaeTask:
         """The autoencoder, with latents of mean 0 in each channel and spread 1 over all, and the linear preview beside it."""
         if self.decoder_only:
             save_module(self.vae, folder)
-            if self.init != folder:
+            if self.init is not None and self.init != folder:
                 shutil.copyfile(self.init / "preview.safetensors", folder / "preview.safetensors")
             return
         at = np.sort(self.world.pictures(np.random.default_rng(7), 512))

@@ -11,8 +11,10 @@ encoder as it was, so everything that was trained on those (V_H, H, the texts' s
 Schlarmann et al., 2024, arXiv 2402.12336).
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +30,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import estimate_x0, make_scheduler, predict
 from ..models.vision_encoders import normalised, resize
 from ..world.scene import ACCESSORIES
-from .losses import WEIGHTS, attribute_loss, contrast, encode_latents
+from .losses import WEIGHTS, attribute_loss, contrast, latents_of
 from .world_dataset import CAPTIONS, CLASSES, WorldDataset, arrays, caption_tokenizer
 
 VISIBLE = 112  # patches of 256
@@ -87,7 +89,7 @@ def begin_local(dino: Dinov2Model, generator: torch.Generator) -> None:
     patches like itself and near it, and values times output start near a negative identity."""
     width = dino.config.hidden_size
     size = width // dino.config.num_attention_heads
-    for layer in dino.modules():
+    for layer in cast(Any, dino).modules():
         if not (hasattr(layer, "q_proj") and hasattr(layer, "k_proj")):
             continue
         for h in range(dino.config.num_attention_heads):
@@ -111,13 +113,13 @@ class DinoTask:
         if warm:
             self.dino = Dinov2Model.from_pretrained(warm, dtype=torch.float32, attn_implementation="sdpa")
         else:
-            self.dino = Dinov2Model(Dinov2Config(**config.vision.dino, attn_implementation="sdpa"))
+            self.dino = Dinov2Model(Dinov2Config(**config.encoders.dino, attn_implementation="sdpa"))  # pyright: ignore[reportCallIssue]  # every config takes it
             begin_from_pixels(self.dino.embeddings.patch_embeddings.projection, self.dino.embeddings.position_embeddings,
                               self._pixels(torch.from_numpy(world["images"][:128].copy())))
             begin_local(self.dino, torch.Generator().manual_seed(0))
-        self.dino.to(device).train()
-        self.patch = config.vision.dino["patch_size"]
-        self.heads = Heads(config.vision.patch_width, self.patch).to(device)
+        self.dino.to(device).train()  # pyright: ignore[reportArgumentType]  # the libraries wrap `to`, and its self gets lost
+        self.patch = config.encoders.dino["patch_size"]
+        self.heads = Heads(config.encoders.patch_width, self.patch).to(device)
         self.matrices = {f"dino.{n}" for n, p in self.dino.named_parameters() if p.ndim == 2 and ".layer." in n}
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -132,7 +134,7 @@ class DinoTask:
         return {**self.world.rows(at, "images", "labels", "masks"), "seen": torch.from_numpy(seen)}
 
     def _pixels(self, images: Tensor) -> Tensor:
-        return normalised(images.permute(0, 3, 1, 2).float() / 255, self.config.vision.dino_mean, self.config.vision.dino_std)
+        return normalised(images.permute(0, 3, 1, 2).float() / 255, self.config.encoders.dino_mean, self.config.encoders.dino_std)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x = self._pixels(batch["images"])
@@ -170,12 +172,12 @@ class DinoTask:
 CLIP_WEIGHTS = (6, 2, 1, 6, 2, 1, 1, 2, 0.2, *(4.0,) * len(ACCESSORIES))
 
 
-def inner_clip_matrices(clip: nn.Module) -> set[str]:
+def inner_clip_matrices(clip: Any) -> set[str]:
     """Names of the kernels and matrices inside both towers, for Muon."""
     return {f"clip.{n}" for n, p in clip.named_parameters() if p.ndim == 4 and n.startswith("visual.layer") or p.ndim == 2 and ".resblocks." in n}
 
 
-def image_features(clip: nn.Module, images: Tensor) -> Tensor:
+def image_features(clip: Any, images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> unit vectors (B, d_F), at the tower's own size."""
     tower, side = clip.visual, clip.visual.image_size
     x = resize(images.permute(0, 3, 1, 2).float() / 255, side[0] if isinstance(side, (tuple, list)) else side)
@@ -187,11 +189,11 @@ class ClipTask:
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 64, warm: Path | None = None) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
-        self.clip = load_clip(config, warm).requires_grad_(True) if warm else build_clip(config.vision.clip)
+        self.clip = load_clip(config, warm).requires_grad_(True) if warm else build_clip(config.encoders.clip)
         self.clip.to(device).train()
         self.matrices = inner_clip_matrices(self.clip)
-        self.names = nn.Linear(config.language.semantic_width, sum(CLASSES)).to(device)
-        self.local = nn.Linear(16 * config.vision.clip["vision_cfg"]["width"], sum(CLASSES)).to(device)
+        self.names = nn.Linear(config.mllm.semantic_width, sum(CLASSES)).to(device)
+        self.local = nn.Linear(16 * cast(Mapping[str, Any], config.encoders.clip)["vision_cfg"]["width"], sum(CLASSES)).to(device)
         self.stage: Tensor | None = None
         self.clip.visual.layer3.register_forward_hook(self._keep)
 
@@ -210,8 +212,9 @@ class ClipTask:
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         seen = image_features(self.clip, batch["images"])
-        said = self.names(seen * self.config.vision.semantic_norm)
+        said = self.names(seen * cast(float, self.config.encoders.semantic_norm))
         names, named = attribute_loss(said, batch["labels"], CLIP_WEIGHTS)
+        assert self.stage is not None  # the hook has just kept it
         share = F.adaptive_avg_pool2d(batch["masks"].float() / 255, self.stage.shape[-1])
         of, y, x = (share > 0.4).nonzero(as_tuple=True)
         local, found = attribute_loss(self.local(self.stage[of, :, y, x]), batch["labels"][of], CLIP_WEIGHTS)
@@ -228,32 +231,33 @@ class ClipTask:
         return right[labels[:, 9:] > 0].float().mean()
 
     def export(self, folder: Path) -> None:
-        save_clip(self.clip, self.config.vision.clip, folder)
+        save_clip(self.clip, cast(Mapping[str, Any], self.config.encoders.clip), folder)
         caption_tokenizer(self.config).save_pretrained(folder)
 
 
 GUIDANCE = 3.0
-EARLIEST, LATEST = 250, 850  # timesteps from which a picture is redrawn
+EARLIEST, LATEST, KEPT = 250, 850, 500  # timesteps from which a picture is redrawn: at the least, at most, and at most for what is worn to stay
 EACH = 150  # timesteps a step takes
 TOGETHER = 32
 CLEAN = 0.5  # share of a batch that is as it was drawn
 
 
 @torch.no_grad()
-def redraw(world: WorldDataset, decoder: LatentDiffusion, folder: Path, count: int, seed: int) -> None:
-    """Write `count` redrawn pictures, uint8 (count, H, W, 3), and which of the set's each one was, (count,)."""
+def redraw(world: WorldDataset, decoder: LatentDiffusion, folder: Path, count: int, seed: int, latest: int = LATEST) -> None:
+    """Write `count` pictures that were redrawn from timesteps before `latest`, uint8 (count, H, W, 3), and which of the set's each one was, (count,)."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    latents, side = encode_latents(world, "cpu", decoder.vae), world["images"].shape[1]
-    out = arrays(folder, {"images": (np.uint8, (count, side, side, 3)), "at": (np.int32, (count,))}, "w+")
+    side = world["images"].shape[1]
+    begun = folder.with_name(f"{folder.name}-begun")
+    out = arrays(begun, {"images": (np.uint8, (count, side, side, 3)), "at": (np.int32, (count,))}, "w+")
     scheduler, plan = make_scheduler("ddim", decoder.scheduler_config), text_guidance(GUIDANCE)
     empty, rows, abar = decoder.encode_text([""]), plan.active_rows(0, 1), scheduler.alphas_cumprod
     for start in range(0, count, TOGETHER):
         at = np.sort(world.pictures(rng, min(TOGETHER, count - start)))
         texts = torch.from_numpy(world["captions"][at, rng.integers(0, CAPTIONS, len(at))].astype(np.int64))
         context = AttentionContext({TEXT: decoder.text_encoder(texts).last_hidden_state, EMPTY: empty})
-        first = int(rng.integers(EARLIEST, LATEST))
+        first = int(rng.integers(EARLIEST, latest))
         times = np.linspace(first, 0, 1 + max(1, round(first / EACH))).astype(int)
-        x = latents[at].float()
+        x = latents_of(decoder.vae, torch.from_numpy(world["images"][at]).permute(0, 3, 1, 2).float() / 255)
         x = abar[first].sqrt() * x + (1 - abar[first]).sqrt() * torch.randn(x.shape, generator=generator)
         for k, (t, after) in enumerate(zip(times, times[1:])):
             context.begin(rows, len(at), k, len(times) - 1)
@@ -263,6 +267,8 @@ def redraw(world: WorldDataset, decoder: LatentDiffusion, folder: Path, count: i
             x = abar[after].sqrt() * clean + (1 - abar[after]).sqrt() * noise if after else clean
         out["images"][start:start + len(at)], out["at"][start:start + len(at)] = decoder.decode(x), at
         print(f"redrawn {start + len(at)} of {count}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    begun.rename(folder)
 
 
 class RobustTask:
@@ -294,5 +300,5 @@ class RobustTask:
         return apart.mean(), {"redrawn": apart[:redrawn].mean().detach(), "clean": apart[redrawn:].mean().detach()}
 
     def export(self, folder: Path) -> None:
-        save_clip(self.clip, self.config.vision.clip, folder)
+        save_clip(self.clip, cast(Mapping[str, Any], self.config.encoders.clip), folder)
         caption_tokenizer(self.config).save_pretrained(folder)

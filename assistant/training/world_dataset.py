@@ -273,14 +273,14 @@ def row_of(talk: Dialogue, builder: PromptBuilder, plans_only: bool = False) -> 
         row = DialogueRow([], [])
         for k in range(first, len(turns)):
             turn, last = turns[k], k == len(turns) - 1
-            seen = before[k].written() if k == first and before[k] is not None else ""
+            seen = there.written() if k == first and (there := before[k]) is not None else ""
             asked, look = builder.opening(turn.user, True, seen=seen), len(builder.plan(seen))
             row.add(asked.ids)
-            if k == first == 0:
+            if k == first == 0 and asked.picture is not None:
                 row.counts[asked.picture:asked.picture + look] = [w["seen"]] * look
             lines = lines_of(turn.plan, before[k])
             row.add(builder.plan(lines[0]), w["plan"])
-            if last and plans_only and turn.drew and turn.plan.change:
+            if last and plans_only and turn.drew and turn.plan is not None and turn.plan.change:
                 break
             row.add(builder.plan(*lines[1:]))
             row.add(builder.reply("" if turn.drew and not last else turn.reply, turn.drew), w["words"] if last or not turn.drew else 0)
@@ -298,7 +298,7 @@ def _dialogue_arrays(folder: Path, count: int, mode: str) -> dict[str, np.ndarra
 
 def _write_dialogues(args: tuple) -> None:
     folder, config, count, shard, seed, pictures, of = args
-    out, builder = _dialogue_arrays(folder, count, "r+"), PromptBuilder(config.language, dialogue_tokenizer(config))
+    out, builder = _dialogue_arrays(folder, count, "r+"), PromptBuilder(config.mllm, dialogue_tokenizer(config))
     rng = random.Random(f"{seed}/talks/{shard}/{of['held_out']}")
     for at in range(shard * DIALOGUE_SHARD, min(count, (shard + 1) * DIALOGUE_SHARD)):
         picture = -1 if rng.random() < ALONE else int(rng.choice(pictures))
@@ -310,13 +310,13 @@ def _write_dialogues(args: tuple) -> None:
         row = row_of(talk, builder, rng.random() < PLANS)
         if photo is not None and rng.random() < LOOKS:
             asked = builder.opening("", True, seen=plan_of(photo).written())
-            end = asked.picture + len(builder.plan(plan_of(photo).written()))
-            row = DialogueRow([*asked.ids[:end]], [0] * asked.picture + [TOKEN_WEIGHTS["seen"]] * (end - asked.picture))
+            picture_at = asked.picture or 0
+            end = picture_at + len(builder.plan(plan_of(photo).written()))
+            row = DialogueRow([*asked.ids[:end]], [0] * picture_at + [TOKEN_WEIGHTS["seen"]] * (end - picture_at))
         length = min(len(row.ids), LINE)
         out["lines"][at, :length], out["counts"][at, :length], out["lengths"][at] = row.ids[:length], row.counts[:length], length
         out["photos"][at], out["token_at"][at] = picture, row.token_at if row.token_at < length else -1
-        if out["token_at"][at] >= 0:
-            target = talk.exchanges[-1].target
+        if out["token_at"][at] >= 0 and (target := talk.exchanges[-1].target) is not None:
             out["targets"][at] = [*labels(target), *companion_labels(target)]
     (folder / f"shard-{shard:05}.done").touch()
 
