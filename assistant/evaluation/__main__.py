@@ -1,9 +1,11 @@
-"""`python -m assistant.evaluation sheet|miniature|conversation|journeys|curve|mixing|dci|infusion|dreambench|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
+"""`python -m assistant.evaluation sheet|miniature|conversation|journeys|guidance|curve|promote|mixing|dci|infusion|dreambench|table3|table4|table6|surface`: arguments -> assistant -> protocol."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trip = _command(commands, "journeys", _journeys, "say again what a designer said; write what was answered then and now", learn=(60, "steps of learning what <name> stands for"))
     trip.add_argument("--photos", type=Path, default=Path("photos"), metavar="DIR", help="the DreamBooth data set (default: %(default)s); what it lacks is left out")
     trip.add_argument("--out", type=Path, default=Path("docs/journeys.md"), help="default: %(default)s")
+    strength = _command(commands, "guidance", _guidance, "what strengths of guidance do to captions, and to photos with pictures to be like, on validation individuals",
+                        "checkpoints/guidance", count=(96, "captions, and pairs of pictures"), steps=STEPS)
+    strength.add_argument("--captions", type=float, nargs="*", default=[3.0, 4.5, 6.0], metavar="G", help="default: 3 4.5 6")
+    strength.add_argument("--cafe", type=float, nargs=2, action="append", metavar=("E", "F"), help="may be given again; default: 2 2, 3 3 and 2 3")
     curve = _command(commands, "curve", _curve, "judge a joint training's averaged weights as they are now; add them to the log and its curve",
                      folder=("runs/miniature", "the training"), before=(0, "samples that the weights it began with had seen"),
                      count=(128, "captions, pairs of heroes and photos, of each"), steps=STEPS)
     curve.add_argument("--stage", default="trunk", help="its stage (default: %(default)s)")
     curve.add_argument("--log", type=Path, default=Path("docs/training-curve.jsonl"), help="default: %(default)s")
+    _command(commands, "promote", _promote, "put what a training made into what ships, only if the judge finds it better and nowhere worse",
+             folder=("runs/miniature", "the training"), cases=(256, "requests, and captions, to judge by"))
     third = _command(commands, "table3", _table3, "CAFE's table 3: make the data, train on D1 to D4, measure; goes on where it stopped", "checkpoints/table3",
                      ("runs/table3", "data, decoders, logs"), attempts=(1024, "targets made for D1, and for D3"),
                      samples=(12_800, "samples that each training sees"), seeds=(2, "trainings of each row"), cases=(256, "held-out instructions measured on"))
@@ -104,10 +112,10 @@ def _say(what: str) -> None:
 
 def _shipped() -> tuple[Assistant, AttributeJudge]:
     """The miniature and its judge."""
-    from ..loading import load
+    from ..loading import load_assistant
     from .test_cases import load_witness
 
-    assistant = load("miniature")
+    assistant = load_assistant()
     return assistant, load_witness(assistant.config, CHECKPOINTS / assistant.config.folder)
 
 
@@ -121,13 +129,14 @@ def _base() -> tuple[AssistantConfig, Path, LatentDiffusion, AttributeJudge]:
 
 
 def _sheet(args: argparse.Namespace) -> None:
-    from ..loading import load
+    from ..loading import load_assistant
     from .test_cases import caption_of, caption_of_pair, pairs, scenes
     from .overall import draw_captions, draw_sheet
 
-    assistant, out = load(args.preset), args.out or Path("checkpoints") / f"{'sheet' if args.of == 'answers' else args.of}.webp"
+    assistant, out = load_assistant(args.preset), args.out or Path("checkpoints") / f"{'sheet' if args.of == 'answers' else args.of}.webp"
     about = assistant.config.decoder
     if args.of != "answers":
+        assert assistant.base is not None  # every preset that is loaded has one
         lines = [caption_of(views[0], k) for k, views in enumerate(scenes(args.count))] if args.of == "captions" else \
             [caption_of_pair(scene, k) for k, scene in enumerate(pairs(args.count))]
         draw_captions(assistant.base, lines, out, args.columns, args.steps or about.steps, about.guidance)
@@ -140,6 +149,7 @@ def _miniature(args: argparse.Namespace) -> None:
     from .overall import evaluate, write
 
     assistant, witness = _shipped()
+    assert assistant.base is not None
     about = assistant.config.decoder
     steps = args.steps or about.steps
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
@@ -148,10 +158,10 @@ def _miniature(args: argparse.Namespace) -> None:
 
 
 def _conversation(args: argparse.Namespace) -> None:
-    from ..loading import load
+    from ..loading import load_assistant
     from .conversation import report
 
-    assistant = load("miniature")
+    assistant = load_assistant()
     found, wrong = report(assistant.image_generator, assistant.config.decoder.image_size, args.sets)
     if args.wrong:
         print("\n".join(wrong))
@@ -160,10 +170,22 @@ def _conversation(args: argparse.Namespace) -> None:
 
 
 def _journeys(args: argparse.Namespace) -> None:
-    from ..loading import load
+    from ..loading import load_assistant
     from .journeys import report
 
-    args.out.write_text("\n".join((*report(load("miniature"), args.photos, args.learn), "")), encoding="utf-8")
+    args.out.write_text("\n".join((*report(load_assistant(), args.photos, args.learn), "")), encoding="utf-8")
+
+
+def _guidance(args: argparse.Namespace) -> None:
+    from ..report import spread, table, write
+    from .overall import WRITTEN, guidance_rows
+
+    assistant, witness = _shipped()
+    steps = args.steps or assistant.config.decoder.steps
+    rows, names = guidance_rows(assistant, witness, args.count, steps, args.captions, args.cafe or [(2.0, 2.0), (3.0, 3.0), (2.0, 3.0)]), (*WRITTEN, "second", "its colour")
+    lines = table(names, {label: [spread(row.get(name)) for name in names] for label, row in rows.items()})
+    said = f"{args.count} validation individuals each, {steps} steps, weights {assistant.weights}; ±: half of a 95 % interval."
+    _say(write({"weights": assistant.weights, "count": args.count, "steps": steps, "rows": rows}, [*lines, "", said], args.out))
 
 
 def _curve(args: argparse.Namespace) -> None:
@@ -176,6 +198,24 @@ def _curve(args: argparse.Namespace) -> None:
     add_line(args.log, line := overall.judge(MINIATURE, one, witness, args.count, args.steps or MINIATURE.decoder.steps))
     overall.draw(args.log, args.log.with_suffix(".svg"))
     print(line)
+
+
+def _promote(args: argparse.Namespace) -> None:
+    from ..training.release import install, overlay
+    from .overall import judge_candidate
+    from .test_cases import load_witness
+
+    shipped, model = CHECKPOINTS / MINIATURE.folder, args.run / "model"
+    with tempfile.TemporaryDirectory() as scratch:
+        candidate = Path(scratch) / "candidate"
+        shutil.copytree(shipped, candidate)
+        overlay(model, candidate)
+        counts = {"answers": args.cases, "base": args.cases, "renders": 64, "retrieval": 64}
+        verdict = judge_candidate(MINIATURE, shipped, candidate, load_witness(MINIATURE, shipped), counts, MINIATURE.decoder.steps, _say)
+    print("\n".join(verdict.lines))
+    if not verdict.better:
+        raise SystemExit("What ships stays as it is.")
+    install(MINIATURE, model)
 
 
 def _mixing(args: argparse.Namespace) -> None:
@@ -222,12 +262,12 @@ def _infusion(args: argparse.Namespace) -> None:
 
 
 def _dreambench(args: argparse.Namespace) -> None:
-    from ..loading import load
+    from ..loading import load_assistant
     from . import dreambench
     from .dreambench import judges
 
     of = dreambench.subjects(args.photos)[:args.subjects]
-    assistant = load(args.preset, args.device, folder=args.weights)
+    assistant = load_assistant(args.preset, args.device, args.weights)
     bench = dreambench.DreamBench(assistant, *judges(assistant, args.judges), args.run, args.images, args.prompts, args.steps, args.learn, say=_say,
                                   methods=tuple(args.methods))
     print(dreambench.write(bench, of, bench.measure(of), args.out))
@@ -244,6 +284,7 @@ def _table(args: argparse.Namespace) -> None:
     world = WorldDataset(data, assistant.config) if args.command != "surface" else None
     talks = None
     if args.command == "table4":
+        assert world is not None
         write_dialogues(args.run / "talks", assistant.config, world, 4 * args.groups, TRAIN_SEED, os.cpu_count() or 1)
         talks = DialogueDataset(args.run / "talks")
     bench = cafe_tables.Bench(assistant, witness, CHECKPOINTS / assistant.config.folder, args.run, world, talks, args.requests, args.seeds,

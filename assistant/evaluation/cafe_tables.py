@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -74,10 +74,10 @@ def read_instructions(assistant: Assistant, count: int, place: Path) -> Instruct
     is left out."""
     side, image_generator = assistant.config.decoder.image_size, assistant.image_generator
     wishes = [drawn_wish(HELD_OUT, n, side, held_out=True) for n in range(count)]
-    looks = [image_generator.look(pixels([w.photo for w in wishes[k:k + BATCH]])) for k in range(0, count, BATCH)]
+    looks = [cast(ImageFeatures, image_generator.look(pixels([w.photo for w in wishes[k:k + BATCH]]))) for k in range(0, count, BATCH)]
     patches, semantics = torch.cat([s.patches for s in looks]), torch.cat([s.semantics for s in looks])
     if not place.exists():
-        states, drew, nothing = [], [], patches.new_zeros(1, assistant.config.language.semantic_width)
+        states, drew, nothing = [], [], patches.new_zeros(1, assistant.config.mllm.semantic_width)
         for k, wish in enumerate(wishes):
             found = image_generator.hear(f"draw it {wish.words}", ImageFeatures(patches[k:k + 1], semantics[k:k + 1]), threading.Event())
             drew.append(found is not None)
@@ -111,7 +111,7 @@ def measure_data(run: Run, asked: Instructions, eyes: quadruplets.Embedder, weig
     decoder = load_cafe(run.parts.config, weights)
     out: dict[str, list[Any]] = {"dino": [], "clip": []}
     for start in range(0, len(asked.wishes), BATCH):
-        wishes, patches, semantics = (x[start:start + BATCH] for x in (asked.wishes, asked.patches, asked.semantics))
+        wishes, patches, semantics = asked.wishes[start:start + BATCH], asked.patches[start:start + BATCH], asked.semantics[start:start + BATCH]
         made = quadruplets.draw(decoder, patches, semantics, [w.seed for w in wishes], run.sizes.steps)
         for found in quadruplets.scores(eyes, [w.photo for w in wishes], made, [w.line for w in wishes]):
             out["dino"].append(found["dino"]), out["clip"].append(found["clip"])
@@ -230,7 +230,7 @@ def _row(assistant: Assistant, witness: AttributeJudge, pair: Pair, settings: Se
     size = assistant.config.decoder.image_size
     mix = Mix((photo_of(pair.x, size),), (Source(photo_of(pair.w, size)),))
     *_, reply = assistant.mix(MixRequest(strip(mix, ALPHAS), settings), threading.Event())
-    assert isinstance(reply, MixReply)
+    assert isinstance(reply, MixReply) and mix.sources[0].photo is not None
     pictures = [Image.open(io.BytesIO(p.png)) for p in reply.pictures]
     x, w = attributes(pair.x), attributes(pair.w)
     found = [{**{name: there.get(name) == w[name] for name in OF_W}, **{name: there.get(name) == x[name] for name in OF_X},
@@ -321,6 +321,7 @@ class Bench:
 
 def table4(bench: Bench, steps: int, say: Say) -> dict:
     """V, H and the token trained by eq. 2 with MSE, and with negative cosine in its place: from V and the token that ship and a fresh H."""
+    assert bench.world is not None and bench.talks is not None
     rows = {}
     for objective in ("mse", "cosine"):
         for seed in range(bench.seeds):
@@ -333,11 +334,11 @@ def table4(bench: Bench, steps: int, say: Say) -> dict:
                     layer.reset_parameters()
             if not (place / "out/bridge.safetensors").exists():
                 Trainer(task, place / "state", place / "out", Options(steps=steps, seed=seed)).run()
-            bridge = Bridge(bench.config.language, bench.config.vision.patch_width)
+            bridge = Bridge(bench.config.mllm, bench.config.encoders.patch_width)
             load_tensors(place / "out/bridge.safetensors", bridge)
             shipped = bench.assistant.language
             asked = bench.asked(MultimodalLLM(shipped.config, shipped.llama, bridge.eval().requires_grad_(False), shipped.builder))
-            drawn = bench.drawn(bench.assistant.decoder, asked, STRENGTH, STRENGTH)
+            drawn = bench.drawn(cast(LatentDiffusion, bench.assistant.decoder), asked, STRENGTH, STRENGTH)
             rows[f"{objective}, seed {seed}"] = score(bench.witness, asked, drawn)
             say(f"table 4: {objective}, seed {seed}")
     return {"samples each": steps * BATCHES["table4"], "rows": rows}
@@ -345,6 +346,7 @@ def table4(bench: Bench, steps: int, say: Say) -> dict:
 
 def table6(bench: Bench, steps: int, say: Say) -> dict:
     """The decoder gone on with by eq. 3 with F only, E only, and both, and drawn from what each was given."""
+    assert bench.world is not None
     source, asked, rows = WorldPairs(bench.config, bench.world, "cpu", bench.weights), bench.asked(), {}
     for name, sources in (("F only", ("F",)), ("E only", ("E",)), ("both", ("E", "F"))):
         for seed in range(bench.seeds):
@@ -367,7 +369,7 @@ def surface(bench: Bench, say: Say) -> dict:
     for keep in GRID:
         for follow in GRID:
             if keep or follow:
-                rows[f"keep {keep:g}, follow {follow:g}"] = score(bench.witness, asked, bench.drawn(bench.assistant.decoder, asked, keep, follow))
+                rows[f"keep {keep:g}, follow {follow:g}"] = score(bench.witness, asked, bench.drawn(cast(LatentDiffusion, bench.assistant.decoder), asked, keep, follow))
         say(f"surface: keep subject {keep:g}")
     return {"rows": rows}
 

@@ -157,7 +157,7 @@ class Lab:
 
     def concept(self, number: int, wanted: Learned) -> IcoConcept:
         """Subject `number`, learned so: from its file, or on from the nearest earlier state."""
-        recipe, who = IcoRecipe(steps=STEPS, scheme=wanted.scheme, **dict(wanted.options)), self.who(number)
+        recipe, who = replace(IcoRecipe(steps=STEPS, scheme=wanted.scheme), **dict(wanted.options)), self.who(number)
         about = json.dumps([self.identity, asdict(recipe)])
         stem = self.folder / "concepts" / f"{self.group}-{number}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
         place, state = stem.with_name(f"{stem.name}-{wanted.steps}.safetensors"), stem.with_suffix(".state")

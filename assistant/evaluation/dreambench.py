@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import v2
 
 from .. import report
@@ -31,7 +31,9 @@ from ..checkpoints import load_tensors, reading
 from ..customization.concept_training import MOST_PICTURES, ConceptImages
 from ..customization.dci_sampling import branches, propose
 from ..customization.infusion_sampling import prepare_infusion
+from ..customization.trainer import ConceptTrainer
 from ..data.quadruplets import Embedder, OwnEmbedder
+from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant
 from ..errors import ConfigError
 from ..files import SHARED, write_whole
@@ -66,8 +68,8 @@ class PublishedEmbedder:
             raise ConfigError(f"The judges in {folder} are not complete: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.",
                               "Put the files of timm/vit_small_patch16_224.dino into dino, and of timm/vit_base_patch32_clip_224.openai into clip.")
         with reading("judges"):
-            self.dino = timm.create_model(f"local-dir:{folder / 'dino'}", pretrained=False, num_classes=0)
-            self.clip = open_clip.create_model(f"local-dir:{folder / 'clip'}", require_pretrained=True)
+            self.dino: Any = timm.create_model(f"local-dir:{folder / 'dino'}", pretrained=False, num_classes=0)
+            self.clip: Any = open_clip.create_model(f"local-dir:{folder / 'clip'}", require_pretrained=True)
             self.tokens = open_clip.get_tokenizer(f"local-dir:{folder / 'clip'}")
         load_tensors(folder / "dino/model.safetensors", self.dino)
         self.device = torch.device(device)
@@ -79,7 +81,7 @@ class PublishedEmbedder:
         side = side[0] if isinstance(side, tuple | list) else side
         self._clip = (side, side, self.clip.visual.image_mean, self.clip.visual.image_std)
 
-    def _seen(self, model: nn.Module, x: Tensor, side: int, short: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    def _seen(self, model: Any, x: Tensor, side: int, short: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
         """The short side resized, the middle cut out, normalised: (B, 3, H, W) in [0, 1] -> unit vectors (B, d)."""
         x = v2.functional.resize(x.to(self.device), [short], v2.InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
         x = v2.functional.center_crop(x, [side, side])
@@ -106,7 +108,7 @@ def judges(assistant: Assistant, folder: Path | None) -> tuple[Embedder, str]:
     """
     if folder is not None:
         return PublishedEmbedder(folder, assistant.decoder.device), PublishedEmbedder.about
-    if not isinstance(assistant.vision, VisionEncoders) or assistant.config.folder is None:
+    if not isinstance(assistant.vision, VisionEncoders) or not assistant.config.folder:
         raise ConfigError(f"The preset {assistant.config.name!r} ships without judges of its own.",
                           "Name a folder with DINO ViT-S/16 and CLIP ViT-B/32: --judges FOLDER.")
     about = f"E and F of the preset {assistant.config.name} itself, not the papers': no number here compares with theirs"
@@ -292,7 +294,7 @@ class DreamBench:
     def _painter(self, method: str, one: Subject) -> Painter:
         if method == self.assistant.image_generator.method:
             return lambda prompt, seeds: [self._answer(one, prompt, seed) for seed in seeds]
-        base, about = self.assistant.base, self.assistant.config.decoder
+        base, about = cast(LatentDiffusion, self.assistant.base), self.assistant.config.decoder  # `methods` has none of these where there is no base
         for kind in BASELINES:
             if kind.name == method:
                 learner = self._baseline(kind, one)
@@ -303,7 +305,7 @@ class DreamBench:
                 seeds, self._steps, about.sampler).latents))
         strength = None if method == ICO else float(method.rpartition(" ")[2])
 
-        def paint(prompt: str, seeds: Sequence[int]) -> list[np.ndarray]:
+        def paint(prompt: str, seeds: Sequence[int]) -> list[np.ndarray | None]:
             noun = None if strength is None else propose(prompt.format(""), one.noun, self.assistant.config.nouns)[0]
             drawing = branches(base, concept, prompt.format(f"<{NAME}>"), noun)
             return list(base.decode(drawing.draw(seeds, strength or 0.0, about.dci_window, about.guidance, self._steps, about.sampler,
@@ -322,7 +324,7 @@ class DreamBench:
         place = self.place / "learned" / f"{one.name}-{kind}.safetensors"
         place.parent.mkdir(parents=True, exist_ok=True)
         task = TrainingSpec(NAME, one.noun, one.photos, kind=kind, options={} if self.learn is None else {"steps": self.learn})
-        course = self.assistant.trainer.begin(task, place.read_bytes() if place.exists() else None)
+        course: Any = cast(ConceptTrainer, self.assistant.trainer).begin(task, place.read_bytes() if place.exists() else None)
         while course.step < course.steps:
             course.advance()
             if course.step % KEEP == 0 or course.step == course.steps:
@@ -330,9 +332,9 @@ class DreamBench:
         return course.concept()
 
     def _baseline(self, kind: type, one: Subject) -> Any:
-        base, about = self.assistant.base, self.assistant.config
-        pictures = torch.from_numpy(np.stack([np.asarray(self.assistant.trainer.fit(photo)) for photo in one.photos]))
-        ships = about.folder is not None
+        base, about = cast(LatentDiffusion, self.assistant.base), self.assistant.config
+        pictures = torch.from_numpy(np.stack([np.asarray(cast(ConceptTrainer, self.assistant.trainer).fit(photo)) for photo in one.photos]))
+        ships = bool(about.folder)
         learner = kind(base, ConceptImages(base, base.encode_image(pictures)), one.noun, None if ships else kind.published[0], guidance=about.decoder.guidance)
         for _ in range(self.learn or (about.decoder.recipes.get("infusion", {}).get("steps", 300) if ships else kind.published[1])):
             learner.step()

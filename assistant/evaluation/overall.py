@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,11 +30,11 @@ from .. import report
 from ..checkpoints import load_vae, load_vision
 from ..config import AssistantConfig
 from ..controls.cafe import SemanticValues
-from ..data.quadruplets import sample_latents
+from ..data.quadruplets import STRENGTH, sample_latents
 from ..dialogue_state import lines_of
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant
-from ..loading import load
+from ..loading import load_assistant
 from ..files import write_png
 from ..models.vision_encoders import VisionEncoders, pixels
 from ..requests import Photo, Reply, Request, Settings
@@ -405,7 +406,8 @@ def judge_candidate(config: AssistantConfig, shipped: Path, candidate: Path, wit
     """
     found = []
     for folder in (shipped, candidate):
-        assistant = load(config.name, folder=folder)
+        assistant = load_assistant(config.name, folder=folder)
+        assert assistant.base is not None
         found.append(evaluate(assistant, assistant.base, witness, counts, steps, lambda what: say(f"{folder.name}: {what}")))
     return compare(*found)
 
@@ -435,26 +437,36 @@ def snapshot(config: AssistantConfig, run: Path, model: Path, before: int = 0) -
                                         pad_token_id=tokenizer.pad_token_id))
     unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=config.decoder.text["hidden_size"])
     with safe_open(run / "state/state.safetensors", "pt") as file:
-        values = SemanticValues.of(unet, config.language.semantic_width)
+        values = SemanticValues.of(unet, config.mllm.semantic_width)
         for name, module in (("unet", unet), ("text", text), ("values", values)):
             prefix = f"ema.{name}."
             module.load_state_dict({k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)})
     decoder = LatentDiffusion(unet.eval(), load_vae(model / "base/vae"), config.decoder.scheduler, text.eval(), tokenizer, values.eval())
+    assert about is not None  # its tensors were there
     return Snapshot(decoder, load_vision(config, model), before + about["step"] * about["batch"])
 
 
 @torch.no_grad()
-def cafe_alone(one: Snapshot, witness: AttributeJudge, count: int, size: int, steps: int) -> dict:
-    """G(E(x), F(target)) of held-out individuals: what the decoder does with words that were understood."""
-    tally, shown = Tally(), scenes(count, 2)
-    for start in range(0, count, BATCH):
+def cafe_alone(one: Snapshot | Assistant, witness: AttributeJudge, shown: list[list[Scene]], size: int, steps: int, keep: float = STRENGTH, follow: float = STRENGTH) -> dict:
+    """G(E(x), F(target)) of two scenes each of held-out individuals: what the decoder does with words that were understood."""
+    tally, decoder = Tally(), cast(LatentDiffusion, one.decoder)
+    for start in range(0, len(shown), BATCH):
         views = shown[start:start + BATCH]
         photos, targets = (pixels([render(v[k], size).image for v in views]) for k in (0, 1))
-        x = pictures(one.decoder, sample_latents(one.decoder, one.vision.patches(photos).float(), one.vision.semantics(targets).float(),
-                                         range(start, start + len(views)), steps))
+        x = pictures(decoder, sample_latents(decoder, one.vision.patches(photos).float(), one.vision.semantics(targets).float(),
+                                             range(start, start + len(views)), steps, keep, follow))
         for v, said in zip(views, witness.names(x)):
             tally.add(said, attributes(v[1]))
     return tally.shares()
+
+
+def guidance_rows(assistant: Assistant, witness: AttributeJudge, count: int, steps: int, strengths: Sequence[float], pairs: Sequence[tuple[float, float]]) -> dict:
+    """What strengths of guidance do, on validation individuals: to captions, and to G(E(x), F(target)) at pairs of E's and F's."""
+    assert assistant.base is not None
+    size = assistant.config.decoder.image_size
+    captioned, shown = ([views[0] for views in scenes(count, 1, "validation")], scenes(count, 2, "validation"))
+    rows = {f"captions, {g:g}": base_model(assistant.base, witness, captioned, size, steps, g)[0] for g in strengths}
+    return rows | {f"E {e:g}, F {f:g}": cafe_alone(assistant, witness, shown, size, steps, e, f) for e, f in pairs}
 
 
 def judge(config: AssistantConfig, one: Snapshot, witness: AttributeJudge, count: int, steps: int) -> dict:
@@ -462,7 +474,7 @@ def judge(config: AssistantConfig, one: Snapshot, witness: AttributeJudge, count
     size, guidance = config.decoder.image_size, config.decoder.guidance
     base, _ = base_model(one.decoder, witness, [v[0] for v in scenes(count)], size, steps, guidance)
     two = measure(lambda lines, seeds: text_to_image(one.decoder, lines, seeds, steps, guidance), witness, count)
-    cafe = cafe_alone(one, witness, count, size, steps)
+    cafe = cafe_alone(one, witness, scenes(count, 2), size, steps)
 
     def plain(found: dict, names: tuple[str, ...]) -> dict:
         return {name: round(found[name]["value"], 3) for name in names if name in found}

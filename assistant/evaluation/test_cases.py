@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -112,16 +113,16 @@ def cases(count: int) -> list[Case]:
             talk = dialogue(rng, held_out=True, turns=1)
             target = talk.exchanges[0].target
             if talk.photo is not None and target is not None and target.companion is None:
-                out.append(Case(talk.photo, talk.exchanges[0].user, talk.exchanges[0].target))
+                out.append(Case(talk.photo, talk.exchanges[0].user, target))
                 break
     return out
 
 
-def scenes(count: int, views: int = 1) -> list[list[Scene]]:
-    """`views` scenes of each of `count` held-out individuals."""
+def scenes(count: int, views: int = 1, group: str = "evaluation") -> list[list[Scene]]:
+    """`views` scenes of each of `count` held-out individuals; constants are chosen on another group's than tables are made of."""
     out = []
     for seed in range(count):
-        rng = random.Random(f"evaluation/scene/{seed}")
+        rng = random.Random(f"{group}/scene/{seed}")
         one = sample_individual(rng, held_out=True)
         out.append([sample_scene(rng, one, None) for _ in range(views)])
     return out
@@ -250,6 +251,7 @@ def pairs(count: int) -> list[Scene]:
 
 def caption_of_pair(scene: Scene, number: int) -> str:
     """A caption that names both heroes with their colours."""
+    assert scene.companion is not None
     colours = {scene.individual.colour, scene.companion.colour}
     return next(line for k in range(100) if all(c in (line := caption_of(scene, 1000 * k + number)) for c in colours))
 
@@ -313,7 +315,7 @@ class Asked:
 def ask(vision: VisionEncoders, language: MultimodalLLM, picture_tokens: int, count: int, size: int, temperature: float = 0.4) -> Asked:
     """M's answers to the first `count` held-out requests, seeds 0 to `count` less one."""
     kept, states = [], []
-    every, image_generator = cases(count), CafeGenerator(vision, language, None, picture_tokens)
+    every, image_generator = cases(count), CafeGenerator(vision, language, cast(Any, None), picture_tokens)  # it draws nothing
     photos = pixels([render(c.photo, size).image for c in every])
     seen = [image_generator.look(part) for part in photos.split(BATCH)]
     patches, semantics = torch.cat([s.patches for s in seen]), torch.cat([s.semantics for s in seen])
