@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from assistant.requests import Engine
 
 MOST_WAIT = 600.0  # seconds that a switch to another preset waits for what is being answered
 
@@ -63,11 +68,11 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter of a path or a name shows it as \x..
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     print(f"Starting the {options.preset} preset ...", flush=True)
     try:
-        import spaces  # noqa: F401  # Hugging Face's ZeroGPU wants to be imported before torch; absent elsewhere
+        import spaces  # noqa: F401  # pyright: ignore[reportMissingImports]  # Hugging Face's ZeroGPU wants to be imported before torch; absent elsewhere
     except ImportError:
         pass
     from assistant.errors import AssistantError
@@ -98,6 +103,7 @@ def settle_proxies(options: argparse.Namespace) -> None:
 
 def serve(options: argparse.Namespace) -> None:
     """Open the page and keep it open. Raises AssistantError, KeyboardInterrupt."""
+    from assistant.deferred_engine import DeferredEngine
     from assistant.files import default_data_dir
     from assistant.session.manager import SessionManager
     from assistant.session.store import Store
@@ -114,7 +120,7 @@ def serve(options: argparse.Namespace) -> None:
             print(f"CAFE ({info.preset} on {info.device}) is at {url}  -  conversations in {store.folder}  -  Ctrl+C ends it", flush=True)
             if page.own_link:
                 print(f"What you made here without --share or --auth is at {page.own_link}  -  keep this link to yourself", flush=True)
-            if hasattr(engine, "arrive"):
+            if isinstance(engine, DeferredEngine):
                 engine.arrive()
             if job is None:
                 page.block_thread()  # returns on Ctrl+C
@@ -172,7 +178,7 @@ def download_of(options: argparse.Namespace):
     return DownloadJob(config, folder, HubClient(), unattended)
 
 
-def fetched(job, options: argparse.Namespace):
+def fetched(job, options: argparse.Namespace) -> Engine:
     """The engine of the arguments, once its weights are here and it runs."""
     from assistant.errors import AssistantError
 
@@ -185,7 +191,7 @@ def fetched(job, options: argparse.Namespace):
             job.unusable(error)
 
 
-def engine_of(options: argparse.Namespace):
+def engine_of(options: argparse.Namespace) -> Engine:
     """The engine of the arguments; where that can be, its models are loaded behind the page. Raises AssistantError."""
     from assistant.deferred_engine import DeferredEngine, can_defer
     from assistant.zero_gpu import is_here
@@ -197,12 +203,12 @@ def engine_of(options: argparse.Namespace):
     return load(options)
 
 
-def miniature():
+def miniature() -> Engine:
     """What ships with the code answers meanwhile."""
     from assistant import presets
     from assistant.deferred_engine import DeferredEngine
 
-    def arrive():
+    def arrive() -> Engine:
         from assistant.loading import load as load_preset
 
         return load_preset("miniature", "cpu")
@@ -210,17 +216,19 @@ def miniature():
     return DeferredEngine(presets.MINIATURE, None, arrive)
 
 
-def load(options: argparse.Namespace):
+def load(options: argparse.Namespace) -> Engine:
     """The engine of the arguments. Raises AssistantError."""
     from assistant import loading, zero_gpu
+    from assistant.deferred_engine import info_of
 
     engine = loading.load(options.preset, options.device, options.dtype, options.attention, options.weights, options.llm, options.speed,
                            options.memory, is_checked(options), options.quick)
     if not zero_gpu.is_here():
         return engine
-    import spaces
+    import spaces  # pyright: ignore[reportMissingImports]
 
-    return zero_gpu.ZeroGpuEngine(engine, spaces.GPU)
+    about = loading.assistant_of(engine)
+    return zero_gpu.ZeroGpuEngine(engine, info_of(about.config, "cuda (ZeroGPU)", about.weights, about.subjects), spaces.GPU)
 
 
 def users(given: list[str]) -> tuple[tuple[str, str], ...]:
@@ -243,8 +251,8 @@ def users(given: list[str]) -> tuple[tuple[str, str], ...]:
                 raise ConfigError(f"The file of users {value[1:]} cannot be read ({why}).", "Give --auth @FILE with one USER:PASSWORD a line.") from error
         else:
             lines.append(value)
-    pairs = [tuple(line.split(":", 1)) for line in lines]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+    pairs = [(name, password) for name, _, password in (line.partition(":") for line in lines)]
+    if any(not all(pair) for pair in pairs):
         raise ConfigError("--auth takes USER:PASSWORD, both not empty.", "Write for example --auth ada:correct-horse.")
     return tuple(pairs)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from .customization.dci_sampling import WINDOW, branches
 from .customization.concept_library import IcoConcept, InfusionConcept
 from .customization.concept_training import WITH_DCI
 from .customization.infusion_sampling import prepare_infusion
+from .deferred_engine import ready_subjects
 from .diffusion import acceleration, attention, sampler
 from .diffusion.acceleration import CompiledUNet
 from .diffusion.attention import AttentionContext, AttentionControl, ControlledAttnProcessor, cross_layers, layers
@@ -42,11 +43,12 @@ from .diffusion.latent_diffusion import LatentDiffusion
 from .engine import Assistant
 from .errors import ConfigError, DeviceError
 from .files import overlaid
-from .loading import free_memory, load, pick_device, pick_dtype
+from .loading import free_memory, load_assistant, pick_device, pick_dtype
+from .manifest import CHECKPOINTS
 from .memory.offloading import free
 from .model_factory import build, count
 from .models.mllm import cache_of, sampled
-from .presets import preset
+from .presets import MINIATURE, preset
 from .timing import NOT_MEASURED, Step, Table, flops, in_turns, matmul_speed, peak, ratio, timed
 
 
@@ -60,7 +62,7 @@ class Case:
         text, patches: number of tokens of a prompt, and of E(x).
     """
 
-    unet: torch.nn.Module
+    unet: Any
     values: SemanticValues
     text: int = 77
     patches: int = 257
@@ -79,7 +81,7 @@ class Case:
 
     def conditions(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """E(x) and F(w), of numbers of unit size: (1, patches, d_E), (1, d_F)."""
-        linear = next(iter(self.values.layers.values()))
+        linear = cast(nn.Linear, next(iter(self.values.layers.values())))
         return ({PATCHES: self.drawn(1, self.patches, self.unet.config.cross_attention_dim, seed=1)}, {SEMANTICS: self.drawn(1, linear.in_features, seed=2)})
 
 
@@ -126,7 +128,7 @@ def _middle(case: Case) -> torch.Tensor:
     return torch.tensor(500, device=case.unet.device)
 
 
-def _with(unet: torch.nn.Module, processors: Mapping[str, Any]):
+def _with(unet: Any, processors: Mapping[str, Any]):
     # set_attn_processor empties the dict that it is given.
     return lambda: unet.set_attn_processor(dict(processors))
 
@@ -227,7 +229,7 @@ def _attention(table: Table, case: Case, rounds: int) -> None:
 
 
 @torch.no_grad()
-def _recorded(unet: torch.nn.Module, batch: torch.Tensor, timestep: torch.Tensor, context: AttentionContext) -> torch.Tensor:
+def _recorded(unet: Any, batch: torch.Tensor, timestep: torch.Tensor, context: AttentionContext) -> torch.Tensor:
     """A step as pipelines usually run it."""
     return unet(batch, timestep, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
 
@@ -268,7 +270,7 @@ def measure(table: Table, options: Options) -> None:
         decoder = _decoder(config, modules[unet], modules["vae"], width)
         return decoder, Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
 
-    decoder, case = made("cafe" if apart else "unet", config.language.semantic_width if "values" in known else 768)
+    decoder, case = made("cafe" if apart else "unet", config.mllm.semantic_width if "values" in known else 768)
     beside(table, case, rounds)
     if device.type == "cuda" or options.compiled:
         switches(table, case, rounds, options.compiled)
@@ -304,7 +306,7 @@ def _needs(known: Mapping[str, int], parts: Collection[str], dtype: torch.dtype,
         raise DeviceError(f"The decoder {lacking} on {device}.", "Close other programs, or take a smaller preset.")
 
 
-def _decoder(config: AssistantConfig, unet: nn.Module, vae: nn.Module, semantic_width: int) -> LatentDiffusion:
+def _decoder(config: AssistantConfig, unet: Any, vae: Any, semantic_width: int) -> LatentDiffusion:
     values = SemanticValues.of(unet, semantic_width).to(unet.device, unet.dtype).requires_grad_(False)
     for weight in values.parameters():
         nn.init.normal_(weight, std=0.02, generator=torch.Generator(weight.device).manual_seed(0))
@@ -355,7 +357,7 @@ def _language(table: Table, config: AssistantConfig, known: Mapping[str, int], d
     if lacking:
         table.add(what, NOT_MEASURED, lacking)
         return
-    llama = build(config, device, ("llama",), dtype)["llama"]
+    llama = cast(Any, build(config, device, ("llama",), dtype)["llama"])
     prompt = torch.randn(1, PROMPT, llama.config.hidden_size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     paces = {}
     for static in (False, True):
@@ -369,7 +371,7 @@ def _language(table: Table, config: AssistantConfig, known: Mapping[str, int], d
     table.add("peak memory, language model", f"{peak(device):.2f} GiB", "on the GPU" if device.type == "cuda" else "the process's, decoder included")
 
 
-def _spoken(llama: nn.Module, prompt: torch.Tensor, cache: object, device: torch.device) -> tuple[float, float]:
+def _spoken(llama: Any, prompt: torch.Tensor, cache: object, device: torch.device) -> tuple[float, float]:
     """Seconds to the first token, and for the others."""
     tokens = sampled(llama, {"inputs_embeds": prompt}, cache, WORDS + 1, 0.0, torch.Generator().manual_seed(0), threading.Event())
     first = timed(Step(lambda: next(tokens)), device)
@@ -410,8 +412,8 @@ def run(options: Options) -> None:
 
 
 def _loaded(table: Table, options: Options) -> None:
-    assistant = load(options.preset, options.device)
-    info, steps, decoder = assistant.info(), options.steps or 20, assistant.decoder
+    assistant = load_assistant(options.preset, options.device)
+    info, steps, decoder = assistant.info(), options.steps or 20, cast(Any, assistant.decoder)
     table.add("preset", info.preset, f"weights {info.weights}, {info.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     replies(table, assistant, steps, options.repeat)
     if assistant.subjects:
@@ -451,6 +453,7 @@ def paces(table: Table, assistant: Assistant, repeat: int) -> None:
             settings = Settings(seed=seed, steps=pace.steps, scheduler=pace.scheduler, preview_every=0)
             request = Request("at night", photo, like=photos[seed - 1], settings=settings)
             *_, reply = assistant.respond(request, threading.Event())
+            assert isinstance(reply, Reply) and reply.png is not None
             pictures[pace.name].append(np.asarray(Image.open(io.BytesIO(reply.png)).convert("RGB"), dtype=np.float32))
 
     times = in_turns({name: Step(lambda pace=pace: draw(pace)) for name, pace in known.items()}, repeat, assistant.decoder.device, warm=1)
@@ -498,7 +501,8 @@ def mixing(table: Table, assistant: Assistant, steps: int, repeat: int) -> None:
 
 
 def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, float, float]:
-    photo = assistant.subjects[seed % len(assistant.subjects)].photo
+    subjects = assistant.subjects or ready_subjects(CHECKPOINTS / MINIATURE.folder)  # a preset of downloaded weights has none of its own
+    photo = subjects[seed % len(subjects)].photo
     started = time.perf_counter()
     first = last = 0.0
     reply: Reply | None = None
@@ -509,6 +513,7 @@ def _reply(assistant: Assistant, steps: int, seed: int) -> tuple[float, float, f
             first, last = first or now, now
         elif isinstance(event, Reply):
             reply = event
+    assert reply is not None  # always the last
     count = len(reply.text.split())
     return (first, max(1, count - 1) / max(1e-9, last - first), time.perf_counter() - started, reply.seconds.get("picture", float("nan")))
 
@@ -533,7 +538,7 @@ def _likeness(base: LatentDiffusion, identity: str, steps: int) -> dict[str, Ste
     """Plain sampling of the fine-tuned model, DCI at its usual window, and DCI with its masks kept and one laid over: equal prompt, seed and
     steps, decoding included."""
     generator, width = torch.Generator().manual_seed(0), len(base.word_spread())
-    added = {name: tuple(0.01 * torch.randn(linear.weight.shape, generator=generator) for linear in (attn.to_k, attn.to_v))
+    added = {name: cast(tuple[torch.Tensor, torch.Tensor], tuple(0.01 * torch.randn(linear.weight.shape, generator=generator) for linear in (attn.to_k, attn.to_v)))
              for name, attn in base.cross_layers().items()}
     concept = IcoConcept("bench", "cat", identity, 0.1 * torch.randn(3, width, generator=generator), added, WITH_DCI)
 

@@ -25,7 +25,7 @@ from .diffusion.latent_diffusion import LatentDiffusion
 from .errors import WeightsError, is_shortage
 from .files import SHARED, write_whole
 from .models.mllm import Bridge, MultimodalLLM, PromptBuilder
-from .models.vision_encoders import OutOfDistribution, VisionEncoders, WornReader
+from .models.vision_encoders import AttributeClassifier, OutOfDistribution, VisionEncoders
 
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
 LARGE = 2**28  # bytes; a module of more is cut into fewer files: no Space would hold it
@@ -52,7 +52,7 @@ def drop_shards(folder: Path) -> None:
         stale.unlink()
 
 
-def save_module(module: nn.Module, folder: Path) -> None:
+def save_module(module: Any, folder: Path) -> None:
     """Write a diffusers or transformers module in half precision, in its own layout, sharded; what else is there stays."""
     drop_shards(folder)
     shard = SHARD if 2 * sum(p.numel() for p in module.parameters()) < LARGE else "2GB"
@@ -88,10 +88,9 @@ def save_ood(model: OutOfDistribution, folder: Path) -> None:
     save_tensors(folder / "ood/ood.safetensors", model.state_dict(), {"kind": "out-of-distribution detection on E and F"})
 
 
-def save_worn(model: WornReader, folder: Path) -> None:
-    """Write what reads the things worn to `folder`/worn."""
-    (folder / "worn").mkdir(parents=True, exist_ok=True)
-    save_tensors(folder / "worn/worn.safetensors", model.state_dict(), {"kind": "things worn, read from F"})
+def save_attributes(model: AttributeClassifier, folder: Path) -> None:
+    """Write the attribute classifier to `folder`/attributes."""
+    save_tensors(folder / "attributes/attributes.safetensors", model.state_dict(), {"kind": "attributes of a picture, read from E and F"})
 
 
 def save_bridge(bridge: Bridge, folder: Path) -> None:
@@ -157,7 +156,7 @@ def frozen(folder: Path, cls: Any, dtype: torch.dtype = torch.float32, **extra: 
 
 
 def load_clip(config: AssistantConfig, folder: Path) -> Any:
-    clip = build_clip(config.vision.clip)
+    clip = build_clip(config.encoders.clip)
     load_tensors(folder / "open_clip_model.safetensors", clip)
     return clip.eval().requires_grad_(False)
 
@@ -166,22 +165,28 @@ def load_vision(config: AssistantConfig, folder: Path, dtype: torch.dtype = torc
     from transformers import Dinov2Model
 
     clip = load_clip(config, folder / "clip").to(dtype)
-    vision = VisionEncoders(config.vision, frozen(folder / "dino", Dinov2Model, dtype), clip, text_encoder(config, clip, folder / "clip"), config.nouns)
-    if config.vision.ood and (folder / "ood").exists():  # a training's own folder may not have it yet
-        vision.ood = OutOfDistribution(config.vision.patch_width, config.language.semantic_width)
+    vision = VisionEncoders(config.encoders, frozen(folder / "dino", Dinov2Model, dtype), clip, text_encoder(config, clip, folder / "clip"), config.nouns)
+    if config.encoders.ood and (folder / "ood").exists():  # a training's own folder may not have it yet
+        vision.ood = OutOfDistribution(config.encoders.patch_width, config.mllm.semantic_width)
         load_tensors(folder / "ood/ood.safetensors", vision.ood)
         vision.ood.eval().requires_grad_(False)
-    if config.vision.worn_things and (folder / "worn").exists():
-        vision.worn = WornReader(config.language.semantic_width, config.vision.worn_things, config.vision.worn_colours)
-        load_tensors(folder / "worn/worn.safetensors", vision.worn)
-        vision.worn.eval().requires_grad_(False)
+    if config.encoders.attributes and (folder / "attributes").exists():
+        vision.attributes = attribute_classifier(config)
+        load_tensors(folder / "attributes/attributes.safetensors", vision.attributes)
+        vision.attributes.eval().requires_grad_(False)
     return vision
+
+
+def attribute_classifier(config: AssistantConfig) -> AttributeClassifier:
+    """Untrained, as a preset says."""
+    vision = config.encoders
+    return AttributeClassifier(vision.patch_width, config.mllm.semantic_width, vision.patch_tokens - 1, vision.attributes, vision.worn_things, vision.worn_colours)
 
 
 def text_encoder(config: AssistantConfig, clip: Any, folder: Path) -> Callable[[Sequence[str]], Tensor]:
     """The text tower of an open_clip model as a function: n texts -> their unit embeddings (n, d_F)."""
     with reading("tokenizer of the image encoder"):
-        tokenizer = open_clip.get_tokenizer(config.vision.clip if isinstance(config.vision.clip, str) else f"local-dir:{folder}")
+        tokenizer = open_clip.get_tokenizer(config.encoders.clip if isinstance(config.encoders.clip, str) else f"local-dir:{folder}")
 
     @torch.no_grad()
     def embed(texts: Sequence[str]) -> Tensor:
@@ -232,10 +237,10 @@ TAUGHT = "taught_words.json"  # beside an M that was trained from scratch: every
 def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> MultimodalLLM:
     """M with its bridges, which stay in float32. `extra` as of `load_llama`."""
     llama, tokenizer = load_llama(folder / "llama", dtype, **extra)
-    bridge = Bridge(config.language, config.vision.patch_width)
+    bridge = Bridge(config.mllm, config.encoders.patch_width)
     load_tensors(folder / "bridge" / "bridge.safetensors", bridge)
     words = folder / "llama" / TAUGHT
-    return MultimodalLLM(config.language, llama, bridge.eval().requires_grad_(False), PromptBuilder(config.language, tokenizer),
+    return MultimodalLLM(config.mllm, llama, bridge.eval().requires_grad_(False), PromptBuilder(config.mllm, tokenizer),
                          frozenset(json.loads(words.read_text())) if words.exists() else frozenset())
 
 
@@ -291,7 +296,7 @@ def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype
         vae = folder / "base" / "vae"
         decoder = LatentDiffusion(frozen(folder / "cafe", UNet2DConditionModel, dtype), base.vae if base else load_vae(vae), config.decoder.scheduler,
                             preview=_preview(config, vae), kernel=kernel)
-    values = SemanticValues.of(decoder.unet, config.language.semantic_width)
+    values = SemanticValues.of(decoder.unet, config.mllm.semantic_width)
     load_tensors(folder / "cafe" / "semantic_values.safetensors", values)
     decoder.semantic_values = values.eval().requires_grad_(False)
     return decoder

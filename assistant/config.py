@@ -25,7 +25,8 @@ class VisionConfig:
     semantic_norm: float | None  # F(w) and H(s) are scaled to this norm; None: as the encoder gives them
     dino_side: int | None = None  # pixels that E reads; None: those its positions were learned at
     ood: bool = False  # whether it is told from E and F that a picture is of no kind they know
-    worn_things: tuple[str, ...] = ()  # what is read from F that a subject wears; none: nothing is
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what is read from E and F: each attribute of a plan, and what it can be; none: nothing is
+    worn_things: tuple[str, ...] = ()  # what a subject can wear
     worn_colours: tuple[str, ...] = ()
     margin: float = 2.0  # CLIP logits by which a text without a thing must fit a picture better for the thing to be missing in it
 
@@ -241,11 +242,25 @@ class AssistantConfig:
     adapters: AdaptersConfig | None = None  # with a ClipVisionConfig: what draws where CAFE's own layers are not trained
     flow: FlowConfig | None = None  # with a LikenessConfig: what draws in place of the decoder, which then draws learned concepts alone
     nouns: tuple[str, ...] = ()  # the kinds of things that the base model knows, if they can be counted: what a concept's class noun may be
-    folder: str | None = None  # under checkpoints/, when the weights ship with the code
+    folder: str = ""  # under checkpoints/, when the weights ship with the code
     sources: Mapping[str, Source] = field(default_factory=dict)  # part -> where it is published, when they do not
     trained: Mapping[str, str] = field(default_factory=dict)  # part that nobody published -> the command that trains it
     lcm: Source | None = None  # LCM-LoRA of its base model, for a quick pace of few steps (presets.with_lcm)
     safety: Source | None = None  # of what checks its pictures, where other people may reach the page (presets.with_safety)
+
+    @property
+    def encoders(self) -> VisionConfig:
+        """CAFE's E and F. Raises ConfigError: this preset has them not."""
+        if not isinstance(self.vision, VisionConfig):
+            raise ConfigError(f"The preset {self.name!r} has none of CAFE's encoders.", "Choose full or miniature.")
+        return self.vision
+
+    @property
+    def mllm(self) -> LanguageConfig:
+        """CAFE's M. Raises ConfigError: this preset has it not."""
+        if not isinstance(self.language, LanguageConfig):
+            raise ConfigError(f"The preset {self.name!r} has no language model of CAFE's.", "Choose full or miniature.")
+        return self.language
 
     @property
     def keep_subject_most(self) -> float:
@@ -255,6 +270,8 @@ class AssistantConfig:
     @property
     def picture_tokens(self) -> int:
         """Tokens that a picture takes in M's input, the class token's included."""
+        if not isinstance(self.language, LanguageConfig) or not isinstance(self.vision, (VisionConfig, ClipVisionConfig)):
+            return 0
         return self.vision.patch_tokens if self.language.picture_side is None else self.language.picture_side**2 + 1
 
     def __post_init__(self) -> None:
@@ -262,7 +279,7 @@ class AssistantConfig:
         _require(isinstance(self.vision, ClipVisionConfig) == (self.adapters is not None), "There are adapters without the CLIP image encoder that they read, or the other way round.",
                  "Give both or neither.")
         _require(isinstance(self.vision, LikenessConfig) == (self.flow is not None), "There is a model that edits pictures without one that tells them apart, or the other way round.", "Give both or neither.")
-        if not isinstance(self.vision, VisionConfig):
+        if not isinstance(self.vision, VisionConfig) or not isinstance(self.language, LanguageConfig):
             return
         clip = self.vision.clip
         width = clip["embed_dim"] if isinstance(clip, Mapping) else self.language.semantic_width

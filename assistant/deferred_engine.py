@@ -18,7 +18,8 @@ from PIL import Image
 
 from .config import AssistantConfig, VisionConfig
 from .manifest import verify
-from .requests import FLOW, LCM, SCHEDULERS, Cancel, DatasetAdvice, EngineInfo, Event, Pace, Photo, ReadySubject, Request, Settings, TrainingRun, TrainingSpec
+from .requests import (FLOW, LCM, SCHEDULERS, Cancel, DatasetAdvice, Engine, EngineInfo, Event, Masks, MixEvent, MixRequest, Pace, Photo, ReadySubject, Request, Settings,
+                       StripEvent, SweepRequest, Trainer, TrainingRun, TrainingSpec)
 from .hub.inventory import place_of
 
 CANDIDATES = (1, 1, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at
@@ -69,11 +70,13 @@ class DeferredEngine:
         WeightsError: a file of the weights is missing or damaged; this is seen at once.
     """
 
-    def __init__(self, config: AssistantConfig, folder: Path | None, load: Callable[[], Any]) -> None:
+    def __init__(self, config: AssistantConfig, folder: Path | None, load: Callable[[], Engine]) -> None:
         place = place_of(config, folder)
         self._info = info_of(config, "cpu", verify(place), ready_subjects(place))
-        self._load, self._there, self._engine, self._error = load, threading.Event(), None, None
-        self.trainer = DeferredTrainer(self)
+        self._load, self._there = load, threading.Event()
+        self._engine: Engine | None = None
+        self._error: BaseException | None = None
+        self.trainer: Trainer | None = DeferredTrainer(self)  # can_defer: the miniature has a base model
 
     def arrive(self) -> None:
         """Load the models; whoever waits for them goes on, or gets the error. Raises what loading raises."""
@@ -85,11 +88,11 @@ class DeferredEngine:
         finally:
             self._there.set()
 
-    def engine(self) -> Any:
+    def engine(self) -> Engine:
         """The engine, once it is there."""
         self._there.wait()
-        if self._error is not None:
-            raise self._error
+        if self._engine is None:
+            raise self._error or RuntimeError("nothing was loaded")
         return self._engine
 
     def info(self) -> EngineInfo:
@@ -98,13 +101,13 @@ class DeferredEngine:
     def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
         yield from self.engine().respond(request, cancel)
 
-    def strip(self, request: Any, cancel: Cancel) -> Iterator[Any]:
+    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
         yield from self.engine().strip(request, cancel)
 
-    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Any:
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return self.engine().masks(packed, pictures)
 
-    def mix(self, request: Any, cancel: Cancel) -> Iterator[Any]:
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
         yield from self.engine().mix(request, cancel)
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
@@ -117,11 +120,16 @@ class DeferredTrainer:
     def __init__(self, engine: DeferredEngine) -> None:
         self._deferred = engine
 
+    def _trainer(self) -> Trainer:
+        trainer = self._deferred.engine().trainer
+        assert trainer is not None
+        return trainer
+
     def open(self, folder: Path) -> Any:
-        return self._deferred.engine().trainer.open(folder)
+        return self._trainer().open(folder)
 
     def advise(self, pictures: Sequence[Photo]) -> DatasetAdvice:
-        return self._deferred.engine().trainer.advise(pictures)
+        return self._trainer().advise(pictures)
 
     def begin(self, task: TrainingSpec, state: bytes | None = None) -> TrainingRun:
-        return self._deferred.engine().trainer.begin(task, state)
+        return self._trainer().begin(task, state)

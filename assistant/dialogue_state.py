@@ -99,7 +99,7 @@ def changed(now: Plan, drawn: Sequence[Plan | None], photo: Plan | None = None) 
     if (now.act, now.about) != ("answer", "changes") or last is None or not last.draws:
         return None
     if before is None and len(drawn) > 1:  # drawn from a board
-        return f"I drew {last.described()}; what the picture before it was asked for was not kept."
+        return f"I drew {last.told()}; what the picture before it was asked for was not kept."
     return told(before, last)
 
 

@@ -26,7 +26,7 @@ from .customization.infusion_sampling import answer
 from .customization.dci_sampling import opened, strip
 from .customization.concept_dialogue import understand
 from .customization.trainer import ConceptTrainer
-from .config import AssistantConfig
+from .config import AssistantConfig, VisionConfig
 from .controls.dci import MaskTemperatures
 from .diffusion.latent_diffusion import LatentDiffusion
 from .diffusion.sampler import Denoised
@@ -129,7 +129,7 @@ class Assistant:
 
         # 5. the picture; while something of its plan is hard to see in it, another from the next seed, and the best is kept
         best, tried = None, 0
-        subject = [self.features.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if seen is not None else []
+        subject = [self.features.alone(photo, seen, said.plan.subject if said.plan is not None else "")] if photo is not None and seen is not None else []
         while True:
             at = (seed + tried) % 2**63
             denoised = yield from self._draw(subject, said.wish, settings, at, tried * settings.steps, cancel)
@@ -204,17 +204,22 @@ class Assistant:
 
     def _respond_mixed(self, request: Request, settings: Settings, cancel: Cancel) -> Iterator[Event]:
         """A turn whose pictures lie on a board: the session's words, and the board's picture."""
+        assert request.mix is not None
         yield Words(request.say)
+        done = None
         for event in self._mixing.mix(MixRequest((request.mix,), settings), cancel):
             if isinstance(event, Progress):
                 yield event
             elif isinstance(event, Sketch):
                 yield Progress(0, settings.steps, event.pngs[0])
-        (one,) = event.pictures
+            else:
+                done = event
+        assert done is not None  # every mix ends with one
+        (one,) = done.pictures
         metadata = {**one.metadata, "prompt": request.text, "reply": request.say}
         picture = np.asarray(Image.open(io.BytesIO(one.png)))
-        yield Reply(request.say, write_png(picture, metadata), event.seed, event.settings, metadata,
-                    {"subject": one.subject, "reference": max((v for v in one.sources if v is not None), default=0.0)}, {"picture": event.seconds}, event.stopped)
+        yield Reply(request.say, write_png(picture, metadata), done.seed, done.settings, metadata,
+                    {"subject": one.subject, "reference": max((v for v in one.sources if v is not None), default=0.0)}, {"picture": done.seconds}, done.stopped)
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
         """A picture that the base text-to-image model draws of words, as PNG. Raises InputError."""
@@ -275,10 +280,10 @@ class Assistant:
             return _Candidate(denoised, picture, seed, {}, None)
         likeness = self._likeness(shown, seen, said.wish) if seen is not None else {}
         found = None
-        if said.plan is not None and said.plan.draws and said.plan.subject and can_verify(self.vision):  # a photo that cannot be read has none
+        if said.plan is not None and said.plan.draws and said.plan.subject and isinstance(self.config.vision, VisionConfig) and can_verify(self.vision):  # a photo that cannot be read has none
             named = self.vision.nouns is not None and self.config.nouns[int(self.vision.classify(shown.semantics)[0].argmax())] in said.plan.subject
             there = named or likeness.get("subject", 1.0) >= self.image_generator.far / 2  # E reads what the decoder makes less well than drawings
-            found = verify_picture(self.vision, shown.semantics, said.plan, there, self.config.vision.margin)
+            found = verify_picture(self.vision, shown, said.plan, there, self.config.vision.margin)
         return _Candidate(denoised, picture, seed, likeness, found)
 
     def _likeness_to(self, picture: np.ndarray, photos: Sequence[Photo]) -> dict[str, float]:
@@ -287,6 +292,7 @@ class Assistant:
         if not seen:
             return {}
         shown = self.image_generator.look(pixels([Image.fromarray(picture)]).to(self.decoder.device))
+        assert shown is not None  # it looked at the photos
         near = F.cosine_similarity(self.image_generator.trait(shown), torch.cat([self.image_generator.trait(one) for one in seen])).mean()
         return {"subject": round(float(near.clamp(0, 1)), 3)}
 

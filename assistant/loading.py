@@ -4,8 +4,9 @@ import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
@@ -126,7 +127,7 @@ def groups_of(image_generator: ImageGenerator, base: LatentDiffusion) -> dict[st
 def drawing_module(image_generator: ImageGenerator) -> torch.nn.Module:
     """The UNet or the transformer."""
     decoder = image_generator.decoder
-    return decoder.transformer if isinstance(decoder, FlowDecoder) else decoder.unet
+    return decoder.transformer if isinstance(decoder, FlowDecoder) else cast(LatentDiffusion, decoder).unet
 
 
 def load(preset: str = MINIATURE.name, device: str = "auto", dtype: str = "auto", attention: str = "auto", folder: Path | None = None,
@@ -175,6 +176,16 @@ def load(preset: str = MINIATURE.name, device: str = "auto", dtype: str = "auto"
     return OomRetryEngine(engine, residence, None if kind == torch.float32 else lambda: in_single_precision(image_generator.decoder, base))
 
 
+def load_assistant(preset: str = MINIATURE.name, device: str = "auto", folder: Path | None = None) -> Assistant:
+    """As `load`, for those that look inside, without a second try where memory runs out."""
+    return assistant_of(load(preset, device, folder=folder))
+
+
+def assistant_of(engine: Assistant | OomRetryEngine) -> Assistant:
+    """What answers behind the second try."""
+    return cast(Assistant, engine.engine) if isinstance(engine, OomRetryEngine) else engine
+
+
 @contextlib.contextmanager
 def in_single_precision(*decoders: Decoder) -> Iterator[None]:
     """See `LatentDiffusion.in_single_precision`; others stay as they are. A decoder may be given twice."""
@@ -200,7 +211,7 @@ def settled(config: AssistantConfig, folder: Path, attention: str, kinds: tuple[
         try:
             image_generator, base = hands(config, folder, attention, kind, where, chat, **(checkpoints.in_4_bits(where, chat) if chosen.quantised else {}))
             vaes = {id(d.vae): d.vae for d in (base, image_generator.decoder)}
-            residence = OffloadManager(where, groups_of(image_generator, base), tuple(vaes.values()), chosen, lambda: plain(image_generator.decoder, base))
+            residence = OffloadManager(where, groups_of(image_generator, base), tuple(vaes.values()), chosen, partial(plain, image_generator.decoder, base))
             return image_generator, base, residence, chosen
         except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):
@@ -219,9 +230,10 @@ def settled(config: AssistantConfig, folder: Path, attention: str, kinds: tuple[
 def quicken(config: AssistantConfig, image_generator: ImageGenerator, base: LatentDiffusion, tuning: Acceleration) -> None:
     """Set all that draws and speaks up for speed, where weights do not move."""
     words, memory = config.decoder.text["max_position_embeddings"], default_data_dir() / "attention.json"
-    tune(base, tuning, config.vision.patch_tokens if base.semantic_values is not None else words, memory)
+    patches = getattr(config.vision, "patch_tokens", words)  # what a step of CAFE's, or of adapters', attends to
+    tune(base, tuning, patches if base.semantic_values is not None else words, memory)
     if isinstance(image_generator.decoder, LatentDiffusion) and base is not image_generator.decoder:
-        tune(image_generator.decoder, tuning, config.vision.patch_tokens, memory)
+        tune(image_generator.decoder, tuning, patches, memory)
     if image_generator.language is not None:
         image_generator.language.static_cache = tuning.static_cache
 

@@ -101,7 +101,10 @@ def install(cuda: Version) -> str:
 
 def torch_here() -> str:
     """See `torch_advice`, of this machine."""
-    built = tuple(map(int, torch.version.cuda.split(".")[:2])) if torch.version.cuda else None
+    built = None
+    if torch.version.cuda:
+        major, minor = torch.version.cuda.split(".")[:2]
+        built = int(major), int(minor)
     available = torch.cuda.is_available()
     return torch_advice(driver_cuda(), built, available, torch.cuda.get_device_capability() if available else None,
                         tuple(torch.cuda.get_arch_list()) if available else ())

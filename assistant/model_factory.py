@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -18,7 +19,7 @@ from torch import nn
 
 from . import checkpoints
 from .checkpoints import build_clip
-from .config import AdapterConfig, AssistantConfig, ChatConfig, ClipVisionConfig, VisionConfig
+from .config import AdapterConfig, AssistantConfig, ChatConfig, ClipVisionConfig, LanguageConfig, LikenessConfig, VisionConfig
 from .controls.cafe import SemanticValues
 from .controls.ip_adapter import Adapter
 from .diffusion.flow import FlowDecoder
@@ -55,11 +56,11 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
 
     d, v, m = config.decoder, config.vision, config.language
     parts: dict[str, Callable[[], nn.Module]] = {}
-    if config.adapters is not None:
-        parts |= {"image_encoder": lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**v.clip))}
+    if isinstance(v, ClipVisionConfig):
+        parts |= {"image_encoder": partial(CLIPVisionModelWithProjection, CLIPVisionConfig(**v.clip))}
         if v.segmentation is not None:
-            parts |= {"clipseg": lambda: CLIPSegForImageSegmentation(CLIPSegConfig(**v.segmentation))}
-    elif isinstance(v, VisionConfig):
+            parts |= {"clipseg": partial(CLIPSegForImageSegmentation, CLIPSegConfig(**v.segmentation))}
+    elif isinstance(v, VisionConfig) and isinstance(m, LanguageConfig):
         parts |= {"dino": lambda: Dinov2Model(Dinov2Config(**v.dino)), "clip": lambda: build_clip(v.clip),
                   "llama": lambda: LlamaForCausalLM(LlamaConfig(**m.llama)), "bridge": lambda: Bridge(m, v.patch_width)}
         if not d.joint:
@@ -69,15 +70,15 @@ def build(config: AssistantConfig, device: torch.device | str = "meta", only: Co
     parts |= {"unet": lambda: UNet2DConditionModel(**d.unet, cross_attention_dim=d.text_width),
               "text": lambda: CLIPTextModel(CLIPTextConfig(**d.text)), "vae": lambda: AutoencoderKL(**d.vae)}
     if d.text_2 is not None:
-        parts |= {"text_2": lambda: CLIPTextModelWithProjection(CLIPTextConfig(**d.text_2))}
+        parts |= {"text_2": partial(CLIPTextModelWithProjection, CLIPTextConfig(**d.text_2))}
     if SAFETY_CHECKER in config.sources:
         parts |= {SAFETY_CHECKER: lambda: StableDiffusionSafetyChecker(CLIPConfig(vision_config=_CLIP_L, projection_dim=768))}
     with torch.device(device), _quiet(), _default(dtype):
         made = {name: make().eval().requires_grad_(False) for name, make in parts.items() if only is None or name in only}
-        if config.adapters is not None and "unet" in made:
+        if config.adapters is not None and isinstance(v, ClipVisionConfig) and "unet" in made:
             made["adapters"] = adapters_of(made["unet"], config.adapters, v).eval().requires_grad_(False)
         drawing = made.get("unet" if d.joint else "cafe")
-        if isinstance(v, VisionConfig) and drawing is not None:
+        if isinstance(v, VisionConfig) and isinstance(m, LanguageConfig) and drawing is not None:
             made["values"] = SemanticValues.of(drawing, m.semantic_width).eval().requires_grad_(False)
     return made
 
@@ -86,8 +87,9 @@ def _flow_parts(config: AssistantConfig) -> dict[str, Callable[[], nn.Module]]:
     from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
     from transformers import Dinov2Config, Dinov2Model, Qwen3Config, Qwen3ForCausalLM
 
-    flow = config.flow
-    return {"dino": lambda: Dinov2Model(Dinov2Config(**config.vision.dino)), "transformer": lambda: Flux2Transformer2DModel(**flow.transformer),
+    flow, likeness = config.flow, config.vision
+    assert flow is not None and isinstance(likeness, LikenessConfig)  # `AssistantConfig` sees to it
+    return {"dino": lambda: Dinov2Model(Dinov2Config(**likeness.dino)), "transformer": lambda: Flux2Transformer2DModel(**flow.transformer),
             "flow_vae": lambda: AutoencoderKLFlux2(**flow.vae), "qwen": lambda: Qwen3ForCausalLM(Qwen3Config(**flow.text))}
 
 
@@ -136,12 +138,12 @@ def load_drawer(config: AssistantConfig, folder: Path, kernel: str = "auto", dty
         WeightsError: a part that is missing, pickled, or not what the preset says.
     """
     decoder, vision, chat = checkpoints.load_base(config, folder, kernel, dtype=dtype), None, None
-    if config.adapters is not None:
+    if config.adapters is not None and isinstance(config.vision, ClipVisionConfig):
         segmenter = load_segmenter(folder / "clipseg", dtype) if config.vision.segmentation is not None else None
         vision = load_clip_vision(config.vision, folder / "image_encoder", dtype, segmenter).to(device)
         decoder.adapters = adapters_of(decoder.unet, config.adapters, config.vision)
         for name, about in ((SUBJECT, config.adapters.subject), (SEMANTICS, config.adapters.semantics)):
-            load_adapter(decoder.adapters[name], about, folder / "adapters")
+            load_adapter(cast(Adapter, decoder.adapters[name]), about, folder / "adapters")
         decoder.adapters.eval().requires_grad_(False)
     decoder.to(device, dtype)
     if isinstance(config.language, ChatConfig):
@@ -161,7 +163,9 @@ def load_flow(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.
     from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import AutoTokenizer, Dinov2Model, Qwen3ForCausalLM
 
-    about, place = config.flow, folder / config.flow.folder
+    about, language, likeness = config.flow, config.language, config.vision
+    assert about is not None and isinstance(language, ChatConfig) and isinstance(likeness, LikenessConfig)  # `AssistantConfig` sees to it
+    place = folder / about.folder
     transformer = _as_said(checkpoints.frozen(place / "transformer", Flux2Transformer2DModel, dtype), about.transformer, about.named)
     with checkpoints.reading("scheduler and tokenizer of the decoder"):
         scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(place / "scheduler", local_files_only=True)
@@ -169,9 +173,9 @@ def load_flow(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.
     encoder = _as_said(checkpoints.frozen(folder / about.encoder, Qwen3ForCausalLM, dtype, **extra), about.text, "text encoder")
     vae = checkpoints.frozen(place / "vae", AutoencoderKLFlux2)
     decoder = FlowDecoder(transformer, vae, encoder, tokenizer, scheduler, about.image_size).at(device)
-    shared = config.language.folder == about.encoder
-    chat = ChatModel(config.language, encoder, tokenizer).at(device) if shared else load_chat(config.language, folder / config.language.folder, dtype, device, **extra)
-    vision = DinoVision(config.vision, checkpoints.frozen(folder / "dino", Dinov2Model, dtype)).to(device)
+    shared = language.folder == about.encoder
+    chat = ChatModel(language, encoder, tokenizer).at(device) if shared else load_chat(language, folder / language.folder, dtype, device, **extra)
+    vision = DinoVision(likeness, checkpoints.frozen(folder / "dino", Dinov2Model, dtype)).to(device)
     return FlowGenerator(decoder, chat, vision, about.references, about.named)
 
 

@@ -72,6 +72,13 @@ class Plan:
         other = f"beside {_bare(self.other)}" if self.other else ""
         return ", ".join(part for part in (self.subject, wears, other, self.pose, self.place, self.light, self.style) if part)
 
+    def told(self) -> str:
+        """As a noun phrase for people: "a red fox, resting, wearing a blue scarf, beside a green owl (garden, sunset, watercolour)"."""
+        wears = f"wearing {listing([article(_bare(w)) for w in self.worn])}" if self.worn else ""
+        beside = f"beside {article(_bare(self.other))}" if self.other else ""
+        stage = ", ".join(filter(None, (self.place, self.light, self.style)))
+        return ", ".join(filter(None, (article(self.subject) if self.subject else "something", self.pose, wears, beside))) + (f" ({stage})" if stage else "")
+
     def as_json(self) -> dict[str, Any]:
         """Only what is said, as JSON values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items() if v}
@@ -183,7 +190,8 @@ def changes(before: Plan, after: Plan) -> list[Change]:
             for thing in list(come):  # the same thing in another colour is one change
                 if old := next((w for w in gone if w.split()[-1] == thing.split()[-1]), None):
                     found.append(Change(name, old, thing))
-                    gone.remove(old), come.remove(thing)
+                    gone.remove(old)
+                    come.remove(thing)
             found += [Change(name, w, "") for w in gone] + [Change(name, "", w) for w in come]
         elif _bare(was) != _bare(now):
             found.append(Change(name, was, now))
@@ -193,7 +201,7 @@ def changes(before: Plan, after: Plan) -> list[Change]:
 def told(before: Plan | None, after: Plan) -> str:
     """What changed, as a sentence; true, since it is read from the two plans. Without a plan before it, what is seen."""
     if before is None:
-        return f"It is the first picture that I drew for you: {after.described()}."
+        return f"It is the first picture that I drew for you: {after.told()}."
     parts = [_told(change) for change in changes(before, after)]
     if not parts:
         return "Nothing that you asked for: it is the same wish, drawn anew."

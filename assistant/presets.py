@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .config import (AdapterConfig, AdaptersConfig, AssistantConfig, ChatConfig, ClipVisionConfig, DecoderConfig, FlowConfig, LanguageConfig, LikenessConfig,
                      Source, VisionConfig)
@@ -14,6 +15,9 @@ from .requests import LCM
 
 _SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                   clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+
+NOUNS = ("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase")
+COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "white", "grey", "black")
 
 MINIATURE = AssistantConfig(
     name="miniature",
@@ -26,8 +30,14 @@ MINIATURE = AssistantConfig(
                   vision_cfg=dict(image_size=64, layers=(1, 1, 1, 1), width=24, head_width=64),
                   text_cfg=dict(context_length=48, vocab_size=1024, width=96, heads=3, layers=2,
                                 hf_tokenizer_name="local", pool_type="eos", eos_id=1, pad_id=1)),
-        semantic_norm=11.3125, ood=True, worn_things=("hat", "crown", "scarf", "sunglasses", "bow tie", "flower", "balloon", "umbrella"),
-        worn_colours=("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "white", "grey", "black")),
+        semantic_norm=11.3125, ood=True, attributes=dict(
+            kind=NOUNS, colour=COLOURS, marks=("", "stripes", "spots", "patches", "checks", "stars"), second=COLOURS,
+            place=("beach", "forest", "mountains", "desert", "snow", "space", "underwater", "city", "garden", "kitchen", "library", "stage", "castle", "clouds",
+                   "volcano", "farm"),
+            light=("day", "sunset", "night"), style=("flat", "pencil", "pixel", "watercolour", "neon", "papercut"),
+            pose=("standing", "jumping", "leaning", "resting"), others=("", "another")),
+        worn_things=("hat", "crown", "scarf", "sunglasses", "bow tie", "flower", "balloon", "umbrella"),
+        worn_colours=COLOURS),
     language=LanguageConfig(
         # M: 3.0 M
         llama=dict(vocab_size=1878, hidden_size=192, intermediate_size=512, num_hidden_layers=6, num_attention_heads=4,
@@ -49,13 +59,13 @@ MINIATURE = AssistantConfig(
                   max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
-        image_size=128, joint=True, steps=20, sampler="dpm++", quick=("dpm++", 8), fine=("dpm++", 40), guidance=3.0,
+        image_size=128, joint=True, steps=20, sampler="dpm++", quick=("dpm++", 8), fine=("dpm++", 40), guidance=4.5, guidance_unit=2.25,
         # chosen on validation subjects: at the paper's rate of 0.01 Infusion's residuals grow too little in so few steps; 300 steps of ICO
         # hold on to the photos' place; and a small UNet settles what is where until half of the steps
         recipes={"infusion": dict(steps=200, lr=0.1), "ico": dict(steps=100)}, dci_window=0.5, dci_gain=4000.0),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, and now and "
            "then forgets a hat. A real photo it sees as a drawing; photos need a full-size preset.",
-    nouns=("cat", "dog", "bear", "bunny", "fox", "owl", "duck", "fish", "turtle", "robot", "teapot", "mug", "car", "boot", "backpack", "vase"),
+    nouns=NOUNS,
     folder="miniature")
 
 # Stable Diffusion's autoencoder, 83,653,863; the same at every version and size
@@ -73,7 +83,7 @@ _SAFETY = Source(("stable-diffusion-v1-5/stable-diffusion-v1-5",), ("config.json
                  revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")  # 303,981,588
 # Infusion's numbers; DCI's are the same but for a guidance of 7.5. ICO's rate of keys and values is Custom Diffusion's 1e-5 in units of
 # their weights' spread, about 0.02 to 0.04 there; nobody tried it here.
-_PAPERS = dict(steps=50, sampler="ddim", quick=("dpm++", 12), fine=("ddim", 100), guidance=8.0, guidance_unit=4.0,
+_PAPERS: dict[str, Any] = dict(steps=50, sampler="ddim", quick=("dpm++", 12), fine=("ddim", 100), guidance=8.0, guidance_unit=4.0,
                latents_rgb=_SD_RGB, recompute=True, recipes={"infusion": dict(steps=500, lr=0.01, batch=4), "ico": dict(steps=300, lr_attention=5e-4, batch=4)})
 
 _SD2 = DecoderConfig(
@@ -137,6 +147,12 @@ CHAT_MODELS = {
     "llava-hf/llava-1.5-7b-hf": Source(("llava-hf/llava-1.5-7b-hf",), _CHAT_FILES, gib=13.2),  # 7,063,427,072
     "Qwen/Qwen2.5-1.5B-Instruct": Source(("Qwen/Qwen2.5-1.5B-Instruct",), _CHAT_FILES, gib=2.9)}  # 1,543,714,304
 
+_ADAPTERS = AdaptersConfig(
+    subject=AdapterConfig("ip-adapter-plus_sd15.safetensors", plus=True, tokens=16, unit=0.3),  # 49,087,488
+    semantics=AdapterConfig("ip-adapter_sd15.safetensors", plus=False, tokens=4, unit=0.6),  # 22,319,616
+    praise="best quality, high quality",
+    negative="monochrome, lowres, bad anatomy, worst quality, low quality")
+
 OPEN = AssistantConfig(
     name="open",
     # CLIP ViT-H/14, 632,076,800; 257 x 1280 of its last layer but one, and 1 x 1024
@@ -146,11 +162,7 @@ OPEN = AssistantConfig(
     language=ChatConfig(),
     # IP-Adapter's authors draw with DDIM in 30 to 50 steps; the more of the subject is kept, the less guidance the picture bears
     decoder=replace(SD15.decoder, steps=30, sampler="ddim", fine=("ddim", 50), guidance=5.0, guidance_unit=2.5),
-    adapters=AdaptersConfig(
-        subject=AdapterConfig("ip-adapter-plus_sd15.safetensors", plus=True, tokens=16, unit=0.3),  # 49,087,488
-        semantics=AdapterConfig("ip-adapter_sd15.safetensors", plus=False, tokens=4, unit=0.6),  # 22,319,616
-        praise="best quality, high quality",
-        negative="monochrome, lowres, bad anatomy, worst quality, low quality"),
+    adapters=_ADAPTERS,
     notice="This is Stable Diffusion 1.5 with published adapters, at 512 pixels: photos are welcome. It keeps what your picture shows roughly, "
            "not every detail.",
     sources={
@@ -178,7 +190,7 @@ SDXL = replace(
         # one picture a step of learning: at 1024 pixels activations are four times those of 512; nobody tried it here
         **dict(_PAPERS, steps=30, fine=("ddim", 50), guidance=5.0, guidance_unit=2.5, latents_rgb=_SDXL_RGB,
                recipes={way: dict(recipe, batch=1) for way, recipe in _PAPERS["recipes"].items()})),
-    adapters=replace(OPEN.adapters, subject=AdapterConfig("ip-adapter-plus_sdxl_vit-h.safetensors", plus=True, tokens=16, unit=0.3, hidden=1280),  # 423,748,864
+    adapters=replace(_ADAPTERS, subject=AdapterConfig("ip-adapter-plus_sdxl_vit-h.safetensors", plus=True, tokens=16, unit=0.3, hidden=1280),  # 423,748,864
                      semantics=AdapterConfig("ip-adapter_sdxl_vit-h.safetensors", plus=False, tokens=4, unit=0.6)),  # 349,188,096
     notice="This is Stable Diffusion XL with published adapters, at 1024 pixels: photos are welcome. It keeps what your picture shows roughly, "
            "not every detail.",

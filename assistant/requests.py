@@ -48,6 +48,18 @@ class Settings:
     window: float | None = None  # share of the steps in which DCI's auxiliary branch acts; 0: not at all; None: as usual for the engine
     auxiliary: str = ""  # DCI's auxiliary noun; empty: one is proposed
 
+    @property
+    def fixed_seed(self) -> int:
+        """The seed, of settings that are drawn with: the engine has chosen one by then."""
+        assert self.seed is not None
+        return self.seed
+
+    @property
+    def fixed_window(self) -> float:
+        """As `fixed_seed`."""
+        assert self.window is not None
+        return self.window
+
 
 _LIMITS = {"steps": (1, 100), "keep_subject": (0.0, 10.0), "follow_words": (0.0, 10.0), "temperature": (0.0, 2.0),
            "preview_every": (0, 100), "candidates": (1, 8), "imagination": (-2.0, 2.0), "window": (0.0, 1.0)}
@@ -193,20 +205,6 @@ class Cancel(Protocol):
     def is_set(self) -> bool: ...
 
 
-class Engine(Protocol):
-    """What a session needs of an engine."""
-
-    def info(self) -> EngineInfo: ...
-
-    def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
-        """Yield Words, then Progress, then exactly one Reply.
-
-        Raises:
-            AssistantError: with a sentence and a remedy; nothing half-done is left behind.
-        """
-        ...
-
-
 # Learning a concept. The engine knows how; when, and for whom, is the session's.
 
 
@@ -233,8 +231,15 @@ class DatasetAdvice:
 class TrainingRun(Protocol):
     """A task being learned, one step at a time: the session decides when, so that a turn waits for one step at most."""
 
-    step: int  # done
-    steps: int  # in all
+    @property
+    def step(self) -> int:
+        """How many are done."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """How many there are in all."""
+        ...
 
     def advance(self) -> float:
         """One step of training; returns its loss."""
@@ -432,22 +437,6 @@ def _within(value: Any, low: float, high: float) -> float:
     return min(max(number, low), high)
 
 
-class MixEngine(Protocol):
-    """What a session needs of the engine for a board."""
-
-    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
-        """Yield Sketch and Progress, then exactly one MixReply.
-
-        Raises:
-            AssistantError: with a sentence and a remedy.
-        """
-        ...
-
-    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
-        """A picture that the base text-to-image model draws of words, as PNG. Raises AssistantError."""
-        ...
-
-
 STRENGTHS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0)  # usually
 MOST = 9  # pictures of a strip
 
@@ -494,7 +483,7 @@ class Masks(Protocol):
         ...
 
     def packed(self) -> bytes:
-        """All that `SweepEngine.masks` needs beside the pictures, as a PNG."""
+        """All that `Engine.masks` needs beside the pictures, as a PNG."""
         ...
 
 
@@ -518,10 +507,31 @@ class SweepReply:
 StripEvent = Union[Progress, SweepReply]
 
 
-class SweepEngine(Protocol):
-    """What a session needs of an engine that draws strips."""
+class Engine(Protocol):
+    """What a session needs of an engine. Every method that draws raises AssistantError, with a sentence and a remedy; nothing half-done is left behind."""
 
-    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]: ...
+    @property
+    def trainer(self) -> Trainer | None:
+        """Learns concepts; None: there is no base model to learn them for, nor to draw strips of them."""
+        ...
+
+    def info(self) -> EngineInfo: ...
+
+    def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
+        """Yield Words, then Progress, then exactly one Reply."""
+        ...
+
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
+        """Yield Sketch and Progress, then exactly one MixReply."""
+        ...
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        """A picture that the base text-to-image model draws of words, as PNG."""
+        ...
+
+    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
+        """Yield Progress, then exactly one SweepReply."""
+        ...
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         """The masks that `Masks.packed` gave, over the pictures (PNG) of their strip."""

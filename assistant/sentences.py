@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from .errors import AssistantError
 
@@ -66,10 +67,10 @@ class _Reader:
             if isinstance(node, ast.Call) and (name := _name(node.func)) in self.errors:
                 args = list(node.args)
                 if args and isinstance(args[0], ast.Starred):
-                    args = self.constants[_name(args[0].value)].elts
+                    args = list(cast(ast.Tuple, self.constants[_name(args[0].value)]).elts)
                 function = self.within.get(id(node))
                 handed = function is not None and [*map(_name, args)] == _parameters(function)[-len(args):]  # whoever calls the function says it
-                for values, where in self._calls(function) if handed else [(args, function)]:
+                for values, where in self._calls(function) if handed and function is not None else [(args, function)]:
                     what, remedy = ("\n".join(dict.fromkeys(self._read(arg, where))) for arg in (*values[-len(args):], *[ast.Constant("")] * 2)[:2])
                     yield Sentence(name, self.file, what, remedy)
 

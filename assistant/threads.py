@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from .requests import Cancel
 
-Told, Made = TypeVar("Told"), TypeVar("Made")
+Told = TypeVar("Told")
+Made = TypeVar("Made")
 
 
 class AnyCancelled:

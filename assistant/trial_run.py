@@ -16,10 +16,13 @@ import numpy as np
 from PIL import Image
 
 from . import machine
-from .requests import Mix, MixReply, MixRequest, Photo, Reply, Request, Settings, Source, SweepReply, SweepRequest, TrainingSpec, grid
+from .requests import Engine, Mix, MixReply, MixRequest, Photo, Reply, Request, Settings, Source, SweepReply, SweepRequest, Trainer, TrainingSpec, grid
 from .deferred_engine import ready_subjects
+from .engine import Assistant
 from .errors import AssistantError
 from .hub.inventory import place_of
+from .loading import assistant_of, drawing_module, load
+from .memory.oom_retry import OomRetryEngine
 from .presets import MINIATURE
 from .timing import Table, peak
 
@@ -35,27 +38,27 @@ class Failed(AssistantError):
     """A step that ended, but not with what it should have made."""
 
 
-def trial(engine: Any, photos: Sequence[Photo], steps: int | None = None) -> Table:
+def trial(engine: Assistant | OomRetryEngine, photos: Sequence[Photo], steps: int | None = None) -> Table:
     """Try everything an engine can do.
 
     Args:
         photos: three, of whatever; the first is the subject. steps: of denoising; None: the preset's usual.
     """
-    info, table = engine.info(), Table()
+    info, about, table = engine.info(), assistant_of(engine), Table()
     settings = Settings(seed=0, steps=steps or info.steps, scheduler=info.sampler, preview_every=0)
-    table.add("preset", info.preset, f"weights {info.weights}, {info.device}, numbers {str(engine.decoder.unet.dtype).removeprefix('torch.')}")
-    _line(table, "picture", lambda: _picture(engine, photos[0], settings))
+    table.add("preset", info.preset, f"weights {info.weights}, {info.device}, numbers {str(drawing_module(about.image_generator).dtype).removeprefix('torch.')}")
+    _line(table, "picture", lambda: _picture(engine, about, photos[0], settings))
     with tempfile.TemporaryDirectory(prefix="cafe-trial-") as folder:
-        if getattr(engine, "trainer", None) is not None:
-            library = engine.trainer.open(Path(folder) / "concepts")
+        if (trainer := engine.trainer) is not None:
+            library = trainer.open(Path(folder) / "concepts")
             for kind in ("infusion", "ico"):
-                _line(table, f"{kind}, {STEPS} steps of learning", lambda kind=kind: _learned(engine, library, kind, photos))
+                _line(table, f"{kind}, {STEPS} steps of learning", lambda kind=kind: _learned(trainer, library, kind, photos))
             _line(table, f"strip of {len(LAMBDAS)}", lambda: _strip(engine, library, settings))
-        if engine.vision is not None:
+        if about.vision is not None:
             _line(table, f"grid of {CELLS} x {CELLS}", lambda: _grid(engine, photos, settings))
         else:
             table.add("grid", "none", "this preset does not look at pictures")
-    table.add("peak memory", f"{peak(engine.decoder.device):.2f} GiB", "on the GPU" if engine.decoder.device.type == "cuda" else "")
+    table.add("peak memory", f"{peak(about.decoder.device):.2f} GiB", "on the GPU" if about.decoder.device.type == "cuda" else "")
     return table
 
 
@@ -97,17 +100,17 @@ def _last(events: Iterator[Any], kind: type) -> Any:
     return found[-1]
 
 
-def _picture(engine: Any, photo: Photo, settings: Settings) -> str:
-    request = Request("put it on the beach" if engine.vision is not None else PROMPT, photo if engine.vision is not None else None, settings=settings)
+def _picture(engine: Engine, about: Assistant, photo: Photo, settings: Settings) -> str:
+    request = Request("put it on the beach" if about.vision is not None else PROMPT, photo if about.vision is not None else None, settings=settings)
     reply = _last(engine.respond(request, threading.Event()), Reply)
-    if engine.language is not None and not reply.text.strip():
+    if about.language is not None and not reply.text.strip():
         raise Failed("The language model said nothing.", ELSEWHERE)
     first = f", first word after {reply.seconds['first_word']:.2f} s" if "first_word" in reply.seconds else ""
     return checked([reply.png]) + first
 
 
-def _learned(engine: Any, library: Any, kind: str, photos: Sequence[Photo]) -> str:
-    run = engine.trainer.begin(TrainingSpec(NAME, NOUN, tuple(photos), kind=kind, options={"steps": STEPS}))
+def _learned(trainer: Trainer, library: Any, kind: str, photos: Sequence[Photo]) -> str:
+    run = trainer.begin(TrainingSpec(NAME, NOUN, tuple(photos), kind=kind, options={"steps": STEPS}))
     losses = [run.advance() for _ in range(STEPS)]
     if not np.isfinite(losses).all():
         raise Failed(f"The loss is not a number at step {int(np.argmin(np.isfinite(losses))) + 1} (NaN).", "Try --dtype float32.")
@@ -115,13 +118,13 @@ def _learned(engine: Any, library: Any, kind: str, photos: Sequence[Photo]) -> s
     return f"loss {losses[0]:.3f} to {losses[-1]:.3f}; {sum(entry.size for entry in library.entries()) / 1024:.0f} KiB in the library"
 
 
-def _strip(engine: Any, library: Any, settings: Settings) -> str:
+def _strip(engine: Engine, library: Any, settings: Settings) -> str:
     request = SweepRequest(f"a <{NAME}> on the beach", library, LAMBDAS, settings)
     reply = _last(engine.strip(request, threading.Event()), SweepReply)
     return checked([image.png for image in reply.pictures])
 
 
-def _grid(engine: Any, photos: Sequence[Photo], settings: Settings) -> str:
+def _grid(engine: Engine, photos: Sequence[Photo], settings: Settings) -> str:
     mixes = grid(Mix((photos[0],), tuple(Source(photo) for photo in photos[1:3])), CELLS)
     reply = _last(engine.mix(MixRequest(mixes, settings), threading.Event()), MixReply)
     return checked([image.png for image in reply.pictures])
@@ -130,8 +133,6 @@ def _grid(engine: Any, photos: Sequence[Photo], settings: Settings) -> str:
 def run(preset: str, device: str = "auto", dtype: str = "auto", memory: str = "auto", folder: Path | None = None, llm: str | None = None,
         steps: int | None = None, save: Path | None = None) -> int:
     """Load a preset, try it, print the table; returns the exit status, 1 if anything failed. Raises AssistantError: it cannot be loaded."""
-    from .loading import load
-
     photos = [subject.photo for subject in ready_subjects(place_of(MINIATURE))[:3]]
     started = time.perf_counter()
     engine = load(preset, device, dtype, "auto", folder, llm, (), memory)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .deferred_engine import info_of
 from .errors import AssistantError, DeviceError
-from .requests import Cancel, DatasetAdvice, EngineInfo, Event, Photo, Request, Settings, TrainingRun, TrainingSpec
+from .requests import (Cancel, DatasetAdvice, Engine, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Request, Settings, StripEvent, SweepRequest, Trainer,
+                       TrainingRun, TrainingSpec)
 
 LEARNING = 25.0  # seconds of a lesson in one call
 MOST = 120  # seconds that a call asks for
@@ -64,17 +64,17 @@ class ZeroGpuEngine:
 
     Args:
         engine: with its models on the device.
+        info: of it; the engine's own would ask the device, which is not here.
         gpu: `spaces.GPU`.
     """
 
-    def __init__(self, engine: Any, gpu: Callable[..., Any]) -> None:
-        self._engine = engine
-        self._info = info_of(engine.config, "cuda (ZeroGPU)", engine.weights, engine.subjects)
-        self._streams = {name: gpu(duration=seconds)(self._stream(name)) for name, seconds in (
-            ("respond", self._reply_seconds), ("strip", self._strip_seconds), ("mix", self._mix_seconds))}
+    def __init__(self, engine: Engine, info: EngineInfo, gpu: Callable[..., Any]) -> None:
+        self._engine, self._info = engine, info
+        self._streams = {name: gpu(duration=seconds)(self._stream(work)) for name, work, seconds in (
+            ("respond", engine.respond, self._reply_seconds), ("strip", engine.strip, self._strip_seconds), ("mix", engine.mix, self._mix_seconds))}
         self._imagine = gpu(duration=lambda words, settings, flag: self._seconds(1, settings.steps))(
             lambda words, settings, flag: _guarded(lambda: engine.imagine(words, settings, flag)))
-        self.trainer = ZeroGpuTrainer(engine.trainer, gpu) if engine.trainer is not None else None
+        self.trainer: Trainer | None = ZeroGpuTrainer(engine.trainer, gpu) if engine.trainer is not None else None
 
     def info(self) -> EngineInfo:
         return self._info
@@ -82,13 +82,13 @@ class ZeroGpuEngine:
     def respond(self, request: Request, cancel: Cancel) -> Iterator[Event]:
         yield from self._relayed("respond", request, cancel)
 
-    def strip(self, request: Any, cancel: Cancel) -> Iterator[Any]:
+    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
         yield from self._relayed("strip", request, cancel)
 
-    def mix(self, request: Any, cancel: Cancel) -> Iterator[Any]:
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
         yield from self._relayed("mix", request, cancel)
 
-    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Any:
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return self._engine.masks(packed, pictures)
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
@@ -109,12 +109,13 @@ class ZeroGpuEngine:
     def _mix_seconds(self, request: Any, _flag: Any) -> int:
         return self._seconds(len(request.mixes), request.settings.steps)
 
-    def _stream(self, name: str) -> Callable[[Any, FileFlag], Iterator[Any]]:
+    def _stream(self, work: Callable[[Any, FileFlag], Iterator[Any]]) -> Callable[[Any, FileFlag], Iterator[Any]]:
         def there(request: Any, flag: FileFlag) -> Iterator[Any]:
             try:
                 if isinstance(getattr(request, "library", None), Path):
+                    assert self._engine.trainer is not None
                     request = replace(request, library=self._engine.trainer.open(request.library))
-                yield from getattr(self._engine, name)(request, flag)
+                yield from work(request, flag)
             except AssistantError as error:
                 yield Fault(type(error), error.sentence, error.remedy)
         return there
@@ -172,7 +173,7 @@ def _called(work: Callable[[], Any]) -> Any:
 class ZeroGpuTrainer:
     """See `requests.Trainer`."""
 
-    def __init__(self, trainer: Any, gpu: Callable[..., Any]) -> None:
+    def __init__(self, trainer: Trainer, gpu: Callable[..., Any]) -> None:
         self._trainer, self.open = trainer, trainer.open
         self._advise = gpu(duration=round(BASE))(lambda pictures: _guarded(lambda: trainer.advise(pictures)))
         learning = round(BASE + LEARNING + BASE)

@@ -117,8 +117,8 @@ class IpAdapter(AttentionControl):
         """K_i and s_i V_i of every row that sees a picture: scaled here, once, rather than at every step."""
         if self._idle:
             return {}
-        made = {name: self._key_value(call, self.tokens[name]) for name in {row.tokens for row in call.context.rows} & self.tokens.keys()}
-        return {row.name: made[row.tokens] for row in call.context.rows if row.tokens in made}
+        made = {name: self._key_value(call, self.tokens[name]) for name in {row.tokens or "" for row in call.context.rows} & self.tokens.keys()}
+        return {row.name: made[row.tokens] for row in call.context.rows if row.tokens is not None and row.tokens in made}
 
     def _key_value(self, call: AttentionCall, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(1 or images, heads, N, d) each."""

@@ -289,14 +289,14 @@ def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | 
     wanted = {"shared", *(f"{side}.{layer}" for layer in names for side in SIDES)}
     shared = tensors.get("shared")
     fits = set(tensors) == wanted and bool(names) and shared is not None and shared.ndim == 2 and len(shared) == ContextTemplate(found["scheme"]).count("T")
-    fits = fits and all(t.ndim == 2 for t in tensors.values()) and (layers is None or all(
+    fits = fits and shared is not None and all(t.ndim == 2 for t in tensors.values()) and (layers is None or all(
         layer in layers and tensors[f"{side}.{layer}"].shape == (layers[layer], shared.shape[1]) for layer in names for side in SIDES))
-    if not fits:
+    if not fits or shared is None:
         raise ConceptError(f"The concept {found['name']!r} has another shape than this base model's layers.", GET_ANOTHER)
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ConceptError(f"The concept {found['name']!r} holds numbers that are not finite.", GET_ANOTHER)
     check_whole(path, whole or version != ICO_FORMAT)
-    added = {layer: tuple(tensors[f"{side}.{layer}"].float() for side in SIDES) for layer in names}
+    added = {layer: (tensors[f"{SIDES[0]}.{layer}"].float(), tensors[f"{SIDES[1]}.{layer}"].float()) for layer in names}
     return IcoConcept(**found, shared=shared.float(), tuned=added, thumbnail=thumbnail)
 
 

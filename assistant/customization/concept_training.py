@@ -138,8 +138,8 @@ class ConceptLearner(Generic[SomeRecipe]):
         Raises:
             ConceptError: it is of another model or recipe.
         """
-        at = {name: state.get(f"{self.prefix}.{name}") for name in self.parameters}
-        if any(at[name] is None or at[name].shape != p.shape for name, p in self.parameters.items()):
+        at = {name: found for name in self.parameters if (found := state.get(f"{self.prefix}.{name}")) is not None}
+        if any(name not in at or at[name].shape != p.shape for name, p in self.parameters.items()):
             raise ConceptError("What was learned so far is of another model or recipe.", "Start again.")
         with torch.no_grad():
             for name, p in self.parameters.items():
@@ -183,7 +183,7 @@ class InfusionTrainer(ConceptLearner[InfusionRecipe]):
             noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
             context = AttentionContext({TEXT: states}, controls=(look,)).begin((BatchRow(FOUNDATION, TEXT),), len(states))
             self._predict(self.shown.scheduler.add_noise(self.latents, noise, t), t, context)
-        return look.seen(self.latents.shape[-2:])
+        return look.seen((self.latents.shape[-2], self.latents.shape[-1]))
 
     def loss(self, at: Tensor, generator: torch.Generator) -> Tensor:
         said = torch.randint(len(self.prompts), at.shape, generator=generator)

@@ -170,7 +170,8 @@ def together(several: Sequence[DciSampling]) -> DciSampling:
         branch = BranchTokens(torch.cat([s.branch.real for s in sides]), torch.cat([s.branch.own for s in sides]))
         return BranchPrompt(join_states([s.states for s in sides]), branch, " / ".join(s.words for s in sides))
 
-    auxiliary = None if several[0].auxiliary is None else joined([b.auxiliary for b in several])
+    others = [b.auxiliary for b in several if b.auxiliary is not None]
+    auxiliary = joined(others) if others else None
     return DciSampling(several[0].base, joined([b.concept for b in several]), auxiliary, several[0].tuned)
 
 
@@ -246,7 +247,7 @@ class Masks:
 
 def opened(packed: bytes, pictures: Sequence[bytes]) -> Masks:
     """Masks as `Masks.packed` gave them."""
-    image = Image.open(io.BytesIO(packed), formats=["PNG"])
+    image: Any = Image.open(io.BytesIO(packed), formats=["PNG"])
     flat, at, kept = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535).flatten(), 0, {}
     for layer, shape in json.loads(image.text[KEY])["masks"].items():
         kept[layer] = list(flat[at:at + math.prod(shape)].view(shape))
@@ -262,7 +263,7 @@ def prepare_branches(base: LatentDiffusion, concept: IcoConcept, prompt: str, se
     """
     proposed = propose(prompt.replace(f"<{concept.name}>", ""), concept.noun, known)
     noun = check(settings.auxiliary or proposed[0], concept.noun)
-    return branches(base, concept, prompt, noun if settings.window > 0 else None), noun
+    return branches(base, concept, prompt, noun if settings.fixed_window > 0 else None), noun
 
 
 def strip(base: LatentDiffusion, request: SweepRequest, cancel: Cancel, stamp: Mapping[str, Any], known: Sequence[str] = (),
@@ -286,7 +287,7 @@ def strip(base: LatentDiffusion, request: SweepRequest, cancel: Cancel, stamp: M
     seen, count = MaskSnapshot() if made.auxiliary is not None else None, len(request.strengths)
 
     def work(emit: Callable[[Progress], None], stop: Cancel) -> Denoised:
-        return made.draw([settings.seed] * count, request.strengths, settings.window, unit * settings.follow_words, settings.steps, settings.scheduler,
+        return made.draw([settings.fixed_seed] * count, request.strengths, settings.fixed_window, unit * settings.follow_words, settings.steps, settings.scheduler,
                          lambda step, steps, _: emit(Progress(step, steps)), 0, stop, seen, sharpening=sharpening)
 
     done = yield from iterate_in_thread(work, cancel)

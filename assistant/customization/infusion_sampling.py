@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -118,7 +118,7 @@ def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, setti
     """
     if not meant.prompt:
         yield Words(meant.words)
-        yield Reply(meant.words, None, settings.seed, settings, {"plan": meant.plan.as_json()}, plan=meant.plan)
+        yield Reply(meant.words, None, settings.fixed_seed, settings, {"plan": meant.plan.as_json()}, plan=meant.plan)
         return
     library: ConceptLibrary = request.library
     nouns, started = library.nouns(), time.monotonic()
@@ -142,22 +142,22 @@ def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, setti
     seconds["picture"] = time.monotonic() - started - seconds["words"]
     about = {**way.about(done), **({"said": dict(meant.settings)} if meant.settings and tuned is not None else {}), "reply": way.text, "wish": meant.prompt, "plan": meant.plan.as_json()}
     near = likeness(picture, names[0]) if likeness is not None and not done.stopped else {}
-    yield Reply(way.text, write_png(picture, about), settings.seed, settings, about, near, seconds, done.stopped, meant.plan)
+    yield Reply(way.text, write_png(picture, about), settings.fixed_seed, settings, about, near, seconds, done.stopped, meant.plan)
 
 
 def _infused(base: LatentDiffusion, prompt: str, nouns: Mapping[str, str], request: Request, settings: Settings, stamp: Mapping[str, Any], unit: float,
              slid: bool) -> ConceptTurn:
     """Infusion's, of any number. `slid`: whether a lambda was asked for, which they do not have."""
     library: ConceptLibrary = request.library
-    made = prepare_infusion(base, prompt, nouns, lambda name: library.get(name, InfusionConcept.kind), unit * settings.follow_words, settings.strengths, look=True)
+    made = prepare_infusion(base, prompt, nouns, lambda name: cast(InfusionConcept, library.get(name, InfusionConcept.kind)), unit * settings.follow_words, settings.strengths, look=True)
     aside = " Lambda (λ) was left aside: only what was learned for likeness has one." if slid else ""
     photo = request.photo is not None or any(turn.photo for turn in request.history)
     return ConceptTurn(
         _said(made, photo) + aside,
-        lambda on_step, stop: made.draw([settings.seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop),
+        lambda on_step, stop: made.draw([settings.fixed_seed], settings.steps, settings.scheduler, on_step, settings.preview_every, stop),
         lambda done: {**stamp, "method": "Infusion", **dataclasses.asdict(settings), "prompt": request.text, "read": made.written.text,
                       "concepts": [_about(library, name, strength) for name, strength in made.strengths.items()],
-                      "steps_done": done.steps_done, "stopped": done.stopped, **({"mask": encoded(made.heard.seen()[0, 0])} if done.steps_done else {})})
+                      "steps_done": done.steps_done, "stopped": done.stopped, **({"mask": encoded(made.heard.seen()[0, 0])} if done.steps_done and made.heard is not None else {})})
 
 
 def _tuned(base: LatentDiffusion, concept: IcoConcept, prompt: str, request: Request, settings: Settings, stamp: Mapping[str, Any], known: Sequence[str],
@@ -167,7 +167,7 @@ def _tuned(base: LatentDiffusion, concept: IcoConcept, prompt: str, request: Req
     beside = f" Beside it I drew “{made.auxiliary.words}”, and let it be heard at λ = {settings.imagination:g}." if made.auxiliary else ""
     return ConceptTurn(
         f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{unread(made.concept.cut)}{beside}",
-        lambda on_step, stop: made.draw([settings.seed], settings.imagination, settings.window, unit * settings.follow_words, settings.steps,
+        lambda on_step, stop: made.draw([settings.fixed_seed], settings.imagination, settings.fixed_window, unit * settings.follow_words, settings.steps,
                                         settings.scheduler, on_step, settings.preview_every, stop, seen, sharpening=sharpening),
         lambda done: {**dci_sampling.about(request.library, concept, made, noun, settings, request.text, stamp, done), **({"mask": coded(seen)} if seen.auxiliary else {})})
 

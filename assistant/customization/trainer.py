@@ -53,7 +53,7 @@ class ConceptTrainer:
                  recipes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.base, self.identity, self.size, self.name, self.guidance = base, identity, size, name, guidance
         self.steps, self.recipes = min(steps, MOST_STEPS), dict(recipes or {})
-        self.methods: dict[str, Callable[[ConceptTrainer, TrainingSpec, bytes | None], TrainingRun]] = {"infusion": InfusionRun, "ico": IcoRun}
+        self.methods: dict[str, Callable[..., TrainingRun]] = {"infusion": InfusionRun, "ico": IcoRun}  # of this, a task and a state
 
     def open(self, folder: Path) -> ConceptLibrary:
         return ConceptLibrary(folder, self.identity, {name: attn.inner_dim for name, attn in self.base.cross_layers().items()})

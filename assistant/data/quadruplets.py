@@ -96,12 +96,15 @@ class Embedder(Protocol):
 
     def individual(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, a): who is in a picture. DINO-I is its cosine."""
+        ...
 
     def picture(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, b): what a picture shows."""
+        ...
 
     def caption(self, lines: list[str]) -> Tensor:
         """Words -> (B, b): CLIP-T is its cosine with `picture`."""
+        ...
 
 
 class OwnEmbedder:

@@ -265,8 +265,7 @@ def shapes(unet: Any, tokens: int, rows: int = 2) -> dict[str, Shape]:
 def measured(shape: Shape, sample: torch.Tensor, candidates: Iterable[str] = CANDIDATES) -> dict[str, float]:
     """Seconds of each kernel that runs on tensors like `sample` of this shape, and gives what torch's own choice gives."""
     batch, heads, queries, tokens, width = shape
-    like = dict(device=sample.device, dtype=sample.dtype)
-    q, k, v = (torch.zeros(batch, n, heads, width, **like).normal_(generator=torch.Generator(sample.device).manual_seed(0)).transpose(1, 2)
+    q, k, v = (torch.zeros(batch, n, heads, width, device=sample.device, dtype=sample.dtype).normal_(generator=torch.Generator(sample.device).manual_seed(0)).transpose(1, 2)
                for n in (queries, tokens, tokens))
     running = [name for name in candidates if not attention.refusal(name, sample, shape)]
     with torch.inference_mode():

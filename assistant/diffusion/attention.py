@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -68,9 +69,9 @@ class TextStates:
 
 def join_states(several: Sequence[torch.Tensor | TextStates]) -> torch.Tensor | TextStates:
     """Text states of several batches as one."""
-    if isinstance(several[0], TextStates):
-        return TextStates(torch.cat([one.states for one in several]), torch.cat([one.added for one in several]))
-    return torch.cat(list(several))
+    if doubled := [one for one in several if isinstance(one, TextStates)]:
+        return TextStates(torch.cat([one.states for one in doubled]), torch.cat([one.added for one in doubled]))
+    return torch.cat([one for one in several if isinstance(one, torch.Tensor)])
 
 
 class AttentionContext:
@@ -133,7 +134,7 @@ class AttentionContext:
         """What the UNet's next call is given by name."""
         if not self.added:
             return {"cross_attention_kwargs": {"context": self}}
-        told = self.once(("added", self.batch), lambda: torch.cat([self.added[row.tokens].expand(self.images, -1) for row in self.rows]))
+        told = self.once(("added", self.batch), lambda: torch.cat([self.added[row.tokens or ""].expand(self.images, -1) for row in self.rows]))
         return {"cross_attention_kwargs": {"context": self}, "added_cond_kwargs": {"text_embeds": told[:, :-TIME_IDS], "time_ids": told[:, -TIME_IDS:]}}
 
     def parts(self, layer: str, attn: Any) -> tuple[CachedKV, ...]:
@@ -180,11 +181,11 @@ class AttentionCall:
         maps: row name -> (images, heads, Nq, N), filled before `AttentionControl.after`, for the rows asked for.
     """
 
-    def __init__(self, layer: str, attn: Any, context: AttentionContext, hidden: torch.Tensor | None) -> None:
+    def __init__(self, layer: str, attn: Any, context: AttentionContext, hidden: Any) -> None:
         self.layer, self.attn, self.context = layer, attn, context
         self.cross: bool = attn.is_cross_attention
         self.maps: dict[str, torch.Tensor] = {}
-        self._hidden = hidden  # (rows * images, Nq, C); None where only what does not depend on it is asked for
+        self._hidden: Any = hidden  # a tensor, (rows * images, Nq, C); None where only what does not depend on it is asked for
         self._query: torch.Tensor | None = None
         # A self-attention layer's keys and values, (rows * images, heads, Nq, d).
         self._own = None if self.cross else key_value(attn, hidden)
@@ -213,7 +214,7 @@ class AttentionCall:
         if self._own is not None:
             return self._own[0][self.span(name)], self._own[1][self.span(name)]
         (row,) = (row for row in self.context.rows if row.name == name)
-        key, value = self.context.key_value(self.layer, self.attn, (row.tokens,))
+        key, value = self.context.key_value(self.layer, self.attn, (row.tokens or "",))
         return key.expand(self.context.images, -1, -1, -1), value.expand(self.context.images, -1, -1, -1)
 
     def runs(self, apart: Collection[str]) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
@@ -230,7 +231,7 @@ class AttentionCall:
             if row.name in apart or (self.cross and row.tokens is None):
                 length = None
                 continue
-            tokens = context.tokens[row.tokens].shape[1] if self.cross else self._hidden.shape[1]
+            tokens = context.tokens[row.tokens or ""].shape[1] if self.cross else self._hidden.shape[1]
             if tokens == length:
                 found[-1][1] = i + 1
             else:
@@ -239,7 +240,7 @@ class AttentionCall:
         spans = [(a, b, slice(a * images, b * images)) for a, b in found]
         if self._own is not None:
             return [(span, self._own[0][span], self._own[1][span]) for _, _, span in spans]
-        sources = [tuple(row.tokens for row in context.rows[a:b]) for a, b, _ in spans]
+        sources = [tuple(row.tokens or "" for row in context.rows[a:b]) for a, b, _ in spans]
         return [(s, *context.key_value(self.layer, self.attn, names)) for (_, _, s), names in zip(spans, sources)]
 
     def extra_kv(self) -> list[Mapping[str, tuple[torch.Tensor, torch.Tensor]]]:
@@ -257,7 +258,7 @@ class AttentionCall:
             bias = linear(like.new_zeros(1, 1, self.attn.inner_dim)).expand(len(context.rows) * context.images, -1, -1)
             if not shifts:
                 return bias, None
-            alone = linear(sum(shifts).to(like.dtype).unsqueeze(1))
+            alone = linear(reduce(torch.add, shifts).to(like.dtype).unsqueeze(1))
             return alone, alone - bias
 
         return context.once((self.layer, "constant", context.batch), compute)
@@ -273,9 +274,10 @@ class AttentionCall:
             if last < len(numbers) and numbers[last] == numbers[first]:
                 continue
             rows, entries = context.rows[first:last], slice(first * images, last * images)
-            terms = [] if rows[0].tokens is None else [context.key_value(self.layer, self.attn, tuple(row.tokens for row in rows))]
-            terms += [tuple(torch.cat([b[row.name][which].expand(images, -1, -1, -1) for row in rows]) for which in (0, 1))
-                      for b in beside if rows[0].name in b]
+            terms = [] if rows[0].tokens is None else [context.key_value(self.layer, self.attn, tuple(row.tokens or "" for row in rows))]
+            for b in (b for b in beside if rows[0].name in b):
+                key, value = (torch.cat([b[row.name][which].expand(images, -1, -1, -1) for row in rows]) for which in (0, 1))
+                terms.append((key, value))
             constant = moved if terms else alone
             parts.append(CachedKV(entries, tuple(terms), None if constant is None else constant[entries]))
             first = last
@@ -504,8 +506,8 @@ class ControlledAttnProcessor:
         """Attention and `to_out`'s linear map, (batch, Nq, C), of every entry to its own tokens."""
         key, value = key_value(attn, hidden if context is None else context)
         if mask is not None:
-            mask = attn.prepare_attention_mask(mask, key.shape[2], key.shape[0])
-            mask = mask.view(key.shape[0], attn.heads, -1, mask.shape[-1])
+            ready: torch.Tensor = attn.prepare_attention_mask(mask, key.shape[2], key.shape[0])
+            mask = ready.view(key.shape[0], attn.heads, -1, ready.shape[-1])
         return attn.to_out[0](flat(attend(self.kernel, query(attn, hidden), key, value, attn.scale, mask)))
 
     def _plain(self, attn: Any, hidden: torch.Tensor, context: AttentionContext) -> torch.Tensor:
@@ -514,12 +516,12 @@ class ControlledAttnProcessor:
             return self._stock(attn, hidden)
         outs = []
         for part in context.parts(self.layer, attn):
-            if not part.terms:
+            if not part.terms and part.constant is not None:
                 outs.append(part.constant.expand(-1, hidden.shape[1], -1))
                 continue
             q = query(attn, hidden[part.entries])
             attended = [attend(self.kernel, q, key, value, attn.scale) for key, value in part.terms]
-            out = attn.to_out[0](flat(attended[0] if len(attended) == 1 else sum(attended)))
+            out = attn.to_out[0](flat(reduce(torch.add, attended)))
             outs.append(out if part.constant is None else out + part.constant)
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 

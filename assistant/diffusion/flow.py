@@ -93,9 +93,9 @@ class FlowDecoder:
                 return {"latents": clean.to(given["latents"].dtype)}
             return {}
 
-        found = pipe(image=list(pictures) or None, prompt=prompt, height=self.size, width=self.size, num_inference_steps=steps, guidance_scale=1.0, latents=noise,
-                     output_type="latent", callback_on_step_end=stepped).images
-        return _done(found.float(), state["stopped"], state["done"])
+        found: Any = pipe(image=list(pictures) or None, prompt=prompt, height=self.size, width=self.size, num_inference_steps=steps, guidance_scale=1.0, latents=noise,
+                     output_type="latent", callback_on_step_end=stepped)  # pyright: ignore[reportArgumentType]  # its type says that a callback returns nothing
+        return _done(found.images.float(), state["stopped"], state["done"])
 
     def _unpacked(self, packed: Tensor) -> Tensor:
         """The transformer's tokens (1, N, 4C), normalised -> (1, C, h, w) as the autoencoder takes them."""

@@ -154,7 +154,7 @@ class LatentDiffusion:
         return torch.cat([table.std().float().expand(table.shape[1]) for table in tables])
 
     @property
-    def _text_encoders(self) -> list[nn.Module]:
+    def _text_encoders(self) -> list[Any]:
         return [encoder for encoder in (self.text_encoder, self.text_encoder_2) if encoder is not None]
 
     def left_out(self, prompt: str) -> str:
@@ -185,7 +185,7 @@ class LatentDiffusion:
         parts = embeddings.split([model.config.hidden_size for model in models], -1)
         (_, first), (last, second) = (_through(model, part)[:-3:-1] for model, part in zip(models, parts))
         at = end if isinstance(end, int) else end.to(last.device)
-        pooled = self.text_encoder_2.text_projection(models[1].final_layer_norm(last)[torch.arange(len(last), device=last.device), at])
+        pooled = self._text_encoders[1].text_projection(models[1].final_layer_norm(last)[torch.arange(len(last), device=last.device), at])
         height, width = (side * self.factor for side in self._sides)
         told = pooled.new_tensor([height, width, 0, 0, height, width]).expand(len(pooled), -1)
         return TextStates(torch.cat([first, second], -1), torch.cat([pooled, told], -1))
@@ -262,7 +262,7 @@ class LatentDiffusion:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
 
 
-def _through(model: nn.Module, embeddings: torch.Tensor) -> list[torch.Tensor]:
+def _through(model: Any, embeddings: torch.Tensor) -> list[torch.Tensor]:
     """States (b, N, d) of a CLIP text model before and behind each of its layers, of token embeddings (b, N, d)."""
     states = [model.embeddings(inputs_embeds=embeddings)]
     length, like = embeddings.shape[1], states[0]

@@ -6,15 +6,17 @@ decoder was only ever given vectors of F's own length; a shorter one scales down
 pictures rather than half of each. Hence the direction is eq. 4's and the length is the average of the lengths that went in, each by how much it counts: where one
 source counts alone it is exactly that source's vector.
 
-What a picture shows of its plan is told by CLIP zero-shot (Radford et al., 2021, arXiv 2103.00020), so that one that lacks something can be drawn again and what is
-still missing is said. Each part of a plan makes two texts, one with it and one without; a picture that is nearer to the second is worth another try, and lacks the
-part if it is nearer by more than `margin`: a try costs seconds, a wrong word about the picture costs trust.
+What a picture shows of its plan is told, so that one that lacks something can be drawn again and what is still missing is said. CLIP compares zero-shot (Radford et
+al., 2021, arXiv 2103.00020): each part of a plan makes two texts, one with it and one without; a picture that is nearer to the second is worth another try, and lacks
+the part if it is nearer by more than `margin`. Where there is an attribute classifier, it says how likely each part is: the plan's log-likelihood tells the better of
+two pictures, and only what both miss is missing. A try costs seconds, a wrong word about the picture costs trust.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import InputError
-from ..models.vision_encoders import VisionEncoders, pixels
+from ..models.vision_encoders import Finding, VisionEncoders, pixels
 from ..plan import Plan, article, parts_of
 from ..requests import Cancel, Photo, Settings, Turn
 
@@ -84,12 +86,13 @@ def subject_semantics(photos: Sequence[Tensor]) -> Tensor:
 
 CAP = 3.0  # logits: a part that is seen this clearly is there, and adds no more to the score
 SUBJECT = 6.0  # a subject that is not there counts as much as this many logits
+ABSENT, LIKELY = 0.1, 0.5  # chances: below the first a part is missing, below the second another picture may show it better
 
 
 @dataclass(frozen=True)
 class Verification:
     """What a picture shows of its plan. `missing`: in words, in the plan's order; `doubtful`: another one may show more; `score`: the
-    higher, the more of it is seen: the whole plan's logit, and each part's as far as CAP."""
+    higher, the more of it is seen: by an attribute classifier the log-likelihood of the plan, by CLIP the whole plan's logit, and each part's as far as CAP."""
 
     missing: tuple[str, ...]
     doubtful: bool
@@ -101,22 +104,34 @@ def can_verify(vision: object) -> bool:
     return getattr(vision, "texts", None) is not None
 
 
-def verify_picture(vision: VisionEncoders, semantics: Tensor, plan: Plan, subject_there: bool, margin: float) -> Verification:
-    """Compare a picture with its plan.
+def verify_picture(vision: VisionEncoders, shown: ImageFeatures, plan: Plan, subject_there: bool, margin: float) -> Verification:
+    """Compare a picture with its plan, by CLIP, and by the attribute classifier where there is one.
 
     Args:
-        semantics: F of the picture, (1, d_F).
-        subject_there: whether the encoders find the planned subject in it.
-        margin: logits by which the text without a part may be nearer before the part counts as missing.
+        shown: E and F of the picture, (1, 257, d_E) and (1, d_F).
+        subject_there: whether the encoders find the planned subject in it; a classifier asks for itself.
+        margin: CLIP logits by which the text without a part may be nearer before the part counts as missing.
     """
     subject = plan.subject.split(" with ")[0] or "something"
     parts = parts_of(plan)
     pairs = [(_with(subject, part.name, part.words), article(subject) if part.name in ("worn", "other") else subject) for part in parts]
-    whole, *logits = vision.compare(semantics, [plan.described(), *(text for pair in pairs for text in pair)])[0].tolist()
+    whole, *logits = vision.compare(shown.semantics, [plan.described(), *(text for pair in pairs for text in pair)])[0].tolist()
     margins = [a - b for a, b in zip(logits[::2], logits[1::2])]
     missing = [_named(part.name, part.words) for part, found in zip(parts, margins) if found < -margin]
     score = whole + sum(min(found, CAP) for found in margins) - (0.0 if subject_there else SUBJECT)
-    return Verification((*(() if subject_there else (f"the {subject}",)), *missing), not subject_there or any(found < 0 for found in margins), score)
+    seen = Verification((*(() if subject_there else (f"the {subject}",)), *missing), not subject_there or any(found < 0 for found in margins), score)
+    if vision.attributes is None:
+        return seen
+    return _classified(vision.attributes.to(shown.semantics.device).compare(shown.patches, shown.semantics, plan), subject, seen)
+
+
+def _classified(found: Sequence[Finding], subject: str, seen: Verification) -> Verification:
+    """What chances say of a picture. A part is missing if CLIP has `seen` so too: either alone is wrong too often. Something worn that was not planned makes
+    a picture doubtful, and has no name."""
+    kind = subject.split(" ")[-1]
+    chances = {f"the {subject}" if one.words == kind else _named(one.name, one.words): one.chance for one in found}
+    score = sum(math.log(max(one.chance, ABSENT / 10)) for one in found)
+    return Verification(tuple(m for m in seen.missing if chances.get(m, 0.0) < ABSENT), any(one.chance < LIKELY for one in found), score)
 
 
 def _with(subject: str, name: str, words: str) -> str:
@@ -151,6 +166,7 @@ class Decoder(Protocol):
     """What the engine asks of a decoder: `LatentDiffusion`, `FlowDecoder`."""
 
     device: torch.device
+    vae: Any
     unsafe: Callable[[np.ndarray], Sequence[bool]] | None  # checks what is decoded; None: nobody does
 
     def decode(self, latents: Tensor) -> np.ndarray:

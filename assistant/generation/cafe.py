@@ -18,7 +18,7 @@ from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_tokens
 from ..models.mllm import MllmOutput, MultimodalLLM, Prompt
 from ..models.vision_encoders import VisionEncoders, pad_square
-from ..plan import WORD, Plan, article, read_line
+from ..plan import WORD, Plan, read_line
 
 _PLAIN = {"decline": "That is nothing that I can draw.", "ask": "What shall I draw?", "chat": "Tell me what to draw next."}
 _SENTENCE = re.compile(r"[.!?](?=\s)")
@@ -87,18 +87,20 @@ class CafeGenerator:
             part, heard = spoken.text[heard:end], end
             draws, made_up = spoken.plan.draws, bool(words) and not words.issuperset(WORD.findall(part.lower()))
             if made_up or draws and not agrees(part, spoken.plan, now, vision.worn_things, vision.worn_colours):
-                instead = f"I drew {article(spoken.plan.described())}." if draws else _PLAIN[spoken.plan.act]
+                instead = f"I drew {spoken.plan.told()}." if draws else _PLAIN[spoken.plan.act]
                 part, false = f"{' ' * bool(said.text)}{instead}", True
             said.text += part
             yield part
 
     def _shown(self, seen: ImageFeatures, cancel: Cancel, unfamiliar: bool = False) -> Plan | None:
-        """What a photo shows: in M's words, but for the things worn, where they are read from F, and of a photo that it cannot read none;
-        None: it does not say."""
-        plan, worn = read_line(self.language.scene(seen.patches, cancel)), self.vision.worn
-        if plan is not None and unfamiliar:
-            return dataclasses.replace(plan, worn=())
-        return plan if plan is None or worn is None else dataclasses.replace(plan, worn=worn.to(seen.semantics.device).read(seen.semantics))
+        """What a photo shows, as the attribute classifier reads it; where there is none, or of more than one subject, in M's words, of a photo that it
+        cannot read without things worn. None: it does not say."""
+        if self.vision.attributes is not None and not unfamiliar:
+            read = self.vision.attributes.to(seen.semantics.device).read(seen.patches, seen.semantics)
+            if read.subject:
+                return read
+        plan = read_line(self.language.scene(seen.patches, cancel))
+        return dataclasses.replace(plan, worn=()) if plan is not None and unfamiliar else plan
 
     def _prompt(self, heard: Sequence[Turn], text: str, photo: Plan | None, picture: bool, plan: Plan | None) -> Prompt:
         """What M reads. Where it plans, of earlier turns that drew it reads the plans and not its words, and of turns before the last few
@@ -108,7 +110,8 @@ class CafeGenerator:
             return builder.build([(t.user, t.reply, t.drew, ()) for t in heard], text, picture, self.picture_tokens)
         first = max(0, len(heard) + 1 - self.language.config.plan_turns)
         turns = [(t.user, "" if t.drew and t.plan is not None else t.reply, t.drew, lines_of(t.plan, was)) for t, was in zip(heard, before)][first:]
-        return builder.build(turns, text, picture, self.picture_tokens, lines_of(plan, before[-1]), before[first].written() if before[first] else "")
+        standing_before = before[first]
+        return builder.build(turns, text, picture, self.picture_tokens, lines_of(plan, before[-1]), standing_before.written() if standing_before else "")
 
     def _settled(self, line: str, now: Standing) -> tuple[Plan | None, str]:
         """The plan that a line of operations leads to, and the line that M reads behind it: all that will be seen."""

@@ -42,7 +42,7 @@ class FlowInputs:
     """What b pictures should be like: of each its words, and the references that it follows, each with how much, in words; "" where its words say that too."""
 
     words: tuple[str, ...]
-    followed: tuple[tuple[tuple[Reference, str], ...], ...]
+    followed: tuple[tuple[tuple[ImageFeatures, str], ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,7 @@ class FlowSampling:
             order.append(key)
             if key not in found:
                 def stepped(step: int, _steps: int, estimate: Tensor | None, done: int = number * steps) -> None:
+                    assert on_step is not None  # below it is asked for
                     on_step(done + step, count * steps, estimate)
 
                 found[key] = self.decoder.sample(prompt, pictures, seed, steps, stepped if on_step is not None else None, preview_every, cancel)
@@ -120,7 +121,7 @@ class FlowGenerator(TextToImageGenerator):
         """Raises InputError: more pictures than the decoder takes."""
         asked = []
         for words, followed in zip(wish.words, wish.followed):
-            pictures = (*(s.picture for s in subject), *(reference.picture for reference, _ in followed))
+            pictures = tuple(one.picture for one in (*subject, *(reference for reference, _ in followed)) if isinstance(one, Reference))
             if len(pictures) > self.most:
                 raise InputError(f"{len(pictures)} pictures count here, {len(subject)} of the subject and {len(followed)} references; this model takes {self.most}.",
                                  "Turn references off, or take photos of the subject away.")
@@ -168,4 +169,5 @@ def usable(picture: Image.Image) -> Image.Image:
                          "Crop it around the subject.")
     if short >= LEAST:
         return picture
-    return picture.resize(tuple(-(-side * LEAST // short) for side in picture.size), Image.Resampling.LANCZOS)
+    width, height = (-(-side * LEAST // short) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)

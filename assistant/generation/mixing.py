@@ -90,12 +90,12 @@ class Mixer:
         done = yield from iterate_in_thread(work, cancel)
         drawn = np.concatenate([self.image_generator.decoder.decode(part) for part in done.latents.split(DECODED)])  # (B, H, W, 3)
         pictures = self._told(request, settings, heard, wish, drawn, done)
-        yield MixReply(pictures, settings.seed, settings, time.monotonic() - started, done.stopped,
+        yield MixReply(pictures, settings.fixed_seed, settings, time.monotonic() - started, done.stopped,
                        film(list(drawn)) if request.film and not done.stopped else None)
 
     def _denoise(self, heard: MixInputs, wish: Any, settings: Settings, count: int, emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
         """All mixes in one batch and from one seed."""
-        decoder, prepared = self.image_generator.decoder, self.image_generator.prepare(heard.subject, wish, settings, [settings.seed] * count)
+        decoder, prepared = self.image_generator.decoder, self.image_generator.prepare(heard.subject, wish, settings, [settings.fixed_seed] * count)
 
         def sketch(latents: Tensor) -> None:
             if count == 1:
@@ -132,6 +132,7 @@ class Mixer:
         """The pictures as files, each with its board and its nearness."""
         image_generator, decoder = self.image_generator, self.image_generator.decoder
         shown = image_generator.look(torch.from_numpy(drawn).to(decoder.device).permute(0, 3, 1, 2).float() / 255)
+        assert shown is not None  # it looked at the board's pictures
         looks = image_generator.trait(shown)
         subject = similarities(looks, [image_generator.trait(s) for s in heard.subject]).amax(1)  # (B,)
 
@@ -151,7 +152,7 @@ class Mixer:
                         "reference": mix.subjects[0].sha256, "steps_done": done.steps_done, "stopped": done.stopped, **image_generator.note(wish, k)}
             likeness = round(float(subject[k]), 3)
             out.append(MixedImage(write_png(drawn[k], metadata), mix, metadata, likeness,
-                             tuple(None if n[k] is None else round(n[k], 3) for n in near),
+                             tuple(None if (value := n[k]) is None else round(value, 3) for n in near),
                              f"{advice(mix, likeness, [r[k] for r in rivals], settings.keep_subject, image_generator.far)}{unread}".strip()))
         return tuple(out)
 
@@ -197,7 +198,7 @@ def advice(mix: Mix, subject: float, rivals: Sequence[float | None], keep_subjec
     lost = nearest is not None and nearest[0] > subject
     if subject >= far and not lost:
         return ""
-    told = f"This looks more like reference {nearest[1]} than like your subject" if lost else "This is far from your subject"
+    told = f"This looks more like reference {nearest[1]} than like your subject" if lost and nearest is not None else "This is far from your subject"
     told = f"{told} (likeness {100 * subject:.0f} %)."
     counts = coefficients(mix)
     if mix.sources and max(counts[1:]) > 0.5 and mix.alpha > 0:

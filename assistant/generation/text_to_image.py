@@ -22,12 +22,11 @@ from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..config import AdaptersConfig, ClipVisionConfig
 from ..controls.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
 from ..diffusion.attention import AttentionContext, TextStates, join_states
-from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import changed, standing, undone
 from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded
 from ..models.chat_llm import ChatModel, ChatOutput
-from ..models.vision_encoders import ClipVision, pad_square
+from ..models.vision_encoders import pad_square
 from ..plan import Plan
 
 SUBJECT, SEMANTICS = "subject", "semantics"  # the adapters, in `LatentDiffusion.adapters`
@@ -54,14 +53,14 @@ class TextToImageGenerator:
     """See `base.ImageGenerator`. A wish is an `TextToImageInputs`.
 
     Args:
-        decoder: with a text encoder, and the adapters that `adapters` describes.
-        vision, adapters: together, or neither.
+        decoder: a `LatentDiffusion` with a text encoder, and the adapters that `adapters` describes.
+        vision, adapters: a `ClipVision` and what reads it, together, or neither.
         guidance_unit: guidance for each unit of `follow_words`.
     """
 
     needs_photo, far = False, 0.0
 
-    def __init__(self, decoder: LatentDiffusion, guidance_unit: float = 1.0, chat: ChatModel | None = None, vision: ClipVision | None = None,
+    def __init__(self, decoder: Any, guidance_unit: float = 1.0, chat: ChatModel | None = None, vision: Any = None,
                  adapters: AdaptersConfig | None = None) -> None:
         self.decoder, self.guidance_unit, self.language, self.vision, self.adapters = decoder, guidance_unit, chat, vision, adapters
         self.method = "text-to-image" if adapters is None else "IP-Adapter"
@@ -74,7 +73,7 @@ class TextToImageGenerator:
 
     def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
         """E of the subject alone, so that nothing around it is drawn; F of the whole photo."""
-        patches = self.vision.alone(pixels, words)
+        patches = self.vision.alone(pixels, words) if self.vision is not None else None
         return seen if patches is None else ImageFeatures(patches.float(), seen.semantics)
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
@@ -89,8 +88,10 @@ class TextToImageGenerator:
         pictures = [(about, Image.open(io.BytesIO(one.png)).convert("RGB")) for about, one in (
             ("The photo:", picture), ("The picture that you drew last:", drawn)) if one is not None]
 
+        language = self.language
+
         def again(fault: str) -> Mapping[str, Tensor]:
-            return self.language.prompt(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None, pictures)
+            return language.prompt(turns, f"{text} (Your JSON was wrong. {fault} Write the JSON object only.)", seen is not None, pictures)
 
         plan = plan if plan is not None else undone(text, standing(heard))
         asked = text if plan is None else f"{text} (The JSON object is decided: {json.dumps(plan.as_json(), ensure_ascii=False)})"
@@ -126,8 +127,9 @@ class TextToImageGenerator:
         rows = [[row[0], *(row[k] for k in pictured)] for row in coefficients]
         # Where sentences are all that counts, the vector is not heard: any will do.
         rows = [row if share > 0 else [1.0, *[0.0] * len(pictured)] for row, share in zip(rows, shares)]
-        prompts = tuple(tuple((sources[k - 1], row[k]) for k in spoken if row[k] != 0) for row in coefficients)
-        return TextToImageInputs(prompts, blend(own, [sources[k - 1].semantics for k in pictured], rows), tuple(shares))
+        prompts = tuple(tuple((str(sources[k - 1]), row[k]) for k in spoken if row[k] != 0) for row in coefficients)
+        vectors = [source.semantics for source in sources if isinstance(source, ImageFeatures)]
+        return TextToImageInputs(prompts, blend(own, vectors, rows), tuple(shares))
 
     @torch.no_grad()
     def prepare(self, subject: Sequence[ImageFeatures], wish: TextToImageInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
@@ -158,7 +160,7 @@ class TextToImageGenerator:
         texts = list(dict.fromkeys(["", *(words for prompt in wish.prompts for words, _ in prompt)]))
         states = dict(zip(texts, self.decoder.encode_text([", ".join(part for part in (text, praise) if part) for text in texts]).split(1)))
 
-        def of(prompt: tuple[tuple[str, float], ...]) -> Tensor | TextStates:
+        def of(prompt: tuple[tuple[str, float], ...]) -> Any:
             if len(prompt) == 1 and prompt[0][1] == 1.0:
                 return states[prompt[0][0]]
             return sum((weight * (states[words] - states[""]) for words, weight in prompt), states[""])

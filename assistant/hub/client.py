@@ -54,8 +54,9 @@ class HubClient:
             info = api.model_info(origin, revision=wanted, files_metadata=True)
             if info.gated:  # its listing is public, its files are not
                 api.auth_check(origin)
-            files = [Remote(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "") for s in info.siblings]
-            return info.sha, [Remote(f.path, f.size, f.sha256, here=cached(origin, info.sha, f) is not None) for f in files]
+            files = [Remote(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "") for s in info.siblings or ()]
+            sha = info.sha or ""
+            return sha, [Remote(f.path, f.size, f.sha256, here=cached(origin, sha, f) is not None) for f in files]
 
         try:
             return self._asked(origin, lambda: ask(revision))
@@ -172,7 +173,7 @@ def cached_listing(origin: str, revision: str | None) -> tuple[str, list[Remote]
     named = folder / "refs" / "main"
     for one in (revision, named.read_text().strip() if named.exists() else None):
         snapshot = folder / "snapshots" / one if one else None
-        if snapshot is not None and snapshot.is_dir():
+        if one and snapshot is not None and snapshot.is_dir():
             files = [(p.relative_to(snapshot).as_posix(), p.resolve()) for p in sorted(snapshot.rglob("*")) if p.is_file()]
             return one, [Remote(path, blob.stat().st_size, blob.name if re.fullmatch("[0-9a-f]{64}", blob.name) else "", here=True) for path, blob in files]
     return None

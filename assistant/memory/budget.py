@@ -81,6 +81,7 @@ def sizes(config: AssistantConfig, folder: Path | None = None) -> dict[str, int]
 
 def _chat(config: AssistantConfig, folder: Path | None) -> tuple[int, int]:
     """Numbers of a chat model and of the largest matrix in it, about a seventh of a small one."""
+    assert isinstance(config.language, ChatConfig)
     part = config.language.folder
     held = numbers_in((folder or Path()) / part) if folder is not None or Path(part).is_absolute() else (0, 0)
     to_come = int(config.sources[part].gib * GIB / 2) if part in config.sources else 0
@@ -122,6 +123,8 @@ class Budget:
     def _flow(self, tier: Tier) -> int:
         """A step of a decoder that edits pictures, with all the references it takes, or its decoding."""
         about = self.config.flow
+        if about is None:
+            return 0
         tokens = FLOW_TEXT + (1 + about.references) * (about.image_size // 2 ** len(about.vae["block_out_channels"])) ** 2
         width = about.transformer["num_attention_heads"] * about.transformer["attention_head_dim"]
         decoding = VAE_LIVE * about.image_size**2 * about.vae["block_out_channels"][0] * 4 // (4 if tier.tiled else 1)

@@ -26,7 +26,7 @@ class Weight:
 
     def put(self, tensor: torch.Tensor) -> None:
         """Let the owner have another tensor. What a graph has saved of the one before stays as it is."""
-        place = self.owner._parameters if self.name in self.owner._parameters else self.owner._buffers
+        place: dict[str, Any] = self.owner._parameters if self.name in self.owner._parameters else self.owner._buffers
         place[self.name] = tensor
 
     def lent(self, device: torch.device) -> torch.Tensor:

@@ -6,14 +6,16 @@ words that were told already are not told twice.
 
 import gc
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from ..errors import DeviceError, NotFiniteError, is_shortage
 from .budget import Tier
-from ..requests import Cancel, EngineInfo, Event, Reply, Request, TrainingRun, TrainingSpec, Words
+from ..requests import (Cancel, DatasetAdvice, Engine, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Reply, Request, Settings, StripEvent,
+                        SweepRequest, Trainer, TrainingRun, TrainingSpec, Words)
 
 
 class Lives(Protocol):
@@ -25,25 +27,34 @@ class Lives(Protocol):
 
 
 class OomRetryEngine:
-    """See `requests.Engine`. What is not answered here is the engine's own.
+    """See `requests.Engine`.
 
     Args:
         engine: whatever answers. residence: where its modules live.
         single: has its decoders compute in float32 meanwhile; None: they do already. Not asked where they move.
     """
 
-    def __init__(self, engine: Any, residence: Lives, single: Callable[[], AbstractContextManager] | None = None) -> None:
-        self._engine, self._residence, self._single = engine, residence, single
-        self.trainer = None if getattr(engine, "trainer", None) is None else OomRetryTrainer(engine.trainer, residence)
+    def __init__(self, engine: Engine, residence: Lives, single: Callable[[], AbstractContextManager] | None = None) -> None:
+        self.engine, self._residence, self._single = engine, residence, single
+        self.trainer: Trainer | None = None if engine.trainer is None else OomRetryTrainer(engine.trainer, residence)
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._engine, name)
-        if name in ("mix", "strip"):  # those that yield
-            return lambda request, cancel: self._plain(lambda: found(request, cancel))
-        return (lambda *args: next(self._plain(lambda: iter([found(*args)])))) if name == "imagine" else found
+    def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
+        return self._plain(lambda: self.engine.mix(request, cancel))
+
+    def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
+        def drawn() -> Iterator[bytes]:
+            yield self.engine.imagine(words, settings, cancel)
+
+        return next(self._plain(drawn))
+
+    def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
+        return self._plain(lambda: self.engine.strip(request, cancel))
+
+    def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
+        return self.engine.masks(packed, pictures)
 
     def info(self) -> EngineInfo:
-        info, tier = self._engine.info(), self._residence.tier
+        info, tier = self.engine.info(), self._residence.tier
         if tier is None or tier.name == "whole":
             return info
         return replace(info, notice=f"{info.notice} To fit this machine's memory, {tier.said}.")
@@ -60,7 +71,7 @@ class OomRetryEngine:
             request = replace(request, settings=replace(settings, seed=secrets.randbelow(2**31)))
         told, seen = 0, 0  # characters that were told, and that the present try has said
         lowered: list[Tier] = []
-        for event in self._again(lambda: self._engine.respond(request, cancel), lowered):
+        for event in self._again(lambda: self.engine.respond(request, cancel), lowered):
             if isinstance(event, Tier):
                 seen = 0
             elif isinstance(event, Words):
@@ -84,7 +95,7 @@ class OomRetryEngine:
             for last in (False, True):
                 short, tier = False, self._residence.tier
                 try:
-                    with closing(make()) as events:
+                    with closing(cast(Generator, make())) as events:
                         yield from events
                     return
                 except NotFiniteError:
@@ -98,37 +109,52 @@ class OomRetryEngine:
                     tier = _lowered(self._residence, last)
                     lowered.append(tier)
                 else:
+                    assert self._single is not None
                     held.enter_context(self._single())
                 yield tier
 
 
 class OomRetryTrainer:
-    """A teacher whose lessons go on in the next tier where memory runs out."""
+    """See `requests.Trainer`; what is learned goes on in the next tier where memory runs out."""
 
-    def __init__(self, trainer: Any, residence: Lives) -> None:
-        self._teacher, self._residence = trainer, residence
+    def __init__(self, trainer: Trainer, residence: Lives) -> None:
+        self._trainer, self._residence = trainer, residence
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._teacher, name)
+    def open(self, folder: Path) -> Any:
+        return self._trainer.open(folder)
+
+    def advise(self, pictures: Sequence[Photo]) -> DatasetAdvice:
+        return self._trainer.advise(pictures)
 
     def begin(self, task: TrainingSpec, state: bytes | None = None) -> TrainingRun:
-        return _OomRetryRun(_twice(lambda: self._teacher.begin(task, state), self._residence, True), self._residence)
+        return _OomRetryRun(_twice(lambda: self._trainer.begin(task, state), self._residence, True), self._residence)
 
 
 class _OomRetryRun:
     """A step that broke off has changed nothing, so it can be made again."""
 
-    def __init__(self, course: TrainingRun, residence: Lives) -> None:
-        self._course, self._residence = course, residence
+    def __init__(self, run: TrainingRun, residence: Lives) -> None:
+        self._run, self._residence = run, residence
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._course, name)
+    @property
+    def step(self) -> int:
+        return self._run.step
+
+    @property
+    def steps(self) -> int:
+        return self._run.steps
 
     def advance(self) -> float:
-        return _twice(self._course.advance, self._residence, True)
+        return _twice(self._run.advance, self._residence, True)
 
     def preview(self, cancel: Cancel) -> bytes | None:
-        return _twice(lambda: self._course.preview(cancel), self._residence, True)
+        return _twice(lambda: self._run.preview(cancel), self._residence, True)
+
+    def state(self) -> bytes:
+        return self._run.state()
+
+    def keep(self, library: Any, thumbnail: bytes) -> None:
+        self._run.keep(library, thumbnail)
 
 
 def _twice(work: Callable[[], Any], residence: Lives, learning: bool = False) -> Any:

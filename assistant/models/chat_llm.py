@@ -61,7 +61,7 @@ _NOTHING = re.compile(r"(?i)(?:none\b.*|no picture\b.*|nothing|n/?a|-*)[.!]?")
 LONGEST = 400  # characters of a prompt: the text encoder reads 77 tokens
 REPAIR = 160  # tokens of a second try at a plan, at most
 _LEAD = re.compile(r"\s*(?:```\w*\s*)?(?:(?i:json|plan)\s*:)?[\s*`]*")  # what may stand before a plan
-_TAIL = re.compile(r"[\s*`]*")  # and behind it
+_TAIL = re.compile(r"\A[\s*`]*")  # and behind it
 _BROKEN_LINE = re.compile(r"\{[^\n]*\n\s*[^\s\"}]")  # a broken plan of one line, with words below it
 
 
@@ -145,9 +145,10 @@ class ChatModel(nn.Module):
 
     def _sized(self, picture: Image.Image) -> Image.Image:
         """At most so many tokens; with a border where the processor would cut off what is not square."""
-        picture = ImageOps.contain(picture, (self.config.picture_side,) * 2) if max(picture.size) > self.config.picture_side else picture
+        side = self.config.picture_side
+        picture = ImageOps.contain(picture, (side, side)) if max(picture.size) > side else picture
         cuts = getattr(self.processor.image_processor, "do_center_crop", False)
-        return ImageOps.pad(picture, (max(picture.size),) * 2, color=(127, 127, 127)) if cuts else picture
+        return ImageOps.pad(picture, (max(picture.size), max(picture.size)), color=(127, 127, 127)) if cuts else picture
 
     def _templated(self, asked: str, shown: Sequence[tuple[str, Image.Image]]) -> Mapping[str, Tensor]:
         def message(role: str, *parts: str | Image.Image) -> dict[str, Any]:
@@ -198,13 +199,13 @@ class ChatModel(nn.Module):
             for second in self._said(again(fault), REPAIR, 0.0, generator, cancel):
                 pass
             told.plan, told.stopped = planned(_spoken(second))[0], cancel.is_set()
-        explanation, prompt = split(rest)
+        explanation, drawn = split(rest)
         yield from self._tell(told, explanation)
         if told.stopped:
             return
         if told.plan is not None:
-            prompt = (told.plan.described()[:LONGEST] or words) if told.plan.draws else None
-        told.prompt = (words or None) if prompt == "" else prompt
+            drawn = (told.plan.described()[:LONGEST] or words) if told.plan.draws else None
+        told.prompt = (words or None) if drawn == "" else drawn
         if not told.text:
             yield from self._tell(told, f"Here is what I make of it: {told.prompt}." if told.prompt else "Tell me how it should look, and I draw it.")
 
@@ -237,7 +238,7 @@ def planned(whole: str, ended: bool = True) -> tuple[Plan | None, str, str]:
     While it still speaks, nothing follows what may become a plan. Of a plan that stays broken, all is left out that is not plainly words.
     """
     lead = _LEAD.match(whole)
-    head = whole[lead.end():]
+    head = whole[lead.end():] if lead else whole
     if not head.startswith("{"):
         begun = any(start.startswith(head.strip().lower()) for start in ("```json", "json:", "plan:"))
         return None, "", "" if begun and not ended else whole.lstrip()
@@ -250,9 +251,9 @@ def planned(whole: str, ended: bool = True) -> tuple[Plan | None, str, str]:
             end = json.JSONDecoder().raw_decode(head)[1]
         except (ValueError, RecursionError):
             end = head.rfind("}") + 1 or (head.find("\n") + 1 if _BROKEN_LINE.match(head) else len(head))
-        return None, str(error), head[end:][_TAIL.match(head[end:]).end():]
+        return None, str(error), _TAIL.sub("", head[end:], count=1)
     rest = head[end:]
-    return plan, "", rest[_TAIL.match(rest).end():]
+    return plan, "", _TAIL.sub("", rest, count=1)
 
 
 def split(whole: str) -> tuple[str, str | None]:
@@ -270,7 +271,8 @@ def shown(whole: str) -> str:
     """As much of the explanation as can be told while the model still speaks."""
     whole = planned(_spoken(whole), ended=False)[2]
     mark = _MARK.search(whole)
-    return whole[:mark.start() if mark else _HELD.search(whole).start()].strip()
+    held = mark or _HELD.search(whole)
+    return whole[:held.start() if held else None].strip()
 
 
 def _spoken(whole: str) -> str:

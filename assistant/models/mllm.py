@@ -28,6 +28,7 @@ class Tokenizer(Protocol):
     all_special_tokens: list[str]
 
     def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
+    def decode(self, token_ids: list[int], skip_special_tokens: bool = ...) -> str: ...
     def convert_tokens_to_ids(self, token: str) -> int: ...
 
 
@@ -281,7 +282,7 @@ class MultimodalLLM(nn.Module):
         if words is not None:
             spoken.text = words
             yield words
-            if not spoken.plan.draws:
+            if spoken.plan is not None and not spoken.plan.draws:
                 return
         ids = []
         for token in sampled(self.llama, {"inputs_embeds": embedded}, cache, most, temperature, generator, cancel, top_p):

@@ -1,13 +1,17 @@
 """E(x), the patch embeddings, F(w), the global CLIP embedding (CAFE, section 3), and what is read from them.
 
 Published adapters were trained on two views out of one CLIP image encoder: patch features and the global embedding; they stand where CAFE has E(x) and F(w) of two.
-Out-of-distribution detection says whether a picture is unlike all that E and F were trained on, so that nobody is told that a photo of a corgi is a fish. What a
-subject wears is read from F: a caption names it, so F knows it, while M's means of E over a coarse grid lose what is small.
+Out-of-distribution detection says whether a picture is unlike all that E and F were trained on, so that nobody is told that a photo of a corgi is a fish. What is in
+a picture is read by an attribute classifier. It is a probe on frozen features (Alain and Bengio, 2016, arXiv 1610.01644): two small layers on each of E's patches,
+attention pooling over them, and F beside. M reads E's patches as means over a coarse grid, and loses what is small; a whole picture compared with words by CLIP says
+little of one part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..config import LikenessConfig, VisionConfig
-from ..plan import article
+from ..plan import Plan, article
 from .segmentation import SubjectSegmenter, cut_out, on_grey
 
 
@@ -76,7 +80,8 @@ def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
 
 def noun_embeddings(texts: Callable[[Sequence[str]], Tensor], nouns: Sequence[str]) -> Tensor:
     """Unit embeddings (n, d_F) of class nouns, for zero-shot classification: the mean over prompts, as Radford et al. (2021) do."""
-    return F.normalize(sum(texts([f"{opener}{article(noun)}" for noun in nouns]) for opener in ("", "a picture of ", "a drawing of ")), dim=-1)
+    plain, picture, drawing = (texts([f"{opener}{article(noun)}" for noun in nouns]) for opener in ("", "a picture of ", "a drawing of "))
+    return F.normalize(plain + picture + drawing, dim=-1)
 
 
 class VisionEncoders(nn.Module):
@@ -94,7 +99,7 @@ class VisionEncoders(nn.Module):
         super().__init__()
         self.config, self.dino, self.clip, self.texts = config, dino, clip, texts
         self.ood: OutOfDistribution | None = None
-        self.worn: WornReader | None = None
+        self.attributes: AttributeClassifier | None = None
         self.nouns = noun_embeddings(texts, nouns) if texts is not None and nouns else None
         self.clip_mean, self.clip_std = (tuple(clip.visual.image_mean or (0.5,) * 3), tuple(clip.visual.image_std or (0.25,) * 3))
         size = clip.visual.image_size
@@ -126,10 +131,12 @@ class VisionEncoders(nn.Module):
 
     def classify(self, semantics: Tensor) -> Tensor:
         """CLIP zero-shot: F of pictures, (B, d_F) -> how likely each shows each of the nouns, (B, n)."""
+        assert self.nouns is not None  # asked of presets that name some
         return self._logits(semantics, self.nouns).softmax(-1)
 
     def compare(self, semantics: Tensor, texts: Sequence[str]) -> Tensor:
         """CLIP's logits of pictures, by their F (B, d_F), and texts: (B, n)."""
+        assert self.texts is not None  # see `base.can_verify`
         return self._logits(semantics, self.texts(texts))
 
     def _logits(self, semantics: Tensor, embeddings: Tensor) -> Tensor:
@@ -137,8 +144,11 @@ class VisionEncoders(nn.Module):
         return self.clip.logit_scale.exp().float() * images @ embeddings.to(images).T
 
     def unfamiliar(self, patches: Tensor, semantics: Tensor) -> bool:
-        """Whether a picture, by its E (1, N, d_E) and F (1, d_F), is unlike all that the encoders know; never where nobody measured it."""
-        return self.ood is not None and bool(self.ood.to(patches.device)(patches, semantics)[0] > 0)
+        """Whether a picture, by its E (1, N, d_E) and F (1, d_F), is unlike all that the encoders know; never where nobody measured it. One whose attributes
+        are read without doubt is not (Hendrycks and Gimpel, 2017, arXiv 1610.02136)."""
+        if self.ood is None or not bool(self.ood.to(patches.device)(patches, semantics)[0] > 0):
+            return False
+        return self.attributes is None or self.attributes.to(patches.device).confidence(patches, semantics) < SURE
 
     def at_norm(self, semantics: Tensor) -> Tensor:
         """Scale (B, d_F) to the norm the decoder was trained with, so that a mean of vectors or H(s) is not a weak one."""
@@ -181,8 +191,9 @@ class ClipVision(nn.Module):
 
     def alone(self, pixels: Tensor, words: str = "") -> Tensor | None:
         """As E(x) in `look`, (1, 257, d_E), of the subject that `words` name, or of anything, cut out of (1, 3, H, W); None: it was not found."""
-        tries = dict.fromkeys((words, "")) if self.segmenter is not None else ()
-        found = next((cut for one in tries if (cut := cut_out(pixels, self.segmenter.mask(pixels, one))) is not None), None)
+        if self.segmenter is None:
+            return None
+        found = next((cut for one in dict.fromkeys((words, "")) if (cut := cut_out(pixels, self.segmenter.mask(pixels, one))) is not None), None)
         return None if found is None else self.look(found)[0]
 
     @torch.no_grad()
@@ -239,28 +250,88 @@ class OutOfDistribution(nn.Module):
         return self.linear((self.features(patches, semantics) - self.mean) / self.std)[:, 0]
 
 
-HIDDEN = 384
+WIDTH, POOLS, HIDDEN = 96, 24, 512
+STAGE = ("place", "light", "style", "pose")
+SURE = 0.98  # confidence of the attribute classifier from which on a picture is none but a drawing
 
 
-class WornReader(nn.Module):
-    """A perceptron on F's direction.
+@dataclass(frozen=True)
+class Finding:
+    """How likely a picture shows one part of a plan: `name` one of `plan.SEEN`, `words` as the plan has them."""
 
+    name: str
+    words: str
+    chance: float
+
+
+class AttributeClassifier(nn.Module):
+    """
     Args:
-        semantic_width: d_F. things, colours: their names.
+        patch_width, semantic_width: d_E, d_F. patches: how many E has.
+        attributes: what each of kind, colour, marks, second, place, light, style, pose and others can be, in a plan's words; "": none.
+        things, colours: what can be worn.
     """
 
-    def __init__(self, semantic_width: int, things: Sequence[str], colours: Sequence[str]) -> None:
+    def __init__(self, patch_width: int, semantic_width: int, patches: int, attributes: Mapping[str, Sequence[str]], things: Sequence[str], colours: Sequence[str]) -> None:
         super().__init__()
-        self.things, self.colours = tuple(things), tuple(colours)
-        self.inner = nn.Sequential(nn.Linear(semantic_width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, len(things) * (1 + len(colours))))
+        self.things = tuple(things)
+        self.values = {**{name: tuple(values) for name, values in attributes.items()}, **{thing: ("", *colours) for thing in things}}
+        self.inner, self.place = nn.Linear(patch_width, WIDTH), nn.Parameter(torch.zeros(patches, WIDTH))
+        self.deeper, self.norm, self.query = nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, POOLS)
+        self.out = nn.Sequential(nn.Linear(POOLS * WIDTH + patch_width + semantic_width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, sum(map(len, self.values.values()))))
 
-    def forward(self, semantics: Tensor) -> Tensor:
-        """F (B, d_F) -> logits of each thing, (B, things, 1 + colours): absent, or there in that colour."""
+    def forward(self, patches: Tensor, semantics: Tensor, seen: Tensor | None = None) -> dict[str, Tensor]:
+        """E (B, N, d_E), the class token first, and F (B, d_F) -> logits (B, values) of each attribute and each thing. `seen`: numbers of the patches
+        that are looked at; None: all."""
+        shown, place = (patches[:, 1:], self.place) if seen is None else (patches[:, 1 + seen], self.place[seen])
+        x = F.silu(self.norm(self.inner(shown.float()) + place))
+        x = x + F.silu(self.deeper(x))
+        pooled = (self.query(x).softmax(1).transpose(1, 2) @ x).flatten(1)
         direction = F.normalize(semantics.float(), dim=-1) * semantics.shape[-1] ** 0.5
-        return self.inner(direction).unflatten(1, (len(self.things), 1 + len(self.colours)))
+        logits = self.out(torch.cat([pooled, patches[:, 0].float(), direction], 1))
+        return dict(zip(self.values, logits.split([len(v) for v in self.values.values()], 1)))
 
     @torch.no_grad()
-    def read(self, semantics: Tensor) -> tuple[str, ...]:
-        """What is worn in the picture of F (1, d_F): "red hat", in the order of the things."""
-        likely = self(semantics)[0].argmax(1).tolist()
-        return tuple(f"{self.colours[k - 1]} {thing}" for k, thing in zip(likely, self.things) if k)
+    def read(self, patches: Tensor, semantics: Tensor) -> Plan:
+        """What one picture shows, by E (1, N, d_E) and F (1, d_F); of a picture of two subjects nothing of either."""
+        found = {name: self.values[name][int(logits[0].argmax())] for name, logits in self(patches, semantics).items()}
+        stage, marks = {name: found[name] for name in STAGE}, f" with {found['second']} {found['marks']}" if found["marks"] else ""
+        if found["others"]:
+            return Plan("draw", **stage)
+        return Plan("draw", f"{found['colour']} {found['kind']}{marks}", **stage, worn=tuple(f"{found[thing]} {thing}" for thing in self.things if found[thing]))
+
+    @torch.no_grad()
+    def confidence(self, patches: Tensor, semantics: Tensor) -> float:
+        """Chance, 0 to 1, of the likeliest kind, place, light, style and pose together of one picture."""
+        logits = self(patches, semantics)
+        return math.prod(float(logits[name][0].softmax(0).max()) for name in ("kind", *STAGE))
+
+    @torch.no_grad()
+    def compare(self, patches: Tensor, semantics: Tensor, plan: Plan) -> list[Finding]:
+        """How likely one picture shows each part of a plan whose words it knows, and nothing worn beside. Of two subjects E, which learned from pictures of
+        one, tells that they are two."""
+        chances = {name: logits[0].softmax(0) for name, logits in self(patches, semantics).items()}
+
+        def chance(name: str, value: str) -> float:
+            return float(chances[name][self.values[name].index(value)])
+
+        return [Finding(part, words, chance(name, value)) for part, words, name, value in self._parts(plan) if value in self.values[name]]
+
+    def _parts(self, plan: Plan) -> Iterator[tuple[str, str, str, str]]:
+        """(part of the plan, its words, attribute, value)."""
+        for name in STAGE:
+            yield name, getattr(plan, name), name, getattr(plan, name)
+        yield "other", plan.other, "others", "another" if plan.other else ""
+        if plan.other:
+            return
+        head, _, marks = plan.subject.partition(" with ")
+        colour, _, kind = head.partition(" ")
+        second, _, noun = marks.partition(" ")
+        yield "subject", kind, "kind", kind
+        yield "subject", head, "colour", colour
+        yield "subject", plan.subject, "marks", noun
+        if noun:
+            yield "subject", plan.subject, "second", second
+        worn = {thing: colour for colour, _, thing in (one.partition(" ") for one in plan.worn)}
+        for thing in self.things:
+            yield "worn", f"{worn[thing]} {thing}" if thing in worn else "", thing, worn.get(thing, "")

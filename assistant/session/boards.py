@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
-from ..requests import (FRAMES, MOST_SOURCES, MOST_SUBJECTS, Mix, MixEngine, MixReply, MixRequest, MixedImage, Photo, Settings, Source, check_mix, grid,
+from ..requests import (FRAMES, MOST_SOURCES, MOST_SUBJECTS, Engine, Mix, MixReply, MixRequest, MixedImage, Photo, Settings, Source, check_mix, grid,
                         read_names, strip)
 from ..errors import InputError, NotFoundError, PhotoError, StorageError
 from ..files import KEY, text_in
@@ -242,7 +242,7 @@ FILMS = 16  # moving pictures held in memory
 class BoardJobs(DrawingJobs):
     """A drawing's key is its board's id."""
 
-    def __init__(self, engine: MixEngine, store: Store, runner: JobRunner) -> None:
+    def __init__(self, engine: Engine, store: Store, runner: JobRunner) -> None:
         super().__init__(runner)
         self.boards, self._engine, self._asking = Boards(store), engine, threading.Lock()
         self._films: OrderedDict[str, bytes] = OrderedDict()
@@ -307,7 +307,8 @@ class BoardJobs(DrawingJobs):
 
         def until_over(sitting: DrawingJob) -> None:
             try:
-                work(sitting)
+                if work is not None:
+                    work(sitting)
             finally:
                 with self._asking:
                     if self.now(sitting.key, sitting.owner) is sitting and not self._runner.closing:
@@ -329,7 +330,7 @@ class BoardJobs(DrawingJobs):
                 self._keep(sitting, event)
 
     def _keep(self, sitting: DrawingJob, reply: MixReply) -> None:
-        if sitting.kind == "film":
+        if reply.film is not None:
             self._films[sitting.key] = reply.film
             while len(self._films) > FILMS:
                 self._films.popitem(last=False)

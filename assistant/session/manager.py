@@ -37,10 +37,12 @@ class SessionManager:
     """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
 
     Args:
-        engine: answers one request at a time; one with a `teacher` learns concepts too: see `learning`, one that mixes draws
-            boards: see `easel`, one with both draws strips over lambda: see `strips`.
+        engine: answers one request at a time.
         store: keeps everything.
         queue_size: turns, boards and strips that may wait, beside the one in work.
+
+    Attributes:
+        board_jobs: draws boards. learning: learns concepts, strips: draws them over lambda; None: the engine has no base model for that.
     """
 
     def __init__(self, engine: Engine, store: Store, queue_size: int = 16) -> None:
@@ -49,11 +51,9 @@ class SessionManager:
         self._changed = self._runner.changed
         self._jobs: dict[str, TurnJob] = {}  # by conversation: waiting or running
         self._sending: set[str] = set()  # conversations whose new turn is being kept
-        self.learning = TrainingJobs(engine, store, device) if getattr(engine, "trainer", None) is not None else None
-        self.board_jobs = BoardJobs(engine, store, self._runner) if hasattr(engine, "mix") else None
-        self.strips = None
-        if self.learning is not None and hasattr(engine, "strip"):
-            self.strips = SweepJobs(engine, self.learning.library, store, self._runner)
+        self.board_jobs = BoardJobs(engine, store, self._runner)
+        self.learning = TrainingJobs(engine, engine.trainer, store, device) if engine.trainer is not None else None
+        self.strips = SweepJobs(engine, self.learning.library, store, self._runner) if self.learning is not None else None
 
     def info(self) -> EngineInfo:
         return self._engine.info()
@@ -103,7 +103,7 @@ class SessionManager:
         if photo is not None and not isinstance(photo, Photo):
             photo = read_photo(photo)
         text = read_text(text, photo is not None)
-        if others and photo is not None and self.board_jobs is not None:
+        if others and photo is not None:
             photos = [photo, *(one if isinstance(one, Photo) else read_photo(one) for one in others)]
             return self._enqueue_mixed(conversation_id, text, photos, settings, owner)
         return self._enqueue(conversation_id, text, photo, settings, owner, plan=plan)
@@ -126,7 +126,7 @@ class SessionManager:
         photo = self._store.photo(turn.photo) if turn.photo else None
         others = [self._store.photo(name) for name in turn.others]
         mixed: dict[str, Any] = {"plan": plan_in(turn.metadata)} if turn.metadata.get("given") and not turn.picture else {}
-        if turn.board and not turn.metadata and self.board_jobs is not None:
+        if turn.board and not turn.metadata:
             mixed = {"mix": self.board_jobs.boards.mix(self.board_jobs.boards.get(turn.board, owner)), "say": turn.reply}
         return self._enqueue(turn.conversation_id, turn.text, photo, settings, owner, turn, others, turn.board, **mixed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -87,7 +86,7 @@ class TrainingJob:
         return self.status in ("waiting", "running")
 
 
-def lesson_of(row: sqlite3.Row) -> TrainingJob:
+def lesson_of(row: Mapping[str, Any]) -> TrainingJob:
     """A row of the table `lessons` as a value."""
     values = dict(row)
     for name in ("pictures", "masks", "losses", "previews"):
@@ -95,7 +94,7 @@ def lesson_of(row: sqlite3.Row) -> TrainingJob:
     return TrainingJob(**{**values, "options": json.loads(values["options"])})
 
 
-def turn_of(row: sqlite3.Row) -> StoredTurn:
+def turn_of(row: Mapping[str, Any]) -> StoredTurn:
     """A row of the table `turns` as a value."""
     values = dict(row)
     for name in ("metadata", "likeness", "seconds"):
@@ -130,7 +129,7 @@ class KeptStrip:
 
 
 def kept_strip_of(content: str) -> KeptStrip:
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(content).items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(content).items()}
     return KeptStrip(**{**values, "settings": settings_of(values["settings"])})
 
 
@@ -199,7 +198,8 @@ def board_of(row: Any) -> Board:
 
 
 def _cell(value: dict[str, Any]) -> Cell:
-    return Cell(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return Cell(**said)
 
 
 def columns(one: Board) -> tuple[str, str]:

@@ -138,6 +138,7 @@ class Store:
                  redraw_of, json.dumps(names), board, json.dumps(dict(metadata or {})))).lastrowid
             db.execute("UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
                        "WHERE id = ?", (now, title, conversation_id))
+        assert turn_id is not None  # a row was inserted
         return StoredTurn(turn_id, conversation_id, now, text, photo.sha256 if photo else None, settings,
                           redraw_of=redraw_of, others=names, board=board)
 
@@ -181,7 +182,7 @@ class Store:
 
     def gallery(self, owner: str, limit: int = 24) -> list[StoredTurn]:
         """Turns that drew a picture, newest first."""
-        return [turn_of(row) for row in self.rows(
+        return [turn_of(dict(row)) for row in self.rows(
             "SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE c.owner = ? "
             "AND c.deleted IS NULL AND t.picture IS NOT NULL ORDER BY t.id DESC LIMIT ?", (owner, limit))]
 

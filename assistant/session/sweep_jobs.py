@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from ..errors import AssistantError, NotFoundError
-from ..requests import STRENGTHS, Masks, Settings, SweepEngine, SweepReply, SweepRequest
+from ..requests import STRENGTHS, Engine, Masks, Settings, SweepReply, SweepRequest
 from .records import KeptStrip, kept_strip_of, settings_of
 from .jobs import DrawingJob, DrawingJobs, JobRunner
 from .store import Store
@@ -23,7 +23,7 @@ class SweepJobs(DrawingJobs):
         library: an owner's concepts.
     """
 
-    def __init__(self, engine: SweepEngine, library: Callable[[str], object], store: Store, runner: JobRunner) -> None:
+    def __init__(self, engine: Engine, library: Callable[[str], object], store: Store, runner: JobRunner) -> None:
         super().__init__(runner)
         self._engine, self._library, self._store = engine, library, store
         self._masks: OrderedDict[str, Masks] = OrderedDict()

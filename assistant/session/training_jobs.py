@@ -186,13 +186,12 @@ class TrainingJobs:
     """Thread-safe. Every method that takes an owner raises NotFoundError for what is another's.
 
     Args:
-        engine: with a `teacher`.
+        engine: shows what was learned. trainer: the engine's.
         device: shared with the chat.
     """
 
-    def __init__(self, engine: Engine, store: Store, device: DeviceLock) -> None:
-        self._engine, self._store, self._device, self._lessons = engine, store, device, TrainingJobStore(store)
-        self._teacher: Trainer = engine.trainer
+    def __init__(self, engine: Engine, trainer: Trainer, store: Store, device: DeviceLock) -> None:
+        self._engine, self._trainer, self._store, self._device, self._lessons = engine, trainer, store, device, TrainingJobStore(store)
         self._libraries: dict[str, Any] = {}
         self._runner = JobRunner(device, MOST_LESSONS, holds=False)
         self._changed = self._runner.changed
@@ -205,7 +204,7 @@ class TrainingJobs:
         with self._changed:
             if owner not in self._libraries:
                 folder = self._store.folder / "concepts" / hashlib.sha256(owner.encode()).hexdigest()[:16]
-                self._libraries[owner] = self._teacher.open(folder)
+                self._libraries[owner] = self._trainer.open(folder)
             return self._libraries[owner]
 
     def rename(self, owner: str, name: str, to: str) -> None:
@@ -243,7 +242,7 @@ class TrainingJobs:
     # lessons
 
     def advise(self, pictures: Sequence[Photo]) -> DatasetAdvice:
-        return self._teacher.advise(pictures)
+        return self._trainer.advise(pictures)
 
     def begin(self, owner: str, task: TrainingSpec, *others: str) -> TrainingJob:
         """Check, keep and queue; returns the first lesson.
@@ -350,7 +349,7 @@ class TrainingJobs:
             if not mine:
                 self._lessons.end(lesson.id, "interrupted")
                 return
-            course = self._teacher.begin(task, self._lessons.state(lesson.id))
+            course = self._trainer.begin(task, self._lessons.state(lesson.id))
         run.losses = _padded(run.losses, course.step)
         saved = time.monotonic()
         self._show(run, course, None)
@@ -372,7 +371,7 @@ class TrainingJobs:
 
     def _task(self, lesson: TrainingJob) -> TrainingSpec:
         return TrainingSpec(lesson.name, lesson.noun, tuple(map(self._store.photo, lesson.pictures)),
-                    tuple(mask and self._store.photo(mask) for mask in lesson.masks), lesson.kind, lesson.options)
+                    tuple(self._store.photo(mask) if mask else None for mask in lesson.masks), lesson.kind, lesson.options)
 
     def _preview(self, run: _JobState, course: TrainingRun, last: bool = False) -> None:
         """Draw one; a turn that comes meanwhile goes first, and it is tried again after the next step."""

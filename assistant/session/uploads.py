@@ -16,6 +16,7 @@ import unicodedata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, features
 
@@ -105,7 +106,7 @@ MAX_SIDE = 1024  # pixels, of what is kept
 MAX_CHARACTERS = 4000
 
 try:  # not among the requirements; a phone's photos are read where it is there
-    import pillow_heif
+    import pillow_heif  # pyright: ignore[reportMissingImports]
     pillow_heif.register_heif_opener()
 except ImportError:
     pillow_heif = None
@@ -229,8 +230,9 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if profile and image.mode in ("RGB", "CMYK"):
         try:
-            return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                                             ImageCms.createProfile("sRGB"), outputMode="RGB")
+            turned = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if turned is not None:
+                return turned
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             pass  # a profile nobody can read: take the numbers as sRGB, as browsers do
     return image.convert("RGB")
@@ -242,7 +244,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         scale, offset = 1 / 257, 0.0  # 65535 / 257 = 255
         image = image.convert("I")
     else:
-        low, high = image.getextrema()
+        low, high = cast(tuple[float, float], image.getextrema())
         scale = 255 / (high - low) if high > low else 1.0
         offset = -low * scale
     return image.convert("F").point(lambda value: value * scale + offset).convert("L")
