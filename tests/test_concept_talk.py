@@ -98,7 +98,7 @@ def test_questions_and_thanks_draw_nothing_and_answers_are_true_by_construction(
     talked = talk("tom in the snow", "what did you change?", "at night and with a red hat", "what have you changed?", "is it cold?", "thank you so much!", "who is <mugsy>?",
                   "without the car", "now at the sea", "what's different?")
     assert [bool(one.prompt) for one in talked] == [True, False, True, False, False, False, False, False, True, False]
-    assert talked[1].words == "It is the first picture that I drew for you: <tom>, in the snow."
+    assert talked[1].words == "It is the first picture that I drew for you: <tom> (in the snow)."
     assert talked[3].words == "I set the light to night and added a red hat. The rest stayed as it was."
     assert talked[4].words.startswith("I drew <tom> with a red hat in the snow at night.") and "mug" in talked[6].words and "“car”" in talked[7].words
     assert talked[9].words == "I changed the place from the snow to the sea. The rest stayed as it was."

@@ -126,7 +126,7 @@ class Language:
 
 
 def speak(line: str, history: Sequence[Turn], text: str, words: Sequence[str] = ("Done.",)) -> tuple[Language, ReplyState]:
-    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, worn=None, config=MINIATURE.vision, at_norm=lambda x: x)
+    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, attributes=None, config=MINIATURE.vision, at_norm=lambda x: x)
     image_generator, said = CafeGenerator(vision, Language(line), None, 17), ReplyState()
     image_generator.language.words = words
     assert "".join(image_generator.speak(history, text, ImageFeatures(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event())) == said.text
@@ -145,7 +145,7 @@ def test_words_agree_with_their_plan_or_not(words: str, agree: bool) -> None:
 
 def test_in_place_of_words_that_do_not_agree_the_plan_is_told() -> None:
     _, said = speak("draw; wear red hat", (), "a red hat", ("Gladly. A bl", "ue hat suits", " it. It is a", " crown."))
-    assert said.text == "Gladly. I drew a red fox with white spots, wearing green scarf, red hat, standing, garden, day, flat." and said.wish is not None
+    assert said.text == "Gladly. I drew a red fox with white spots, standing, wearing a green scarf and a red hat (garden, day, flat)." and said.wish is not None
     assert speak("draw; wear red hat", (), "a red hat", ("Gladly. A red", " hat. Fine"))[1].text == "Gladly. A red hat. Fine"
 
 
@@ -203,6 +203,6 @@ def test_a_dialogue_is_learned_as_it_is_read_in_use() -> None:
 
 def test_what_changed_since_a_board_is_not_invented() -> None:
     asked, fox = Plan("answer", about="changes"), Plan("draw", "red fox", "garden")
-    assert changed(asked, [None, fox]) == "I drew red fox, garden; what the picture before it was asked for was not kept."
+    assert changed(asked, [None, fox]) == "I drew a red fox (garden); what the picture before it was asked for was not kept."
     assert changed(asked, [replace(fox, place="snow"), fox]) == "I changed the place from snow to garden. The rest stayed as it was."
     assert changed(asked, [fox, None]) is None and changed(asked, []) is None and changed(fox, [None, fox]) is None

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -61,7 +60,7 @@ def test_it_learns_the_pictures_and_leaves_the_base_model_bit_for_bit(base, pict
     for k in range(18, 24):  # the same draws, with nothing learned
         again.step_count = k
         untrained.append(again.step())
-    assert np.mean(losses[18:]) < 0.95 * np.mean(untrained)
+    assert all(after < before for after, before in zip(losses[18:], untrained))
     assert all(p.grad is not None and p.detach().abs().max() > 0 for p in learner.parameters.values())
     for module, kept in zip(modules, before):
         assert all(torch.equal(p, kept[n]) and p.grad is None for n, p in module.named_parameters())

@@ -146,7 +146,7 @@ def test_what_changed_is_told_from_two_plans():
     assert plan.told(before, after) == ("I changed the place from garden to snow, changed the red hat to a green hat, took off the blue balloon, "
                                         "added a white scarf and put a blue dog with red spots beside it. The rest stayed as it was.")
     assert plan.told(after, after).startswith("Nothing") and plan.told(replace(before, place="in garden"), before).startswith("Nothing")
-    assert plan.told(None, before) == "It is the first picture that I drew for you: red fox, wearing red hat, blue balloon, standing, garden, day, flat."
+    assert plan.told(None, before) == "It is the first picture that I drew for you: a red fox, standing, wearing a red hat and a blue balloon (garden, day, flat)."
 
 
 def test_a_plan_is_read_from_a_chat_models_reply_and_a_bad_one_says_why():

@@ -3,6 +3,7 @@
 import io
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from assistant.requests import Photo, Progress, Reply, Request, Settings
 from assistant.world.captions import plan_of
 from assistant.world.renderer import render
 from assistant.world.scene import CONTEXTS, STYLES
-from assistant.models.vision_encoders import pixels
+from assistant.models.vision_encoders import Finding, pixels
 from assistant.plan import Plan, not_seen
 from assistant.training.world_dataset import group
 
@@ -26,7 +27,7 @@ PLAN = Plan("draw", "red fox with yellow stripes", "garden", "night", "neon", "s
 class Stub:
     """Compares with fixed margins: text with a part scores what `found` says, text without it 0."""
 
-    texts = staticmethod(lambda lines: None)
+    texts, attributes = staticmethod(lambda lines: None), None
 
     def __init__(self, found: dict[str, float]) -> None:
         self.found = found
@@ -36,26 +37,43 @@ class Stub:
 
 
 def test_what_a_text_without_it_fits_better_is_missing() -> None:
-    seen = verify_picture(Stub({"garden": 4.0, "night": -1.0, "neon": -2.0, "blue hat": -9.0, "green owl": 1.0}), None, PLAN, True, 1.5)
+    shown = ImageFeatures(None, None)
+    seen = verify_picture(Stub({"garden": 4.0, "night": -1.0, "neon": -2.0, "blue hat": -9.0, "green owl": 1.0}), shown, PLAN, True, 1.5)
     assert seen.missing == ("the style (neon)", "the blue hat")
     assert not_seen(seen.missing) == "The style (neon) and the blue hat did not come out."
-    assert verify_picture(Stub({}), None, PLAN, False, 1.5).missing == ("the red fox",)
+    assert verify_picture(Stub({}), shown, PLAN, False, 1.5).missing == ("the red fox",)
     assert not_seen(()) == ""
     assert not can_verify(object()) and can_verify(Stub({}))
-    assert seen.doubtful and verify_picture(Stub({"night": -1.0}), None, PLAN, True, 1.5) == Verification((), True, -2.0)  # another may show more, but nothing is said
-    assert not verify_picture(Stub({"garden": 0.5}), None, PLAN, True, 1.5).doubtful and verify_picture(Stub({}), None, PLAN, False, 1.5).doubtful
+    assert seen.doubtful and verify_picture(Stub({"night": -1.0}), shown, PLAN, True, 1.5) == Verification((), True, -2.0)  # another may show more, but nothing is said
+    assert not verify_picture(Stub({"garden": 0.5}), shown, PLAN, True, 1.5).doubtful and verify_picture(Stub({}), shown, PLAN, False, 1.5).doubtful
 
 
 def test_drawings_show_their_own_plan_and_not_another(assistant) -> None:
     scenes = [s for g in range(40) for s in group(500_001, g, True)[:1]]
     missed, caught = 0, 0
     for k, scene in enumerate(scenes):
-        f, plan = assistant.vision.semantics(pixels([render(scene).image])), plan_of(scene)
+        shown, plan = assistant.image_generator.look(pixels([render(scene).image])), plan_of(scene)
         elsewhere = replace(plan, place=CONTEXTS[(CONTEXTS.index(plan.place) + 5 + k) % len(CONTEXTS)], style=STYLES[(STYLES.index(plan.style) + 1 + k % 5) % 6])
-        missed += bool(verify_picture(assistant.vision, f, plan, True, 1.5).missing)
-        caught += bool(verify_picture(assistant.vision, f, elsewhere, True, 1.5).missing)
-    assert missed <= 12, missed  # of 40 whole plans, each of about five parts
-    assert caught >= 34, caught
+        missed += bool(verify_picture(assistant.vision, shown, plan, True, 1.5).missing)
+        caught += bool(verify_picture(assistant.vision, shown, elsewhere, True, 1.5).missing)
+    assert missed <= 4, missed  # of 40 whole plans, each of about five parts
+    assert caught >= 38, caught
+
+
+def test_chances_say_what_is_missing() -> None:
+    def classified(by_clip: tuple[str, ...] = ("garden", "blue hat", "green owl"), **chances: float) -> Verification:
+        found = [Finding("subject", "fox", chances.get("kind", 0.9)), Finding("subject", "red fox", chances.get("colour", 0.9)), Finding("place", "garden", chances.get("place", 0.9)),
+                 Finding("worn", "blue hat", chances.get("hat", 0.9)), Finding("worn", "", chances.get("bare", 0.9)), Finding("other", "green owl", chances.get("other", 0.9))]
+        classifier, clip = SimpleNamespace(to=lambda device: classifier, compare=lambda patches, semantics, plan: found), Stub(dict.fromkeys(by_clip, -9.0))
+        clip.attributes = classifier
+        return verify_picture(clip, ImageFeatures(torch.zeros(1), torch.zeros(1)), PLAN, not by_clip, 1.5)
+
+    assert not classified().doubtful and classified().missing == () and classified().score > classified(colour=0.6).score
+    assert classified(colour=0.05).missing == () and classified(colour=0.05).doubtful  # its colour has no sentence, and another picture may have it
+    assert classified(bare=0.01).missing == () and classified(bare=0.01).doubtful
+    assert classified(kind=0.01, place=0.05, hat=0.0, other=0.02).missing == ("the red fox", "the place (garden)", "the blue hat", "the green owl")
+    assert classified(hat=0.3).missing == () and classified(hat=0.3).doubtful
+    assert classified((), kind=0.01, place=0.05, hat=0.0).missing == ()  # CLIP finds them
 
 
 def asked(assistant, monkeypatch: pytest.MonkeyPatch, looks: list[Verification | None], candidates: int, cancel: threading.Event | None = None):
@@ -110,4 +128,4 @@ def test_a_kept_candidate_is_drawn_again_from_its_seed(assistant) -> None:
     assert isinstance(seen, ImageFeatures)
     named = assistant.config.nouns[int(assistant.vision.classify(seen.semantics)[0].argmax())] in reply.plan.subject
     there = named or reply.likeness["subject"] >= assistant.image_generator.far / 2
-    assert verify_picture(assistant.vision, seen.semantics, reply.plan, there, assistant.config.vision.margin).missing == reply.missing
+    assert verify_picture(assistant.vision, seen, reply.plan, there, assistant.config.vision.margin).missing == reply.missing

@@ -237,6 +237,11 @@ class Engine:
     def mix(self, request, cancel):
         yield from self.respond(request, cancel)
 
+    strip = mix
+
+    def imagine(self, words, settings, cancel):
+        return [event for event in self.respond(Request(words, settings=settings), cancel)][-1].png
+
 
 ASK = Request("beach", settings=Settings())
 
@@ -270,9 +275,11 @@ def test_a_second_shortage_is_one_clear_error(short, name, said):
 
 
 def test_boards_and_lessons_are_tried_again_too_and_other_errors_pass():
+    for way in ("mix", "strip"):
+        home, engine = Home(), Engine(1)
+        assert isinstance(list(getattr(OomRetryEngine(engine, home), way)(ASK, threading.Event()))[-1], Reply) and home.lowered == 1
     home, engine = Home(), Engine(1)
-    assert isinstance(list(OomRetryEngine(engine, home).mix(ASK, threading.Event()))[-1], Reply) and home.lowered == 1
-    assert not hasattr(OomRetryEngine(engine, home), "strip")
+    assert OomRetryEngine(engine, home).imagine("a beach", Settings(), threading.Event()) == b"png" and home.lowered == 1
 
     class Course:
         step, steps, shorts = 3, 5, 1
@@ -287,7 +294,7 @@ def test_boards_and_lessons_are_tried_again_too_and_other_errors_pass():
     home = Home()
     course = OomRetryEngine(engine, home).trainer.begin(None)
     assert course.advance() == 0.5 and course.step == 3 and home.tier.name == "turns"
-    course._course.shorts = 1
+    course._run.shorts = 1
     with pytest.raises(DeviceError):  # gradients need the decoder whole
         course.advance()
     engine.respond = lambda request, cancel: (_ for _ in ()).throw(RuntimeError("shapes differ"))

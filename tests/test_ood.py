@@ -32,7 +32,7 @@ def test_real_photos_are_told_from_drawings(assistant) -> None:
     found = [unfamiliar(assistant, Image.open(p).convert("RGB")) for p in PHOTOS]
     assert sum(found) >= len(PHOTOS) - 1, dict(zip([p.name for p in PHOTOS], found))
     drawings = [render(s).image for g in range(34) for s in group(500_001, g, True)]
-    assert sum(unfamiliar(assistant, d) for d in drawings) <= 6  # of 102
+    assert sum(unfamiliar(assistant, d) for d in drawings) <= 4  # of 102
     assert not any(unfamiliar(assistant, Image.open(io.BytesIO(s.photo.png))) for s in assistant.subjects)
 
 

@@ -15,7 +15,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import AutoModelForImageTextToText, CLIPImageProcessor, LlavaConfig, Qwen3VLConfig
 
-from assistant import loading, model_factory, presets
+from assistant import benchmark, loading, model_factory, presets
 from assistant.model_factory import build, count
 from assistant.requests import Mix, MixReply, MixRequest, Photo, Progress, Reply, Request, Settings, Sketch, Source, TrainingSpec, Turn, Words
 from assistant.diffusion.guidance import EMPTY, TEXT, text_guidance
@@ -26,6 +26,7 @@ from assistant.generation.text_to_image import TextToImageGenerator
 from assistant.errors import ConfigError, InputError, WeightsError
 from assistant.models.vision_encoders import ClipVision
 from assistant.engine import Assistant
+from assistant.timing import Table
 from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
 from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
@@ -289,6 +290,13 @@ def test_any_chat_model_can_be_named(tmp_path) -> None:
 # full size, on the meta device
 
 WIDTHS = [320] * 2 + [640] * 2 + [1280] * 2 + [1280] * 3 + [640] * 3 + [320] * 3 + [1280]  # published adapters count down, up, mid
+
+
+def test_the_bench_asks_about_the_miniatures_drawings_where_a_preset_has_none(engine) -> None:
+    table = Table()
+    assert not engine.subjects
+    benchmark.replies(table, engine, 2, 1)
+    assert [line[0] for line in table.lines][:2] == ["time to first word", "words"]
 
 
 @pytest.fixture(scope="module")

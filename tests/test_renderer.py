@@ -51,7 +51,7 @@ def test_a_seed_draws_and_says_what_it_always_did():
         said.update(caption(scene, rng).encode())
     for seed in range(200):
         said.update(repr(dialogue(random.Random(f"as ever/{seed}"), held_out=seed % 2 == 0)).encode())
-    assert (drawn.hexdigest()[:16], said.hexdigest()[:16]) == ("d9d220c40c04c807", "2e56b307862ecbd4")
+    assert (drawn.hexdigest()[:16], said.hexdigest()[:16]) == ("d9d220c40c04c807", "746d649d6f76a705")
 
 
 @pytest.mark.parametrize("size", (64, 128, 192))

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import app
 import gradio as gr
@@ -24,7 +26,8 @@ from tests.client import HOSTILE, handler, join, sign_in, turn
 from tests.fake_engine import FakeEngine, draw, png_of
 from ui import generation_panel, image_routes, page as pages, presenters, serve
 from ui.auth import COOKIE, OWN_COOKIE, Owners, PageHeaders
-from ui.panel import Panel, courier, pressed
+from ui.chat import ChatController
+from ui.panel import Panel, courier, fresh_pulse, pressed
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -288,6 +291,19 @@ def test_a_panel_is_one_line_in_the_page(manager, tmp_path, monkeypatch):
     list(manager.send(one.id, "hello", png_of(draw(1)), Settings(steps=1), "local"))
     shown = desk._view("local", one.id)[desk.parts.chat][-1]["content"]
     assert "do-bold.take to-" in shown and "Take it" in shown
+
+
+def test_a_look_that_a_busy_machine_brings_late_ends_no_newer_one():
+    desk, window = ChatController.__new__(ChatController), SimpleNamespace(session_hash="w")
+    desk._watching = OrderedDict()
+    earlier, later = fresh_pulse(), fresh_pulse()
+    desk._only(window, later)
+    desk._only(window, earlier)
+    assert desk._watching["w"] == later
+    desk._only(window)  # something was done: whoever watches now is over
+    assert desk._watching["w"] != later
+    desk._only(window, newest := fresh_pulse())
+    assert desk._watching["w"] == newest
 
 
 def test_what_a_browser_sends_is_text_or_nothing():

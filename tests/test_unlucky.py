@@ -451,6 +451,16 @@ def test_known_addresses_of_other_computers_are_asked_by_nobody(manager, store, 
     assert asked == []
 
 
+def test_a_message_that_is_sent_before_the_sliders_are_there_is_answered(served):
+    _, _, url = served
+    window = Window(sign_in(url, "ada", "one"), steps=1)
+    sliders = {number for number, name in window.names.items() if name in ("keep", "follow", "steps", "tries", "likeness-lambda", "likeness-window")}
+    assert len(sliders) == 6
+    window.held.update(dict.fromkeys(sliders))
+    assert "words only, at once" in window.say("words only, at once")
+    assert "words only, again" in window.say("words only, again")  # what an answer may move, Gradio has made anew
+
+
 def test_known_windows_that_are_left_are_not_held_and_nobody_closes_anothers(manager, store):
     page, url = start(manager, Address(auth=(("ada", "one"), ("eve", "two"))), store.folder)
     try:
@@ -491,6 +501,19 @@ def test_known_address_of_uploads_takes_nothing_from_a_guest_without_a_cookie_or
             monkeypatch.setattr("ui.guard.MOST_BODY", 100)
             assert guest.post("gradio_api/upload", files=PICTURE).status_code == 413
         assert page.state_session_capacity <= 1000
+    finally:
+        page.close()
+
+
+def test_a_proxy_with_tls_outside_hears_https_and_holds_nothing_back(manager, store):
+    page, url = start(manager, Address("0.0.0.0"), store.folder)
+    try:
+        with httpx.Client(base_url=url, timeout=20, headers={"X-Forwarded-Proto": "https", "X-Forwarded-Host": "cafe.example", "Host": "cafe.example"}) as guest:
+            answer = guest.get("")
+            assert "secure" in answer.headers["set-cookie"].lower() and answer.headers["x-accel-buffering"] == "no"
+            assert guest.get("config").json()["root"] == "https://cafe.example"
+            assert not re.search(r"http://(?:cafe\.example|127\.0\.0\.1)", answer.text)  # the browser would refuse it on a page that came by HTTPS
+        assert "secure" not in httpx.get(url).headers["set-cookie"].lower()
     finally:
         page.close()
 
