@@ -117,7 +117,6 @@ def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) ->
     return unet, SemanticValues.of(unet, semantic_width)
 
 
-WHOLE = 0.85  # from here on a step attends to all patches of E(x)
 SHEET = 24 * 128**2  # pixels of the last sheet's pictures
 
 
@@ -126,7 +125,6 @@ class CafeTask:
     trained elsewhere too, with its layout, if its source is labelled. `checkpointing` computes activations twice instead of keeping them."""
 
     name = "cafe"
-    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, source: PairSource, device: str, init: Path, batch_size: int = 32,
                  warm: Path | None = None, compiled: bool = False, shared: tuple[UNet2DConditionModel, LayoutHead | None] | None = None,
@@ -157,15 +155,12 @@ class CafeTask:
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         drawn = self.source.pairs(rng, self.batch_size)
         keep = (rng.random((2, self.batch_size)) >= self.numbers.dropped).astype(np.float32)
-        seen = np.concatenate([[0], 1 + rng.permutation(self.config.encoders.patch_tokens - 1)])
-        return {**drawn, "seen": torch.from_numpy(seen), "keep": torch.from_numpy(keep)}
+        return {**drawn, "keep": torch.from_numpy(keep)}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         shown = self.source.shown(batch, generator)
         noised, t, target = self.vloss.draw(shown.latents, generator)
-        few = self.numbers.seen is not None and self.done < WHOLE
-        patches = (shown.patches[:, batch["seen"][:1 + cast(int, self.numbers.seen)]] if few else shown.patches).float()
-        context = training_context(self.values, patches, shown.semantics, *batch["keep"])
+        context = training_context(self.values, shown.patches.float(), shown.semantics, *batch["keep"])
         predicted = self.unet(noised, t, None, cross_attention_kwargs={"context": context}, return_dict=False)[0]
         if self.layout is None:
             return self.vloss(predicted, target), {}
@@ -196,7 +191,6 @@ PAIRS = 0.6  # share of a step's pictures that are drawn from E and F; the rest 
 
 class JointTask:
     name, lr = "trunk", 2e-3
-    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, init: Path, batch_size: int = 64, warm: Path | None = None) -> None:
         """`init`: a folder with the trained vae, dino and clip. `warm`: a folder whose base and cafe to go on from."""
@@ -212,18 +206,17 @@ class JointTask:
         return {**self.base.modules(), **self.cafe.modules()}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        return {f"{of}.{k}": t for of, task in (("base", self.base), ("cafe", self.cafe)) for k, t in task.batch(rng).items()}
+        seen = np.concatenate([[0], 1 + rng.permutation(self.base.config.encoders.patch_tokens - 1)])
+        return {"seen": torch.from_numpy(seen)} | {f"{of}.{k}": t for of, task in (("base", self.base), ("cafe", self.cafe)) for k, t in task.batch(rng).items()}
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """One call of the UNet for both halves while as many patches are seen as a caption has tokens; near the end all patches are."""
+        """One call of the UNet for both halves: a caption's tokens stand there so often that they are about as many as the patches, which changes no attention;
+        of the patches those that are left over are out at random."""
         base, cafe = ({k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")} for of in ("base", "cafe"))
-        if self.done >= WHOLE:
-            self.cafe.done = self.done
-            (first, said), (second, shown) = self.base.loss(base, generator), self.cafe.loss(cafe, generator)
-            return first.lerp(second, PAIRS), {"base_v": said["v"], "cafe_v": shown["v"], "layout": said["layout"].lerp(shown["layout"], PAIRS), "kind": shown["kind"]}
         shown, h, at = self.cafe.source.shown(cafe, generator), self.base.heroes, base["at"]
         states = self.base.text(input_ids=base["texts"]).last_hidden_state  # (b, N, d)
-        patches = shown.patches[:, cafe["seen"][:states.shape[1]]].to(states.dtype)  # (b, N, d)
+        states = states.repeat(1, max(1, shown.patches.shape[1] // states.shape[1]), 1)  # (b, kN, d)
+        patches = shown.patches[:, batch["seen"][:states.shape[1]]].to(states.dtype)  # (b, kN, d)
         captions, none = states.new_ones(len(states)), states.new_zeros(len(states))
         noised, t, target = self.base.vloss.draw(torch.cat([self.base.latents[at].float(), shown.latents]), generator)
         context = training_context(self.cafe.values, torch.cat([states, patches]), torch.cat([shown.semantics[:1].expand(len(states), -1), shown.semantics]),

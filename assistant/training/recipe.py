@@ -41,7 +41,6 @@ class CafeNumbers:
     parts: int | None = None  # of a batch, at first; None: one a process
     epochs: float = 5.0  # where neither minutes nor steps are given
     dropped: float = 0.1  # probability of leaving E out, and F
-    seen: int | None = 63  # patches that a step attends to, beside the class token, until near the end; None: always all
     skew: float = 0.6  # exponent of the uniform draw of timesteps; below 1 more of them are at high noise
     middle: float = 0.4  # share of timesteps drawn in the middle instead (`VLoss`)
     muon: bool = True  # for the UNet's inner matrices
@@ -61,7 +60,7 @@ class BridgeNumbers:
     save_every: float = 60.0
 
 
-CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, seen=None, skew=1.0, middle=0.0, muon=False, save_every=1800.0)  # of 14 GB
+CAFE = CafeNumbers(lr=2e-5, batch=64, parts=16, skew=1.0, middle=0.0, muon=False, save_every=1800.0)  # of 14 GB
 BRIDGE = BridgeNumbers(lr=2e-3, batch=128, parts=32, fitted=False, save_every=300.0)
 CARDS = {"H100": 989.0, "A100": 312.0, "L40S": 362.0, "4090": 165.0}  # dense bfloat16 TFLOP/s, as their maker states them
 

@@ -357,7 +357,6 @@ class FurtherTask(JointTask):
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         base, cafe = ({k.removeprefix(f"{of}."): t for k, t in batch.items() if k.startswith(f"{of}.")} for of in ("base", "cafe"))
-        self.cafe.done = self.done
         (first, said), (second, shown) = self.base.loss(base, generator), self.cafe.loss(cafe, generator)
         self.base.layout.grid = None  # of pairs without labels; a UNet that holds a graph cannot be copied
         share = self.base.batch_size / self.batch_size
