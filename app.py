@@ -30,7 +30,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--weights", type=Path, default=None, metavar="FOLDER",
         help="the preset's weights, as `python -m assistant download` lays them; default: where it puts them")
     add("--llm", default=os.environ.get("CAFE_LLM") or None, metavar="NAME",
-        help="another language model for the preset open, one that sees or not: a folder, or a hub id that was downloaded (python -m assistant "
+        help="another language model for the preset open, one that sees or not: a folder, a GGUF file, or a hub id that was downloaded (python -m assistant "
              "download open --llm NAME), like llava-hf/llava-1.5-7b-hf")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"),

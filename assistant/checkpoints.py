@@ -1,4 +1,4 @@
-"""The only place that reads or writes model files: safetensors in the layouts that stock libraries load.
+"""The only place that reads or writes model files: safetensors in the layouts that stock libraries load; of a chat model a GGUF file, too, which is read.
 
 Knows the shape of a checkpoint folder; knows no training and no requests. Pickled weights are never opened.
 """
@@ -7,6 +7,7 @@ import contextlib
 import copy
 import json
 import math
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,7 @@ from .models.vision_encoders import AttributeClassifier, OutOfDistribution, Visi
 
 SHARD = "9MB"  # Hugging Face Spaces takes files up to 10 MB without LFS
 LARGE = 2**28  # bytes; a module of more is cut into fewer files: no Space would hold it
+GGUF = ".gguf"
 IGNORED = (".position_ids", ".inv_freq")  # buffers that older files of the same models hold, and that are made anew
 CLIP_PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bicubic", "resize_mode": "squash"}
 
@@ -197,7 +199,11 @@ def text_encoder(config: AssistantConfig, clip: Any, folder: Path) -> Callable[[
 
 def numbers_in(folder: Path) -> tuple[int, int]:
     """How many numbers a stock module's weights hold, and the largest of its matrices, from the headers of its files; a byte of what was quantised
-    before counts as half a number, since it stays one byte. (0, 0): there are none."""
+    before counts as half a number, since it stays one byte. (0, 0): there are none. `folder`: or a GGUF file."""
+    if folder.suffix.lower() == GGUF:
+        with reading(f"file {folder.name}"):
+            sizes = [math.prod(shape) for shape in gguf_shapes(folder)]
+        return sum(sizes), max(sizes, default=0)
     index = folder / "model.safetensors.index.json"
     with reading(f"weights in {folder.name!r}"):
         names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
@@ -207,6 +213,48 @@ def numbers_in(folder: Path) -> tuple[int, int]:
                 slices = [file.get_slice(name) for name in file.keys()]
                 found += [math.prod(one.get_shape()) * (0.5 if one.get_dtype() in ("U8", "I8", "F8_E4M3") else 1) for one in slices]
     return int(sum(found)), int(max(found, default=0))
+
+
+def gguf_shapes(path: Path) -> list[tuple[int, ...]]:
+    """The shapes of a GGUF file's tensors, from its head alone.
+
+    Raises:
+        ValueError: it is none, or breaks off.
+    """
+    widths = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value, by its kind; 8 is a text, 9 an array
+
+    def skip(kind: int) -> None:
+        if kind == 8:
+            file.seek(number("Q"), 1)
+        elif kind != 9:
+            file.seek(widths[kind], 1)
+        else:
+            of, count = number("I"), number("Q")
+            if of in widths:
+                file.seek(count * widths[of], 1)
+            else:
+                for _ in range(count):
+                    skip(of)
+
+    def number(form: str) -> int:
+        return struct.unpack(f"<{form}", file.read(struct.calcsize(form)))[0]
+
+    with path.open("rb") as file:
+        try:
+            if file.read(4) != b"GGUF":
+                raise ValueError("it does not begin as one")
+            _, tensors, values = number("I"), number("Q"), number("Q")
+            for _ in range(values):
+                skip(8)
+                skip(number("I"))
+            shapes = []
+            for _ in range(tensors):
+                skip(8)
+                shapes.append(tuple(number("Q") for _ in range(min(number("I"), 8))))
+                file.seek(12, 1)
+        except (struct.error, OverflowError) as error:
+            raise ValueError("it breaks off") from error
+    return shapes
 
 
 def can_quantise() -> bool:

@@ -7,6 +7,7 @@ only, and nothing of the network.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from . import checkpoints
-from .checkpoints import build_clip
+from .checkpoints import GGUF, build_clip
 from .config import AdapterConfig, AssistantConfig, ChatConfig, ClipVisionConfig, LanguageConfig, LikenessConfig, VisionConfig
 from .controls.cafe import SemanticValues
 from .controls.ip_adapter import Adapter
@@ -236,15 +237,33 @@ def load_safety_checker(folder: Path, dtype: torch.dtype = torch.float32) -> Saf
 
 def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **extra: Any) -> ChatModel:
     """Any causal or image-text-to-text language model of transformers with a chat template, to compute on `device`: its weights stay in the
-    computer's memory until an `OffloadManager` brings them, or where `extra` (as in `load_drawer`) puts them. Raises WeightsError."""
+    computer's memory until an `OffloadManager` brings them, or where `extra` (as in `load_drawer`) puts them. `folder`: or a GGUF file, whose weights
+    are unpacked into `dtype`. Raises WeightsError."""
     from transformers import (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor,
                               AutoTokenizer)
 
-    if not folder.is_dir():
-        raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder or a hub id.")
-    with checkpoints.reading(f"config.json in {folder.name!r}"):
-        sees = type(AutoConfig.from_pretrained(folder, local_files_only=True)) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    with checkpoints.reading(f"{'processor' if sees else 'tokenizer'} in {folder.name!r}"):
-        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(folder, local_files_only=True)
-    llm: nn.Module = checkpoints.frozen(folder, AutoModelForImageTextToText if sees else AutoModelForCausalLM, dtype, **extra)
+    if not folder.exists():
+        raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder, a GGUF file or a hub id.")
+    packed: dict[str, Any] = {}
+    if folder.suffix.lower() == GGUF:
+        checkpoints.numbers_in(folder)  # a file that breaks off is told by its name
+        packed, folder, extra = {"gguf_file": folder.name}, folder.parent, _unpacked(folder.name, extra)
+    named = packed.get("gguf_file", folder.name)
+    with checkpoints.reading(f"{'metadata' if packed else 'config.json'} in {named!r}"):
+        sees = type(AutoConfig.from_pretrained(folder, local_files_only=True, **packed)) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    with checkpoints.reading(f"{'processor' if sees else 'tokenizer'} in {named!r}"):
+        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(folder, local_files_only=True, **packed)
+    llm: nn.Module = checkpoints.frozen(folder, AutoModelForImageTextToText if sees else AutoModelForCausalLM, dtype, **packed, **extra)
     return ChatModel(about, llm, processor).at(device)
+
+
+def _unpacked(name: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """What reads a GGUF file beside `extra`: its weights become plain matrices, and no kernels are looked for on the hub. Raises WeightsError."""
+    import transformers
+
+    if importlib.util.find_spec("gguf") is None:
+        raise WeightsError(f"The language model {name!r} is a GGUF file, and the package gguf, which reads it, is not installed.", "Run: pip install gguf")
+    if "quantization_config" in extra:
+        raise WeightsError(f"The GGUF file {name!r} is unpacked when it is read, and cannot be put into 4 bits again.", "Choose --memory whole, turns or layers.")
+    config = getattr(transformers, "GgufConfig", None)  # without it, transformers knows no other way
+    return extra if config is None else {**extra, "quantization_config": config(dequantize=True)}

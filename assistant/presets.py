@@ -244,7 +244,7 @@ PRESETS = {p.name: p for p in (MINIATURE, FLUX, OPEN, SDXL, SD15, SD2, FULL)}
 
 
 def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
-    """The same preset with another language model, one that sees or not: a folder, or a hub id like "llava-hf/llava-1.5-7b-hf", which then is one
+    """The same preset with another language model, one that sees or not: a folder, a GGUF file, or a hub id like "llava-hf/llava-1.5-7b-hf", which then is one
     of its sources.
 
     Raises:
@@ -253,8 +253,11 @@ def with_llm(config: AssistantConfig, name: str) -> AssistantConfig:
     if not isinstance(config.language, ChatConfig):
         raise ConfigError(f"The preset {config.name!r} takes no other language model.", "Name one with the preset open.")
     others = {part: source for part, source in config.sources.items() if part != config.language.folder}
-    if Path(name).is_dir():
+    packed = name.lower().endswith(".gguf")
+    if Path(name).is_file() if packed else Path(name).is_dir():
         return replace(config, language=replace(config.language, folder=str(Path(name).resolve())), sources=others)
+    if packed:
+        raise ConfigError(f"There is no GGUF file {name!r} here.", "Name one that was downloaded, a folder, or a hub id.")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ConfigError(f"{name!r} is neither a folder nor a hub id.", "Name one like llava-hf/llava-1.5-7b-hf, which sees, or Qwen/Qwen2.5-1.5B-Instruct, which is small.")
     part = f"llm-{name.replace('/', '--')}"

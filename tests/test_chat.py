@@ -135,6 +135,12 @@ def test_stop_is_heard_between_tokens() -> None:
     assert deltas == [] and told.stopped and told.prompt is None
 
 
+@pytest.mark.parametrize("end", ["<|im_start|>", "<|im_end|>"])
+def test_a_reply_ends_where_another_turn_would_begin(end) -> None:
+    deltas, told = _say(f"{{\"act\": \"chat\"}}\nGladly.{end}user\nNow a hat.{end}")
+    assert told.text == "Gladly." and told.plan == Plan("chat")
+
+
 def test_a_real_model_speaks_the_same_from_the_same_seed(model) -> None:
     prompt, runs = model.prompt([], "surprise me", True), []
     for seed in (1, 1, 2):

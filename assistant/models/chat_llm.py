@@ -96,7 +96,10 @@ class ChatModel(nn.Module):
         self.static_cache = False  # keep keys and values in a place of fixed size
         self.where = torch.device("cpu")  # that the model computes on; its weights may be elsewhere between calls
         ends = getattr(llm.generation_config, "eos_token_id", None)
-        self._ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, (list, tuple)) else [ends])}
+        template = str(processor.chat_template)  # what begins a turn ends a reply, too: else the model goes on as the person
+        turns = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special and token.content in template}
+        self._ends = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id, *turns,
+                      *(ends if isinstance(ends, (list, tuple)) else [ends])} - {None}
         marks = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
         self._marks = re.compile("|".join(re.escape(m) for m in sorted(marks, key=len, reverse=True) if m.strip()) or r"(?!)")
 
