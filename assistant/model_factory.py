@@ -246,8 +246,9 @@ def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float3
         raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder, a GGUF file or a hub id.")
     packed: dict[str, Any] = {}
     if folder.suffix.lower() == GGUF:
+        extra = _unpacked(folder.name, extra)
         checkpoints.numbers_in(folder)  # a file that breaks off is told by its name
-        packed, folder, extra = {"gguf_file": folder.name}, folder.parent, _unpacked(folder.name, extra)
+        packed, folder = {"gguf_file": folder.name}, folder.parent
     named = packed.get("gguf_file", folder.name)
     with checkpoints.reading(f"{'metadata' if packed else 'config.json'} in {named!r}"):
         sees = type(AutoConfig.from_pretrained(folder, local_files_only=True, **packed)) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
