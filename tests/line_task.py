@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from assistant.training.loop import Task
 from torch import nn
 
 
-class Line:
+class Line(Task):
     """Fits a line."""
 
     name, batch_size, lr = "line", 8, 0.05

@@ -126,8 +126,6 @@ def test_parts_with_more_words_count_for_more(tmp_path: Path) -> None:
     """The mean over two parts is the mean over all that is in them."""
     class Words(Line):
         batch_size = 1
-        share = {"words": 1.0}
-
         def batch(self, rng):
             count = int(rng.integers(1, 9))
             x = torch.from_numpy(rng.normal(size=(count, 3))).float()

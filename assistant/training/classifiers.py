@@ -30,6 +30,7 @@ from ..models.vision_encoders import STAGE, AttributeClassifier, OutOfDistributi
 from ..world.renderer import GROUND, render
 from ..world.scene import ACCESSORIES, Scene
 from ..world.subjects import draw_subject
+from .loop import Task
 from .losses import contrast, encode_patches, encode_semantics
 from .recipe import TRAIN_SEED
 from .world_dataset import ATTRIBUTES, CAPTIONS, CLASSES, LABELS, SHARD, VIEWS, WorldDataset, group, in_processes
@@ -210,11 +211,10 @@ def worn_cells(world: WorldDataset, workers: int) -> np.ndarray:
     return np.load(place, mmap_mode="r")
 
 
-class JudgeTask:
+class JudgeTask(Task):
     """`init` is a folder with a judge to go on from, or none."""
 
     name, lr = "judge", 2e-3
-    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 64, init: Path | None = None) -> None:
         self.world, self.device, self.batch_size = world, device, batch_size
@@ -281,7 +281,7 @@ class JudgeTask:
 SHAKEN = 0.1  # how far features are shaken in training, in their deviations
 
 
-class LikenessTask:
+class LikenessTask(Task):
     """`judge` is a folder with a trained judge."""
 
     name, lr = "likeness", 1e-3

@@ -26,6 +26,7 @@ from ..diffusion.guidance import EMPTY, PATCHES, SEMANTICS, TEXT, cafe_guidance,
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..world.vocabulary import bank
 from .datasets import Heroes, PairSource, WorldPairs
+from .loop import Task
 from .losses import LAYOUT, LayoutHead, VLoss, encode_latents, inner_matrices, training_kernel
 from .recipe import CafeNumbers
 from .world_dataset import CAPTIONS, WorldDataset, caption_tokenizer
@@ -34,7 +35,7 @@ PROMPTS = bank("prompts")["sheet"]  # what a training's sheet shows
 TWO_HEROES = 0.15  # share of captions' pictures that are drawn from those of two heroes, a fifth of all, beside their own fifth of the rest
 
 
-class BaseTask:
+class BaseTask(Task):
     name, lr = "base", 1e-3
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, vae: Path, batch_size: int = 32,
@@ -120,7 +121,7 @@ def decoder_from_base(base_unet: Path, patch_width: int, semantic_width: int) ->
 SHEET = 24 * 128**2  # pixels of the last sheet's pictures
 
 
-class CafeTask:
+class CafeTask(Task):
     """`init` is a folder with base; `warm` a CAFE decoder to go on from instead of the base UNet, `shared` a UNet that is being
     trained elsewhere too, with its layout, if its source is labelled. `checkpointing` computes activations twice instead of keeping them."""
 
@@ -189,7 +190,7 @@ class CafeTask:
 PAIRS = 0.6  # share of a step's pictures that are drawn from E and F; the rest from captions
 
 
-class JointTask:
+class JointTask(Task):
     name, lr = "trunk", 2e-3
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, init: Path, batch_size: int = 64, warm: Path | None = None) -> None:

@@ -12,10 +12,11 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -249,16 +250,25 @@ AHEAD = 3  # steps whose batches are drawn before they are needed
 
 
 class Task(Protocol):
-    """One thing to train. A task that can be looked at has `sheet(path)` beside these, which draws a picture of how it is doing.
+    """One thing to train. Every task inherits this, and with it what it has no need of.
 
-    Where a loss is a mean over a number of things that differs from part to part (words, say), a task has
-    `tally(batch) -> dict[str, float]` beside these, and multiplies each such mean by `self.share[name]`, which the loop sets to
-    what this part has of it, times the number of parts, over what all have: the mean over the parts is that over all things then.
+    The loop sets `done`, the share of the budget that is spent, before each step, and `share` before each part whose task has a tally.
     """
 
     name: str
     batch_size: int  # samples in a part
     lr: float
+    done: float = 0.0
+    share: Mapping[str, float] = MappingProxyType({})
+    matrices: Set[str] = frozenset()  # names of what Muon takes; AdamW takes the rest
+
+    def tally(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """How many things each of a loss's means is over, where that differs from part to part (words, say). `loss` multiplies each such mean by `self.share[name]`:
+        what this part has of it, times the number of parts, over what all have. The mean over the parts is that over all things then."""
+        return {}
+
+    def sheet(self, path: Path) -> None:
+        """Draw a picture of how it is doing; here, none."""
 
     def modules(self) -> Mapping[str, nn.Module]:
         """What is trained, on the device already; frozen helpers are left out."""
@@ -315,7 +325,7 @@ class Trainer:
         self.params = {f"{m}.{n}": p for m, module in task.modules().items() for n, p in module.named_parameters() if p.requires_grad}
         kept = options.ema_device or options.device
         self.ema = {} if self.rank else {n: p.detach().to(kept, copy=True) for n, p in self.params.items()}
-        inner = getattr(task, "matrices", set())  # names of what Muon takes; AdamW takes the rest
+        inner = task.matrices
         self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW([p for n, p in self.params.items() if n not in inner], lr=task.lr,
                                                                           betas=options.betas, weight_decay=options.weight_decay, fused=True)]
         if inner:  # in one order in every process, which a set of names has not
@@ -377,9 +387,9 @@ class Trainer:
 
     def _shares(self, batches: list[dict[str, Tensor]]) -> list[dict[str, float]]:
         """How much of each of the task's tallies lies in this process's parts, 1 on average."""
-        if not hasattr(self.task, "tally"):
+        own = [self.task.tally(batch) for batch in batches]
+        if not any(own):
             return []
-        own = [cast(Any, self.task).tally(batch) for batch in batches]
         total = torch.tensor([sum(c[name] for c in own) for name in own[0]], dtype=torch.float64, device=self.options.device)
         self.team.sum_([total])
         return [{name: c[name] * self.parts / t if t else 0.0 for name, t in zip(c, total.tolist())} for c in own]
@@ -395,7 +405,7 @@ class Trainer:
         shares = self._shares(batches)
         for i, (part, batch) in enumerate(zip(self.mine, batches)):
             if shares:
-                cast(Any, self.task).share = shares[i]
+                self.task.share = shares[i]
             generator = torch.Generator(device).manual_seed((o.seed + 97 * part) * 1_000_003 + self.step)
             batch = {k: t.to(device, non_blocking=True) for k, t in batch.items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=o.bf16 if o.bf16 is not None else device.type == "cuda"):
@@ -434,7 +444,7 @@ class Trainer:
             while self.progress() < 1:
                 batches = ahead.pop(0).result()
                 ahead.append(pool.submit(self.batches, self.step + AHEAD))
-                cast(Any, self.task).done = self.progress()  # its loss may look at it: a curriculum, or the last part on the whole thing
+                self.task.done = self.progress()
                 names, values = self.gradients(batches)
                 norm = self.update()
                 now = time.monotonic()
@@ -464,8 +474,8 @@ class Trainer:
             module.eval()
         self.export.mkdir(parents=True, exist_ok=True)
         self.task.export(self.export)
-        if self.options.sheet and hasattr(self.task, "sheet"):
-            cast(Any, self.task).sheet(self.folder / "sheet.png")
+        if self.options.sheet:
+            self.task.sheet(self.folder / "sheet.png")
 
     def _left(self, rate: float) -> float:
         """Minutes to the end of the budget, at `rate` samples per second."""

@@ -22,6 +22,7 @@ from ..errors import ConfigError, DeviceError
 from ..files import SHARED, write_whole
 from ..models.mllm import Bridge, PromptBuilder
 from .datasets import DialogueSource, WorldDialogues
+from .loop import Task
 from .losses import ridge, training_kernel
 from .recipe import BridgeNumbers
 from .world_dataset import DialogueDataset, WorldDataset, dialogue_tokenizer
@@ -30,7 +31,7 @@ FITTED = 320  # batches on which H is fitted at the end
 FITTING = 3000  # steps of that, if H has a hidden layer
 
 
-class ProjectorTask:
+class ProjectorTask(Task):
     """`init` is a folder with llama, or `llama` is (M, its tokenizer); `warm` one with a bridge to go on from, or none;
     `checkpointing` computes M's activations twice instead of keeping them."""
 

@@ -24,6 +24,7 @@ from torchvision.utils import save_image
 
 from ..checkpoints import load_vae, save_module, save_preview
 from ..config import AssistantConfig
+from .loop import Task
 from .losses import inner_matrices, loss_weight
 from .world_dataset import WorldDataset
 
@@ -96,7 +97,7 @@ HALVED = 0.25  # share of the steps at half the scale
 KL = 1e-4  # weight of the posterior's divergence from a standard normal distribution
 
 
-class VaeTask:
+class VaeTask(Task):
     name, lr = "vae", 2e-3
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 32, init: Path | None = None,

@@ -30,6 +30,7 @@ from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import estimate_x0, make_scheduler, predict
 from ..models.vision_encoders import normalised, resize
 from ..world.scene import ACCESSORIES
+from .loop import Task
 from .losses import WEIGHTS, attribute_loss, contrast, latents_of
 from .world_dataset import CAPTIONS, CLASSES, WorldDataset, arrays, caption_tokenizer
 
@@ -104,9 +105,8 @@ def begin_local(dino: Dinov2Model, generator: torch.Generator) -> None:
         layer.o_proj.weight.copy_(u * s.sqrt())
 
 
-class DinoTask:
+class DinoTask(Task):
     name, lr = "dino", 1.5e-3
-    done = 0.0  # the training loop sets it
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 32, warm: Path | None = None) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
@@ -184,7 +184,7 @@ def image_features(clip: Any, images: Tensor) -> Tensor:
     return F.normalize(clip.encode_image(normalised(x, tower.image_mean, tower.image_std)).float(), dim=-1)
 
 
-class ClipTask:
+class ClipTask(Task):
     name, lr = "clip", 1.5e-3
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 64, warm: Path | None = None) -> None:
@@ -271,7 +271,7 @@ def redraw(world: WorldDataset, decoder: LatentDiffusion, folder: Path, count: i
     begun.rename(folder)
 
 
-class RobustTask:
+class RobustTask(Task):
     """Args: folder: of `redraw`. init: the encoder as it is."""
 
     name, lr = "robust", 5e-4
