@@ -7,7 +7,6 @@ import contextlib
 import copy
 import json
 import math
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -201,9 +200,7 @@ def numbers_in(folder: Path) -> tuple[int, int]:
     """How many numbers a stock module's weights hold, and the largest of its matrices, from the headers of its files; a byte of what was quantised
     before counts as half a number, since it stays one byte. (0, 0): there are none. `folder`: or a GGUF file."""
     if folder.suffix.lower() == GGUF:
-        with reading(f"file {folder.name}"):
-            sizes = [math.prod(shape) for shape in gguf_shapes(folder)]
-        return sum(sizes), max(sizes, default=0)
+        return _numbers_in_gguf(folder)
     index = folder / "model.safetensors.index.json"
     with reading(f"weights in {folder.name!r}"):
         names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
@@ -215,46 +212,17 @@ def numbers_in(folder: Path) -> tuple[int, int]:
     return int(sum(found)), int(max(found, default=0))
 
 
-def gguf_shapes(path: Path) -> list[tuple[int, ...]]:
-    """The shapes of a GGUF file's tensors, from its head alone.
+def _numbers_in_gguf(path: Path) -> tuple[int, int]:
+    if find_spec("gguf") is None:
+        raise WeightsError(f"The language model {path.name!r} is a GGUF file, and the package gguf, which reads it, is not installed.", "Run: pip install gguf")
+    from gguf import GGUFReader
 
-    Raises:
-        ValueError: it is none, or breaks off.
-    """
-    widths = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value, by its kind; 8 is a text, 9 an array
-
-    def skip(kind: int) -> None:
-        if kind == 8:
-            file.seek(number("Q"), 1)
-        elif kind != 9:
-            file.seek(widths[kind], 1)
-        else:
-            of, count = number("I"), number("Q")
-            if of in widths:
-                file.seek(count * widths[of], 1)
-            else:
-                for _ in range(count):
-                    skip(of)
-
-    def number(form: str) -> int:
-        return struct.unpack(f"<{form}", file.read(struct.calcsize(form)))[0]
-
-    with path.open("rb") as file:
+    with reading(f"file {path.name}"):
         try:
-            if file.read(4) != b"GGUF":
-                raise ValueError("it does not begin as one")
-            _, tensors, values = number("I"), number("Q"), number("Q")
-            for _ in range(values):
-                skip(8)
-                skip(number("I"))
-            shapes = []
-            for _ in range(tensors):
-                skip(8)
-                shapes.append(tuple(number("Q") for _ in range(min(number("I"), 8))))
-                file.seek(12, 1)
-        except (struct.error, OverflowError) as error:
+            sizes = [int(tensor.n_elements) for tensor in GGUFReader(path).tensors]
+        except IndexError as error:
             raise ValueError("it breaks off") from error
-    return shapes
+    return sum(sizes), max(sizes, default=0)
 
 
 def can_quantise() -> bool:

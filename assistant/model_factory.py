@@ -7,7 +7,6 @@ only, and nothing of the network.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -246,8 +245,8 @@ def load_chat(about: ChatConfig, folder: Path, dtype: torch.dtype = torch.float3
         raise WeightsError(f"There is no language model at {folder}.", "Name one with --llm, a folder, a GGUF file or a hub id.")
     packed: dict[str, Any] = {}
     if folder.suffix.lower() == GGUF:
+        checkpoints.numbers_in(folder)  # a file that breaks off is told by its name, and so is the package that reads it
         extra = _unpacked(folder.name, extra)
-        checkpoints.numbers_in(folder)  # a file that breaks off is told by its name
         packed, folder = {"gguf_file": folder.name}, folder.parent
     named = packed.get("gguf_file", folder.name)
     with checkpoints.reading(f"{'metadata' if packed else 'config.json'} in {named!r}"):
@@ -262,8 +261,6 @@ def _unpacked(name: str, extra: dict[str, Any]) -> dict[str, Any]:
     """What reads a GGUF file beside `extra`: its weights become plain matrices, and no kernels are looked for on the hub. Raises WeightsError."""
     import transformers
 
-    if importlib.util.find_spec("gguf") is None:
-        raise WeightsError(f"The language model {name!r} is a GGUF file, and the package gguf, which reads it, is not installed.", "Run: pip install gguf")
     if "quantization_config" in extra:
         raise WeightsError(f"The GGUF file {name!r} is unpacked when it is read, and cannot be put into 4 bits again.", "Choose --memory whole, turns or layers.")
     config = getattr(transformers, "GgufConfig", None)  # without it, transformers knows no other way

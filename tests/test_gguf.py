@@ -1,8 +1,5 @@
 """`--llm FILE.gguf`: a Llama-shaped chat model in one file, read into the same numbers and tokens as its folder."""
 
-import importlib.util
-import struct
-
 import pytest
 import torch
 
@@ -14,16 +11,11 @@ from assistant.presets import OPEN, with_llm
 from tests import tiny_gguf
 from tests import tiny_open as tiny
 
-PACKAGE = importlib.util.find_spec("gguf")
-needs_package = pytest.mark.skipif(PACKAGE is None, reason="the package gguf is not installed: nothing can write a GGUF file")
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     return tiny_gguf.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf", *tiny.speaker(), tiny.CHATML)
 
 
-@needs_package
 def test_a_gguf_file_is_the_same_model_as_its_folder(written) -> None:
     llm, words = tiny.speaker()
     chat = model_factory.load_chat(ChatConfig(max_new_tokens=12), written)
@@ -35,14 +27,12 @@ def test_a_gguf_file_is_the_same_model_as_its_folder(written) -> None:
     assert model_factory.load_chat(ChatConfig(), written, torch.bfloat16).llm.dtype == torch.bfloat16
 
 
-@needs_package
 def test_it_is_named_like_a_folder_and_counts_in_the_memory_plan(written) -> None:
     config = with_llm(OPEN, str(written))
     assert config.language.folder == str(written.resolve()) and "llm" not in config.sources
     assert sizes(config, written.parent)["llm"] == sum(p.numel() for p in tiny.speaker()[0].parameters())
 
 
-@needs_package
 def test_a_file_that_cannot_be_one_is_told_in_a_sentence(written, tmp_path) -> None:
     with pytest.raises(WeightsError, match="no chat template"):
         model_factory.load_chat(ChatConfig(), tiny_gguf.write(tmp_path / "dumb.gguf", *tiny.speaker(), None))
@@ -56,23 +46,10 @@ def test_a_file_that_cannot_be_one_is_told_in_a_sentence(written, tmp_path) -> N
 
 
 def test_without_the_package_the_sentence_names_it(tmp_path, monkeypatch) -> None:
-    path, find = tmp_path / "some.gguf", importlib.util.find_spec
+    path = tmp_path / "some.gguf"
     path.write_bytes(b"GGUF")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "gguf" else find(name, *rest))
+    monkeypatch.setattr(checkpoints, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="the package gguf, which reads it, is not installed. Run: pip install gguf"):
         model_factory.load_chat(ChatConfig(), path)
     with pytest.raises(ConfigError, match="There is no GGUF file 'some/other.gguf' here"):
         with_llm(OPEN, "some/other.gguf")
-
-
-def test_the_head_is_read_without_the_package(tmp_path) -> None:
-    text = lambda said: struct.pack("<Q", len(said)) + said  # noqa: E731
-    values = [text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama"), text(b"a") + struct.pack("<If", 6, 1.5),
-              text(b"b") + struct.pack("<IIQ", 9, 8, 2) + text(b"x") + text(b"yz"), text(b"c") + struct.pack("<IIQ3i", 9, 5, 3, 1, 2, 3)]
-    tensors = [text(b"t") + struct.pack("<IQQIQ", 2, 6, 7, 3, 0), text(b"u") + struct.pack("<IQIQ", 1, 5, 0, 64)]
-    path = tmp_path / "head.gguf"
-    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values)) + b"".join(values + tensors))
-    assert checkpoints.gguf_shapes(path) == [(6, 7), (5,)] and checkpoints.numbers_in(path) == (47, 42)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(WeightsError, match="it breaks off"):
-        checkpoints.numbers_in(path)
