@@ -234,3 +234,17 @@ def test_errors_of_the_teacher_are_told(manager):
     until(lambda: status(manager, lesson.id) == "failed")
     assert "class noun" in manager.learning.lesson(lesson.id, ME).error
     assert isinstance(ConceptError("x"), AssistantError)
+
+
+def test_one_that_is_over_is_so_at_every_look(manager, monkeypatch):
+    """Also at those between its last word on disk and its leaving what runs."""
+    seen, end = [], manager.learning._lessons.end
+
+    def looked(number, *said):
+        end(number, *said)
+        seen.append(manager.learning.lesson(number, ME))
+
+    monkeypatch.setattr(manager.learning._lessons, "end", looked)
+    manager.learning.begin(ME, task(noun=" "))
+    until(lambda: seen)
+    assert [one.status for one in seen] == ["failed"] and "class noun" in seen[0].error

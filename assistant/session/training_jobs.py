@@ -310,7 +310,7 @@ class TrainingJobs:
     def lessons(self, owner: str) -> list[TrainingJob]:
         """This owner's, the newest first, as they are this moment."""
         live = {number: course.lesson for number, course in list(self._courses.items()) if course.lesson.status == "running"}
-        return [live.get(one.id, one) for one in self._lessons.of(owner)]
+        return [live.get(one.id, one) if one.status == "running" else one for one in self._lessons.of(owner)]  # one that is over is so before it leaves `_courses`
 
     def lesson(self, number: int, owner: str) -> TrainingJob:
         return next((one for one in self.lessons(owner) if one.id == number), None) or self._lessons.get(number, owner)
