@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-
 from assistant.errors import AssistantError, PhotoError
 from assistant.session.manager import SessionManager
 from . import presenters

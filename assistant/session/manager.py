@@ -47,6 +47,7 @@ class SessionManager:
 
     def __init__(self, engine: Engine, store: Store, queue_size: int = 16) -> None:
         self._engine, self._store, device = engine, store, DeviceLock()
+        self._device = device
         self._runner = JobRunner(device, queue_size)
         self._changed = self._runner.changed
         self._jobs: dict[str, TurnJob] = {}  # by conversation: waiting or running
@@ -152,7 +153,7 @@ class SessionManager:
         photo = self._store.photo(name, self._store.mask(owner, name))
         if photo.mask is None:
             plan = plan_in(turn.metadata)
-            with self.device.turn():
+            with self._device.turn():
                 photo = replace(photo, mask=self._engine.subject_mask(photo, plan.subject if plan is not None else ""))
         return photo
 
