@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from .config import AssistantConfig, VisionConfig
+from .config import AssistantConfig, ClipVisionConfig, VisionConfig
 from .manifest import verify
 from .requests import (FLOW, LCM, SCHEDULERS, Cancel, DatasetAdvice, Engine, EngineInfo, Event, Masks, MixEvent, MixRequest, Pace, Photo, ReadySubject, Request, Settings,
                        StripEvent, SweepRequest, Trainer, TrainingRun, TrainingSpec)
@@ -37,7 +37,8 @@ def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequen
                           models={"Chat": flow.named, "Mix": flow.named, "Concepts": flow.beside, "Likeness": flow.beside})
     return EngineInfo(config.name, device, about.image_size, config.notice, weights, tuple(subjects), about.steps, about.sampler,
                       about.keep_subject, about.follow_words, config.keep_subject_most, paces, looks, usual, about.dci_window,
-                      samplers=(*SCHEDULERS, LCM) if LCM in config.sources else SCHEDULERS, lesson_steps=_lesson_steps(config))
+                      samplers=(*SCHEDULERS, LCM) if LCM in config.sources else SCHEDULERS, lesson_steps=_lesson_steps(config),
+                      masks=isinstance(config.vision, ClipVisionConfig) and config.vision.segmentation is not None)
 
 
 def _lesson_steps(config: AssistantConfig) -> dict[str, int]:
@@ -103,6 +104,9 @@ class DeferredEngine:
 
     def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
         yield from self.engine().strip(request, cancel)
+
+    def subject_mask(self, photo: Photo, words: str = "") -> bytes:
+        return self.engine().subject_mask(photo, words)
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return self.engine().masks(packed, pictures)

@@ -189,6 +189,9 @@ class Assistant:
         about = self.config.decoder
         return settings if settings.scheduler != FLOW or self.config.flow is None else dataclasses.replace(settings, scheduler=about.sampler, steps=about.steps)
 
+    def subject_mask(self, photo: Photo, words: str = "") -> bytes:
+        return self.features.subject(photo, words)
+
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return opened(packed, pictures)
 
@@ -239,7 +242,7 @@ class Assistant:
 
     def _metadata(self, request: Request, photo: Photo | None, said: ReplyState, settings: Settings, denoised: Denoised) -> dict[str, Any]:
         return {**self._stamp(), "method": self.image_generator.method, **dataclasses.asdict(settings), "prompt": request.text, "reply": said.text,
-                "reference": photo.sha256 if photo else None, "like": request.like.sha256 if request.like else None,
+                "reference": photo.sha256 if photo else None, **_masked(photo), "like": request.like.sha256 if request.like else None,
                 "steps_done": denoised.steps_done, "stopped": denoised.stopped, **_planned(said.plan), **self.image_generator.note(said.wish)}
 
     def _recall(self, metadata: Any, others: Sequence[Photo]) -> tuple[str, Any, Plan | None]:
@@ -303,6 +306,11 @@ class Assistant:
         if meant is not None:
             found["words"] = F.cosine_similarity(shown.semantics, meant)
         return {name: round(float(value.clamp(0, 1)), 3) for name, value in found.items()}
+
+
+def _masked(photo: Photo | None) -> dict[str, Any]:
+    """The name of a photo's painted mask as metadata."""
+    return {"subject_mask": photo.mask_name} if photo is not None and photo.mask is not None else {}
 
 
 def _planned(plan: Plan | None) -> dict[str, Any]:

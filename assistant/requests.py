@@ -7,6 +7,7 @@ draws them when a picture is asked for.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from .plan import Plan
 SCHEDULERS = ("dpm++", "ddim", "unipc")
 LCM = "lcm"  # the sampler of models with LCM-LoRA beside them: few steps, no guidance
 FLOW = "flow"  # the sampler of flow-matching decoders, which have no other: Euler
+MASKED = (0.01, 0.9)  # share of a photo that a subject takes: outside, nothing was found, or there is nothing to take away
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Photo:
     width: int  # pixels
     height: int  # pixels
     sha256: str  # of `png`; the name under which the store keeps it
+    mask: bytes | None = None  # PNG, one channel, of the photo's size: 255 where its subject is, painted by hand; None: the engine finds it
+
+    @property
+    def mask_name(self) -> str | None:
+        """As `sha256`, of the mask."""
+        return hashlib.sha256(self.mask).hexdigest() if self.mask is not None else None
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,7 @@ class EngineInfo:
     unheard: tuple[str, ...] = ()  # settings that change nothing in what it draws
     models: Mapping[str, str] = field(default_factory=dict)  # "Chat", or a panel's title -> the model that draws there, where it is not one for all
     lesson_steps: Mapping[str, int] = field(default_factory=lambda: {"infusion": 300, "ico": 300})  # way of learning a concept -> its usual steps
+    masks: bool = False  # whether a photo's subject is cut out before it is drawn from, so that a mask changes something
 
 
 class Cancel(Protocol):
@@ -531,6 +540,10 @@ class Engine(Protocol):
 
     def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
         """Yield Progress, then exactly one SweepReply."""
+        ...
+
+    def subject_mask(self, photo: Photo, words: str = "") -> bytes:
+        """What is drawn of a photo, as `Photo.mask`: its own mask, or as the subject that `words` name is found; all of it where nothing is cut out."""
         ...
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:

@@ -74,6 +74,7 @@ class ZeroGpuEngine:
             ("respond", engine.respond, self._reply_seconds), ("strip", engine.strip, self._strip_seconds), ("mix", engine.mix, self._mix_seconds))}
         self._imagine = gpu(duration=lambda words, settings, flag: self._seconds(1, settings.steps))(
             lambda words, settings, flag: _guarded(lambda: engine.imagine(words, settings, flag)))
+        self._subject = gpu(duration=round(BASE))(lambda photo, words: _guarded(lambda: engine.subject_mask(photo, words)))
         self.trainer: Trainer | None = ZeroGpuTrainer(engine.trainer, gpu) if engine.trainer is not None else None
 
     def info(self) -> EngineInfo:
@@ -87,6 +88,9 @@ class ZeroGpuEngine:
 
     def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
         yield from self._relayed("mix", request, cancel)
+
+    def subject_mask(self, photo: Photo, words: str = "") -> bytes:
+        return _opened(_called(lambda: self._subject(photo, words)))
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return self._engine.masks(packed, pictures)

@@ -75,8 +75,8 @@ class FakeEngine:
     "until FILE" is drawn half, then on when this file is there (a minute at most).
     """
 
-    def __init__(self, pause: float = 0.0) -> None:
-        self.pause = pause
+    def __init__(self, pause: float = 0.0, masks: bool = False) -> None:
+        self.pause, self.cuts_out = pause, masks
         self.trainer = FakeTeacher(2 * pause)
         self.requests: deque[Request] = deque(maxlen=16)  # the newest, so that a soak measures the program and not this
         self.mixed: deque[MixRequest] = deque(maxlen=16)
@@ -90,7 +90,7 @@ class FakeEngine:
     def info(self) -> EngineInfo:
         notice = ("This is the miniature: it knows a small drawn world, so drawings like these work best; for real "
                   "photos, start a full-size preset.")
-        return EngineInfo("miniature", "cpu", 128, notice, "0123abcd", self._subjects)
+        return EngineInfo("miniature", "cpu", 128, notice, "0123abcd", self._subjects, masks=self.cuts_out)
 
     def mix(self, request: MixRequest, cancel: Cancel) -> Iterator[MixEvent]:
         """Subject and references laid over each other, as much of each as it counts."""
@@ -140,6 +140,12 @@ class FakeEngine:
         masks = Masks({"down_blocks.0": [mask[..., ::2, ::2].flatten(2)], "up_blocks.0": [mask.flatten(2), mask.flatten(2) / 2]}, pixels)
         yield SweepReply(pictures, png_of(ends[1]), request.prompt, "a dog", "dog", name, replace(request.settings, seed=seed), masks, 0.1, changes, cancel.is_set())
 
+    def subject_mask(self, photo: Photo, words: str = "") -> bytes:
+        """The middle half of the photo."""
+        mask = Image.new("L", (photo.width, photo.height))
+        mask.paste(255, (photo.width // 4, photo.height // 4, 3 * photo.width // 4, 3 * photo.height // 4))
+        return photo.mask or png_of(mask)
+
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return opened(packed, pictures)
 
@@ -186,6 +192,8 @@ class FakeEngine:
             yield Progress(step, steps, png_of(picture) if wanted else None)
         plan = (request.plan or PLAN) if picture else Plan("answer", about="picture")
         metadata = {"seed": seed, "prompt": request.text, "steps": settings.steps, "plan": plan.as_json()}
+        if request.photo is not None and request.photo.mask is not None:
+            metadata["subject_mask"] = request.photo.mask_name
         if "lambda -2" in request.text:
             metadata["said"], settings = {"imagination": -2.0}, replace(settings, imagination=-2.0)
         png = png_of(picture, cafe=str(metadata)) if picture else None
@@ -209,9 +217,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--root-path", default="")
     parser.add_argument("--public", action="store_true")
+    parser.add_argument("--masks", action="store_true")
     options = parser.parse_args(argv)
     store = Store(options.data_dir)
-    page, url = start(SessionManager(FakeEngine(options.pause), store), Address(port=options.port, root_path=options.root_path, framed=options.public), store.folder)
+    page, url = start(SessionManager(FakeEngine(options.pause, options.masks), store), Address(port=options.port, root_path=options.root_path, framed=options.public), store.folder)
     print(url, flush=True)
     page.block_thread()
 

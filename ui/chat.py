@@ -48,6 +48,7 @@ class ChatController:
     def __init__(self, place: PanelContext, parts: PageComponents, panels: Sequence[Panel], page: gr.Blocks) -> None:
         self.place, self.manager, self.owners, self.parts, self.panels, self.page = place, place.manager, place.owners, parts, tuple(panels), page
         self._under = tuple((f"{panel.name}.{act}", label) for panel in panels for act, label in panel.turn_acts)
+        self._masks = self.manager.info().masks
         self._watching: OrderedDict[str, str] = OrderedDict()  # browser session: the pulse of the watch that may write
         self._acts: dict[str, Callable[..., Updates]] = {
             "new": self._new, "open": self._open, "delete": self._delete, "restore": self._restore, "rename": self._rename,
@@ -121,8 +122,8 @@ class ChatController:
             events = self.manager.attach(conversation, owner) if conversation else None
             if events is not None and self._watching.get(request.session_hash or "") == pulse:
                 turns = self.manager.open(conversation, owner)[1]
-                before = presenters.conversation_messages(turns[:-1], _pinned(seed), self._under)
-                before.append(presenters.user_message(turns[-1]))
+                before = presenters.conversation_messages(turns[:-1], _pinned(seed), self._under, self._masks)
+                before.append(presenters.user_message(turns[-1], self._masks))
                 yield {self.parts.box: gr.update(submit_btn=False, stop_btn=True)}  # it may have begun in another window
                 for live, under in live_messages(turns[-1].id, events):
                     if self._watching.get(request.session_hash or "") != pulse:
@@ -257,11 +258,11 @@ class ChatController:
         """Everything that shows a conversation, or the empty page."""
         turns = self.manager.open(conversation, owner)[1] if conversation else []
         busy = bool(turns) and turns[-1].status in ("waiting", "running")
-        messages = presenters.conversation_messages(turns[:-1] if busy else turns, pinned, self._under)
+        messages = presenters.conversation_messages(turns[:-1] if busy else turns, pinned, self._under, self._masks)
         if under and not busy:
             messages[-1] = presenters.reply_message(turns[-1], pinned, under, self._under)
         if busy:
-            messages += [presenters.user_message(turns[-1]), presenters.live_message(turns[-1].id, turns[-1].reply)]
+            messages += [presenters.user_message(turns[-1], self._masks), presenters.live_message(turns[-1].id, turns[-1].reply)]
         return {
             self.parts.chat: messages,
             self.parts.conversation: conversation,

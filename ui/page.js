@@ -4,7 +4,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   const doing = {
     new: 'Opening a new conversation', open: 'Opening', delete: 'Deleting', restore: 'Bringing it back',
     subject: 'Putting it into the box', wish: 'Sending', redraw: 'Drawing it again', retry: 'Trying again',
-    pin: 'Pinning the seed', unpin: 'Letting the seed go', use: 'Putting it into the box', rename: 'Renaming',
+    pin: 'Pinning the seed', unpin: 'Letting the seed go', use: 'Putting it into the box', rename: 'Renaming', 'mask.open': 'Looking for its subject',
   };
   let gone = false; // Gradio lost the program: it passes nothing on any more, and loads the page anew when the program is back
   // A line of its own in each place (status, concepts-status, mix-status, ...); no handler writes to it.
@@ -90,7 +90,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     const address = String(given[0]?.url || given[0]);
     if (/\/queue\/join(\?|$)/.test(address)) hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
     if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
-    const where = place, before = inside();
+    const where = document.getElementById('mask') ? 'mask-status' : place, before = inside(); // nothing else uploads while that dialog is open
     if (where === 'status') due.pictures += 1;
     begun();
     try {

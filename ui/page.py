@@ -16,6 +16,7 @@ from ui.chat import ChatController, PageComponents
 from .concepts_panel import ConceptsPanel
 from ui.generation_panel import GenerationPanel
 from ui.fidelity_panel import FidelityPanel
+from ui.mask_dialog import MaskDialog
 from ui.mixing_panel import MixingPanel
 from ui.auth import Owners
 from ui.guard import Belongings
@@ -68,6 +69,7 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Be
                         if kind.title in info.models:
                             gr.HTML(presenters.model(info.models[kind.title]))
             gr.HTML('<div id="scrim" data-ui="close"></div>')
+        masks = MaskDialog(place) if MaskDialog.fits(manager) else None
         couriers = [courier(), *(courier(panel.name) for panel in panels)]
         conversation = gr.Textbox(visible="hidden", elem_id="conversation")
         pulse = gr.Textbox(visible="hidden", elem_id="pulse")
@@ -81,7 +83,10 @@ def build(manager: SessionManager, owners: Owners, scratch: Path, belongings: Be
             if panel.inputs:
                 _keep(page, f"{info.preset}-{panel.name}", panel.inputs)
         _wire(page, desk, parts, couriers[0])
-        _tell_failures(page, told, "status")
+        told = _tell_failures(page, told, "status")
+        if masks is not None:
+            masks.wire(desk)
+            _tell_failures(page, told, "mask-status")
         Endpoints(place).offer()
         if card is not None:
             card.wire()

@@ -71,17 +71,17 @@ _list, _stage = macro("page.html", "list"), macro("page.html", "stage")
 # the chat
 
 
-def conversation_messages(turns: Sequence[StoredTurn], pinned: int | None = None, more: Acts = ()) -> list[Message]:
-    """All turns that are over; a turn in work is `user_message` and then `live_message`."""
-    return [message for turn in turns for message in (user_message(turn), reply_message(turn, pinned, None, more))]
+def conversation_messages(turns: Sequence[StoredTurn], pinned: int | None = None, more: Acts = (), masks: bool = False) -> list[Message]:
+    """All turns that are over; a turn in work is `user_message` and then `live_message`. `masks`: a photo has a button to see what is drawn of it."""
+    return [message for turn in turns for message in (user_message(turn, masks), reply_message(turn, pinned, None, more))]
 
 
 def live_address(turn_id: int, step: int) -> str:
     return f"live/{turn_id}.png?step={step}"
 
 
-def user_message(turn: StoredTurn) -> Message:
-    return {"role": "user", "content": _user(turn)}
+def user_message(turn: StoredTurn, masks: bool = False) -> Message:
+    return {"role": "user", "content": _user(turn, masks)}
 
 
 def reply_message(turn: StoredTurn, pinned: int | None = None, under: str | None = None, more: Acts = ()) -> Message:

@@ -110,7 +110,7 @@ def start(manager: SessionManager, address: Address, data_dir: Path, job: Downlo
     routes = image_routes.routes(manager, owners)
     panels = [panel for panel in page.PANELS if panel.fits(manager)]
     routes += [route for panel in panels for route in panel.routes(manager, owners)]
-    style, script = ("".join(file.read_text("utf-8") for name in ("style" if kind == "css" else "page", *(p.name for p in panels))
+    style, script = ("".join(file.read_text("utf-8") for name in ("style" if kind == "css" else "page", "mask", *(p.name for p in panels))
                              if (file := page.HERE / f"{name}.{kind}").exists()) for kind in ("css", "js"))
     routes += weights_card.routes(job, not owners.guests)
     if job is not None:

@@ -218,9 +218,13 @@ class ImageGenerator(Protocol):
         """(B, 3, H, W) in [0, 1], of any aspect; None: this image generator does not look at pictures."""
         ...
 
-    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
-        """What is drawn of a photo, (1, 3, H, W): the subject that `words` name, or any if they are empty, without what is around it; `seen`, as
-        `look` gave it, where the image generator makes no difference, or nothing is found."""
+    def subject(self, pixels: Tensor, words: str) -> Tensor | None:
+        """How much `alone` leaves of each pixel of a photo, (1, 1, H, W) in [0, 1]; None: all of it."""
+        ...
+
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str, mask: Tensor | None = None) -> ImageFeatures:
+        """What is drawn of a photo, (1, 3, H, W): what `mask` leaves, as `subject`, or else the subject that `words` name, or any if they are empty,
+        without what is around it; `seen`, as `look` gave it, where the image generator makes no difference, or nothing is found."""
         ...
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,
@@ -288,8 +292,21 @@ class FeatureCache:
 
     def alone(self, photo: Photo, seen: ImageFeatures, words: str = "") -> ImageFeatures:
         """What is drawn of a photo, see `ImageGenerator.alone`."""
-        key = f"{photo.sha256} {words}"
-        return self._seen.get(key) or self._keep(key, self._image_generator.alone(self.pixels(photo), seen, words))
+        key, mask = f"{photo.sha256} {photo.mask_name or words}", None
+        if photo.mask is not None:
+            image = Image.open(io.BytesIO(photo.mask), formats=["PNG"]).convert("L").resize((photo.width, photo.height), Image.Resampling.BILINEAR)
+            mask = torch.from_numpy(np.array(image, np.float32) / 255)[None, None].to(self._image_generator.decoder.device)
+        return self._seen.get(key) or self._keep(key, self._image_generator.alone(self.pixels(photo), seen, words, mask))
+
+    def subject(self, photo: Photo, words: str) -> bytes:
+        """See `requests.Engine.subject_mask`."""
+        if photo.mask is not None:
+            return photo.mask
+        found = self._image_generator.subject(self.pixels(photo), words)
+        left = np.full((photo.height, photo.width), 255, np.uint8) if found is None else (255 * found[0, 0]).round().byte().cpu().numpy()
+        buffer = io.BytesIO()
+        Image.fromarray(left).save(buffer, "PNG")
+        return buffer.getvalue()
 
     def pixels(self, photo: Photo) -> Tensor:
         """(1, 3, H, W) in [0, 1], on the decoder's device."""

@@ -41,7 +41,10 @@ class CafeGenerator:
         pixels = pad_square(pixels)
         return ImageFeatures(self.vision.patches(pixels).float(), self.vision.semantics(pixels).float())
 
-    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+    def subject(self, pixels: Tensor, words: str) -> None:
+        """All of it."""
+
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str, mask: Tensor | None = None) -> ImageFeatures:
         return seen
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,

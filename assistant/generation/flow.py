@@ -89,7 +89,10 @@ class FlowGenerator(TextToImageGenerator):
         array = (pixels[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
         return Reference(patches, patches[:, 0], usable(Image.fromarray(np.ascontiguousarray(array))))
 
-    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+    def subject(self, pixels: Tensor, words: str) -> None:
+        """All of it."""
+
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str, mask: Tensor | None = None) -> ImageFeatures:
         """The whole picture: this model is told in words what to keep."""
         return seen
 

@@ -71,9 +71,12 @@ class TextToImageGenerator:
         patches, semantics = self.vision.look(pad_square(pixels))
         return ImageFeatures(patches.float(), semantics.float())
 
-    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str) -> ImageFeatures:
+    def subject(self, pixels: Tensor, words: str) -> Tensor | None:
+        return self.vision.subject(pixels, words) if self.vision is not None else None
+
+    def alone(self, pixels: Tensor, seen: ImageFeatures, words: str, mask: Tensor | None = None) -> ImageFeatures:
         """E of the subject alone, so that nothing around it is drawn; F of the whole photo."""
-        patches = self.vision.alone(pixels, words) if self.vision is not None else None
+        patches = self.vision.alone(pixels, words, mask) if self.vision is not None else None
         return seen if patches is None else ImageFeatures(patches.float(), seen.semantics)
 
     def speak(self, history: Sequence[Turn], text: str, seen: ImageFeatures | None, said: ReplyState, temperature: float, chance: torch.Generator,

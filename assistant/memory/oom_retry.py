@@ -42,10 +42,10 @@ class OomRetryEngine:
         return self._plain(lambda: self.engine.mix(request, cancel))
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
-        def drawn() -> Iterator[bytes]:
-            yield self.engine.imagine(words, settings, cancel)
+        return self._one(lambda: self.engine.imagine(words, settings, cancel))
 
-        return next(self._plain(drawn))
+    def subject_mask(self, photo: Photo, words: str = "") -> bytes:
+        return self._one(lambda: self.engine.subject_mask(photo, words))
 
     def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
         return self._plain(lambda: self.engine.strip(request, cancel))
@@ -85,6 +85,12 @@ class OomRetryEngine:
                 yield replace(event, text=event.text + note)
             else:
                 yield event
+
+    def _one(self, make: Callable[[], bytes]) -> bytes:
+        def made() -> Iterator[bytes]:
+            yield make()
+
+        return next(self._plain(made))
 
     def _plain(self, make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         return (event for event in self._again(make, []) if not isinstance(event, Tier))

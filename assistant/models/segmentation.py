@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..requests import MASKED
+
 SIDE = 352  # pixels that CLIPSeg reads, whatever the aspect: its positions are interpolated
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ANYTHING = ("a person", "an animal", "an object", "a toy")  # where nobody says what the subject is
 SURE, EDGE = 0.4, 0.15  # probability from which a pixel is the subject's, and half the width of its soft edge
-SHARES = (0.01, 0.9)  # of the photo that a subject takes: outside, nothing was found, or there is nothing to take away
 MARGIN = 0.08  # of the subject's longer side, left on each side of it
 OUTLIERS = 0.01  # of the subject's pixels, that its square may miss
 GREY = 0.5
@@ -45,13 +46,28 @@ class SubjectSegmenter(nn.Module):
         return F.interpolate(logits.sigmoid().amax(0)[None, None], pixels.shape[-2:], mode="bilinear", antialias=True)
 
 
+def shows_subject(mask: Tensor) -> bool:
+    """Whether a mask of probabilities, (1, 1, H, W), shows a subject, and something else than it."""
+    return MASKED[0] <= float((mask >= SURE).float().mean()) <= MASKED[1]
+
+
+def opacity(mask: Tensor) -> Tensor:
+    """Probabilities -> how much is left of each pixel, 0 to 1: what a person sees of a mask, and paints."""
+    return ((mask - SURE + EDGE) / (2 * EDGE)).clamp(0, 1)
+
+
+def painted(left: Tensor) -> Tensor:
+    """Probabilities of which `opacity` makes this."""
+    return SURE + EDGE * (2 * left - 1)
+
+
 def cut_out(pixels: Tensor, mask: Tensor) -> Tensor | None:
     """(1, 3, H, W) and a mask, (1, 1, H, W), in [0, 1] -> the subject alone in a square, (1, 3, S, S), on plain grey, also beyond the photo's
     edges; None: the mask shows no subject, or nothing but it."""
-    there = mask[0, 0] >= SURE
-    if not SHARES[0] <= float(there.float().mean()) <= SHARES[1]:
+    if not shows_subject(mask):
         return None
-    alone = GREY + (pixels - GREY) * ((mask - SURE + EDGE) / (2 * EDGE)).clamp(0, 1)
+    there = mask[0, 0] >= SURE
+    alone = GREY + (pixels - GREY) * opacity(mask)
     (top, bottom), (left, right) = (_span(there.float().sum(dim)) for dim in (1, 0))
     side = round(max(bottom - top, right - left) * (1 + 2 * MARGIN))
     y, x = (top + bottom - side) // 2, (left + right - side) // 2

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..config import LikenessConfig, VisionConfig
 from ..plan import Plan, article
-from .segmentation import SubjectSegmenter, cut_out, on_grey
+from .segmentation import SubjectSegmenter, cut_out, on_grey, opacity, painted, shows_subject
 
 
 def pixels(pictures: Sequence[Image.Image]) -> Tensor:
@@ -189,11 +189,16 @@ class ClipVision(nn.Module):
         What is not square lies on plain grey."""
         return self._encode(normalised(resize(on_grey(pixels), self.side), MEAN, STD))
 
-    def alone(self, pixels: Tensor, words: str = "") -> Tensor | None:
-        """As E(x) in `look`, (1, 257, d_E), of the subject that `words` name, or of anything, cut out of (1, 3, H, W); None: it was not found."""
+    def subject(self, pixels: Tensor, words: str = "") -> Tensor | None:
+        """How much is left of each pixel of (1, 3, H, W), (1, 1, H, W) in [0, 1], where all but what `words` name, or anything, is taken away; None: it was not found."""
         if self.segmenter is None:
             return None
-        found = next((cut for one in dict.fromkeys((words, "")) if (cut := cut_out(pixels, self.segmenter.mask(pixels, one))) is not None), None)
+        return next((opacity(mask) for one in dict.fromkeys((words, "")) if shows_subject(mask := self.segmenter.mask(pixels, one))), None)
+
+    def alone(self, pixels: Tensor, words: str = "", mask: Tensor | None = None) -> Tensor | None:
+        """As E(x) in `look`, (1, 257, d_E), of what `mask` leaves of (1, 3, H, W), or else `subject`; None: it was not found."""
+        mask = mask if mask is not None and self.segmenter is not None else self.subject(pixels, words)
+        found = cut_out(pixels, painted(mask)) if mask is not None else None
         return None if found is None else self.look(found)[0]
 
     @torch.no_grad()

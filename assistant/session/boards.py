@@ -181,7 +181,7 @@ class Boards:
 
     def mix(self, one: Board) -> Mix:
         """As the engine takes it. Raises NotFoundError: a picture of it is not in the store."""
-        return Mix(tuple(self._store.photo(name) for name in one.subjects),
+        return Mix(tuple(self._store.photo(name, self._store.mask(one.owner, name)) for name in one.subjects),
                    tuple(Source(self._store.photo(r.picture) if r.picture else None, "" if r.picture else r.words, r.weight, r.on)
                          for r in one.references), one.alpha)
 

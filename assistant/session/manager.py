@@ -20,7 +20,7 @@ from ..plan import Plan, parts_of, plan_in
 from . import uploads
 from .jobs import DeviceLock, JobRunner, TurnJob
 from .boards import BoardJobs
-from .uploads import read_photo, read_text
+from .uploads import read_mask, read_photo, read_text
 from .training_jobs import TrainingJobs
 from .records import Conversation, StoredTurn
 from .store import Store
@@ -47,6 +47,7 @@ class SessionManager:
 
     def __init__(self, engine: Engine, store: Store, queue_size: int = 16) -> None:
         self._engine, self._store, device = engine, store, DeviceLock()
+        self._device = device
         self._runner = JobRunner(device, queue_size)
         self._changed = self._runner.changed
         self._jobs: dict[str, TurnJob] = {}  # by conversation: waiting or running
@@ -140,6 +141,37 @@ class SessionManager:
             raise NotFoundError("This answer has no picture.", "Choose one that has.")
         return read_photo(self._store.read_picture(turn.picture))
 
+    # what is drawn of a photo
+
+    def subject_mask(self, turn_id: int, owner: str) -> Photo:
+        """The photo that came with a turn, and with it the mask that turns from now on are drawn with: painted, or as the engine finds it.
+
+        Raises:
+            NotFoundError: it came with none, or this engine cuts nothing out.
+        """
+        turn, name = self._masked_turn(turn_id, owner)
+        photo = self._store.photo(name, self._store.mask(owner, name))
+        if photo.mask is None:
+            plan = plan_in(turn.metadata)
+            with self._device.turn():
+                photo = replace(photo, mask=self._engine.subject_mask(photo, plan.subject if plan is not None else ""))
+        return photo
+
+    def keep_mask(self, turn_id: int, owner: str, painted: bytes | Path | None, opacity: float = 1.0) -> None:
+        """What was painted over the photo of a turn is its mask from now on, in all conversations of this owner; None: as the engine finds it.
+
+        Raises:
+            NotFoundError, PhotoError: see `subject_mask` and `read_mask`.
+        """
+        name = self._masked_turn(turn_id, owner)[1]
+        self._store.keep_mask(owner, name, None if painted is None else read_mask(painted, self._store.photo(name), opacity))
+
+    def _masked_turn(self, turn_id: int, owner: str) -> tuple[StoredTurn, str]:
+        turn = self._store.turn(turn_id, owner)
+        if turn.photo is None or not self.info().masks:
+            raise NotFoundError("There is no photo here of which a part is cut out.", "Choose one in a preset that cuts subjects out, open or sdxl.")
+        return turn, turn.photo
+
     def attach(self, conversation_id: str, owner: str) -> Iterator[Event] | None:
         """Events of the turn in work, from its beginning; None: nothing is in work there."""
         self._store.conversation(conversation_id, owner)
@@ -206,6 +238,16 @@ class SessionManager:
         turns = self._store.turns(conversation_id, owner)
         redraw_of = (again.redraw_of or again.id) if again else None  # the first of its kind, however often redrawn
         history = self._history(turns, before=redraw_of)
+        subject = photo or next((turn.photo for turn in reversed(history) if turn.photo), None)
+        mask = None
+        if subject is not None and self.info().masks:  # a picture is redrawn with the mask that it was drawn with
+            mask = again.mask if again is not None and again.picture else self._store.mask(owner, subject.sha256)
+        if subject is not None and mask is not None:
+            masked = replace(subject, mask=self._store.read_mask(mask))
+            photo = masked if photo is not None else None
+            history = tuple(replace(turn, photo=masked) if turn.photo == subject else turn for turn in history)
+            if (mix := more.get("mix")) is not None:
+                more["mix"] = replace(mix, subjects=(masked, *mix.subjects[1:]))
         if self.learning is not None:
             more |= {"library": self.learning.library(owner), "examples": partial(self.learning.examples, owner)}
         request = Request(text, photo, history, settings, redraw=again.metadata if again and again.picture else None, others=tuple(others), **more)
@@ -216,7 +258,7 @@ class SessionManager:
             self._runner.check_room(len(self._sending))
             self._sending.add(conversation_id)
         try:  # the disk may take its time: nobody else waits for it
-            turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board, given)
+            turn = self._store.add_turn(conversation_id, owner, text, photo, settings, redraw_of, others, board, given, mask)
             job = TurnJob(turn.id, conversation_id, owner, request, self._changed, self._runner.position, self._answer, self._keep_error)
             with self._changed:
                 self._jobs[conversation_id] = job

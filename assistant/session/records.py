@@ -45,6 +45,7 @@ class StoredTurn:
     seconds: dict[str, float] = field(default_factory=dict)
     others: tuple[str, ...] = ()  # more pictures that were sent: references
     board: str | None = None  # the mixing board they lie on
+    mask: str | None = None  # painted, of its subject, that it was or is to be drawn with
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,11 @@ TRASH_SECONDS = 24 * 3600  # a deleted conversation can be brought back for this
 # Whose each kept picture is, and whether it is in sight: every column that names one.
 _NAMED = " UNION ALL ".join(
     [f"SELECT c.owner, {value} AS name, c.deleted IS NULL AS shown FROM turns t JOIN conversations c "
-     f"ON c.id = t.conversation_id{more}" for value, more in (("t.photo", ""), ("t.picture", ""), ("e.value", " JOIN json_each(t.others) e"))]
+     f"ON c.id = t.conversation_id{more}" for value, more in (("t.photo", ""), ("t.picture", ""), ("t.mask", ""), ("e.value", " JOIN json_each(t.others) e"))]
     + [f"SELECT l.owner, {value} AS name, l.status <> 'dropped' AS shown FROM lessons l, json_each(l.{column}) e"
        for column, value in (("pictures", "e.value"), ("masks", "e.value"), ("previews", "json_extract(e.value, '$[1]')"))]
     + ["SELECT b.owner, e.value AS name, b.deleted IS NULL AS shown FROM boards b, json_each(b.pictures) e",
-       "SELECT s.owner, e.value AS name, 1 AS shown FROM strips s, json_each(s.pictures) e"])
+       "SELECT s.owner, e.value AS name, 1 AS shown FROM strips s, json_each(s.pictures) e", "SELECT m.owner, m.mask AS name, 1 AS shown FROM masks m"])
 
 
 class Store:
@@ -122,7 +122,7 @@ class Store:
 
     def add_turn(self, conversation_id: str, owner: str, text: str, photo: Photo | None, settings: Settings,
                  redraw_of: int | None = None, others: Sequence[Photo] = (), board: str | None = None,
-                 metadata: Mapping[str, Any] | None = None) -> StoredTurn:
+                 metadata: Mapping[str, Any] | None = None, mask: str | None = None) -> StoredTurn:
         """Keep what a person said, before anything answers. Gives an untitled conversation a title."""
         self.conversation(conversation_id, owner)
         for one in (*((photo,) if photo else ()), *others):
@@ -132,15 +132,15 @@ class Store:
         title = " ".join(text.split())[:TITLE_CHARACTERS] or "A picture"
         with self.transaction() as db:
             turn_id = db.execute(
-                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of, others, board, metadata) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO turns (conversation_id, created, text, photo, settings, redraw_of, others, board, metadata, mask) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (conversation_id, now, text, photo.sha256 if photo else None, json.dumps(asdict(settings)),
-                 redraw_of, json.dumps(names), board, json.dumps(dict(metadata or {})))).lastrowid
+                 redraw_of, json.dumps(names), board, json.dumps(dict(metadata or {})), mask)).lastrowid
             db.execute("UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
                        "WHERE id = ?", (now, title, conversation_id))
         assert turn_id is not None  # a row was inserted
         return StoredTurn(turn_id, conversation_id, now, text, photo.sha256 if photo else None, settings,
-                          redraw_of=redraw_of, others=names, board=board)
+                          redraw_of=redraw_of, others=names, board=board, mask=mask)
 
     def update_turn(self, turn_id: int, wait: float | None = None, **values: Any) -> None:
         """Set columns of a turn. `picture` is the PNG's bytes: they are durable before the row is. `wait`: as of `transaction`."""
@@ -192,10 +192,31 @@ class Store:
         """Asks for no owner: see `picture_for`."""
         return self.files.read(name)
 
-    def photo(self, name: str) -> Photo:
-        """As `read_picture`, a value."""
+    def photo(self, name: str, mask: str | None = None) -> Photo:
+        """As `read_picture`, a value. `mask`: the name of its painted mask."""
         png = self.files.read(name)
-        return Photo(png, *png_size(png), name)
+        return Photo(png, *png_size(png), name, self.read_mask(mask) if mask else None)
+
+    def read_mask(self, name: str) -> bytes | None:
+        """As `read_picture`; None: it is lost, and the subject can be found without."""
+        try:
+            return self.files.read(name)
+        except NotFoundError:
+            _log.warning("the mask %s is missing", name)
+            return None
+
+    def mask(self, owner: str, photo: str) -> str | None:
+        """The name of the mask that this owner painted of a photo; None: there is none."""
+        rows = self.rows("SELECT mask FROM masks WHERE owner = ? AND photo = ?", (owner, photo))
+        return rows[0][0] if rows else None
+
+    def keep_mask(self, owner: str, photo: str, mask: bytes | None) -> None:
+        """From now on this mask (PNG) is that of a photo; None: there is none any more. Turns keep theirs."""
+        name = self.files.keep(mask) if mask is not None else None
+        with self.transaction() as db:
+            db.execute("DELETE FROM masks WHERE owner = ? AND photo = ?", (owner, photo))
+            if name is not None:
+                db.execute("INSERT INTO masks (owner, photo, mask) VALUES (?, ?, ?)", (owner, photo, name))
 
     def picture_for(self, owner: str, name: str) -> bytes:
         """The bytes of a picture that appears in one of this owner's conversations, lessons, boards or strips."""
@@ -220,6 +241,7 @@ class Store:
             db.execute("DELETE FROM lessons WHERE status = 'dropped' AND updated < ?", (time.time() - TRASH_SECONDS,))
             db.execute("DELETE FROM conversations WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
             db.execute("DELETE FROM boards WHERE deleted < ?", (time.time() - TRASH_SECONDS,))
+            db.execute(f"DELETE FROM masks WHERE (owner, photo) NOT IN (SELECT owner, name FROM ({_NAMED}) WHERE name IS NOT NULL)")
         self.files.sweep(keep=self._named())
 
     def _named(self) -> set[str]:

@@ -23,7 +23,7 @@ from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, features
 from ..errors import MessageError, PhotoError
 from ..files import without_large_extras
 from ..plan import listing
-from ..requests import Photo
+from ..requests import MASKED, Photo
 
 _ORDINALS = {"first": 0, "1st": 0, "one": 0, "1": 0, "second": 1, "2nd": 1, "two": 1, "2": 1, "third": 2, "3rd": 2, "three": 2, "3": 2,
              "fourth": 3, "4th": 3, "four": 3, "4": 3, "last": -1, "latter": -1, "former": 0, "other": 1}
@@ -143,6 +143,35 @@ def read_photo(source: bytes | bytearray | str | Path) -> Photo:
                 "Export or download it again.") from error
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return _to_photo(picture)
+
+
+def read_mask(source: bytes | str | Path, photo: Photo, opacity: float = 1.0) -> bytes:
+    """What a person painted over a photo, as `Photo.mask`: a PNG of the photo's shape, at any scale; its alpha where it has one, else its grey.
+
+    Args:
+        opacity: of what is painted in full, 0 to 1.
+
+    Raises:
+        PhotoError: it is no PNG, has another shape, or shows no subject or nothing but it.
+    """
+    try:
+        with Image.open(io.BytesIO(_read_bytes(source)), formats=["PNG"]) as image:
+            (width, height), shape = image.size, f"{photo.width} x {photo.height}"
+            if width * height > MAX_PIXELS or abs(height - width * photo.height / photo.width) > 1 + width / photo.width:
+                raise PhotoError(f"The mask has {width} x {height} pixels; the picture has {shape}, and its mask has the same shape.", "Paint it over the whole picture.")
+            grey = image.getchannel("A") if "A" in image.getbands() else image.convert("L")
+            mask = grey.point(lambda value: min(255, round(value / opacity))).resize((photo.width, photo.height), Image.Resampling.BILINEAR)
+    except PhotoError:
+        raise
+    except Exception as error:  # decoders raise whatever a damaged byte leads them to
+        raise PhotoError("The mask is no whole PNG picture.", "Paint it again.") from error
+    share = sum(mask.histogram()[128:]) / (mask.width * mask.height)
+    if not MASKED[0] <= share <= MASKED[1]:
+        raise PhotoError(f"The mask covers {100 * share:.1f} % of the picture; it can cover {100 * MASKED[0]:.0f} to {100 * MASKED[1]:.0f} %.",
+                         "Paint over the subject and nothing else, or take it as found.")
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def read_text(text: str, has_photo: bool) -> str:
