@@ -57,7 +57,7 @@ def test_a_curve_is_calm_and_short():
 
 def test_markup_is_shown_and_not_obeyed():
     shelf = cards.shelf([Entry("tom", HOSTILE, HOSTILE, 3, 4000, png_of(draw(1)), kind="ico"), Entry("odd", "", "", 0, 9, b"", HOSTILE)])
-    told = cards.notice(HOSTILE) + cards.tried([(HOSTILE, None)]) + cards.chosen([photo_of(1)], [False], DatasetAdvice("", (HOSTILE,)))
+    told = cards.notice(HOSTILE) + cards.tried([(HOSTILE, None)]) + cards.chosen([photo_of(1)], [None], DatasetAdvice("", (HOSTILE,)))
     for html in (shelf, told, user_message_of("see <tom> and <script>alert(1)</script>")):
         assert "<script" not in html and "<img src=x" not in html
     assert '<span class="named">&lt;tom&gt;</span>' in user_message_of("see <tom>")

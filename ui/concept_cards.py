@@ -51,14 +51,18 @@ def notice(sentence: str, fault: bool = True, undo: str = "") -> str:
 # pictures to learn from
 
 
-def chosen(photos: Sequence[Photo], masked: Sequence[bool], advice: DatasetAdvice) -> str:
+def _masked(mask: Photo | None) -> str:
+    return f' data-mask="{inline(mask.png, 256)}"' if mask else ""
+
+
+def chosen(photos: Sequence[Photo], masks: Sequence[Photo | None], advice: DatasetAdvice) -> str:
     """The pictures so far, each with what can be done with it, and what is to be said of them."""
     tiles = "".join(
         f'<figure><img src="{inline(photo.png)}" alt="Picture {n}">'
         f'{act("remove", n - 1, "&#10005;", "corner", _label(f"Take picture {n} away"))}'
-        f'<button type="button" class="paint{" on" if painted else ""}" data-paint="{n - 1}" '
-        f'data-src="{inline(photo.png, 256)}">{"Painted" if painted else "Mark"}</button></figure>'
-        for n, (photo, painted) in enumerate(zip(photos, masked), 1))
+        f'<button type="button" class="paint{" on" if mask else ""}" data-paint="{n - 1}" '
+        f'data-src="{inline(photo.png, 256)}"{_masked(mask)}>{"Painted" if mask else "Mark"}</button></figure>'
+        for n, (photo, mask) in enumerate(zip(photos, masks), 1))
     warnings = "".join(f"<li>{say(one)}</li>" for one in advice.warnings)
     return (f'<div class="picked">{tiles}</div>' if tiles else "") + (f'<ul class="advice">{warnings}</ul>' if warnings else "")
 

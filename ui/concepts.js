@@ -98,64 +98,14 @@ window.cafeConcepts = window.cafeConcepts || (() => {
     event.preventDefault();
   }, true);
 
-  // marking where the subject is
-  const paint = (number, address) => {
-    const dialog = document.createElement('dialog');
-    dialog.id = 'paint';
-    dialog.innerHTML = `<p>Paint over the subject. What is not painted hardly counts.</p>
-<div class="easel"><img alt="" src="${address}"><canvas width="256" height="256" aria-label="Brush"></canvas></div>
-<div data-form><input type="hidden" data-field="painted"><label>Brush <input type="range" min="6" max="60" value="26"></label>
-<span class="gap"></span><button type="button" class="act" data-close>Cancel</button>
-<button type="button" class="act" data-act="concepts.mask" data-arg="${number}" data-clear>Take away</button>
-<button type="button" class="act on" data-act="concepts.mask" data-arg="${number}" data-keep>Keep</button></div>`;
-    document.body.append(dialog);
-    const canvas = dialog.querySelector('canvas');
-    const image = dialog.querySelector('img');
-    const pen = canvas.getContext('2d');
-    const kept = dialog.querySelector('[data-field]');
-    image.decode().then(() => { canvas.width = image.naturalWidth; canvas.height = image.naturalHeight; }).catch(() => {});
-    let last = null;
-    const spot = (event) => {
-      const r = canvas.getBoundingClientRect();
-      return [(event.clientX - r.left) * canvas.width / r.width, (event.clientY - r.top) * canvas.height / r.height];
-    };
-    const stroke = (event) => {
-      const [x, y] = spot(event);
-      pen.strokeStyle = '#fff';
-      pen.lineCap = 'round';
-      pen.lineWidth = Number(dialog.querySelector('input[type=range]').value);
-      pen.beginPath();
-      pen.moveTo(...(last || [x, y]));
-      pen.lineTo(x, y);
-      pen.stroke();
-      last = [x, y];
-    };
-    canvas.addEventListener('pointerdown', (event) => { canvas.setPointerCapture(event.pointerId); stroke(event); });
-    canvas.addEventListener('pointermove', (event) => { if (last) stroke(event); });
-    canvas.addEventListener('pointerup', () => { last = null; });
-    dialog.addEventListener('click', (event) => { // before the courier's listener, which is the document's
-      const { dataset } = event.target;
-      if ('keep' in dataset) {
-        const flat = document.createElement('canvas');
-        flat.width = canvas.width;
-        flat.height = canvas.height;
-        const ground = flat.getContext('2d');
-        ground.fillStyle = '#000';
-        ground.fillRect(0, 0, flat.width, flat.height);
-        ground.drawImage(canvas, 0, 0);
-        kept.value = flat.toDataURL('image/png');
-      }
-      if ('keep' in dataset || 'clear' in dataset || 'close' in dataset) setTimeout(() => dialog.close(), 0);
-    });
-    dialog.addEventListener('close', () => dialog.remove());
-    dialog.showModal();
-  };
-
   document.addEventListener('click', (event) => {
     const put = event.target.closest('[data-insert]');
     if (put) insert(put.dataset.insert);
     const easel = event.target.closest('[data-paint]');
-    if (easel) paint(easel.dataset.paint, easel.dataset.src);
+    if (easel) {
+      window.cafe.paint.open({ photo: easel.dataset.src, mask: easel.dataset.mask, act: 'concepts.mask', arg: easel.dataset.paint, again: 'Take away',
+        words: 'Paint over the subject. What is not painted hardly counts.' });
+    }
     if (event.target.closest('[data-act="concepts.try"]')) {
       setTimeout(() => at('#concept-tries')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 500);
     }

@@ -5,8 +5,6 @@ What is chosen but not yet learned is kept per owner, so that a reload loses not
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 import threading
@@ -23,7 +21,7 @@ from starlette.routing import Route
 from . import concept_cards as cards
 from .auth import Owners
 from .image_routes import enlarge, served
-from .panel import ButtonEvent, Panel, PanelContext, Updates, needed, own_line, pressed
+from .panel import ButtonEvent, Panel, PanelContext, Updates, needed, own_line, pressed, read_data
 from assistant.errors import AssistantError, MessageError, PhotoError
 from assistant.requests import DatasetAdvice, Photo, Settings, TrainingSpec
 from assistant.session.manager import SessionManager
@@ -81,12 +79,9 @@ class Drafts:
 
     def paint(self, owner: str, at: int, address: str) -> None:
         """Where the subject is in a picture: a PNG in a data address, "" to take it away again. Raises PhotoError."""
-        draft, body = self.of(owner), address.partition(",")[2]
+        draft = self.of(owner)
         if 0 <= at < len(draft.masks):
-            try:
-                draft.masks[at] = read_photo(base64.b64decode(body, validate=True)) if body else None
-            except binascii.Error as error:
-                raise PhotoError("What was painted did not arrive whole.", "Paint it again.") from error
+            draft.masks[at] = read_photo(read_data(address)) if address else None
 
 
 USUAL = TrainingSpec.kind
@@ -311,7 +306,7 @@ class ConceptsPanel(Panel):
     def _picked(self, owner: str, noun: str) -> Updates:
         draft = self.drafts.of(owner)
         suggested = draft.advice.noun if draft.photos and not (noun or "").strip() else gr.skip()
-        return {self.chosen: cards.chosen(draft.photos, [m is not None for m in draft.masks], draft.advice), self.noun: suggested}
+        return {self.chosen: cards.chosen(draft.photos, draft.masks, draft.advice), self.noun: suggested}
 
     def _live(self, owner: str, seen: str | None = None) -> Updates:
         """Lessons as they are; the shelf, if it is not the one in view already."""

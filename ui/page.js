@@ -10,7 +10,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   // A line of its own in each place (status, concepts-status, mix-status, ...); no handler writes to it.
   const tell = (place, words, fault = false) => {
     if (gone && !fault) { reason().then((why) => tell(place, why, true)); return; }
-    const line = document.getElementById(place);
+    const line = document.getElementById(place) || document.getElementById('status'); // what is to be told of a dialog that is not open
     if (!line) return;
     line.textContent = words;
     line.classList.toggle('failed', fault && words !== '');
@@ -90,7 +90,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     const address = String(given[0]?.url || given[0]);
     if (/\/queue\/join(\?|$)/.test(address)) hash = /"session_hash":"(\w+)"/.exec(given[1]?.body)?.[1] || hash;
     if (!/\/upload(\?|$)/.test(address)) return fetched(...given);
-    const where = document.getElementById('mask') ? 'mask-status' : place, before = inside(); // nothing else uploads while that dialog is open
+    const where = place, before = inside();
     if (where === 'status') due.pictures += 1;
     begun();
     try {

@@ -7,6 +7,7 @@ module). It needs no edit in `page` or `chat` for any of that.
 
 from __future__ import annotations
 
+import base64
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from starlette.routing import Route
 
-from assistant.errors import NotFoundError, StorageError
+from assistant.errors import NotFoundError, PhotoError, StorageError
 from assistant.files import png_size, write_whole
 from assistant.requests import Photo, Settings
 from assistant.session.manager import SessionManager
@@ -152,6 +153,14 @@ def read_index(text: str) -> int:
     if not text.isdecimal() or len(text) > 15:
         raise NotFoundError(f"There is no “{text[:24]}” here any more.", "Reload the page.")
     return int(text)
+
+
+def read_data(address: str) -> bytes:
+    """What a data address that a browser sent holds. Raises PhotoError."""
+    try:
+        return base64.b64decode(address.partition(",")[2], validate=True)
+    except ValueError as error:  # not base64, or not ASCII
+        raise PhotoError("What was painted did not arrive whole.", "Paint it again.") from error
 
 
 # Gradio makes a component anew, of its class, where a handler leaves it as it is; `class Slider(gr.Slider)` would have Gradio write a .pyi file beside this one.

@@ -157,14 +157,14 @@ class SessionManager:
                 photo = replace(photo, mask=self._engine.subject_mask(photo, plan.subject if plan is not None else ""))
         return photo
 
-    def keep_mask(self, turn_id: int, owner: str, painted: bytes | Path | None, opacity: float = 1.0) -> None:
+    def keep_mask(self, turn_id: int, owner: str, painted: bytes | None) -> None:
         """What was painted over the photo of a turn is its mask from now on, in all conversations of this owner; None: as the engine finds it.
 
         Raises:
             NotFoundError, PhotoError: see `subject_mask` and `read_mask`.
         """
         name = self._masked_turn(turn_id, owner)[1]
-        self._store.keep_mask(owner, name, None if painted is None else read_mask(painted, self._store.photo(name), opacity))
+        self._store.keep_mask(owner, name, None if painted is None else read_mask(painted, self._store.photo(name)))
 
     def _masked_turn(self, turn_id: int, owner: str) -> tuple[StoredTurn, str]:
         turn = self._store.turn(turn_id, owner)

@@ -145,11 +145,8 @@ def read_photo(source: bytes | bytearray | str | Path) -> Photo:
     return _to_photo(picture)
 
 
-def read_mask(source: bytes | str | Path, photo: Photo, opacity: float = 1.0) -> bytes:
-    """What a person painted over a photo, as `Photo.mask`: a PNG of the photo's shape, at any scale; its alpha where it has one, else its grey.
-
-    Args:
-        opacity: of what is painted in full, 0 to 1.
+def read_mask(source: bytes | str | Path, photo: Photo) -> bytes:
+    """What a person painted over a photo, white on black, as `Photo.mask`: a PNG of the photo's shape, at any scale.
 
     Raises:
         PhotoError: it is no PNG, has another shape, or shows no subject or nothing but it.
@@ -159,8 +156,7 @@ def read_mask(source: bytes | str | Path, photo: Photo, opacity: float = 1.0) ->
             (width, height), shape = image.size, f"{photo.width} x {photo.height}"
             if width * height > MAX_PIXELS or abs(height - width * photo.height / photo.width) > 1 + width / photo.width:
                 raise PhotoError(f"The mask has {width} x {height} pixels; the picture has {shape}, and its mask has the same shape.", "Paint it over the whole picture.")
-            grey = image.getchannel("A") if "A" in image.getbands() else image.convert("L")
-            mask = grey.point(lambda value: min(255, round(value / opacity))).resize((photo.width, photo.height), Image.Resampling.BILINEAR)
+            mask = image.convert("L").resize((photo.width, photo.height), Image.Resampling.BILINEAR)
     except PhotoError:
         raise
     except Exception as error:  # decoders raise whatever a damaged byte leads them to
