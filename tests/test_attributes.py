@@ -55,7 +55,7 @@ def test_a_plan_that_is_shown_is_likelier_than_one_that_is_not(vision, drawings)
         other = vision.attributes.compare(shown.patches, shown.semantics, replace(plan, place=place, worn=("teal umbrella",)))
         assert next(one.chance for one in other if one.name == "place") < chances["place", plan.place]
     unknown = vision.attributes.compare(shown.patches, shown.semantics, Plan("draw", "gorf", "a cupboard", "dusk"))
-    assert {one.name for one in unknown} == {"subject", "worn", "other"}  # no mark, nothing on, nobody beside: of the rest it knows no word
+    assert {one.name for one in unknown} == {"marks", "worn", "other"}  # no mark, nothing on, nobody beside: of the rest it knows no word
 
 
 def test_the_words_are_those_of_the_world(vision) -> None:

@@ -7,6 +7,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler,
 from safetensors.torch import load_file
 
 from assistant.evaluation.test_cases import Tally, caption_of, caption_of_pair, halves, load_witness, named_of, pairs, pictures, scenes, text_to_image
+from assistant.generation.cafe import CafeInputs
 from assistant.requests import Settings
 from assistant.presets import MINIATURE
 from assistant.manifest import CHECKPOINTS
@@ -72,12 +73,12 @@ def test_reconstructions_are_close_and_latents_forgive():
 
 
 FOLDER = CHECKPOINTS / "miniature"
-STRENGTH, PLAIN_STEPS, SEED = 2.0, 6, 11
+STRENGTH, SHARE, PLAIN_STEPS, SEED = 2.0, MINIATURE.decoder.caption_share, 6, 11
 
 
 class Eq1:
     """softmax(Q K_E^T / sqrt d) V_E + V_H, as a diffusers attention processor. The batch is an unconditional row, which sees neither
-    source, and a conditional one."""
+    source, and a conditional one; or one row, of a caption, where there is no V_H."""
 
     def __init__(self, value: torch.Tensor | None) -> None:
         self.value = value  # V_H, (1, 1, heads * d); None in self-attention
@@ -87,14 +88,14 @@ class Eq1:
         q, k, v = (to(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (2, heads, N, d)
                    for to, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context)))
         z = ((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)  # (2, N, heads * d)
-        if self.value is not None:
+        if self.value is not None and len(z) == 2:
             z = torch.stack([torch.zeros_like(z[0]), z[1] + self.value[0]])
         return attn.to_out[1](attn.to_out[0](z))
 
 
 @torch.no_grad()
-def plainly(patches: torch.Tensor, semantics: torch.Tensor, scheduler) -> torch.Tensor:
-    """Latents (1, C, h, w) of E(x), (1, 257, d_E), and F(w), (1, d_F)."""
+def plainly(patches: torch.Tensor, semantics: torch.Tensor, caption: torch.Tensor | None, scheduler) -> torch.Tensor:
+    """Latents (1, C, h, w) of E(x), (1, 257, d_E), F(w), (1, d_F), and a caption's states, (1, N, d_E)."""
     unet = UNet2DConditionModel.from_pretrained(FOLDER / "base/unet").eval()
     weights = {k: t.float() for k, t in load_file(FOLDER / "cafe/semantic_values.safetensors").items()}
     unet.set_attn_processor({name: Eq1(semantics @ weights[f"layers.{name.removesuffix('.processor').replace('.', '-')}.weight"].T[None]
@@ -103,16 +104,21 @@ def plainly(patches: torch.Tensor, semantics: torch.Tensor, scheduler) -> torch.
     scheduler.set_timesteps(PLAIN_STEPS)
     for t in scheduler.timesteps:
         nothing, both = unet(latents.repeat(2, 1, 1, 1), t, patches.repeat(2, 1, 1)).sample.chunk(2)
-        latents = scheduler.step(nothing + STRENGTH * (both - nothing), t, latents).prev_sample
+        guided = nothing + STRENGTH * (both - nothing)
+        if caption is not None:
+            guided = guided + SHARE * STRENGTH * (unet(latents, t, caption).sample - nothing)
+        latents = scheduler.step(guided, t, latents).prev_sample
     return latents
 
 
-@pytest.mark.parametrize("name, scheduler", (("ddim", DDIMScheduler), ("dpm++", DPMSolverMultistepScheduler)))
-def test_eq_1_in_a_stock_unet_draws_the_engines_picture(assistant, name: str, scheduler: type) -> None:
+@pytest.mark.parametrize("name, scheduler, caption", (("ddim", DDIMScheduler, ""), ("dpm++", DPMSolverMultistepScheduler, ""),
+                                                      ("dpm++", DPMSolverMultistepScheduler, "red fox, wearing blue hat, by the sea")))
+@torch.no_grad()
+def test_eq_1_in_a_stock_unet_draws_the_engines_picture(assistant, name: str, scheduler: type, caption: str) -> None:
     subject, reference = (assistant.features.known(one.photo) for one in assistant.subjects[:2])
     settings = Settings(keep_subject=STRENGTH, follow_words=STRENGTH)
-    ours = assistant.image_generator.prepare([subject], reference.semantics, settings, [SEED]).draw(PLAIN_STEPS, name).latents
-    theirs = plainly(subject.patches, reference.semantics, scheduler.from_pretrained(FOLDER / "base/scheduler"))
+    ours = assistant.image_generator.prepare([subject], CafeInputs(reference.semantics, caption), settings, [SEED]).draw(PLAIN_STEPS, name).latents
+    theirs = plainly(subject.patches, reference.semantics, assistant.decoder.encode_text([caption]) if caption else None, scheduler.from_pretrained(FOLDER / "base/scheduler"))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
     vae = AutoencoderKL.from_pretrained(FOLDER / "base/vae").eval()
     with torch.no_grad():

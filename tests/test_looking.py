@@ -62,7 +62,8 @@ def test_drawings_show_their_own_plan_and_not_another(assistant) -> None:
 
 def test_chances_say_what_is_missing() -> None:
     def classified(by_clip: tuple[str, ...] = ("garden", "blue hat", "green owl"), **chances: float) -> Verification:
-        found = [Finding("subject", "fox", chances.get("kind", 0.9)), Finding("subject", "red fox", chances.get("colour", 0.9)), Finding("place", "garden", chances.get("place", 0.9)),
+        found = [Finding("subject", "fox", chances.get("kind", 0.9)), Finding("subject", "red fox", chances.get("colour", 0.9)),
+                 Finding("marks", "white stripes", chances.get("marks", 0.9)), Finding("place", "garden", chances.get("place", 0.9)),
                  Finding("worn", "blue hat", chances.get("hat", 0.9)), Finding("worn", "", chances.get("bare", 0.9)), Finding("other", "green owl", chances.get("other", 0.9))]
         classifier, clip = SimpleNamespace(to=lambda device: classifier, compare=lambda patches, semantics, plan: found), Stub(dict.fromkeys(by_clip, -9.0))
         clip.attributes = classifier
@@ -72,6 +73,8 @@ def test_chances_say_what_is_missing() -> None:
     assert classified(colour=0.05).missing == () and classified(colour=0.05).doubtful  # its colour has no sentence, and another picture may have it
     assert classified(bare=0.01).missing == () and classified(bare=0.01).doubtful
     assert classified(kind=0.01, place=0.05, hat=0.0, other=0.02).missing == ("the red fox", "the place (garden)", "the blue hat", "the green owl")
+    assert classified(marks=0.01).missing == classified((), marks=0.01).missing == ("the white stripes",)  # of which CLIP says nothing
+    assert classified(marks=0.01, kind=0.01).missing == ("the red fox",)
     assert classified(hat=0.3).missing == () and classified(hat=0.3).doubtful
     assert classified((), kind=0.01, place=0.05, hat=0.0).missing == ()  # CLIP finds them
 

@@ -264,7 +264,7 @@ def names(plan, step=0, steps=10):
 
 def predictions():
     generator = torch.Generator().manual_seed(0)
-    known = (guidance.UNCONDITIONAL, guidance.CONDITIONAL, guidance.SUBJECT_ONLY, guidance.SEMANTICS_ONLY)
+    known = (guidance.UNCONDITIONAL, guidance.CONDITIONAL, guidance.SUBJECT_ONLY, guidance.SEMANTICS_ONLY, guidance.CAPTION)
     return {name: torch.randn(2, 4, 3, 3, generator=generator) for name in known}
 
 
@@ -289,6 +289,7 @@ def test_missing_sources_leave_their_rows_out():
     assert names(cafe_guidance(2.0, 3.0, semantics=False)) == ["unconditional", "subject_only"]
     assert names(cafe_guidance(2.0, 3.0, patches=False, semantics=False)) == ["unconditional"]
     assert names(text_guidance(1.0)) == ["conditional"]
+    assert names(cafe_guidance(2.0, 2.0, caption=1.0)) == ["unconditional", "conditional", "caption"]
 
 
 @pytest.mark.parametrize("w_e, w_f", [*itertools.product((0.0, 0.5, 1.0, 2.0, 7.5), repeat=2)])
@@ -297,6 +298,7 @@ def test_guidance_equals_the_full_formula_however_many_rows_are_left(w_e, w_f):
     none, subject, both = e["unconditional"], e["subject_only"], e["conditional"]
     full = none + w_e * (subject - none) + w_f * (both - subject)
     torch.testing.assert_close(guide(cafe_guidance(w_e, w_f).streams[0], e), full, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(guide(cafe_guidance(w_e, w_f, caption=0.7).streams[0], e), full + 0.7 * (e["caption"] - none), atol=1e-5, rtol=1e-5)
 
 
 def test_text_guidance_is_bit_for_bit_the_customary_one():

@@ -22,6 +22,7 @@ UNCONDITIONAL = "unconditional"  # e(0,0), or the empty prompt
 CONDITIONAL = "conditional"  # e(E,F), or the prompt
 SUBJECT_ONLY = "subject_only"  # e(E,0)
 SEMANTICS_ONLY = "semantics_only"  # e(0,F)
+CAPTION = "caption"  # e(c): a caption, as the base model in CAFE's own UNet draws it
 FOUNDATION = "foundation"  # Infusion: the prompt as the base model draws it; its stream's name too
 FOUNDATION_UNCONDITIONAL = "foundation_unconditional"  # Infusion: the empty prompt on that stream
 CUSTOMIZED = "customized"  # Infusion: the same with the learned concept
@@ -121,7 +122,7 @@ def text_guidance(guidance: float) -> GuidancePlan:
     return _plan([(BatchRow(UNCONDITIONAL, EMPTY), 1.0 - guidance), (BatchRow(CONDITIONAL, TEXT), guidance)])
 
 
-def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True, semantics: bool = True) -> GuidancePlan:
+def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True, semantics: bool = True, caption: float = 0.0) -> GuidancePlan:
     """CAFE's guidance with a strength for each source.
 
     e = e(0,0) + w_E (e(E,0) - e(0,0)) + w_F (e(E,F) - e(E,0)): three rows; two where the strengths are equal or
@@ -132,17 +133,19 @@ def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True
         follow_words: w_F, strength of F(w) or H(s).
         patches: whether there is an E(x). With False `keep_subject` has no effect.
         semantics: whether there is an F(w) or H(s). With False `follow_words` has no effect.
+        caption: strength of a caption beside the two, w_C (e(c) - e(0,0)), one row more: composed diffusion (Liu et al., 2022,
+            arXiv 2206.01714, eq. 11). The attention context's tokens must hold TEXT.
     """
-    none = BatchRow(UNCONDITIONAL)
+    none, said = BatchRow(UNCONDITIONAL), (BatchRow(CAPTION, tokens=TEXT), caption)
     subject = BatchRow(SUBJECT_ONLY, tokens=PATCHES)
     if patches and semantics:
         both = BatchRow(CONDITIONAL, tokens=PATCHES, vector=SEMANTICS)
-        return _plan([(none, 1.0 - keep_subject), (subject, keep_subject - follow_words), (both, follow_words)])
+        return _plan([(none, 1.0 - keep_subject - caption), (subject, keep_subject - follow_words), (both, follow_words), said])
     if patches:
-        return _plan([(none, 1.0 - keep_subject), (subject, keep_subject)])
+        return _plan([(none, 1.0 - keep_subject - caption), (subject, keep_subject), said])
     if semantics:
-        return _plan([(none, 1.0 - follow_words), (BatchRow(SEMANTICS_ONLY, vector=SEMANTICS), follow_words)])
-    return _plan([(none, 1.0)])
+        return _plan([(none, 1.0 - follow_words - caption), (BatchRow(SEMANTICS_ONLY, vector=SEMANTICS), follow_words), said])
+    return _plan([(none, 1.0 - caption), said])
 
 
 def infusion_guidance(guidance: float) -> GuidancePlan:

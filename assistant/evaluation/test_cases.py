@@ -325,7 +325,7 @@ def ask(vision: VisionEncoders, language: MultimodalLLM, picture_tokens: int, co
             pass
         if said.wish is not None:
             kept.append((k, said.text))
-            states.append(said.wish)
+            states.append(said.wish.semantics)
     at = [k for k, _ in kept]
     return Asked(tuple(every[k] for k in at), tuple(at), tuple(text for _, text in kept), photos[at], patches[at], torch.cat(states))
 

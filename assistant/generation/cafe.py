@@ -1,15 +1,19 @@
-"""CAFE's way: E(x) and F(x), M's reply with H(s) after it, and G over both (eq. 1). Knows no requests and no files."""
+"""CAFE's way: E(x) and F(x), M's reply with H(s) after it, and G over both (eq. 1). Knows no requests and no files.
+
+A UNet that draws captions too (`DecoderConfig.joint`) follows the plan's words beside H(s), as one more row of the guidance.
+"""
 
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..diffusion.guidance import PATCHES, SEMANTICS, cafe_guidance
+from ..diffusion.guidance import PATCHES, SEMANTICS, TEXT, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
@@ -24,18 +28,27 @@ _PLAIN = {"decline": "That is nothing that I can draw.", "ask": "What shall I dr
 _SENTENCE = re.compile(r"[.!?](?=\s)")
 
 
+@dataclass(frozen=True, eq=False)
+class CafeInputs:
+    """What b pictures should be like, beside their subject."""
+
+    semantics: Tensor  # H(s), F(w) or a mix, (b, d_F)
+    caption: str = ""  # the plan in words, which a decoder that draws captions too follows beside it; "": there is none
+
+
 class CafeGenerator:
-    """See `base.ImageGenerator`. A wish is H(s), F(w) or a mix, (b, d_F).
+    """See `base.ImageGenerator`. A wish is a `CafeInputs`.
 
     Args:
         picture_tokens: how many a picture takes in M's input.
+        caption_share: see `config.DecoderConfig`.
     """
 
     method, needs_photo = "CAFE", True
     far = 0.45  # DINO similarity: of 128 held-out individuals 4 % look less like themselves in another scene, of others 98 % do
 
-    def __init__(self, vision: VisionEncoders, language: MultimodalLLM, decoder: LatentDiffusion, picture_tokens: int) -> None:
-        self.vision, self.language, self.decoder, self.picture_tokens = vision, language, decoder, picture_tokens
+    def __init__(self, vision: VisionEncoders, language: MultimodalLLM, decoder: LatentDiffusion, picture_tokens: int, caption_share: float = 0.0) -> None:
+        self.vision, self.language, self.decoder, self.picture_tokens, self.caption_share = vision, language, decoder, picture_tokens, caption_share
 
     def look(self, pixels: Tensor) -> ImageFeatures:
         pixels = pad_square(pixels)
@@ -71,7 +84,8 @@ class CafeGenerator:
         yield from self._true(stream, spoken, said, now, unfamiliar, self.language.taught and self.language.taught.union(WORD.findall(text.lower())))
         said.plan, said.stopped = _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
-            said.wish = self.vision.at_norm(self.language.semantics(spoken.hidden).float())
+            named = said.plan is not None and said.plan.subject and self.caption_share > 0
+            said.wish = CafeInputs(self.vision.at_norm(self.language.semantics(spoken.hidden).float()), said.plan.described() if said.plan is not None and named else "")
 
     def _true(self, stream: Iterator[str], spoken: MllmOutput, said: ReplyState, now: Standing, unfamiliar: bool, words: frozenset[str]) -> Iterator[str]:
         """Words of M, sentence by sentence: in place of the first that does not agree with its plan, or that holds a made-up word (not of
@@ -121,35 +135,38 @@ class CafeGenerator:
         plan = applied(line, now, self.language.config.worn_apart, self.language.config.worn_most)
         return plan, plan.written(now.shown[-1] if now.shown else None) if plan is not None and plan.draws else ""
 
-    def like(self, seen: ImageFeatures, text: str) -> Tensor:
-        return seen.semantics
+    def like(self, seen: ImageFeatures, text: str) -> CafeInputs:
+        return CafeInputs(seen.semantics)
 
     def hear(self, words: str, seen: ImageFeatures | None, cancel: Cancel) -> Tensor | None:
         said = ReplyState()
         for _ in self.speak((), words, seen, said, 0.0, torch.Generator("cpu").manual_seed(0), cancel):
             pass
-        return said.wish
+        return said.wish.semantics if said.wish is not None else None
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor], coefficients: Sequence[Sequence[float]], words: str = "") -> Tensor:
-        return blend(own, [s.semantics if isinstance(s, ImageFeatures) else s for s in sources], coefficients)
+    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor], coefficients: Sequence[Sequence[float]], words: str = "") -> CafeInputs:
+        return CafeInputs(blend(own, [s.semantics if isinstance(s, ImageFeatures) else s for s in sources], coefficients))
 
-    def prepare(self, subject: Sequence[ImageFeatures], wish: Tensor, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
+    def prepare(self, subject: Sequence[ImageFeatures], wish: CafeInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
         """All pictures in one batch; E's keys and values are made once and shared by all of them."""
-        context = AttentionContext({PATCHES: subject_tokens([s.patches for s in subject])}, {SEMANTICS: wish}, (Cafe(self.decoder.semantic_values),))
-        return SamplingJob(self.decoder, cafe_guidance(settings.keep_subject, settings.follow_words), context, seeds)
+        tokens, share = {PATCHES: subject_tokens([s.patches for s in subject])}, self.caption_share if wish.caption else 0.0
+        if share:
+            tokens[TEXT] = self.decoder.encode_text([wish.caption])
+        context = AttentionContext(tokens, {SEMANTICS: wish.semantics}, (Cafe(self.decoder.semantic_values),))
+        return SamplingJob(self.decoder, cafe_guidance(settings.keep_subject, settings.follow_words, caption=share * settings.follow_words), context, seeds)
 
-    def note(self, wish: Tensor, number: int = 0) -> dict[str, Any]:
-        return {"semantics": encoded(wish[number])}
+    def note(self, wish: CafeInputs, number: int = 0) -> dict[str, Any]:
+        return {"semantics": encoded(wish.semantics[number]), **({"caption": wish.caption} if wish.caption else {})}
 
-    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> Tensor:
-        return decoded(metadata["semantics"], self.decoder.device)
+    def recall(self, metadata: Mapping[str, Any], others: Sequence[ImageFeatures] = ()) -> CafeInputs:
+        return CafeInputs(decoded(metadata["semantics"], self.decoder.device), str(metadata.get("caption", "")))
 
     def trait(self, seen: ImageFeatures) -> Tensor:
         """E's class token."""
         return seen.patches[:, 0]
 
-    def meant(self, wish: Tensor) -> Tensor:
-        return wish
+    def meant(self, wish: CafeInputs) -> Tensor:
+        return wish.semantics
 
 
 def _nameless(plan: Plan | None, unfamiliar: bool) -> Plan | None:

@@ -256,13 +256,13 @@ class OutOfDistribution(nn.Module):
 
 
 WIDTH, POOLS, HIDDEN = 96, 24, 512
-STAGE = ("place", "light", "style", "pose")
+STAGE, MARKS = ("place", "light", "style", "pose"), "marks"
 SURE = 0.98  # confidence of the attribute classifier from which on a picture is none but a drawing
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How likely a picture shows one part of a plan: `name` one of `plan.SEEN`, `words` as the plan has them."""
+    """How likely a picture shows one part of a plan: `name` one of `plan.SEEN`, or MARKS, `words` as the plan has them."""
 
     name: str
     words: str
@@ -334,7 +334,7 @@ class AttributeClassifier(nn.Module):
         second, _, noun = marks.partition(" ")
         yield "subject", kind, "kind", kind
         yield "subject", head, "colour", colour
-        yield "subject", plan.subject, "marks", noun
+        yield MARKS, marks, "marks", noun
         if noun:
             yield "subject", plan.subject, "second", second
         worn = {thing: colour for colour, _, thing in (one.partition(" ") for one in plan.worn)}
