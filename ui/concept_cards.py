@@ -188,7 +188,7 @@ def _use(one: Any, lesson: TrainingJob | None) -> str:
     """What a concept can do, how it was learned, and where that is set."""
     name, size = say(one.name), f"{(one.size - len(one.thumbnail)) / 1024:.1f} KB"
     how = (f'<label class="strength">Strength <input type="range" min="0" max="2" step="0.1" value="1" data-strength="{name}"><output>1.0</output></label>'
-           if one.kind == "infusion" else f'<button type="button" class="act" data-act="likeness.use" data-arg="{name}" data-panel="likeness">Open the slider</button>')
+           if one.kind == "infusion" else f'<button type="button" class="act" data-insert="&lt;{name}&gt;" data-into="likeness-prompt" data-panel="likeness">Open the slider</button>')
     on = f' Stopped at step {lesson.step} of {lesson.steps}. {act("resume", lesson.id, "Go on")}' if lesson is not None and lesson.status == "stopped" else ""
     return (f'<div class="use"><b>{KINDS[one.kind].capitalize()}</b> <span class="quiet" title="With its picture the file has {one.size / 1024:.0f} KB">'
             f'{one.steps} steps, {size}.{on}</span>{how}</div>')

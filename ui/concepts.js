@@ -5,9 +5,8 @@ window.cafeConcepts = window.cafeConcepts || (() => {
   const box = () => at('#box textarea');
   const names = () => (at('[data-names]')?.dataset.names || '').split(',').filter(Boolean);
 
-  // Put text into the message box where the cursor is, in place of what is being typed from `start` on.
-  const insert = (text, start) => {
-    const field = box();
+  // Put text into a field where the cursor is, in place of what is being typed from `start` on.
+  const insert = (text, start, field = box()) => {
     if (!field) return;
     const from = start ?? field.selectionStart ?? field.value.length;
     const before = field.value.slice(0, from);
@@ -17,6 +16,13 @@ window.cafeConcepts = window.cafeConcepts || (() => {
     write(field, before + gap + text + end + after);
     field.focus();
     field.selectionStart = field.selectionEnd = (before + gap + text + end).length;
+  };
+
+  // The same, unless it is there already; the field may be in a panel that is only being opened.
+  const insertOnce = (text, selector, tries = 50) => {
+    const field = at(selector);
+    if (!field && tries) setTimeout(() => insertOnce(text, selector, tries - 1), 100);
+    else if (field && !field.value.includes(text)) insert(text, undefined, field);
   };
 
   // completion
@@ -100,7 +106,8 @@ window.cafeConcepts = window.cafeConcepts || (() => {
 
   document.addEventListener('click', (event) => {
     const put = event.target.closest('[data-insert]');
-    if (put) insert(put.dataset.insert);
+    if (put?.dataset.into) insertOnce(put.dataset.insert, `#${put.dataset.into} textarea`);
+    else if (put) insert(put.dataset.insert);
     const easel = event.target.closest('[data-paint]');
     if (easel) {
       window.cafe.paint.open({ photo: easel.dataset.src, mask: easel.dataset.mask, act: 'concepts.mask', arg: easel.dataset.paint, again: 'Take away',

@@ -101,7 +101,7 @@ class FidelityPanel(Panel):
         for start in (self.go.click, self.prompt.submit):
             start(self._draw, asked, [self.notice, self.doing, self.pulse], **common)
         self.pulse.change(self._watch, None, drawn, trigger_mode="multiple", **common).then(None, js=_LOOK, **common)
-        courier.click(self._act, [*asked, parts.conversation, parts.box], [*drawn, self.pulse, *page, self.prompt, self.strength, self.auxiliary, self.window],
+        courier.click(self._act, [*asked, parts.conversation, parts.box], [*drawn, self.pulse, *page, self.strength, self.auxiliary, self.window],
                       trigger_mode="multiple", js=WORDS_ONLY, **common)
         for one in look:
             one.change(self._mask, look, [self.mask, self.notice], trigger_mode="always_last", **common)
@@ -168,11 +168,6 @@ class FidelityPanel(Panel):
             return {self.notice: notice(error)}
 
     # acts: each gets the owner, the press, what is asked for (prompt, window, noun, seed, the message box), and the conversation in view
-
-    def _do_use(self, owner: str, press: ButtonEvent, asked: Sequence[Any], conversation: str) -> Updates:
-        """A concept's chip: its name into the prompt."""
-        name, prompt = f"<{press.argument}>", asked[0]
-        return {self.prompt: prompt if name in prompt else f"{prompt.rstrip()} {name} ".lstrip()}
 
     def _do_stop(self, owner: str, press: ButtonEvent, asked: Sequence[Any], conversation: str) -> Updates:
         self.strips.stop(owner)
@@ -266,7 +261,7 @@ WAYS = {"down": "on the way down", "middle": "in the middle", "up": "on the way 
 
 def shelf(entries: Sequence[Any], others: Sequence[str], seconds: float | None) -> str:
     """Chips of the concepts that have a likeness to slide; what cannot be used says why; what can be learned for it too."""
-    chips = "".join(f'<button type="button" class="chip" data-act="likeness.use" data-arg="{escape(e.name)}">&lt;{say(e.name)}&gt; <span class="quiet">{say(e.noun)}</span></button>'
+    chips = "".join(f'<button type="button" class="chip" data-insert="&lt;{escape(e.name)}&gt;" data-into="likeness-prompt">&lt;{say(e.name)}&gt; <span class="quiet">{say(e.noun)}</span></button>'
                     for e in entries if not e.problem)
     problems = "".join(f'<p class="quiet">{say(e.problem)}</p>' for e in entries if e.problem)
     offers = "".join(offer(name, KIND, seconds, f"Learn &lt;{say(name)}&gt; for the slider too") for name in others)

@@ -212,7 +212,7 @@ def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: in
     """
     size = assistant.config.decoder.image_size
     subject, request, words, said_right = Tally(), Tally(), Tally(), Tally()
-    features, drew, tried, admitted, alike, ideal = [], [], [], [], {}, {}
+    features, drew, tried, admitted, gone, alike, ideal = [], [], [], [], [], {}, {}
     for seed, case in enumerate(cases(count)):
         photo = photo_of(case.photo, size)
         reply = answer(assistant, case.words, photo, seed, steps, candidates)
@@ -226,6 +226,10 @@ def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: in
             subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
             request.add(there, asked_of(case.words, case.target))
             words.add(there, _claimed(read(reply.text), reply.missing))
+            for one in reply.missing:
+                named = Tally()
+                named.add(there, read(one))
+                gone.append(named.overall()["value"] < 1)
             tried.append(float(reply.metadata.get("tried", 1)))
             admitted.append(float(bool(reply.missing)))
             features.append(witness.features(x))
@@ -235,7 +239,8 @@ def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: in
                 for name, values in witness.alike(drawn, shown[:1], line).items():
                     store.setdefault(name, []).extend(values)
         seen(seed + 1)
-    return {"drew": share(drew), "pictures drawn": mean(tried), "something said to be missing": mean(admitted), "picture against the photo": subject.shares(), "picture against the request": request.shares(),
+    return {"drew": share(drew), "pictures drawn": mean(tried), "something said to be missing": mean(admitted),
+            "what is said to be missing is": share(gone), "picture against the photo": subject.shares(), "picture against the request": request.shares(),
             "picture against the reply": {**words.shares(), "all": words.overall()},
             "reply against photo and request": {**said_right.shares(), "all": said_right.overall()},
             "to photo and request": {k: mean(v) for k, v in alike.items()},
