@@ -182,7 +182,7 @@ class DecoderConfig:
     image_size: int
     text_2: Mapping[str, Any] | None = None  # transformers.CLIPTextConfig of SDXL's second text encoder, whose states stand beside the first's
     joint: bool = False  # CAFE draws with the base model's UNet: E(x) passes the keys and values that text states pass; only V_H is its own
-    caption_share: float = 0.0  # of `follow_words`, with which such a UNet follows the plan's words beside H(s); 0: H(s) alone, as in the paper
+    caption_share: float = 0.0  # of `follow_words`, with which a joint UNet follows the plan's words beside H(s); 0: H(s) alone, as in the paper
     steps: int = 20  # of denoising, usually
     sampler: str = "dpm++"  # usually, one of requests.SCHEDULERS
     quick: tuple[str, int] = ("dpm++", 10)  # a sampler and its steps for a first look; of models that were not distilled for fewer
@@ -211,7 +211,6 @@ class DecoderConfig:
         _require(self.unet["in_channels"] == self.vae["latent_channels"],
                  f"The UNet takes {self.unet['in_channels']} channels, the autoencoder gives {self.vae['latent_channels']}.",
                  "Make the two equal.")
-        _require(self.joint or self.caption_share == 0.0, "A UNet that was not trained on captions cannot follow them.", "Let caption_share be 0, or joint be True.")
 
 
 @dataclass(frozen=True)
