@@ -149,10 +149,9 @@ class CafeGenerator:
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: CafeInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
         """All pictures in one batch; E's keys and values are made once and shared by all of them."""
-        tokens, share = {PATCHES: subject_tokens([s.patches for s in subject])}, self.caption_share if wish.caption else 0.0
-        if share:
-            tokens[TEXT] = self.decoder.encode_text([wish.caption])
-        context = AttentionContext(tokens, {SEMANTICS: wish.semantics}, (Cafe(self.decoder.semantic_values),))
+        share = self.caption_share if wish.caption else 0.0
+        said = {TEXT: self.decoder.encode_text([wish.caption])} if share else {}
+        context = AttentionContext({PATCHES: subject_tokens([s.patches for s in subject]), **said}, {SEMANTICS: wish.semantics}, (Cafe(self.decoder.semantic_values),))
         return SamplingJob(self.decoder, cafe_guidance(settings.keep_subject, settings.follow_words, caption=share * settings.follow_words), context, seeds)
 
     def note(self, wish: CafeInputs, number: int = 0) -> dict[str, Any]:
