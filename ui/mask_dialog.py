@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -10,10 +9,11 @@ import gradio as gr
 
 from assistant.errors import AssistantError
 from assistant.session.manager import SessionManager
-from ui import presenters
+from ui import concept_cards as cards, presenters
 from ui.panel import ButtonEvent, PanelContext, Updates, courier, pressed, read_data, read_index
 
 NAME = "mask"
+SIDE = 512  # pixels that the dialog's canvas has at most
 WORDS = "Only what is painted is drawn from now on."
 
 
@@ -49,7 +49,7 @@ class MaskDialog:
     def _open(self, turn: str, owner: str) -> str:
         photo = self.place.manager.subject_mask(read_index(turn), owner)
         assert photo.mask is not None  # painted, or found
-        return json.dumps({"photo": presenters.picture_address(photo.sha256), "mask": "data:image/png;base64," + base64.b64encode(photo.mask).decode(),
+        return json.dumps({"photo": presenters.picture_address(photo.sha256), "mask": cards.inline(photo.mask, SIDE),
                            "act": "mask.keep", "arg": turn, "again": "As found", "words": WORDS, "stays": True})
 
     def _keep(self, act: ButtonEvent, owner: str) -> str:

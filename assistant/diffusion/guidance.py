@@ -136,16 +136,11 @@ def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True
         caption: strength of a caption beside the two, w_C (e(c) - e(0,0)), one row more: composed diffusion (Liu et al., 2022,
             arXiv 2206.01714, eq. 11). The attention context's tokens must hold TEXT.
     """
-    none, said = BatchRow(UNCONDITIONAL), (BatchRow(CAPTION, tokens=TEXT), caption)
-    subject = BatchRow(SUBJECT_ONLY, tokens=PATCHES)
-    if patches and semantics:
-        both = BatchRow(CONDITIONAL, tokens=PATCHES, vector=SEMANTICS)
-        return _plan([(none, 1.0 - keep_subject - caption), (subject, keep_subject - follow_words), (both, follow_words), said])
-    if patches:
-        return _plan([(none, 1.0 - keep_subject - caption), (subject, keep_subject), said])
-    if semantics:
-        return _plan([(none, 1.0 - follow_words - caption), (BatchRow(SEMANTICS_ONLY, vector=SEMANTICS), follow_words), said])
-    return _plan([(none, 1.0 - caption), said])
+    follow = follow_words if semantics else 0.0
+    strength = keep_subject if patches else follow
+    sources = [(BatchRow(SUBJECT_ONLY, tokens=PATCHES), strength - follow), (BatchRow(CONDITIONAL, tokens=PATCHES, vector=SEMANTICS), follow)] if patches \
+        else [(BatchRow(SEMANTICS_ONLY, vector=SEMANTICS), follow)]
+    return _plan([(BatchRow(UNCONDITIONAL), 1.0 - strength - caption), *sources, (BatchRow(CAPTION, tokens=TEXT), caption)])
 
 
 def infusion_guidance(guidance: float) -> GuidancePlan:

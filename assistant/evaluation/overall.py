@@ -211,7 +211,7 @@ def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: in
         candidates: pictures at most for one answer; what an answer says that did not come out is no claim of its words.
     """
     size = assistant.config.decoder.image_size
-    subject, request, words, said_right = Tally(), Tally(), Tally(), Tally()
+    subject, request, words, every, said_right = Tally(), Tally(), Tally(), Tally(), Tally()
     features, drew, tried, admitted, gone, alike, ideal = [], [], [], [], [], {}, {}
     for seed, case in enumerate(cases(count)):
         photo = photo_of(case.photo, size)
@@ -226,6 +226,7 @@ def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: in
             subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
             request.add(there, asked_of(case.words, case.target))
             words.add(there, _claimed(read(reply.text), reply.missing))
+            every.add(there, read(reply.text))
             for one in reply.missing:
                 named = Tally()
                 named.add(there, read(one))
@@ -241,7 +242,7 @@ def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: in
         seen(seed + 1)
     return {"drew": share(drew), "pictures drawn": mean(tried), "something said to be missing": mean(admitted),
             "what is said to be missing is": share(gone), "picture against the photo": subject.shares(), "picture against the request": request.shares(),
-            "picture against the reply": {**words.shares(), "all": words.overall()},
+            "picture against the reply": {**words.shares(), "all": words.overall(), "all, also what is said to be missing": every.overall()},
             "reply against photo and request": {**said_right.shares(), "all": said_right.overall()},
             "to photo and request": {k: mean(v) for k, v in alike.items()},
             "drawings that answer it, to photo and request": {k: mean(v) for k, v in ideal.items()}}, torch.cat(features)

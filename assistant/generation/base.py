@@ -126,8 +126,8 @@ def verify_picture(vision: VisionEncoders, shown: ImageFeatures, plan: Plan, sub
 
 
 def _classified(found: Sequence[Finding], subject: str, seen: Verification) -> Verification:
-    """What chances say of a picture. A part is missing if CLIP has `seen` so too: either alone is wrong too often. CLIP says nothing of a subject's marks, and of
-    those that its patches show to be missing four in five are. Something worn that was not planned makes a picture doubtful, and has no name."""
+    """What chances say of a picture. A part is missing if CLIP has `seen` so too: either alone is wrong too often. CLIP says nothing of a subject's marks, so
+    that the classifier is asked alone (how often what is said is so, `evaluation miniature` measures). Something worn that was not planned makes a picture doubtful, and has no name."""
     kind = subject.split(" ")[-1]
     chances = {f"the {subject}" if one.words == kind else _named(one.name, one.words): one.chance for one in found}
     score = sum(math.log(max(one.chance, ABSENT / 10)) for one in found)
@@ -295,11 +295,15 @@ class FeatureCache:
 
     def alone(self, photo: Photo, seen: ImageFeatures, words: str = "") -> ImageFeatures:
         """What is drawn of a photo, see `ImageGenerator.alone`."""
-        key, mask = f"{photo.sha256} {photo.mask_name or words}", None
-        if photo.mask is not None:
-            image = Image.open(io.BytesIO(photo.mask), formats=["PNG"]).convert("L").resize((photo.width, photo.height), Image.Resampling.BILINEAR)
-            mask = torch.from_numpy(np.array(image, np.float32) / 255)[None, None].to(self._image_generator.decoder.device)
-        return self._seen.get(key) or self._keep(key, self._image_generator.alone(self.pixels(photo), seen, words, mask))
+        key = f"{photo.sha256} {photo.mask_name or words}"
+        return self._seen.get(key) or self._keep(key, self._image_generator.alone(self.pixels(photo), seen, words, self._mask(photo)))
+
+    def _mask(self, photo: Photo) -> Tensor | None:
+        """What was painted, (1, 1, H, W) in [0, 1], on the decoder's device."""
+        if photo.mask is None:
+            return None
+        left = np.array(Image.open(io.BytesIO(photo.mask), formats=["PNG"]), np.float32) / 255
+        return torch.from_numpy(left)[None, None].to(self._image_generator.decoder.device)
 
     def subject(self, photo: Photo, words: str) -> bytes:
         """See `requests.Engine.subject_mask`."""

@@ -132,7 +132,7 @@ def test_likeness_learn_slide_look_and_send(page, files):
     # the auxiliary noun may not be the concept's own
     page.locator("#likeness-prompt textarea").fill("")
     chip.click()
-    expect(page.locator("#likeness-prompt textarea")).to_have_value("<rex> ")
+    assert page.locator("#likeness-prompt textarea").input_value() == "<rex> ", "at once: nothing comes later over what is typed"
     page.locator("#likeness-prompt textarea").fill("a <rex> in the snow at night, watercolour")
     page.locator("#likeness-more .label-wrap").click()
     other = page.locator("#likeness-noun-other textarea, #likeness-noun-other input").first
