@@ -10,7 +10,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   // A line of its own in each place (status, concepts-status, mix-status, ...); no handler writes to it.
   const tell = (place, words, fault = false) => {
     if (gone && !fault) { reason().then((why) => tell(place, why, true)); return; }
-    const line = document.getElementById(place) || document.getElementById('status'); // what is to be told of a dialog that is not open
+    const line = document.getElementById(place) || (words && document.getElementById('status')); // what is to be told of a dialog that is not open
     if (!line) return;
     line.textContent = words;
     line.classList.toggle('failed', fault && words !== '');
@@ -78,6 +78,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   const sends = (event) => {
     held = coming();
     if (!due.pictures) lost = '';
+    missing = false;
     if (lost) tell('status', lost, true); // it failed a moment ago: this click came before anyone could read so
     else say(!held ? 'Sending' : due.pictures ? 'Waiting for the picture to arrive' : 'Sending when this is done');
     if (!held) return;
@@ -223,6 +224,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   };
 
   const restored = new Set(); // settings that were read: what a component says before that is no wish
+  let missing = false; // a picture was lost that stood beside words not sent since
 
   document.addEventListener('click', (event) => {
     const pressed = read(event.target);
@@ -250,7 +252,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   document.addEventListener('input', (event) => {
     if (!event.target.closest('#box textarea')) return;
     if (coming()) typed = event.target.value;
-    if (gone) store(here, 'cafe-draft', { files: [], ...stored(here, 'cafe-draft'), text: event.target.value });
+    if (gone) store(here, 'cafe-draft', { files: [], ...stored(here, 'cafe-draft'), text: event.target.value, missing });
   });
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && open()) slide(open());
@@ -290,13 +292,18 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
       const values = stored(always, `cafe-${name}`);
       return Array.isArray(values) && values.length === count ? values.map((value) => value ?? undefined) : Array(count).fill(undefined);
     },
-    draft: (value) => { if (restored.has('draft')) store(here, 'cafe-draft', value); },
+    draft: (value) => {
+      if (!restored.has('draft')) return;
+      if (value?.files?.length) missing = false; // another was added
+      store(here, 'cafe-draft', { ...value, missing });
+    },
     drafted: async () => { // the words, and those of the pictures that the server still has
       const value = stored(here, 'cafe-draft');
       restored.add('draft');
       if (!value?.text && !value?.files?.length) return [undefined];
       const there = await Promise.all((value.files || []).map((file) => fetched(file.url, { method: 'HEAD' }).then((answer) => answer.ok, () => false)));
-      if (there.includes(false)) tell('status', 'A picture that was in the box is not there any more. Add it again.', true);
+      missing = Boolean(value.missing) || there.includes(false); // said again when the page is loaded again
+      if (missing) tell('status', 'A picture that was in the box is not there any more. Add it again.', true);
       return [{ text: value.text || '', files: value.files.filter((_, n) => there[n]) }];
     },
     here: () => {
