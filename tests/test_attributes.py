@@ -88,6 +88,7 @@ def test_they_are_learned_from_labels(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(classifiers, "load_vision", lambda config, folder: vision)
     monkeypatch.setattr(classifiers, "encode_semantics", lambda world, device, vision: torch.nn.functional.pad(spelled, (0, 128 - spelled.shape[1] % 128))[:, :128])
     monkeypatch.setattr(classifiers, "encode_patches", lambda world, device, vision: patches)
+    monkeypatch.setattr(classifiers, "BATCH", 48)
     classifier = classifiers.fit_attributes(MINIATURE, {"labels": labels, "companion_labels": np.full((600, 4), -1, np.int8)}, tmp_path, tmp_path, steps=70)
     told, again = capsys.readouterr().out.splitlines()
     assert "that were drawn again" in again and float(again.split("place ")[1].split(",")[0]) < 0.3

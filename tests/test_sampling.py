@@ -322,11 +322,21 @@ def test_a_stream_with_a_window_takes_its_rows_along():
     assert [s.name for s in plan.active_streams(3, 20)] == ["image"]
 
 
+def test_guidance_may_end_before_the_last_steps_and_its_rows_with_it():
+    plan, e = cafe_guidance(2.0, 2.0, caption=1.0, guided=0.75), predictions()
+    assert [len(names(plan, step, 20)) for step in (0, 14, 15, 19)] == [3, 3, 1, 1] and names(plan, 15, 20) == ["conditional"]
+    assert torch.equal(guide(plan.active_streams(15, 20)[0], e), e["conditional"])
+    assert torch.equal(guide(plan.active_streams(14, 20)[0], e), guide(cafe_guidance(2.0, 2.0, caption=1.0).streams[0], e))
+    assert names(cafe_guidance(2.0, 0.0, guided=0.5), 19, 20) == ["unconditional", "subject_only"]  # nothing that could go on alone
+
+
 @pytest.mark.parametrize(
     "made",
     [
         lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 0.5),)),)),
         lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("b", 1.0),)),)),
+        lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 1.0),), guided=0.5, alone="b"),)),
+        lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 1.0),), guided=1.5, alone="a"),)),
         lambda: GuidancePlan((BatchRow("a"), BatchRow("a")), (LatentStream((("a", 1.0),)),)),
         lambda: GuidancePlan((BatchRow("a", stream="elsewhere"),), (LatentStream((("a", 1.0),)),)),
         lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 1.0),), until=1.5),)),

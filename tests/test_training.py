@@ -24,11 +24,11 @@ from assistant.world.scene import Accessory
 from assistant.presets import MINIATURE
 from assistant.training import mllm
 from assistant.training.world_dataset import VIEWS, DialogueDataset, WorldDataset, draw, group, write_dialogues
-from assistant.training.losses import ConditionalMean, VLoss, encode_semantics
+from assistant.training.losses import ConditionalMean, VLoss, encode_latents, encode_semantics
 from assistant.training.vision_encoders import RobustTask, begin_local, redraw
 from assistant.training.datasets import WorldDialogues, WorldPairs
 from assistant.training.self_distillation import FurtherTask
-from assistant.training.vae import VaeTask, use_channels_last
+from assistant.training.vae import SharpTask, VaeTask, use_channels_last
 from assistant.training.mllm import LanguageTask
 from assistant.training.loop import Muon, Options, Trainer, orthogonal
 from assistant.training.decoder import JointTask
@@ -223,8 +223,8 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: WorldDataset, t
     monkeypatch.setattr(mllm, "FITTED", 8)
     monkeypatch.setattr(mllm, "FITTING", 100)
     config = replace(MINIATURE, language=replace(MINIATURE.language, semantic_hidden=hidden))
-    task = mllm.ProjectorTask(config, WorldDialogues(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=32)
-    batches = [task.source.batch(np.random.default_rng((11, k)), 32) for k in range(8)]  # those that H is fitted on
+    task = mllm.ProjectorTask(config, WorldDialogues(config, world, talks, "cpu", CHECKPOINTS / "miniature"), "cpu", CHECKPOINTS / "miniature", batch_size=12)
+    batches = [task.source.batch(np.random.default_rng((11, k)), 12) for k in range(8)]  # those that H is fitted on
     with torch.no_grad():
         state, truth = (torch.cat(part) for part in list(zip(*map(task._forward, batches)))[:2])
         task._fit(8)
@@ -337,6 +337,27 @@ def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(worl
     again = load_likeness(MINIATURE, tmp_path / "judge")
     a, b = again.individual(alike.features[batch["a"]].float()), again.individual(alike.features[batch["b"]].float())
     assert (a * b).sum(1).mean() > (a * b.roll(1, 0)).sum(1).mean() + 0.1
+
+
+@pytest.mark.slow
+def test_the_decoder_alone_learns_to_decode_what_the_unet_leaves(world: WorldDataset, tmp_path: Path) -> None:
+    """A critic that follows it apart from its gradient: what is drawn of what the UNet denoised comes nearer to the drawings, latents stay as they are."""
+    shipped = CHECKPOINTS / MINIATURE.folder
+    redraw(world, load_base(MINIATURE, shipped), tmp_path / "redrawn", 6, seed=1, latest=300)
+    vae = load_vae(shipped / "base/vae")
+    task = SharpTask(MINIATURE, world, encode_latents(world, "cpu", vae), tmp_path / "redrawn", "cpu", shipped / "base/vae", batch_size=4)
+    batch = task.batch(np.random.default_rng(0))
+    of, generator = batch["latents"], torch.Generator().manual_seed(0)
+    assert of.shape == (4, 16, 8, 8) and batch["images"].shape == (4, 64, 64, 3)
+    before = task.loss(batch, generator)
+    before[0].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for module in task.modules().values() for p in module.parameters() if p.ndim > 1)
+    Trainer(task, tmp_path / "state", tmp_path / "vae", Options(steps=4, sheet=False)).run()
+    after = task.loss(batch, torch.Generator().manual_seed(0))[1]
+    assert after["critic"] < before[1]["critic"]
+    kept, was = load_vae(tmp_path / "vae").state_dict(), vae.state_dict()
+    assert {k.split(".")[0] for k, t in was.items() if not torch.equal(kept[k], t)} == {"decoder", "post_quant_conv"}
+    assert (tmp_path / "vae/preview.safetensors").exists()
 
 
 def test_f_learns_to_read_what_the_decoder_draws(world: WorldDataset, tmp_path: Path) -> None:

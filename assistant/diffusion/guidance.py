@@ -5,7 +5,7 @@ It knows names and weights only: no conditions' tensors, no network, no schedule
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -50,6 +50,8 @@ class LatentStream:
     guidance: tuple[tuple[str, float], ...]  # (row name, weight); rows of another stream may be shared
     name: str = IMAGE
     until: float = 1.0  # alive for the first `until` of the steps, 0 to 1
+    guided: float = 1.0  # guided for the first `guided` of the steps, then moved by the row `alone`; 1: to the end
+    alone: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class GuidancePlan:
     """The rows and streams of one request. The first stream's latents are the result.
 
     Raises:
-        ConfigError: a name used twice or never defined, weights that do not sum to one, `until` outside 0 to 1,
+        ConfigError: a name used twice or never defined, weights that do not sum to one, `until` or `guided` outside 0 to 1,
             or a stream guided by a row that dies before it.
     """
 
@@ -75,23 +77,26 @@ class GuidancePlan:
                 raise ConfigError(f"The row '{row.name}' belongs to '{row.stream}', which is no stream of the plan.", f"Name one of {', '.join(until)}.")
         for stream in self.streams:
             total = sum(weight for _, weight in stream.guidance)
-            unknown = [name for name, _ in stream.guidance if name not in home]
-            if unknown or abs(total - 1.0) > 1e-6 or not 0.0 <= stream.until <= 1.0:
+            unknown = [name for name in (*(name for name, _ in stream.guidance), *([stream.alone] if stream.guided < 1.0 else ())) if name not in home]
+            if unknown or abs(total - 1.0) > 1e-6 or not 0.0 <= stream.until <= 1.0 or not 0.0 <= stream.guided <= 1.0:
                 raise ConfigError(
                     f"The stream '{stream.name}' has weights that sum to {total} (1 is needed), unknown rows {unknown}"
-                    f" or until={stream.until} (0 to 1).", f"Let the weights of {', '.join(home)} sum to 1, and until be a share of the steps."
+                    f" or until={stream.until}, guided={stream.guided} (0 to 1).",
+                    f"Let the weights of {', '.join(home)} sum to 1, and until and guided be shares of the steps."
                 )
             if any(until[home[name]] < stream.until for name, _ in stream.guidance):
                 raise ConfigError(f"The stream '{stream.name}' outlives a row that guides it.", "End it with that row's stream, or before.")
 
     def active_streams(self, step: int, steps: int) -> tuple[LatentStream, ...]:
-        """Streams that move at `step` (0-based) of `steps`."""
-        return tuple(s for s in self.streams if step < s.until * steps - 1e-9)
+        """Streams that move at `step` (0-based) of `steps`, with what guides them there."""
+        return tuple(replace(s, guidance=((s.alone, 1.0),)) if step >= s.guided * steps - 1e-9 else s
+                     for s in self.streams if step < s.until * steps - 1e-9)
 
     def active_rows(self, step: int, steps: int) -> tuple[BatchRow, ...]:
-        """Rows to compute at `step` (0-based) of `steps`, in the batch's order: those of the streams that move."""
-        names = {stream.name for stream in self.active_streams(step, steps)}
-        return tuple(row for row in self.rows if row.stream in names)
+        """Rows to compute at `step` (0-based) of `steps`, in the batch's order: those of the streams that move, without those that guide no more."""
+        moving = {stream.name: stream.guidance for stream in self.active_streams(step, steps)}
+        ended = {name for s in self.streams for name, _ in s.guidance} - {name for guidance in moving.values() for name, _ in guidance}
+        return tuple(row for row in self.rows if row.stream in moving and row.name not in ended)
 
 
 def guide(stream: LatentStream, predictions: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -108,10 +113,12 @@ def guide(stream: LatentStream, predictions: Mapping[str, torch.Tensor]) -> torc
     return guided
 
 
-def _plan(weighted: list[tuple[BatchRow, float]]) -> GuidancePlan:
-    """One stream; a row of weight zero would change nothing, so it is left out and never computed."""
-    kept = [(row, weight) for row, weight in weighted if weight != 0.0]
-    return GuidancePlan(tuple(row for row, _ in kept), (LatentStream(tuple((row.name, weight) for row, weight in kept)),))
+def _plan(weighted: list[tuple[BatchRow, float]], guided: float = 1.0) -> GuidancePlan:
+    """One stream; a row of weight zero would change nothing, so it is left out and never computed. Where there is a conditional row, it is guided for the first
+    `guided` of the steps."""
+    kept = {row.name: (row, weight) for row, weight in weighted if weight != 0.0}
+    return GuidancePlan(tuple(row for row, _ in kept.values()), (LatentStream(tuple((name, weight) for name, (_, weight) in kept.items()),
+                                                                             guided=guided if CONDITIONAL in kept else 1.0, alone=CONDITIONAL),))
 
 
 def text_guidance(guidance: float) -> GuidancePlan:
@@ -122,7 +129,7 @@ def text_guidance(guidance: float) -> GuidancePlan:
     return _plan([(BatchRow(UNCONDITIONAL, EMPTY), 1.0 - guidance), (BatchRow(CONDITIONAL, TEXT), guidance)])
 
 
-def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True, semantics: bool = True, caption: float = 0.0) -> GuidancePlan:
+def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True, semantics: bool = True, caption: float = 0.0, guided: float = 1.0) -> GuidancePlan:
     """CAFE's guidance with a strength for each source.
 
     e = e(0,0) + w_E (e(E,0) - e(0,0)) + w_F (e(E,F) - e(E,0)): three rows; two where the strengths are equal or
@@ -135,12 +142,14 @@ def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True
         semantics: whether there is an F(w) or H(s). With False `follow_words` has no effect.
         caption: strength of a caption beside the two, w_C (e(c) - e(0,0)), one row more: composed diffusion (Liu et al., 2022,
             arXiv 2206.01714, eq. 11). The attention context's tokens must hold TEXT.
+        guided: share of the steps that are guided; behind it e(E,F) moves the latents alone, one row for all (Kynkäänniemi et al., 2024,
+            arXiv 2404.07724).
     """
     follow = follow_words if semantics else 0.0
     strength = keep_subject if patches else follow
     sources = [(BatchRow(SUBJECT_ONLY, tokens=PATCHES), strength - follow), (BatchRow(CONDITIONAL, tokens=PATCHES, vector=SEMANTICS), follow)] if patches \
         else [(BatchRow(SEMANTICS_ONLY, vector=SEMANTICS), follow)]
-    return _plan([(BatchRow(UNCONDITIONAL), 1.0 - strength - caption), *sources, (BatchRow(CAPTION, tokens=TEXT), caption)])
+    return _plan([(BatchRow(UNCONDITIONAL), 1.0 - strength - caption), *sources, (BatchRow(CAPTION, tokens=TEXT), caption)], guided)
 
 
 def infusion_guidance(guidance: float) -> GuidancePlan:

@@ -41,14 +41,16 @@ class CafeGenerator:
 
     Args:
         picture_tokens: how many a picture takes in M's input.
-        caption_share: see `config.DecoderConfig`.
+        caption_share, guided: see `config.DecoderConfig`.
     """
 
     method, needs_photo = "CAFE", True
     far = 0.45  # DINO similarity: of 128 held-out individuals 4 % look less like themselves in another scene, of others 98 % do
 
-    def __init__(self, vision: VisionEncoders, language: MultimodalLLM, decoder: LatentDiffusion, picture_tokens: int, caption_share: float = 0.0) -> None:
-        self.vision, self.language, self.decoder, self.picture_tokens, self.caption_share = vision, language, decoder, picture_tokens, caption_share
+    def __init__(self, vision: VisionEncoders, language: MultimodalLLM, decoder: LatentDiffusion, picture_tokens: int, caption_share: float = 0.0,
+                 guided: float = 1.0) -> None:
+        self.vision, self.language, self.decoder, self.picture_tokens = vision, language, decoder, picture_tokens
+        self.caption_share, self.guided = caption_share, guided
 
     def look(self, pixels: Tensor) -> ImageFeatures:
         pixels = pad_square(pixels)
@@ -152,7 +154,8 @@ class CafeGenerator:
         share = self.caption_share if wish.caption else 0.0
         said = {TEXT: self.decoder.encode_text([wish.caption])} if share else {}
         context = AttentionContext({PATCHES: subject_tokens([s.patches for s in subject]), **said}, {SEMANTICS: wish.semantics}, (Cafe(self.decoder.semantic_values),))
-        return SamplingJob(self.decoder, cafe_guidance(settings.keep_subject, settings.follow_words, caption=share * settings.follow_words), context, seeds)
+        return SamplingJob(self.decoder, cafe_guidance(settings.keep_subject, settings.follow_words, caption=share * settings.follow_words, guided=self.guided),
+                           context, seeds)
 
     def note(self, wish: CafeInputs, number: int = 0) -> dict[str, Any]:
         return {"semantics": encoded(wish.semantics[number]), **({"caption": wish.caption} if wish.caption else {})}

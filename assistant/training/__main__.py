@@ -221,12 +221,14 @@ def _list(weights: Path, part: str) -> None:
         write_listing(weights, others | {p.relative_to(weights).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files})
 
 
-DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "robust": "redraw"}  # what each stage is the first to need
+DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "sharp": "redraw", "robust": "redraw"}  # what each stage is the first to need
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
     from . import classifiers, decoder, mllm, vae, vision_encoders
+    from ..checkpoints import load_vae
     from .datasets import WorldDialogues
+    from .losses import encode_latents
     from .world_dataset import DialogueDataset, WorldDataset
 
     model = args.run / "model"
@@ -250,6 +252,8 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
             "language": lambda: mllm.LanguageTask(config, world, talks(), device, model, batch, warm), "bridge": bridge,
             "judge": lambda: classifiers.JudgeTask(config, world, device, batch, warm),
             "likeness": lambda: classifiers.LikenessTask(config, world, device, model / "judge", batch),
+            "sharp": lambda: vae.SharpTask(config, world, encode_latents(world, device, load_vae(model / stage.writes)), _needed(args.run / "redrawn-near", "at.npy", "redraw"),
+                                           device, args.init or model / stage.writes, batch),
             "trunk": lambda: decoder.JointTask(config, world, device, model, batch, warm),
             "robust": lambda: vision_encoders.RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device,
                                                          args.init or model / stage.writes, batch)}[stage.task]()
@@ -288,7 +292,7 @@ def _cost_arguments(p: argparse.ArgumentParser) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "attributes", "miniature", "install"],
+    p.add_argument("stage", choices=["tokenizers", *dict.fromkeys(DRAWN.values()), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "attributes", "miniature", "install"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'ood' to fit what tells drawings from photos, 'attributes' what reads a picture's attributes; or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
                         "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
@@ -303,6 +307,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true", help="cafe: torch.compile what is trained")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
     p.add_argument("--talks", type=int, help=f"talks: dialogues about the pictures of 'draw' (default: {TALKS})")
+    p.add_argument("--pictures", type=int, help=f"redraw: how many, twice (default: {REDRAWN})")
     p.add_argument("--photos", type=Path, help="ood: a folder of real photos")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw, talks: processes (default: %(default)s)")
     return p
@@ -324,8 +329,9 @@ def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
         write_dialogues(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
     elif what == "redraw":
         from ..checkpoints import load_base
-        from .vision_encoders import redraw
-        redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / "redrawn", REDRAWN, TRAIN_SEED)
+        from .vision_encoders import KEPT, LATEST, redraw
+        for name, latest in (("redrawn", LATEST), ("redrawn-near", KEPT)):
+            redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / name, args.pictures or REDRAWN, TRAIN_SEED, latest)
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, JUDGE_SEED, args.workers)
     else:
@@ -363,18 +369,13 @@ def _run_here(args: argparse.Namespace, config: AssistantConfig) -> None:
     if args.stage in DRAWN.values():
         _draw(args, config, args.stage)
     elif args.stage in ("ood", "attributes"):
-        from ..checkpoints import load_base
         from .classifiers import fit_attributes, fit_ood
-        from .vision_encoders import KEPT, redraw
         from .world_dataset import WorldDataset
 
         if args.stage == "ood":
             fit_ood(config, args.run / "model", args.photos)
         else:
-            world, model, near = WorldDataset(args.run / "data", config), args.run / "model", args.run / "redrawn-near"
-            if not near.exists():
-                redraw(world, load_base(config, model), near, REDRAWN, TRAIN_SEED, latest=KEPT)
-            fit_attributes(config, world, model, near, args.go_on, args.steps)
+            fit_attributes(config, WorldDataset(args.run / "data", config), args.run / "model", _needed(args.run / "redrawn-near", "at.npy", "redraw"), args.go_on, args.steps)
     elif args.stage == "miniature":
         total, args.minutes = args.minutes if args.minutes is not None else 240.0, None  # of the whole
         for stage in STAGES:

@@ -22,10 +22,11 @@ STAGES = (
     Stage("judge", "judge", "judge", 0.06, 64),
     Stage("likeness", "likeness", "judge", 0.01, 256),
     Stage("bridge", "bridge", "bridge", 0.03, 32),
-    Stage("trunk", "trunk", ".", 0.57, 64),  # the base model and CAFE's decoder, which are one UNet
+    Stage("trunk", "trunk", ".", 0.50, 64),  # the base model and CAFE's decoder, which are one UNet
+    Stage("sharp", "sharp", "base/vae", 0.07, 16),  # the autoencoder's decoder, on what that leaves
     Stage("robust", "robust", "clip", 0.03, 64),  # F reads what that draws
 )
-REDRAWN = 4_096  # pictures that the decoder draws again for F
+REDRAWN = 4_096  # pictures that the decoder draws again, for its own last stage and for what reads it
 GROUPS = 20_480  # of three pictures each
 TALKS = 300_000  # dialogues about them
 JUDGE_GROUPS = 16_384

@@ -178,3 +178,69 @@ class VaeTask(Task):
         x = x.movedim(-1, 1) / 255
         y = self.vae.decode(self.vae.encode(2 * x - 1).latent_dist.mean).sample / 2 + 0.5
         save_image(torch.stack([x, y], 1).flatten(0, 1).clamp(0, 1), path, nrow=8, pad_value=1)
+
+
+RESTORED = 0.5  # share of a batch whose latents the UNet has denoised
+ADVERSARIAL, MATCHED = 0.6, 0.6  # how much the critic's two gradients count beside that of the restoration's error, each at that one's length
+
+
+class SharpTask(VaeTask):
+    """Teaches the decoder alone to draw outlines in place of their average: an L1 loss blurs what the latents do not say.
+
+    A critic of patches (Isola et al., 2017, arXiv 1611.07004; hinge loss) tells drawings from what is decoded, as in VQGAN (Esser et al., 2021, arXiv 2012.09841),
+    and its features of both are brought together (Wang et al., 2018, arXiv 1711.11585, eq. 4). Half of the latents are pictures of the set that the UNet denoised
+    (`vision_encoders.redraw`), since that is what the decoder is given in use. The critic is not exported.
+
+    Args:
+        latents: (N, C, h, w) of every ready picture. redrawn: a folder of `vision_encoders.redraw`. init: the autoencoder as it is.
+    """
+
+    name, lr = "sharp", 5e-4
+
+    def __init__(self, config: AssistantConfig, world: WorldDataset, latents: Tensor, redrawn: Path, device: str, init: Path, batch_size: int = 16) -> None:
+        super().__init__(config, world, device, batch_size, init, decoder_only=True)
+        self.latents, self.redrawn = latents, {name: np.load(redrawn / f"{name}.npy", mmap_mode="r") for name in ("latents", "at")}
+        widths = (3, 32, 64, 128)
+        stages = [nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)) for a, b in zip(widths, widths[1:])]
+        self.critic = nn.ModuleList([*stages, nn.Conv2d(widths[-1], 1, 3, 1, 1)]).to(device)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {**super().modules(), **({"critic": self.critic} if hasattr(self, "critic") else {})}
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        own = round(RESTORED * self.batch_size)
+        again, at = rng.integers(0, len(self.redrawn["at"]), own), self.world.pictures(rng, self.batch_size - own)
+        images = self.world["images"][np.concatenate([self.redrawn["at"][again], at])]
+        latents = torch.cat([torch.from_numpy(self.redrawn["latents"][again]), self.latents[torch.from_numpy(at)].cpu()]).float()
+        side, ratio = latents.shape[-1], images.shape[1] // latents.shape[-1]
+        n, room = CROP // ratio, side - CROP // ratio + 1
+        corners = rng.integers(0, room, (self.batch_size, 2))
+        return {"latents": torch.stack([z[:, y:y + n, x:x + n] for z, (y, x) in zip(latents, corners)]),
+                "images": torch.from_numpy(np.stack([i[ratio * y:ratio * y + CROP, ratio * x:ratio * x + CROP] for i, (y, x) in zip(images, corners)]))}
+
+    def _features(self, x: Tensor, frozen: bool) -> list[Tensor]:
+        out = []
+        for stage in self.critic:
+            weights = {n: t.detach() for n, t in stage.named_parameters()} if frozen else dict(stage.named_parameters())
+            x = torch.func.functional_call(stage, weights, (x,))
+            out.append(x)
+        return out
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        x = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        z, own = batch["latents"], round(RESTORED * self.batch_size)
+        level = NOISE * torch.rand(len(z), 1, 1, 1, device=z.device, generator=generator)
+        level[:own] = 0  # what the UNet leaves is theirs
+        drawn = self.vae.decode(z + level * torch.randn(z.shape, device=z.device, generator=generator)).sample.float()
+        real, fake = self._features(x, False), self._features(drawn.detach(), False)
+        critic = F.relu(1 - real[-1]).mean() + F.relu(1 + fake[-1]).mean()
+        seen = self._features(drawn, True)
+        difference = drawn - x
+        edges = sum((difference.diff(dim=d).abs()).mean() for d in (2, 3))
+        matched = sum((a - b.detach()).abs().mean() for a, b in zip(seen[:-1], real[:-1]))
+        errors = (difference.abs().mean() + 0.5 * edges, -seen[-1].mean(), matched)
+        gradients = [torch.autograd.grad(error, drawn, retain_graph=True)[0] for error in errors]
+        first = gradients[0].norm()
+        along = sum(weight * g * (first / g.norm().clamp_min(1e-12)) for weight, g in zip((1.0, ADVERSARIAL, MATCHED), gradients))
+        psnr = 10 * torch.log10(4 / difference.detach().square().mean(dim=(1, 2, 3)).clamp_min(1e-6))
+        return (drawn * along.detach()).sum() + critic, {"restored": psnr[:own].mean(), "psnr": psnr[own:].mean(), "critic": critic.detach(), "matched": matched.detach()}

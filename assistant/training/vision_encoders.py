@@ -244,11 +244,13 @@ CLEAN = 0.5  # share of a batch that is as it was drawn
 
 @torch.no_grad()
 def redraw(world: WorldDataset, decoder: LatentDiffusion, folder: Path, count: int, seed: int, latest: int = LATEST) -> None:
-    """Write `count` pictures that were redrawn from timesteps before `latest`, uint8 (count, H, W, 3), and which of the set's each one was, (count,)."""
+    """Write `count` pictures that were redrawn from timesteps before `latest`: their latents, float16 (count, C, h, w), as pictures, uint8 (count, H, W, 3),
+    and which of the set's each one was, (count,)."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     side = world["images"].shape[1]
     begun = folder.with_name(f"{folder.name}-begun")
-    out = arrays(begun, {"images": (np.uint8, (count, side, side, 3)), "at": (np.int32, (count,))}, "w+")
+    latents = (decoder.vae.config.latent_channels, *[side // 2 ** (len(decoder.vae.config.block_out_channels) - 1)] * 2)
+    out = arrays(begun, {"latents": (np.float16, (count, *latents)), "images": (np.uint8, (count, side, side, 3)), "at": (np.int32, (count,))}, "w+")
     scheduler, plan = make_scheduler("ddim", decoder.scheduler_config), text_guidance(GUIDANCE)
     empty, rows, abar = decoder.encode_text([""]), plan.active_rows(0, 1), scheduler.alphas_cumprod
     for start in range(0, count, TOGETHER):
@@ -265,7 +267,8 @@ def redraw(world: WorldDataset, decoder: LatentDiffusion, folder: Path, count: i
             v = guide(plan.streams[0], dict(zip((row.name for row in rows), said.chunk(len(rows)))))
             clean, noise = estimate_x0(scheduler, v, int(t), x), abar[t].sqrt() * v + (1 - abar[t]).sqrt() * x
             x = abar[after].sqrt() * clean + (1 - abar[after]).sqrt() * noise if after else clean
-        out["images"][start:start + len(at)], out["at"][start:start + len(at)] = decoder.decode(x), at
+        for name, found in (("latents", x.half().numpy()), ("images", decoder.decode(x)), ("at", at)):
+            out[name][start:start + len(at)] = found
         print(f"redrawn {start + len(at)} of {count}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     begun.rename(folder)
