@@ -236,7 +236,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
     world = WorldDataset(data, config) if (data / "about.json").exists() else None
     if world is None or not len(world.groups):
         raise ConfigError(f"The set in {data} has no picture yet.", f"Run: python -m assistant.training {DRAWN['judge' if data.name == 'judge-data' else 'vae']} --run {args.run}")
-    warm = args.init or (model / stage.writes if args.go_on or args.decoder_only else None)
+    warm = args.init or (model / stage.writes if args.go_on else None)
 
     def talks() -> DialogueDataset:
         return DialogueDataset(_needed(args.run / "talks", "about.json", "talks"))
@@ -246,7 +246,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
         return mllm.ProjectorTask(config, WorldDialogues(config, world, talks(), device, model), device, model, batch, checkpointing=args.checkpointing,
                                   warm=args.init or (before if before.exists() else None))
 
-    return {"vae": lambda: vae.VaeTask(config, world, device, batch, warm, args.decoder_only),
+    return {"vae": lambda: vae.VaeTask(config, world, device, batch, warm),
             "dino": lambda: vision_encoders.DinoTask(config, world, device, batch, warm),
             "clip": lambda: vision_encoders.ClipTask(config, world, device, batch, warm),
             "language": lambda: mllm.LanguageTask(config, world, talks(), device, model, batch, warm), "bridge": bridge,
@@ -303,7 +303,6 @@ def _parser() -> argparse.ArgumentParser:
     _cost_arguments(p)
     p.add_argument("--init", type=Path, help="a folder of finished weights of the stage to go on from (language, trunk: one that holds its parts)")
     p.add_argument("--go-on", action="store_true", help="a run that has no weights of a part takes those that ship, and goes on from them")
-    p.add_argument("--decoder-only", action="store_true", help="vae: the encoder, and so all latents, stay as they are")
     p.add_argument("--compile", action="store_true", help="cafe: torch.compile what is trained")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
     p.add_argument("--talks", type=int, help=f"talks: dialogues about the pictures of 'draw' (default: {TALKS})")

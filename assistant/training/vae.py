@@ -2,8 +2,8 @@
 
 Crops of pictures are encoded, noise is added to the latents, and the decoder restores the crop (latent denoising, Yang et al., 2025, arXiv 2507.15856). A latent
 that its neighbours foretell survives the noise, one that they do not is worth little, and the decoder learns to forgive what a sampler leaves. In a quarter of the
-steps the latents are halved in size and decoded to the halved picture (scale equivariance, Kouzelis et al., 2025, arXiv 2502.09509). With `decoder_only` the
-encoder, and so all cached latents, stay as they are.
+steps the latents are halved in size and decoded to the halved picture (scale equivariance, Kouzelis et al., 2025, arXiv 2502.09509). Then the decoder alone
+is taught to draw sharply what the UNet leaves (`SharpTask`); the encoder, and so all cached latents, stay as they are.
 
 On a CPU in bfloat16, oneDNN's convolutions are about twice as fast with channels last where pictures are large (here; a UNet of 16x16 latents gains nothing), but
 PyTorch's own GroupNorm backward is five to fifteen times slower there than it need be, and takes the gain away. `ChannelsLastGroupNorm` is written with
@@ -100,10 +100,9 @@ KL = 1e-4  # weight of the posterior's divergence from a standard normal distrib
 class VaeTask(Task):
     name, lr = "vae", 2e-3
 
-    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 32, init: Path | None = None,
-                 decoder_only: bool = False) -> None:
+    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, batch_size: int = 32, init: Path | None = None) -> None:
         """`init`: a folder of weights to go on from."""
-        self.world, self.device, self.batch_size, self.init, self.decoder_only = world, device, batch_size, init, decoder_only
+        self.world, self.device, self.batch_size = world, device, batch_size
         self.vae: Any = load_vae(init) if init else AutoencoderKL(**config.decoder.vae, scaling_factor=1.0)
         self.vae.to(device)
         if torch.device(device).type == "cpu":
@@ -113,8 +112,7 @@ class VaeTask(Task):
         self.matrices = {n for name, module in self.modules().items() for n in inner_matrices(name, module) if "quant" not in n}
 
     def modules(self) -> Mapping[str, nn.Module]:
-        decoder = {"decoder": self.vae.decoder, "post_quant_conv": self.vae.post_quant_conv}
-        return decoder if self.decoder_only else {"encoder": self.vae.encoder, "quant_conv": self.vae.quant_conv, **decoder}
+        return {name: getattr(self.vae, name) for name in ("encoder", "quant_conv", "decoder", "post_quant_conv")}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         at = self.world.pictures(rng, self.batch_size)
@@ -128,8 +126,7 @@ class VaeTask(Task):
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, CROP, CROP)
-        with torch.set_grad_enabled(not self.decoder_only):
-            posterior = self.vae.encode(x).latent_dist
+        posterior = self.vae.encode(x).latent_dist
         mean, logvar = posterior.mean.float(), posterior.logvar.float().clamp(-12, 4)
         z = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, device=mean.device, generator=generator)
         level = NOISE * torch.rand(len(z), 1, 1, 1, device=z.device, generator=generator)
@@ -148,11 +145,6 @@ class VaeTask(Task):
     @torch.no_grad()
     def export(self, folder: Path) -> None:
         """The autoencoder, with latents of mean 0 in each channel and spread 1 over all, and the linear preview beside it."""
-        if self.decoder_only:
-            save_module(self.vae, folder)
-            if self.init is not None and self.init != folder:
-                shutil.copyfile(self.init / "preview.safetensors", folder / "preview.safetensors")
-            return
         at = np.sort(self.world.pictures(np.random.default_rng(7), 512))
         x = torch.from_numpy(self.world["images"][at]).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         encode = lambda: torch.cat([self.vae.encode(part).latent_dist.mean for part in x.split(64)])  # noqa: E731
@@ -181,7 +173,7 @@ class VaeTask(Task):
 
 
 RESTORED = 0.5  # share of a batch whose latents the UNet has denoised
-ADVERSARIAL, MATCHED = 0.6, 0.6  # how much the critic's two gradients count beside that of the restoration's error, each at that one's length
+ADVERSARIAL, MATCHED = 1.5, 1.0  # how much the critic's two gradients count beside that of the restoration's error, each at that one's length
 
 
 class SharpTask(VaeTask):
@@ -198,14 +190,16 @@ class SharpTask(VaeTask):
     name, lr = "sharp", 5e-4
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, latents: Tensor, redrawn: Path, device: str, init: Path, batch_size: int = 16) -> None:
-        super().__init__(config, world, device, batch_size, init, decoder_only=True)
-        self.latents, self.redrawn = latents, {name: np.load(redrawn / f"{name}.npy", mmap_mode="r") for name in ("latents", "at")}
         widths = (3, 32, 64, 128)
         stages = [nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)) for a, b in zip(widths, widths[1:])]
         self.critic = nn.ModuleList([*stages, nn.Conv2d(widths[-1], 1, 3, 1, 1)]).to(device)
+        super().__init__(config, world, device, batch_size, init)
+        self.matrices = {name for name in self.matrices if not name.startswith("critic.")}
+        self.init, self.latents, self.redrawn = init, latents, {name: np.load(redrawn / f"{name}.npy", mmap_mode="r") for name in ("latents", "at")}
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {**super().modules(), **({"critic": self.critic} if hasattr(self, "critic") else {})}
+        trained = super().modules()
+        return {"decoder": trained["decoder"], "post_quant_conv": trained["post_quant_conv"], "critic": self.critic}
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         own = round(RESTORED * self.batch_size)
@@ -244,3 +238,10 @@ class SharpTask(VaeTask):
         along = sum(weight * g * (first / g.norm().clamp_min(1e-12)) for weight, g in zip((1.0, ADVERSARIAL, MATCHED), gradients))
         psnr = 10 * torch.log10(4 / difference.detach().square().mean(dim=(1, 2, 3)).clamp_min(1e-6))
         return (drawn * along.detach()).sum() + critic, {"restored": psnr[:own].mean(), "psnr": psnr[own:].mean(), "critic": critic.detach(), "matched": matched.detach()}
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """The autoencoder, with its linear preview, which is of the latents alone."""
+        save_module(self.vae, folder)
+        if self.init != folder:
+            shutil.copyfile(self.init / "preview.safetensors", folder / "preview.safetensors")
