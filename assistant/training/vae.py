@@ -215,7 +215,7 @@ class SharpTask(VaeTask):
     def _features(self, x: Tensor, frozen: bool) -> list[Tensor]:
         out = []
         for stage in self.critic:
-            weights = {n: t.detach() for n, t in stage.named_parameters()} if frozen else dict(stage.named_parameters())
+            weights: dict[str, Tensor] = {n: t.detach() if frozen else t for n, t in stage.named_parameters()}
             x = torch.func.functional_call(stage, weights, (x,))
             out.append(x)
         return out
@@ -230,14 +230,14 @@ class SharpTask(VaeTask):
         critic = F.relu(1 - real[-1]).mean() + F.relu(1 + fake[-1]).mean()
         seen = self._features(drawn, True)
         difference = drawn - x
-        edges = sum((difference.diff(dim=d).abs()).mean() for d in (2, 3))
-        matched = sum((a - b.detach()).abs().mean() for a, b in zip(seen[:-1], real[:-1]))
+        edges = torch.stack([difference.diff(dim=d).abs().mean() for d in (2, 3)]).sum()
+        matched = torch.stack([(a - b.detach()).abs().mean() for a, b in zip(seen[:-1], real[:-1])]).sum()
         errors = (difference.abs().mean() + 0.5 * edges, -seen[-1].mean(), matched)
         gradients = [torch.autograd.grad(error, drawn, retain_graph=True)[0] for error in errors]
         first = gradients[0].norm()
-        along = sum(weight * g * (first / g.norm().clamp_min(1e-12)) for weight, g in zip((1.0, ADVERSARIAL, MATCHED), gradients))
+        along = torch.stack([weight * g * (first / g.norm().clamp_min(1e-12)) for weight, g in zip((1.0, ADVERSARIAL, MATCHED), gradients)]).sum(0)
         psnr = 10 * torch.log10(4 / difference.detach().square().mean(dim=(1, 2, 3)).clamp_min(1e-6))
-        return (drawn * along.detach()).sum() + critic, {"restored": psnr[:own].mean(), "psnr": psnr[own:].mean(), "critic": critic.detach(), "matched": matched.detach()}
+        return (drawn * along).sum() + critic, {"restored": psnr[:own].mean(), "psnr": psnr[own:].mean(), "critic": critic.detach(), "matched": matched.detach()}
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
