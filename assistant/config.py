@@ -183,6 +183,8 @@ class DecoderConfig:
     text_2: Mapping[str, Any] | None = None  # transformers.CLIPTextConfig of SDXL's second text encoder, whose states stand beside the first's
     joint: bool = False  # CAFE draws with the base model's UNet: E(x) passes the keys and values that text states pass; only V_H is its own
     caption_share: float = 0.0  # of `follow_words`, with which a joint UNet follows the plan's words beside H(s); 0: H(s) alone, as in the paper
+    alpha: float = 0.5  # of a new mixing board
+    swap_subject: bool = False  # a mixing board's references bring their place and look, with x's subject in place of their own; False: eq. 4 as it is
     guided: float = 1.0  # share of the steps that CAFE's guidance acts in; behind it the subject and the wish are one row alone
     steps: int = 20  # of denoising, usually
     sampler: str = "dpm++"  # usually, one of requests.SCHEDULERS

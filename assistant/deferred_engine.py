@@ -37,7 +37,7 @@ def info_of(config: AssistantConfig, device: str, weights: str, subjects: Sequen
                           models={"Chat": flow.named, "Mix": flow.named, "Concepts": flow.beside, "Likeness": flow.beside})
     return EngineInfo(config.name, device, about.image_size, config.notice, weights, tuple(subjects), about.steps, about.sampler,
                       about.keep_subject, about.follow_words, config.keep_subject_most, paces, looks, usual, about.dci_window,
-                      samplers=(*SCHEDULERS, LCM) if LCM in config.sources else SCHEDULERS, lesson_steps=_lesson_steps(config),
+                      samplers=(*SCHEDULERS, LCM) if LCM in config.sources else SCHEDULERS, lesson_steps=_lesson_steps(config), alpha=about.alpha,
                       masks=isinstance(config.vision, ClipVisionConfig) and config.vision.segmentation is not None)
 
 

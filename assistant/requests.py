@@ -205,6 +205,7 @@ class EngineInfo:
     unheard: tuple[str, ...] = ()  # settings that change nothing in what it draws
     models: Mapping[str, str] = field(default_factory=dict)  # "Chat", or a panel's title -> the model that draws there, where it is not one for all
     lesson_steps: Mapping[str, int] = field(default_factory=lambda: {"infusion": 300, "ico": 300})  # way of learning a concept -> its usual steps
+    alpha: float = 0.5  # of a mix, usually
     masks: bool = False  # whether a photo's subject is cut out before it is drawn from, so that a mask changes something
 
 

@@ -183,11 +183,24 @@ def test_a_few_steps_are_the_sketch(assistant, photos):
     assert torch.equal(pixels_of(events[0].pngs[0]), pixels_of(quick.png))
 
 
-def test_alpha_1_draws_the_picture_that_f_of_w_draws(assistant, photos):
+def test_alpha_1_draws_the_picture_that_f_of_w_draws(assistant, photos, monkeypatch):
+    monkeypatch.setattr(assistant.image_generator, "swap_subject", False)
     *_, reply = assistant.respond(Request("", photos[0], like=photos[1], settings=QUICK), threading.Event())
     assert isinstance(reply, Reply)
     one = drawn(assistant, Mix((photos[0],), (Source(photos[1]),), 1.0))[1].pictures[0]
     assert (pixels_of(reply.png) - pixels_of(one.png)).abs().max() <= 2
+
+
+def test_a_reference_brings_its_place_and_x_s_subject_stands_in_it(assistant, photos, monkeypatch):
+    read = lambda reply: assistant.vision.attributes.read(*(getattr(assistant.image_generator.look(pixels_of(reply.pictures[0].png).view(1, 128, 128, 3).permute(0, 3, 1, 2) / 255), name)  # noqa: E731
+                                                            for name in ("patches", "semantics")))
+    x, w = (assistant.vision.attributes.read(one.patches, one.semantics) for one in map(assistant.features.known, (photos[0], photos[6])))
+    board = Mix((photos[0],), (Source(photos[6]),), 1.0)
+    swapped = read(drawn(assistant, board, settings=Settings(steps=20, seed=3))[1])
+    monkeypatch.setattr(assistant.image_generator, "swap_subject", False)
+    plain = read(drawn(assistant, board, settings=Settings(steps=20, seed=3))[1])
+    assert x.place != w.place and swapped.place == plain.place == w.place
+    assert swapped.subject.split(" with ")[0] == x.subject.split(" with ")[0] != plain.subject.split(" with ")[0]
 
 
 def test_a_picture_carries_its_whole_board_and_how_near_it_is(assistant, photos):

@@ -283,7 +283,7 @@ class MixingPanel(Panel):
     def _create(self, owner: str) -> Board:
         """An empty board, with the preset's strengths."""
         info = self.place.manager.info()
-        return self.boards.create(owner, keep_subject=info.keep_subject, follow=info.follow_words)
+        return self.boards.create(owner, alpha=info.alpha, keep_subject=info.keep_subject, follow=info.follow_words)
 
     def _settings(self, seed: int | None = None) -> Settings:
         info = self.place.manager.info()

@@ -33,7 +33,7 @@ class Denoised:
     """What the loop hands back."""
 
     latents: torch.Tensor  # (B, C, h, w) float32 of the plan's first stream
-    streams: Mapping[str, torch.Tensor]  # of every stream, by name, as it was when it ended
+    streams: Mapping[str, torch.Tensor]  # of every stream, by name; of one that ended before the last step its last x0 estimate
     stopped: bool  # cancelled: the latents are the last step's x0 estimate, or noise if none was done
     steps_done: int
 
@@ -167,7 +167,9 @@ def denoise(
             if wanted:
                 check_finite(f"latents after step {step + 1} of {steps}", dtype, current[main])
             on_step(step + 1, steps, x0(main) if wanted else None)
-    return whole(Denoised(current[main], current, stopped=False, steps_done=steps))
+    to_the_end = {stream.name for stream in plan.active_streams(steps - 1, steps)}
+    ended = {name: latents if name in to_the_end else x0(name) for name, latents in current.items()}
+    return whole(Denoised(current[main], ended, stopped=False, steps_done=steps))
 
 
 def check_finite(what: str, dtype: torch.dtype, *tensors: torch.Tensor) -> None:

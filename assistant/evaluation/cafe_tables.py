@@ -183,7 +183,7 @@ def write_table3(found: dict[str, Any], out: Path) -> str:
 
 ALPHAS = 11
 OF_W, OF_X = ("context", "style"), ("kind", "colour")
-KEEPS = {"as the page draws": 2.0, "E nearly silent": 0.25}  # strength of E
+WAYS = {"as the page draws, with x's subject in place of w's": True, "eq. 4 as it is": False}  # `DecoderConfig.swap_subject`
 SHOWN = 4  # pairs whose strips are part of the picture
 
 
@@ -209,19 +209,20 @@ def pairs(count: int) -> list[Pair]:
 
 
 def measure_mixing(assistant: Assistant, witness: AttributeJudge, count: int, steps: int, say: Callable[[str], None] = print) -> dict:
-    """Share of pictures with w's place and style, with x's kind and colour, and with all of them, at every alpha and both KEEPS."""
+    """Share of pictures with w's place and style, with x's kind and colour, and with all of them, at every alpha and both WAYS."""
     found = {"pairs": count, "steps": steps, "weights": assistant.weights, "seeds": f"0 to {count - 1}", "curves": {}, "strips": []}
-    for name, keep in KEEPS.items():
+    for name, swap in WAYS.items():
         rows = []
+        cast(Any, assistant.image_generator).swap_subject = swap
         for seed, pair in enumerate(pairs(count)):
-            settings = Settings(seed=seed, steps=steps, keep_subject=keep, preview_every=0)
+            settings = Settings(seed=seed, steps=steps, preview_every=0)
             row, pictures = _row(assistant, witness, pair, settings)
             rows.append(row)
             if seed < SHOWN and not found["curves"]:
                 found["strips"].append(pictures)
             if (seed + 1) % 16 == 0:
                 say(f"mixing, {name}: {seed + 1} of {count} pairs")
-        found["curves"][name] = {"keep subject": keep, **_curve(rows)}
+        found["curves"][name] = _curve(rows)
     return found
 
 
@@ -266,7 +267,7 @@ def write_mixing(found: dict, out: Path) -> str:
     strips, names = found.pop("strips"), (*OF_W, *OF_X, "w's place and style", "x's kind and colour", "both", "DINO to x", "CLIP to w")
     lines = []
     for title, curve in found["curves"].items():
-        lines += [f"Keep the subject {curve['keep subject']:g} ({title}):", "",
+        lines += [f"{title[0].upper()}{title[1:]}:", "",
                   *table(names, {f"{row['alpha']:.1f}": [spread(row[n], 2) for n in names] for row in curve["rows"]}, "alpha")]
         said = ", ".join(f"{name} {curve['change'][name]:+.2f} ({value:.2f})" for name, value in curve["against"].items())
         lines += ["", f"Both are right most often at alpha {curve['best alpha']:.1f}: {curve['best']['value']:.2f} "

@@ -244,8 +244,8 @@ class ImageGenerator(Protocol):
         """A board's sentence about a subject, without chance: a vector beside F's, or what else `mix` takes; None: it asks for no picture."""
         ...
 
-    def mix(self, own: Tensor, sources: Sequence[Any], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
-        """Eq. 4 for b mixes: F(x), (1, d_F), the sources, pictures of `look` or words of `hear`, and for each mix 1 + len(sources) numbers.
+    def mix(self, subject: Sequence[ImageFeatures], sources: Sequence[Any], coefficients: Sequence[Sequence[float]], words: str = "") -> Any:
+        """Eq. 4 for b mixes: photos of x, the sources, pictures of `look` or words of `hear`, and for each mix 1 + len(sources) numbers.
         `words`: what was said with the pictures; vectors have no place for it."""
         ...
 

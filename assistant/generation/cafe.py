@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ..diffusion.guidance import PATCHES, SEMANTICS, TEXT, cafe_guidance
 from ..controls.cafe import Cafe
@@ -19,7 +20,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
 from ..requests import Cancel, Photo, Settings, Turn
-from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_tokens
+from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics, subject_tokens
 from ..models.mllm import MllmOutput, MultimodalLLM, Prompt
 from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, read_line
@@ -41,16 +42,16 @@ class CafeGenerator:
 
     Args:
         picture_tokens: how many a picture takes in M's input.
-        caption_share, guided: see `config.DecoderConfig`.
+        caption_share, guided, swap_subject: see `config.DecoderConfig`.
     """
 
     method, needs_photo = "CAFE", True
     far = 0.45  # DINO similarity: of 128 held-out individuals 4 % look less like themselves in another scene, of others 98 % do
 
     def __init__(self, vision: VisionEncoders, language: MultimodalLLM, decoder: LatentDiffusion, picture_tokens: int, caption_share: float = 0.0,
-                 guided: float = 1.0) -> None:
+                 guided: float = 1.0, swap_subject: bool = False) -> None:
         self.vision, self.language, self.decoder, self.picture_tokens = vision, language, decoder, picture_tokens
-        self.caption_share, self.guided = caption_share, guided
+        self.caption_share, self.guided, self.swap_subject = caption_share, guided, swap_subject
 
     def look(self, pixels: Tensor) -> ImageFeatures:
         pixels = pad_square(pixels)
@@ -146,8 +147,25 @@ class CafeGenerator:
             pass
         return said.wish.semantics if said.wish is not None else None
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor], coefficients: Sequence[Sequence[float]], words: str = "") -> CafeInputs:
-        return CafeInputs(blend(own, [s.semantics if isinstance(s, ImageFeatures) else s for s in sources], coefficients))
+    def mix(self, subject: Sequence[ImageFeatures], sources: Sequence[ImageFeatures | Tensor], coefficients: Sequence[Sequence[float]],
+            words: str = "") -> CafeInputs:
+        known = [self.reference(s, subject[0]) if isinstance(s, ImageFeatures) else s for s in sources]
+        return CafeInputs(blend(subject_semantics([s.semantics for s in subject]), known, coefficients))
+
+    def reference(self, seen: ImageFeatures, subject: ImageFeatures) -> Tensor:
+        """F(w) of a reference, (1, d_F), which brings w's subject along; with `swap_subject`, with x's in its place, so that its place and look are left.
+
+        F's text encoder says in which direction one is from the other, F(w) + T(w's scene with x's subject) - T(w's scene), as directional CLIP
+        edits do (Gal et al., 2021, StyleGAN-NADA, arXiv 2108.00946, eq. 3). F(w) as it is where the classifier cannot name either of the two.
+        """
+        vision = self.vision
+        if not self.swap_subject or vision.attributes is None or vision.texts is None or any(vision.unfamiliar(s.patches, s.semantics) for s in (seen, subject)):
+            return seen.semantics
+        theirs, ours = (vision.attributes.read(s.patches, s.semantics) for s in (seen, subject))
+        if not theirs.subject or not ours.subject:
+            return seen.semantics
+        now, then = vision.texts([theirs.described(), dataclasses.replace(theirs, subject=ours.subject).described()])
+        return vision.at_norm(normalize(seen.semantics.float(), dim=-1) + (then - now).to(seen.semantics.device)).to(seen.semantics.dtype)
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: CafeInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
         """All pictures in one batch; E's keys and values are made once and shared by all of them."""

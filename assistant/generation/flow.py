@@ -102,7 +102,7 @@ class FlowGenerator(TextToImageGenerator):
     def like(self, seen: ImageFeatures, text: str) -> FlowInputs:
         return FlowInputs((text.strip(),), (((seen, "entirely"),),))
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]], words: str = "") -> FlowInputs:
+    def mix(self, subject: Sequence[ImageFeatures], sources: Sequence[ImageFeatures | Tensor | str], coefficients: Sequence[Sequence[float]], words: str = "") -> FlowInputs:
         """Where something was said with the pictures, it says what to take of which; else the coefficients do.
 
         Raises:

@@ -24,7 +24,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
 from .flow import FlowGenerator
-from .base import FeatureCache, ImageFeatures, ImageGenerator, subject_semantics
+from .base import FeatureCache, ImageFeatures, ImageGenerator
 from ..errors import InputError
 from ..files import write_png
 
@@ -37,7 +37,6 @@ class MixInputs:
     """What a request's pictures and words come to; the same for all of its mixes."""
 
     subject: list[ImageFeatures]  # its photos
-    own: Tensor  # F(x), (1, d_F)
     sources: list[ImageFeatures | Tensor | str]  # a picture, or what the image generator heard in words
     rivals: list[Tensor | None]  # what tells each w_i apart, (1, d); None for words
 
@@ -60,7 +59,7 @@ class Mixer:
         seen = [self.features.alone(photo, self.features.known(photo)) for photo in first.subjects]
         pictures = [None if s.photo is None else self.features.known(s.photo) for s in first.sources]
         sources = [self._words(source, first.subjects[0], cancel) if w is None else w for source, w in zip(first.sources, pictures)]
-        return MixInputs(seen, subject_semantics([s.semantics for s in seen]), sources, [None if w is None else self.image_generator.trait(w) for w in pictures])
+        return MixInputs(seen, sources, [None if w is None else self.image_generator.trait(w) for w in pictures])
 
     def _words(self, source: Source, subject: Photo, cancel: Cancel) -> Tensor | str:
         """A sentence about the subject, without chance: it means the same each time."""
@@ -82,7 +81,7 @@ class Mixer:
             check_mix(one)
         settings, started = request.settings, time.monotonic()
         heard = self.hear(request, cancel)
-        wish = self.image_generator.mix(heard.own, heard.sources, [coefficients(m) for m in request.mixes], request.mixes[0].words)
+        wish = self.image_generator.mix(heard.subject, heard.sources, [coefficients(m) for m in request.mixes], request.mixes[0].words)
 
         def work(emit: Callable[[MixEvent], None], stop: Cancel) -> Denoised:
             return self._denoise(heard, wish, settings, len(request.mixes), emit, stop)

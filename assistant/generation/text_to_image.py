@@ -24,7 +24,7 @@ from ..controls.ip_adapter import Adapter, IpAdapter, plain_projection, plus_pro
 from ..diffusion.attention import AttentionContext, TextStates, join_states
 from ..dialogue_state import changed, standing, undone
 from ..requests import Cancel, Photo, Settings, Turn
-from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded
+from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics
 from ..models.chat_llm import ChatModel, ChatOutput
 from ..models.vision_encoders import pad_square
 from ..plan import Plan
@@ -122,7 +122,8 @@ class TextToImageGenerator:
     def hear(self, words: str, seen: ImageFeatures | None, cancel: Cancel) -> str:
         return words
 
-    def mix(self, own: Tensor, sources: Sequence[ImageFeatures | str], coefficients: Sequence[Sequence[float]], words: str = "") -> TextToImageInputs:
+    def mix(self, subject: Sequence[ImageFeatures], sources: Sequence[ImageFeatures | str], coefficients: Sequence[Sequence[float]],
+            words: str = "") -> TextToImageInputs:
         """F(x) and pictures are mixed as vectors, and all of them together count what sentences leave; a sentence counts as a prompt."""
         pictured = [k for k, source in enumerate(sources, 1) if isinstance(source, ImageFeatures)]
         spoken = [k for k in range(1, 1 + len(sources)) if k not in pictured]
@@ -132,7 +133,7 @@ class TextToImageGenerator:
         rows = [row if share > 0 else [1.0, *[0.0] * len(pictured)] for row, share in zip(rows, shares)]
         prompts = tuple(tuple((str(sources[k - 1]), row[k]) for k in spoken if row[k] != 0) for row in coefficients)
         vectors = [source.semantics for source in sources if isinstance(source, ImageFeatures)]
-        return TextToImageInputs(prompts, blend(own, vectors, rows), tuple(shares))
+        return TextToImageInputs(prompts, blend(subject_semantics([s.semantics for s in subject]), vectors, rows), tuple(shares))
 
     @torch.no_grad()
     def prepare(self, subject: Sequence[ImageFeatures], wish: TextToImageInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
