@@ -191,8 +191,10 @@ class SharpTask(VaeTask):
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, latents: Tensor, redrawn: Path, device: str, init: Path, batch_size: int = 16) -> None:
         widths = (3, 32, 64, 128)
-        stages = [nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)) for a, b in zip(widths, widths[1:])]
-        self.critic = nn.ModuleList([*stages, nn.Conv2d(widths[-1], 1, 3, 1, 1)]).to(device)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # the critic's first weights
+            stages = [nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)) for a, b in zip(widths, widths[1:])]
+            self.critic = nn.ModuleList([*stages, nn.Conv2d(widths[-1], 1, 3, 1, 1)]).to(device)
         super().__init__(config, world, device, batch_size, init)
         self.matrices = {name for name in self.matrices if not name.startswith("critic.")}
         self.init, self.latents, self.redrawn = init, latents, {name: np.load(redrawn / f"{name}.npy", mmap_mode="r") for name in ("latents", "at")}
