@@ -195,6 +195,7 @@ class DecoderConfig:
     follow_words: float = 2.0  # and of H(s) or F(w)
     guidance_unit: float = 1.0  # of the base model, for each unit of a request's `follow_words`, which was made for CAFE's smaller strengths
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # way of learning a concept -> what is usual on this base model
+    together: float = 1.0  # how strongly each residual of Infusion acts where a prompt holds several concepts
     dci_window: float = 0.15  # T_a / T, the paper's share of the steps in which DCI's auxiliary branch acts; the authors' code takes 0.3
     dci_gain: float = 500.0  # of eq. 4, see controls: the authors'
     recompute: bool = False  # where gradients flow, activations are made again rather than kept: slower, in less than half the memory

@@ -99,7 +99,8 @@ class Assistant:
         if self.trainer is not None and request.library is not None and (meant := understand(request, request.library, self.config.nouns)) is not None:
             settings = self._on_base(self._checked(dataclasses.replace(settings, **meant.settings)))
             yield from answer(self.trainer.base, meant, request, settings, cancel, self._stamp(), self.config.nouns, self.config.decoder.guidance_unit,
-                              lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening)
+                              lambda picture, name: self._likeness_to(picture, request.examples(name) if request.examples is not None else ()), self._sharpening,
+                              self.config.decoder.together)
             return
 
         # 2. the subject: the newest photo; what was said before it came is another subject's

@@ -63,7 +63,8 @@ MINIATURE = AssistantConfig(
         steps=20, sampler="dpm++", quick=("dpm++", 8), fine=("dpm++", 40), guidance=4.5, guidance_unit=2.25,
         # chosen on validation subjects: at the paper's rate of 0.01 Infusion's residuals grow too little in so few steps; 300 steps of ICO
         # hold on to the photos' place; and a small UNet settles what is where until half of the steps
-        recipes={"infusion": dict(steps=200, lr=0.1), "ico": dict(steps=100)}, dci_window=0.5, dci_gain=4000.0),
+        recipes={"infusion": dict(steps=200, lr=0.1), "ico": dict(steps=100)}, together=0.35,
+        dci_window=0.5, dci_gain=4000.0),
     notice="This is the miniature: it was raised on a drawn world and draws at 128 pixels. It is young, and now and "
            "then forgets a hat. A real photo it sees as a drawing; photos need a full-size preset.",
     nouns=NOUNS,

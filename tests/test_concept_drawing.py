@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from assistant.customization.infusion_sampling import prepare_infusion
 from assistant.customization.concept_library import IcoConcept, InfusionConcept
 from assistant.customization.concept_prompt import caption
 from assistant.errors import ConceptError, InputError
@@ -210,3 +211,15 @@ def test_a_name_learned_by_both_methods_slides_alone_and_stands_beside_others(en
     library.delete("max")
     assert (alone["method"], alone["said"], alone["concepts"][0]["kind"]) == ("ICO + DCI", {"imagination": -2.0}, "ico")
     assert beside["method"] == "Infusion" and "said" not in beside  # it has no slider
+
+
+def test_concepts_that_share_a_prompt_act_more_gently(base) -> None:
+    zeros = {name: torch.zeros(1, attn.inner_dim) for name, attn in base.cross_layers().items()}
+    nouns = {"tom": "cat", "max": "fox"}
+
+    def acts(prompt: str, **strengths: float) -> list[float]:
+        made = prepare_infusion(base, prompt, nouns, lambda name: InfusionConcept(name, nouns[name], "b", zeros), 3.0, strengths, together=0.35)
+        return [round(float(use.where.max()), 3) for use in made.context.controls[0].uses]
+
+    assert acts("a <tom> in the snow") == acts("<tom> and <tom>")[:1] == [1.0]
+    assert acts("a <tom> and a <max>") == [0.35, 0.35] and acts("a <tom> and a <max>", max=2.0) == [0.35, 0.7]

@@ -51,7 +51,7 @@ class InfusionSampling:
 
 
 def prepare_infusion(base: LatentDiffusion, prompt: str, nouns: Mapping[str, str], get: Callable[[str], InfusionConcept], guidance: float,
-          strengths: Mapping[str, float] | None = None, look: bool = False) -> InfusionSampling:
+          strengths: Mapping[str, float] | None = None, look: bool = False, together: float = 1.0) -> InfusionSampling:
     """Put concepts where they stand (eq. 9): each acts at its own words only, with its own strength.
 
     Args:
@@ -60,6 +60,7 @@ def prepare_infusion(base: LatentDiffusion, prompt: str, nouns: Mapping[str, str
         get: the concept of a name.
         guidance: of both streams.
         strengths: name -> strength, 0 to STRONGEST; one that is not named has 1.
+        together: times a concept's strength, where there are several: residuals that were each learned alone disturb one another.
         look: collect where the concepts' words are heard, which costs a map a layer.
 
     Raises:
@@ -82,7 +83,7 @@ def prepare_infusion(base: LatentDiffusion, prompt: str, nouns: Mapping[str, str
         for span in spans:
             own = token_positions(base.tokenizer, written.text, [span])
             words.update(own)
-            where = residual_mask(residual_positions(own, count, length), length, strong[name])
+            where = residual_mask(residual_positions(own, count, length), length, strong[name] * (together if len(written.spans) > 1 else 1.0))
             uses.append(ConceptInstance({layer: r.to(base.device) for layer, r in concept.residuals.items()}, where.to(base.device)))
     heard = TokenAttention(words) if look else None
     context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses), *([heard] if heard else [])))
@@ -103,7 +104,7 @@ class ConceptTurn:
 
 def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, settings: Settings, cancel: Cancel, stamp: Mapping[str, Any],
            known: Sequence[str] = (), unit: float = 1.0, likeness: Likeness | None = None,
-           sharpening: MaskTemperatures = MaskTemperatures()) -> Iterator[Event]:
+           sharpening: MaskTemperatures = MaskTemperatures(), together: float = 1.0) -> Iterator[Event]:
     """Yield Words, then Progress if something is drawn, then one Reply.
 
     Args:
@@ -111,7 +112,7 @@ def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, setti
         settings: checked, with a seed and a window. `follow_words` guides both streams, each of it worth `unit` of the base model's guidance.
         stamp: of the picture's metadata, what says which engine drew it.
         known: nouns that the base model knows, for DCI's auxiliary one.
-        likeness: None: it cannot be told. sharpening: eq. 4's constants.
+        likeness: None: it cannot be told. sharpening: eq. 4's constants. together: of `prepare_infusion`.
 
     Raises:
         NotFoundError, ConceptError: of `prepare_infusion`; nothing has been drawn then.
@@ -127,7 +128,7 @@ def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, setti
     several = len({name.lower() for name in names}) > 1  # only Infusion draws more than one: a name that has both stands for that then
     tuned = next((one for name in names if isinstance(one := library.get(name, InfusionConcept.kind if several else IcoConcept.kind), IcoConcept)), None)
     way = _tuned(base, tuned, prompt, request, settings, stamp, known, unit, sharpening) if tuned is not None else \
-        _infused(base, prompt, nouns, request, settings, stamp, unit, "imagination" in meant.settings)
+        _infused(base, prompt, nouns, request, settings, stamp, unit, "imagination" in meant.settings, together)
     yield Words(way.text)
     seconds = {"first_word": time.monotonic() - started, "words": time.monotonic() - started}
 
@@ -146,10 +147,11 @@ def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, setti
 
 
 def _infused(base: LatentDiffusion, prompt: str, nouns: Mapping[str, str], request: Request, settings: Settings, stamp: Mapping[str, Any], unit: float,
-             slid: bool) -> ConceptTurn:
+             slid: bool, together: float) -> ConceptTurn:
     """Infusion's, of any number. `slid`: whether a lambda was asked for, which they do not have."""
     library: ConceptLibrary = request.library
-    made = prepare_infusion(base, prompt, nouns, lambda name: cast(InfusionConcept, library.get(name, InfusionConcept.kind)), unit * settings.follow_words, settings.strengths, look=True)
+    made = prepare_infusion(base, prompt, nouns, lambda name: cast(InfusionConcept, library.get(name, InfusionConcept.kind)), unit * settings.follow_words,
+                            settings.strengths, True, together)
     aside = " Lambda (λ) was left aside: only what was learned for likeness has one." if slid else ""
     photo = request.photo is not None or any(turn.photo for turn in request.history)
     return ConceptTurn(

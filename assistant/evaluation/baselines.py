@@ -43,15 +43,16 @@ def draw_concepts(base: LatentDiffusion, lines: Sequence[str], nouns: Mapping[st
     """The same with Infusion's two streams; lines hold <name>s.
 
     Args:
-        nouns: name -> class noun. learned: name -> residuals.
+        nouns: name -> class noun. learned: name -> residuals, which act as the page lets them.
     """
+    share = MINIATURE.decoder.together if len(learned) > 1 else 1.0
     written = [write(line, nouns) for line in lines]
     states = base.encode_text([w.text for w in written])
     uses = []
     for name, residuals in learned.items():
         count, length = next(iter(residuals.values())).shape[0], states.shape[1]
         at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count for w in written]
-        uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length) for positions in at])))
+        uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length, share) for positions in at])))
     context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
     with torch.no_grad():
         return base.sample(infusion_guidance(GUIDANCE), context, seeds, steps).latents
