@@ -17,6 +17,7 @@ from assistant.diffusion.guidance import PATCHES, BatchRow
 from assistant.errors import InputError
 from assistant.generation.mixing import advice, film
 from assistant.generation.base import blend, subject_semantics, subject_tokens
+from assistant.models.vision_encoders import pixels
 
 X, W1, W2 = (Photo(b"", 8, 8, c * 64) for c in "abc")
 QUICK = Settings(seed=5, steps=2)
@@ -192,13 +193,14 @@ def test_alpha_1_draws_the_picture_that_f_of_w_draws(assistant, photos, monkeypa
 
 
 def test_a_reference_brings_its_place_and_x_s_subject_stands_in_it(assistant, photos, monkeypatch):
-    read = lambda reply: assistant.vision.attributes.read(*(getattr(assistant.image_generator.look(pixels_of(reply.pictures[0].png).view(1, 128, 128, 3).permute(0, 3, 1, 2) / 255), name)  # noqa: E731
-                                                            for name in ("patches", "semantics")))
-    x, w = (assistant.vision.attributes.read(one.patches, one.semantics) for one in map(assistant.features.known, (photos[0], photos[6])))
-    board = Mix((photos[0],), (Source(photos[6]),), 1.0)
-    swapped = read(drawn(assistant, board, settings=Settings(steps=20, seed=3))[1])
-    monkeypatch.setattr(assistant.image_generator, "swap_subject", False)
-    plain = read(drawn(assistant, board, settings=Settings(steps=20, seed=3))[1])
+    read = lambda seen: assistant.vision.attributes.read(seen.patches, seen.semantics)  # noqa: E731
+
+    def mixed(swap: bool):
+        monkeypatch.setattr(assistant.image_generator, "swap_subject", swap)
+        one = drawn(assistant, Mix((photos[0],), (Source(photos[6]),), 1.0), settings=Settings(steps=20, seed=3))[1].pictures[0]
+        return read(assistant.image_generator.look(pixels([Image.open(io.BytesIO(one.png))])))
+
+    (x, w), swapped, plain = (read(assistant.features.known(photos[k])) for k in (0, 6)), mixed(True), mixed(False)
     assert x.place != w.place and swapped.place == plain.place == w.place
     assert swapped.subject.split(" with ")[0] == x.subject.split(" with ")[0] != plain.subject.split(" with ")[0]
 

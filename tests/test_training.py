@@ -334,14 +334,14 @@ def test_a_judge_and_its_embeddings_learn_from_their_own_set_and_are_loaded(worl
 
 @pytest.mark.slow
 def test_the_decoder_alone_learns_to_decode_what_the_unet_leaves(world: WorldDataset, tmp_path: Path) -> None:
-    """A critic that follows it apart from its gradient: what is drawn of what the UNet denoised comes nearer to the drawings, latents stay as they are."""
+    """The critic learns beside it, all weights of both are trained, and the encoder, so all latents, stay as they are."""
     shipped = CHECKPOINTS / MINIATURE.folder
     redraw(world, load_base(MINIATURE, shipped), tmp_path / "redrawn", 6, seed=1, latest=300)
     vae = load_vae(shipped / "base/vae")
     task = SharpTask(MINIATURE, world, encode_latents(world, "cpu", vae), tmp_path / "redrawn", "cpu", shipped / "base/vae", batch_size=4)
     batch = task.batch(np.random.default_rng(0))
-    of, generator = batch["latents"], torch.Generator().manual_seed(0)
-    assert of.shape == (4, 16, 8, 8) and batch["images"].shape == (4, 64, 64, 3)
+    generator = torch.Generator().manual_seed(0)
+    assert batch["latents"].shape == (4, 16, 8, 8) and batch["images"].shape == (4, 64, 64, 3)
     before = task.loss(batch, generator)
     before[0].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for module in task.modules().values() for p in module.parameters() if p.ndim > 1)

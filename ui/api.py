@@ -53,8 +53,9 @@ class Endpoints:
         turn = self.manager.open(where, owner)[1][-1]
         return {"conversation": where, "words": turn.reply, "picture": _address(turn.picture), "seed": turn.seed}
 
-    def mix(self, request: gr.Request, subject: dict, references: list, alpha: float = 0.5, seed: int | None = None) -> dict:
-        """Draw a subject with the look of references: pictures, or sentences. alpha: 0 as the subject's own picture is, 1 as the references say.
+    def mix(self, request: gr.Request, subject: dict, references: list, alpha: float | None = None, seed: int | None = None) -> dict:
+        """Draw a subject with the look of references: pictures, or sentences. alpha: 0 as the subject's own picture is, 1 as the references say; None: the
+        preset's.
 
         Returns board, picture, seed, and how alike the picture is to the subject and to each reference, 0 to 1.
         """
@@ -62,7 +63,7 @@ class Endpoints:
         sources = tuple(Source(words=one) if isinstance(one, str) else Source(self._photo(one, owner)) for one in references)
         info = self.manager.info()
         settings = replace(self._settings(seed), keep_subject=info.keep_subject, follow_words=info.follow_words)
-        board = self.manager.board_jobs.begin(owner, check_mix(Mix((self._photo(subject, owner),), sources, alpha)), settings)
+        board = self.manager.board_jobs.begin(owner, check_mix(Mix((self._photo(subject, owner),), sources, info.alpha if alpha is None else alpha)), settings)
         self._wait(self.manager.board_jobs, self.manager.board_jobs.draw(board.id, owner, settings))
         done = self.manager.board_jobs.boards.get(board.id, owner)
         if done.result is None:

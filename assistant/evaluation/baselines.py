@@ -39,20 +39,19 @@ def draw_plain(model: LatentDiffusion, lines: Sequence[str], seeds: Sequence[int
 
 
 def draw_concepts(base: LatentDiffusion, lines: Sequence[str], nouns: Mapping[str, str], learned: Mapping[str, Mapping[str, Tensor]],
-                  seeds: Sequence[int], steps: int = STEPS) -> Tensor:
+                  seeds: Sequence[int], steps: int = STEPS, strength: float = 1.0) -> Tensor:
     """The same with Infusion's two streams; lines hold <name>s.
 
     Args:
-        nouns: name -> class noun. learned: name -> residuals, which act as the page lets them.
+        nouns: name -> class noun. learned: name -> residuals, which act with `strength`.
     """
-    share = MINIATURE.decoder.together if len(learned) > 1 else 1.0
     written = [write(line, nouns) for line in lines]
     states = base.encode_text([w.text for w in written])
     uses = []
     for name, residuals in learned.items():
         count, length = next(iter(residuals.values())).shape[0], states.shape[1]
         at = [residual_positions(token_positions(base.tokenizer, w.text, w.spans[name]), count, length) if name in w.spans else [()] * count for w in written]
-        uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length, share) for positions in at])))
+        uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length, strength) for positions in at])))
     context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
     with torch.no_grad():
         return base.sample(infusion_guidance(GUIDANCE), context, seeds, steps).latents

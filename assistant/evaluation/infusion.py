@@ -187,6 +187,7 @@ def see(witness: AttributeJudge, one: Subject, x: Tensor, size: int) -> dict:
     return {"hits": hits, **cosines}
 
 
+TOGETHER = (0.25, 0.35, 0.5, 0.7, 1.0)  # strengths of each of two concepts; the page's is `DecoderConfig.together`
 PAIR_LINES = ("{} and {} on the beach", "{} and {} in the forest", "{} and {} in flat colours", "{} and {} at night")
 
 
@@ -229,7 +230,7 @@ def layers_and_bits(protocol: Protocol, count: int) -> dict[str, dict]:
 
 @torch.no_grad()
 def pairs(protocol: Protocol, count: int) -> dict[str, dict]:
-    """Two concepts in one prompt, 0 and 1, 2 and 3, ...: are both there, each in its own colour? The judge reads each half on its own.
+    """Two concepts in one prompt, 0 and 1, 2 and 3, ..., at TOGETHER: are both there, each in its own colour? The judge reads each half on its own.
     What the base model draws of the same two in words, colours named, stands beside."""
     rows: dict[str, list[bool]] = {}
     base = protocol.base
@@ -239,10 +240,11 @@ def pairs(protocol: Protocol, count: int) -> dict[str, dict]:
             continue
         seeds = [1000 * first + k for k in range(len(PAIR_LINES))]
         residuals = {"one": learned(protocol, first), "two": learned(protocol, first + 1)}
-        drawn = draw_concepts(base, [line.format("a <one>", "a <two>") for line in PAIR_LINES], {"one": both[0].noun, "two": both[1].noun}, residuals, seeds)
+        lines, nouns = [line.format("a <one>", "a <two>") for line in PAIR_LINES], {"one": both[0].noun, "two": both[1].noun}
+        drawn = {f"Infusion at {s:g}": draw_concepts(base, lines, nouns, residuals, seeds, strength=s) for s in TOGETHER}
         words = [f"a {s.one.colour} {s.noun}" for s in both]
         plain = draw_plain(base, [line.format(*words) for line in PAIR_LINES], seeds)
-        for who, latents in (("Infusion", drawn), ("base model", plain)):
+        for who, latents in {**drawn, "base model": plain}.items():
             for sides in zip(*(protocol.witness.names(half) for half in halves(pictures(base, latents)))):
                 kinds = [said["kind"] == s.noun for said, s in zip(sides, both)]
                 coloured = [said["colour"] == s.one.colour for said, s in zip(sides, both)]

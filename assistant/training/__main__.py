@@ -221,7 +221,7 @@ def _list(weights: Path, part: str) -> None:
         write_listing(weights, others | {p.relative_to(weights).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files})
 
 
-DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "sharp": "redraw", "robust": "redraw"}  # what each stage is the first to need
+DRAWN = {"vae": "draw", "language": "talks", "judge": "draw-judge", "sharp": "redraw-near", "robust": "redraw"}  # what each stage is the first to need
 
 
 def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, device: str, batch: int):
@@ -252,7 +252,7 @@ def _task(stage: Stage, config: AssistantConfig, args: argparse.Namespace, devic
             "language": lambda: mllm.LanguageTask(config, world, talks(), device, model, batch, warm), "bridge": bridge,
             "judge": lambda: classifiers.JudgeTask(config, world, device, batch, warm),
             "likeness": lambda: classifiers.LikenessTask(config, world, device, model / "judge", batch),
-            "sharp": lambda: vae.SharpTask(config, world, encode_latents(world, device, load_vae(model / stage.writes)), _needed(args.run / "redrawn-near", "at.npy", "redraw"),
+            "sharp": lambda: vae.SharpTask(config, world, encode_latents(world, device, load_vae(model / stage.writes)), _needed(args.run / "redrawn-near", "at.npy", "redraw-near"),
                                            device, args.init or model / stage.writes, batch),
             "trunk": lambda: decoder.JointTask(config, world, device, model, batch, warm),
             "robust": lambda: vision_encoders.RobustTask(config, world, _needed(args.run / "redrawn", "at.npy", "redraw"), device,
@@ -292,7 +292,7 @@ def _cost_arguments(p: argparse.ArgumentParser) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("python -m assistant.training", description=__doc__)
-    p.add_argument("stage", choices=["tokenizers", *dict.fromkeys(DRAWN.values()), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "attributes", "miniature", "install"],
+    p.add_argument("stage", choices=["tokenizers", *DRAWN.values(), *(s.name for s in STAGES), "cafe", "encode", "targets", "cost", "quadruplets", "sid", "ood", "attributes", "miniature", "install"],
                    help="one stage, or 'miniature' for the whole recipe, or 'install' to put the result into checkpoints/, "
                         "or 'ood' to fit what tells drawings from photos, 'attributes' what reads a picture's attributes; or 'quadruplets' for the data of CAFE's first round, 'sid' for all its rounds; "
                         "or 'encode' to encode such data once for 'bridge' and 'cafe' at any size, 'targets' for a further SID round's; 'cost': what that takes")
@@ -306,7 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true", help="cafe: torch.compile what is trained")
     p.add_argument("--groups", type=int, help=f"draw: groups of three pictures (default: {GROUPS}; draw-judge: {JUDGE_GROUPS})")
     p.add_argument("--talks", type=int, help=f"talks: dialogues about the pictures of 'draw' (default: {TALKS})")
-    p.add_argument("--pictures", type=int, help=f"redraw: how many, twice (default: {REDRAWN})")
+    p.add_argument("--pictures", type=int, help=f"redraw, redraw-near: how many (default: {REDRAWN})")
     p.add_argument("--photos", type=Path, help="ood: a folder of real photos")
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="draw, talks: processes (default: %(default)s)")
     return p
@@ -326,11 +326,12 @@ def _draw(args: argparse.Namespace, config: AssistantConfig, what: str) -> None:
 
     if what == "talks":
         write_dialogues(args.run / "talks", config, WorldDataset(args.run / "data", config), args.talks or TALKS, TRAIN_SEED, args.workers)
-    elif what == "redraw":
+    elif what.startswith("redraw"):
         from ..checkpoints import load_base
         from .vision_encoders import KEPT, LATEST, redraw
-        for name, latest in (("redrawn", LATEST), ("redrawn-near", KEPT)):
-            redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / name, args.pictures or REDRAWN, TRAIN_SEED, latest)
+
+        name, latest = ("redrawn-near", KEPT) if what == "redraw-near" else ("redrawn", LATEST)
+        redraw(WorldDataset(args.run / "data", config), load_base(config, args.run / "model"), args.run / name, args.pictures or REDRAWN, TRAIN_SEED, latest)
     elif what == "draw-judge":
         draw(args.run / "judge-data", config, args.groups or JUDGE_GROUPS, JUDGE_SEED, args.workers)
     else:
@@ -374,7 +375,7 @@ def _run_here(args: argparse.Namespace, config: AssistantConfig) -> None:
         if args.stage == "ood":
             fit_ood(config, args.run / "model", args.photos)
         else:
-            fit_attributes(config, WorldDataset(args.run / "data", config), args.run / "model", _needed(args.run / "redrawn-near", "at.npy", "redraw"), args.go_on, args.steps)
+            fit_attributes(config, WorldDataset(args.run / "data", config), args.run / "model", _needed(args.run / "redrawn-near", "at.npy", "redraw-near"), args.go_on, args.steps)
     elif args.stage == "miniature":
         total, args.minutes = args.minutes if args.minutes is not None else 240.0, None  # of the whole
         for stage in STAGES:
