@@ -265,4 +265,4 @@ def hands(config: AssistantConfig, folder: Path, attention: str, kind: torch.dty
     base = checkpoints.load_base(config, folder, attention, kind).to(where, kind)
     decoder = checkpoints.load_cafe(config, folder, attention, kind, base).to(where, kind)
     return CafeGenerator(vision, language, decoder, config.picture_tokens, config.decoder.caption_share if config.decoder.joint else 0.0, config.decoder.guided,
-                         config.decoder.swap_subject), base
+                         config.decoder.swap_subject, config.decoder.guided_every), base

@@ -59,7 +59,7 @@ MINIATURE = AssistantConfig(
                   max_position_embeddings=48, projection_dim=96),
         # zero terminal SNR, so that a night can be dark and snow white
         scheduler=dict(_SCHEDULER, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"),
-        image_size=128, joint=True, caption_share=0.5, guided=0.8, swap_subject=True, alpha=0.9,
+        image_size=128, joint=True, caption_share=0.5, guided=0.8, guided_every=2, swap_subject=True, alpha=0.9,
         steps=20, sampler="dpm++", quick=("dpm++", 8), fine=("dpm++", 40), guidance=4.5, guidance_unit=2.25,
         # chosen on validation subjects: at the paper's rate of 0.01 Infusion's residuals grow too little in so few steps; 300 steps of ICO
         # hold on to the photos' place; and a small UNet settles what is where until half of the steps

@@ -73,7 +73,7 @@ def test_reconstructions_are_close_and_latents_forgive():
 
 
 FOLDER = CHECKPOINTS / "miniature"
-STRENGTH, SHARE, GUIDED, PLAIN_STEPS, SEED = 2.0, MINIATURE.decoder.caption_share, MINIATURE.decoder.guided, 6, 11
+STRENGTH, SHARE, GUIDED, EVERY, PLAIN_STEPS, SEED = 2.0, MINIATURE.decoder.caption_share, MINIATURE.decoder.guided, MINIATURE.decoder.guided_every, 6, 11
 
 
 class Eq1:
@@ -102,6 +102,7 @@ def plainly(patches: torch.Tensor, semantics: torch.Tensor, caption: torch.Tenso
                                        if ".attn2." in name else None) for name in unet.attn_processors})
     latents = torch.randn(1, unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(SEED))
     scheduler.set_timesteps(PLAIN_STEPS)
+    added = torch.zeros(())
     for k, t in enumerate(scheduler.timesteps):
         nothing, both = unet(latents.repeat(2, 1, 1, 1), t, patches.repeat(2, 1, 1)).sample.chunk(2)
         guided = nothing + STRENGTH * (both - nothing)
@@ -109,6 +110,10 @@ def plainly(patches: torch.Tensor, semantics: torch.Tensor, caption: torch.Tenso
             guided = guided + SHARE * STRENGTH * (unet(latents, t, caption).sample - nothing)
         if k >= GUIDED * PLAIN_STEPS:
             guided = both
+        elif k % EVERY:
+            guided = both + added
+        else:
+            added = guided - both
         latents = scheduler.step(guided, t, latents).prev_sample
     return latents
 

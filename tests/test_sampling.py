@@ -330,9 +330,38 @@ def test_guidance_may_end_before_the_last_steps_and_its_rows_with_it():
     assert names(cafe_guidance(2.0, 0.0, guided=0.5), 19, 20) == ["unconditional", "subject_only"]  # nothing that could go on alone
 
 
+def test_between_the_steps_that_compute_every_row_the_last_guidance_goes_on():
+    plan = cafe_guidance(2.0, 2.0, guided=0.5, every=2)
+    assert [len(names(plan, step, 8)) for step in range(8)] == [2, 1, 2, 1, 1, 1, 1, 1]
+    assert [plan.active_streams(step, 8)[0].carried for step in range(8)] == [False, True, False, True, False, False, False, False]
+
+    class Constant(torch.nn.Module):
+        """Predicts 1 of an unconditional row and 3 of a conditional one."""
+
+        dtype = torch.float32
+
+        def forward(self, batch, timestep, _, encoder_hidden_states=None, return_dict=False, **more):
+            rows = [1.0, 3.0] if len(batch) == 2 else [3.0]
+            return (torch.tensor(rows)[:, None, None, None].expand(batch.shape),)
+
+    def seen(plan: GuidancePlan) -> list[float]:
+        found, context = [], AttentionContext({guidance.PATCHES: torch.zeros(1, 1, 1)}, {guidance.SEMANTICS: torch.zeros(1, 1)}, ())
+        scheduler = make_scheduler("ddim", dict(num_train_timesteps=100, prediction_type="sample"))
+        step = scheduler.step
+        scheduler.step = lambda prediction, *rest, **more: (found.append(prediction.mean().item()), step(prediction, *rest, **more))[1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampler.copy, "deepcopy", lambda one: one)
+            denoise(Constant(), plan, scheduler, torch.zeros(1, 4, 2, 2), 8, context)
+        return found
+
+    assert seen(plan) == [5.0] * 4 + [3.0] * 4  # 1 + 2 (3 - 1), also where it is carried
+
+
 @pytest.mark.parametrize(
     "made",
     [
+        lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 1.0),), every=0),)),
+        lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 1.0),), every=2, alone="b"),)),
         lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 0.5),)),)),
         lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("b", 1.0),)),)),
         lambda: GuidancePlan((BatchRow("a"),), (LatentStream((("a", 1.0),), guided=0.5, alone="b"),)),

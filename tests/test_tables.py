@@ -73,7 +73,7 @@ def asked(assistant):
 
 
 def test_words_and_pictures_are_the_pages_own(assistant, asked, monkeypatch) -> None:
-    for name, value in (("caption_share", 0.0), ("guided", 1.0)):  # the tables measure the paper's two sources alone, guided to the end
+    for name, value in (("caption_share", 0.0), ("guided", 1.0), ("guided_every", 1)):  # the tables measure the paper's two sources alone, guided to the end
         monkeypatch.setattr(assistant.image_generator, name, value)
     assert len(asked.numbers) >= 2
     drawn = draw(assistant.decoder, asked, STRENGTH, STRENGTH, 2)

@@ -52,6 +52,8 @@ class LatentStream:
     until: float = 1.0  # alive for the first `until` of the steps, 0 to 1
     guided: float = 1.0  # guided for the first `guided` of the steps, then moved by the row `alone`; 1: to the end
     alone: str = ""
+    every: int = 1  # of the guided steps, those that compute all rows; between them `alone` is, and what the others added to it last is added again
+    carried: bool = False  # that this is such a step, of `GuidancePlan.active_streams`
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class GuidancePlan:
     """The rows and streams of one request. The first stream's latents are the result.
 
     Raises:
-        ConfigError: a name used twice or never defined, weights that do not sum to one, `until` or `guided` outside 0 to 1,
+        ConfigError: a name used twice or never defined, weights that do not sum to one, `until` or `guided` outside 0 to 1, `every` below 1,
             or a stream guided by a row that dies before it.
     """
 
@@ -77,20 +79,28 @@ class GuidancePlan:
                 raise ConfigError(f"The row '{row.name}' belongs to '{row.stream}', which is no stream of the plan.", f"Name one of {', '.join(until)}.")
         for stream in self.streams:
             total = sum(weight for _, weight in stream.guidance)
-            unknown = [name for name in (*(name for name, _ in stream.guidance), *([stream.alone] if stream.guided < 1.0 else ())) if name not in home]
-            if unknown or abs(total - 1.0) > 1e-6 or not 0.0 <= stream.until <= 1.0 or not 0.0 <= stream.guided <= 1.0:
+            alone = [stream.alone] if stream.guided < 1.0 or stream.every > 1 else []
+            unknown = [name for name in (*(name for name, _ in stream.guidance), *alone) if name not in home]
+            if unknown or abs(total - 1.0) > 1e-6 or not 0.0 <= stream.until <= 1.0 or not 0.0 <= stream.guided <= 1.0 or stream.every < 1:
                 raise ConfigError(
                     f"The stream '{stream.name}' has weights that sum to {total} (1 is needed), unknown rows {unknown}"
-                    f" or until={stream.until}, guided={stream.guided} (0 to 1).",
-                    f"Let the weights of {', '.join(home)} sum to 1, and until and guided be shares of the steps."
+                    f" or until={stream.until}, guided={stream.guided} (0 to 1), every={stream.every} (1 at least).",
+                    f"Let the weights of {', '.join(home)} sum to 1, until and guided be shares of the steps, and every a number of them."
                 )
             if any(until[home[name]] < stream.until for name, _ in stream.guidance):
                 raise ConfigError(f"The stream '{stream.name}' outlives a row that guides it.", "End it with that row's stream, or before.")
 
     def active_streams(self, step: int, steps: int) -> tuple[LatentStream, ...]:
         """Streams that move at `step` (0-based) of `steps`, with what guides them there."""
-        return tuple(replace(s, guidance=((s.alone, 1.0),)) if step >= s.guided * steps - 1e-9 else s
-                     for s in self.streams if step < s.until * steps - 1e-9)
+        found = []
+        for stream in self.streams:
+            if step >= stream.until * steps - 1e-9:
+                continue
+            ended = step >= stream.guided * steps - 1e-9
+            if ended or step % stream.every:
+                stream = replace(stream, guidance=((stream.alone, 1.0),), carried=not ended)
+            found.append(stream)
+        return tuple(found)
 
     def active_rows(self, step: int, steps: int) -> tuple[BatchRow, ...]:
         """Rows to compute at `step` (0-based) of `steps`, in the batch's order: those of the streams that move, without those that guide no more."""
@@ -113,12 +123,14 @@ def guide(stream: LatentStream, predictions: Mapping[str, torch.Tensor]) -> torc
     return guided
 
 
-def _plan(weighted: list[tuple[BatchRow, float]], guided: float = 1.0) -> GuidancePlan:
+def _plan(weighted: list[tuple[BatchRow, float]], guided: float = 1.0, every: int = 1) -> GuidancePlan:
     """One stream; a row of weight zero would change nothing, so it is left out and never computed. Where there is a conditional row, it is guided for the first
-    `guided` of the steps."""
+    `guided` of the steps, by all rows at every `every`-th of them."""
     kept = {row.name: (row, weight) for row, weight in weighted if weight != 0.0}
-    return GuidancePlan(tuple(row for row, _ in kept.values()), (LatentStream(tuple((name, weight) for name, (_, weight) in kept.items()),
-                                                                             guided=guided if CONDITIONAL in kept else 1.0, alone=CONDITIONAL),))
+    if CONDITIONAL not in kept:
+        guided, every = 1.0, 1
+    guidance = tuple((name, weight) for name, (_, weight) in kept.items())
+    return GuidancePlan(tuple(row for row, _ in kept.values()), (LatentStream(guidance, guided=guided, alone=CONDITIONAL, every=every),))
 
 
 def text_guidance(guidance: float) -> GuidancePlan:
@@ -129,7 +141,8 @@ def text_guidance(guidance: float) -> GuidancePlan:
     return _plan([(BatchRow(UNCONDITIONAL, EMPTY), 1.0 - guidance), (BatchRow(CONDITIONAL, TEXT), guidance)])
 
 
-def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True, semantics: bool = True, caption: float = 0.0, guided: float = 1.0) -> GuidancePlan:
+def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True, semantics: bool = True, caption: float = 0.0, guided: float = 1.0,
+                  every: int = 1) -> GuidancePlan:
     """CAFE's guidance with a strength for each source.
 
     e = e(0,0) + w_E (e(E,0) - e(0,0)) + w_F (e(E,F) - e(E,0)): three rows; two where the strengths are equal or
@@ -144,12 +157,14 @@ def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True
             arXiv 2206.01714, eq. 11). The attention context's tokens must hold TEXT.
         guided: share of the steps that are guided; behind it e(E,F) moves the latents alone, one row for all (Kynkäänniemi et al., 2024,
             arXiv 2404.07724).
+        every: of the guided steps, those that compute all rows; between them e(E,F) is one row, and the guidance of the last of them is added to it
+            (Compress Guidance: Dinh et al., 2024, arXiv 2408.11194).
     """
     follow = follow_words if semantics else 0.0
     strength = keep_subject if patches else follow
     sources = [(BatchRow(SUBJECT_ONLY, tokens=PATCHES), strength - follow), (BatchRow(CONDITIONAL, tokens=PATCHES, vector=SEMANTICS), follow)] if patches \
         else [(BatchRow(SEMANTICS_ONLY, vector=SEMANTICS), follow)]
-    return _plan([(BatchRow(UNCONDITIONAL), 1.0 - strength - caption), *sources, (BatchRow(CAPTION, tokens=TEXT), caption)], guided)
+    return _plan([(BatchRow(UNCONDITIONAL), 1.0 - strength - caption), *sources, (BatchRow(CAPTION, tokens=TEXT), caption)], guided, every)
 
 
 def infusion_guidance(guidance: float) -> GuidancePlan:

@@ -140,6 +140,7 @@ def denoise(
     solvers = {stream.name: copy.deepcopy(scheduler) for stream in plan.streams}
     drawing = {stream.name: {"generator": [chance.clone_state() for chance in chances]} if chances else {} for stream in plan.streams}
     last: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}  # stream -> prediction, timestep, latents before
+    added: dict[str, torch.Tensor] = {}  # stream -> what guidance added to the row that goes on alone between guided steps
 
     def x0(name: str) -> torch.Tensor:
         return estimate_x0(scheduler, *last[name]) if name in last else current[name]
@@ -159,6 +160,10 @@ def denoise(
         predictions = dict(zip((row.name for row in rows), output.chunk(len(rows))))
         for stream in plan.active_streams(step, steps):
             guided = guide(stream, predictions)
+            if stream.carried:
+                guided = guided + added[stream.name]
+            elif stream.every > 1:
+                added[stream.name] = guided - predictions[stream.alone]
             before = current[stream.name]
             last[stream.name] = (guided, int(timestep), before)
             current[stream.name] = solvers[stream.name].step(guided, timestep, before, return_dict=False, **drawing[stream.name])[0]

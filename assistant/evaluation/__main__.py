@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
              renders=(512, "drawings for the judge and the autoencoder"), retrieval=(256, "to retrieve among"), steps=STEPS)
     whole.add_argument("--caption-share", type=float, metavar="S", help="of the words' strength, with which answers follow the plan as a caption (default: the preset's)")
     whole.add_argument("--guided", type=float, metavar="S", help="share of the steps in which answers are guided (default: the preset's)")
+    whole.add_argument("--guided-every", type=int, metavar="N", help="of the guided steps, those that compute every row (default: the preset's)")
     talk = _command(commands, "conversation", _conversation, "acts, plans and claims on exchanges and conversations that were written by hand")
     talk.add_argument("sets", nargs="*", default=["exchanges", "conversations"], help="files of assistant/evaluation/sets, without suffix (default: %(default)s)")
     talk.add_argument("--wrong", action="store_true", help="show each case that went wrong")
@@ -155,13 +156,13 @@ def _miniature(args: argparse.Namespace) -> None:
     assert assistant.base is not None and isinstance(assistant.image_generator, CafeGenerator)
     about = assistant.config.decoder
     steps = args.steps or about.steps
-    for name in ("caption_share", "guided"):
+    for name in ("caption_share", "guided", "guided_every"):
         if getattr(args, name) is not None:
             setattr(assistant.image_generator, name, getattr(args, name))
     counts = {name: getattr(args, name) for name in ("answers", "base", "renders", "retrieval")}
     found = evaluate(assistant, assistant.base, witness, counts, steps, lambda what: _say(f"measuring: {what}"))
     print(write(found, args.out, {"weights": assistant.weights, "steps": steps, "guidance": about.guidance, "caption share": assistant.image_generator.caption_share,
-                                  "guided": assistant.image_generator.guided, "seeds": "from 0", **counts}))
+                                  "guided": assistant.image_generator.guided, "guided every": assistant.image_generator.guided_every, "seeds": "from 0", **counts}))
 
 
 def _conversation(args: argparse.Namespace) -> None:

@@ -42,16 +42,16 @@ class CafeGenerator:
 
     Args:
         picture_tokens: how many a picture takes in M's input.
-        caption_share, guided, swap_subject: see `config.DecoderConfig`.
+        caption_share, guided, guided_every, swap_subject: see `config.DecoderConfig`.
     """
 
     method, needs_photo = "CAFE", True
     far = 0.45  # DINO similarity: of 128 held-out individuals 4 % look less like themselves in another scene, of others 98 % do
 
     def __init__(self, vision: VisionEncoders, language: MultimodalLLM, decoder: LatentDiffusion, picture_tokens: int, caption_share: float = 0.0,
-                 guided: float = 1.0, swap_subject: bool = False) -> None:
+                 guided: float = 1.0, swap_subject: bool = False, guided_every: int = 1) -> None:
         self.vision, self.language, self.decoder, self.picture_tokens = vision, language, decoder, picture_tokens
-        self.caption_share, self.guided, self.swap_subject = caption_share, guided, swap_subject
+        self.caption_share, self.guided, self.swap_subject, self.guided_every = caption_share, guided, swap_subject, guided_every
 
     def look(self, pixels: Tensor) -> ImageFeatures:
         pixels = pad_square(pixels)
@@ -172,8 +172,8 @@ class CafeGenerator:
         share = self.caption_share if wish.caption else 0.0
         said = {TEXT: self.decoder.encode_text([wish.caption])} if share else {}
         context = AttentionContext({PATCHES: subject_tokens([s.patches for s in subject]), **said}, {SEMANTICS: wish.semantics}, (Cafe(self.decoder.semantic_values),))
-        return SamplingJob(self.decoder, cafe_guidance(settings.keep_subject, settings.follow_words, caption=share * settings.follow_words, guided=self.guided),
-                           context, seeds)
+        plan = cafe_guidance(settings.keep_subject, settings.follow_words, caption=share * settings.follow_words, guided=self.guided, every=self.guided_every)
+        return SamplingJob(self.decoder, plan, context, seeds)
 
     def note(self, wish: CafeInputs, number: int = 0) -> dict[str, Any]:
         return {"semantics": encoded(wish.semantics[number]), **({"caption": wish.caption} if wish.caption else {})}
