@@ -132,9 +132,9 @@ def test_enter_before_the_picture_is_there_waits_for_it(page):
 
 
 @pytest.mark.parametrize("answer", ["new Response('no', {status: 500})", "new Response('no', {status: 413})", "Promise.reject(new TypeError('cut'))"])
-def test_a_picture_that_does_not_arrive_is_said_and_the_words_stay(browser, address, answer):
+def test_a_picture_that_does_not_arrive_is_said_and_the_words_stay(context, address, answer):
     said = re.compile("smaller copy" if "413" in answer else "did not arrive. Add it again.")
-    page = browser.new_page()
+    page = context.new_page()
     page.add_init_script(SLOW)
     page.goto(address)
     page.locator("#stage .tile").first.wait_for()
@@ -158,8 +158,8 @@ def test_a_picture_that_does_not_arrive_is_said_and_the_words_stay(browser, addr
     page.close()
 
 
-def test_send_pressed_as_a_picture_fails_sends_no_words_without_it(browser, address):
-    page = browser.new_page()
+def test_send_pressed_as_a_picture_fails_sends_no_words_without_it(context, address):
+    page = context.new_page()
     page.add_init_script(SLOW)
     page.goto(address)
     page.locator("#stage .tile").first.wait_for()
@@ -375,8 +375,8 @@ def test_pictures_at_hand_are_fresh_and_those_in_use_are_marked(page):
     expect(tile).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_reload_in_the_middle_of_a_turn_writes_no_error(browser, address, tmp_path):
-    page = browser.new_page()
+def test_a_reload_in_the_middle_of_a_turn_writes_no_error(context, address, tmp_path):
+    page = context.new_page()
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))

@@ -104,10 +104,8 @@ class FakeServer(Server):
 
 
 @contextmanager
-def visitor(browser, address: str, seconds: int = 30):
-    """A fresh visitor's page. A test fails if the page throws, or asks any other host for anything."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
+def visit(page, address: str, seconds: int = 30):
+    """A page of `address`. A test fails if it throws, or asks any other host for anything."""
     page.set_default_timeout(seconds * SECOND)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -117,8 +115,17 @@ def visitor(browser, address: str, seconds: int = 30):
             if not request.url.startswith((address, "data:", "blob:")) else None)
     page.goto(address)
     yield page
-    context.close()
+    page.close()
     assert not faults, faults
+
+
+@contextmanager
+def visitor(browser, address: str, seconds: int = 30):
+    """A fresh visitor's page, as `visit`."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    with visit(context.new_page(), address, seconds) as page:
+        yield page
+    context.close()
 
 
 def say(page, text: str) -> None:
