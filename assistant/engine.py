@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .threads import iterate_in_thread
 from .requests import (FLOW, LCM, Cancel, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Progress, ReadySubject, Reply, Request, Settings, Sketch,
                        StripEvent, SweepRequest, Words, check)
 from .customization.infusion_sampling import answer
@@ -29,7 +28,7 @@ from .customization.trainer import ConceptTrainer
 from .config import AssistantConfig, VisionConfig
 from .controls.dci import MaskTemperatures
 from .diffusion.latent_diffusion import LatentDiffusion
-from .diffusion.sampler import Denoised
+from .diffusion.sampler import Denoised, iterate_in_thread
 from .deferred_engine import info_of
 from .generation.base import FeatureCache, ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
 from .errors import InputError

@@ -25,12 +25,11 @@ from ..controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures, at
 from ..diffusion.attention import AttentionContext, TextStates, join_states
 from ..diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..diffusion.sampler import CancelFlag, Denoised, OnStep
+from ..diffusion.sampler import CancelFlag, Denoised, OnStep, iterate_in_thread
 from ..errors import ConceptError
 from ..files import KEY, overlaid, write_png
 from ..plan import a_or_an, named
 from ..requests import MOST, Cancel, Progress, Settings, StripEvent, SweepImage, SweepReply, SweepRequest
-from ..threads import iterate_in_thread
 from .concept_library import ConceptLibrary, IcoConcept
 from .concept_prompt import ContextTemplate, Piece, caption, embed, tokenize_with_placeholders, unmarked
 
