@@ -12,7 +12,7 @@ from .errors import AssistantError
 from . import machine
 from .loading import free_memory, identified, pick_device, pick_dtype, pick_tier
 from .memory.budget import GIB, TIERS, Budget, Tier
-from .hub.inventory import missing, place_of
+from .hub.download import missing, place_of
 from .presets import PRESETS
 from .manifest import CHECKPOINTS
 

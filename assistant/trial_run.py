@@ -20,7 +20,7 @@ from .requests import Engine, Mix, MixReply, MixRequest, Photo, Reply, Request, 
 from .deferred_engine import ready_subjects
 from .engine import Assistant
 from .errors import AssistantError
-from .hub.inventory import place_of
+from .hub.download import place_of
 from .loading import assistant_of, drawing_module, load
 from .memory.oom_retry import OomRetryEngine
 from .presets import MINIATURE

@@ -126,7 +126,7 @@ def test_a_halved_engine_draws_and_says_so(folders, monkeypatch):
 
 def doctor_photos():
     from assistant.deferred_engine import ready_subjects
-    from assistant.hub.inventory import place_of
+    from assistant.hub.download import place_of
 
     return ready_subjects(place_of(presets.MINIATURE))[:3]
 

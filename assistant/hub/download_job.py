@@ -13,10 +13,8 @@ from pathlib import Path
 from ..config import AssistantConfig
 from ..errors import AssistantError
 from ..presets import LICENCES
-from .download import Client, Interrupted, download, free_disk, look
-from .inventory import missing
+from .download import Client, Interrupted, download, free_disk, look, missing
 
-GIB = 2**30
 WINDOW = 10.0  # seconds that a pace is told from
 RETRY = (5.0, 15.0, 60.0, 300.0)  # seconds before an unattended download tries again; the last for ever
 
