@@ -18,8 +18,7 @@ from ui.generation_panel import GenerationPanel
 from ui.fidelity_panel import FidelityPanel
 from ui.mask_dialog import MaskDialog
 from ui.mixing_panel import MixingPanel
-from ui.auth import Owners
-from ui.guard import Belongings
+from ui.auth import Belongings, Owners
 from ui.panel import WORDS_ONLY, Panel, PanelContext, courier, fresh_pulse
 from ui.weights_card import WeightsCard
 

@@ -23,8 +23,7 @@ from assistant.errors import ConfigError
 from assistant.hub.download_job import DownloadJob
 from assistant.session.manager import SessionManager
 from ui import page, image_routes, weights_card
-from ui.auth import Owners, PageHeaders
-from ui.guard import Belongings, Guard, OwnUpload
+from ui.auth import Belongings, Guard, Owners, OwnUpload, PageHeaders
 
 MAX_UPLOAD = "40mb"
 WATCHERS = 64  # open pages that may follow a turn at the same time
