@@ -49,7 +49,7 @@ from .memory.offloading import free
 from .model_factory import build, count
 from .models.mllm import cache_of, sampled
 from .presets import MINIATURE, preset
-from .timing import NOT_MEASURED, Step, Table, flops, in_turns, matmul_speed, peak, ratio, timed
+from .machine import NOT_MEASURED, Step, Table, flops, in_turns, matmul_speed, peak, ratio, timed
 
 
 @dataclass(frozen=True)
