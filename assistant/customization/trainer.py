@@ -26,7 +26,7 @@ from ..diffusion.sampler import Denoised
 from ..errors import ConceptError, NotFiniteError, UnsafeError
 from ..requests import Cancel, DatasetAdvice, Photo, TrainingRun, TrainingSpec
 from ..files import write_png
-from ..plan import a_or_an
+from ..plan import a_or_an, listing
 
 MOST_STEPS = 20  # of a preview
 TRIES = 3  # steps in a row whose loss may overflow, as half precision now and then does
@@ -74,7 +74,8 @@ class ConceptTrainer:
                             "what belongs to the thing is told from what stands around it.")
         small = [n for n, p in enumerate(pictures, 1) if min(p.width, p.height) < self.size]
         if small:
-            warnings.append(f"{_these(small)} smaller than {self.size} pixels: what is not there cannot be learned.")
+            are = f"Pictures {listing(list(map(str, small)))} are" if len(small) > 1 else f"Picture {small[0]} is"
+            warnings.append(f"{are} smaller than {self.size} pixels: what is not there cannot be learned.")
         views = [np.asarray(self.fit(p).convert("RGB").resize((32, 32)), np.float32) / 255 for p in pictures]
         twins = [(a + 1, b + 1) for b in range(len(views)) for a in range(b) if np.abs(views[a] - views[b]).mean() < ALIKE]
         warnings += [f"Pictures {a} and {b} are almost the same: the second teaches nothing new." for a, b in twins]
@@ -187,9 +188,3 @@ class IcoRun(_TrainingRun):
 
     def concept(self, thumbnail: bytes = b"") -> IcoConcept:
         return learned(self.learner, self.task.name, self.trainer.identity, thumbnail)
-
-
-def _these(numbers: Sequence[int]) -> str:
-    if len(numbers) == 1:
-        return f"Picture {numbers[0]} is"
-    return f"Pictures {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} are"

@@ -191,15 +191,10 @@ class LatentDiffusion:
         return TextStates(torch.cat([first, second], -1), torch.cat([pooled, told], -1))
 
     @torch.no_grad()
-    def encode_image(self, pixels: torch.Tensor | np.ndarray, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Scaled latents (B, C, h, w) float32 of uint8 RGB (B, H, W, 3).
-
-        Args:
-            generator: draw from the posterior with it; None takes the posterior's mode.
-        """
+    def encode_image(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Scaled latents (B, C, h, w) float32 of uint8 RGB (B, H, W, 3): the posterior's mode."""
         x = torch.as_tensor(pixels).permute(0, 3, 1, 2).to(self.vae.device, self.vae.dtype) / 127.5 - 1.0
-        posterior = self.vae.encode(x).latent_dist
-        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        latents = self.vae.encode(x).latent_dist.mode()
         return ((latents - self._shift) * self.vae.config.scaling_factor).float()
 
     @torch.no_grad()

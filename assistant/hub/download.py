@@ -129,10 +129,6 @@ class Interrupted(WeightsError):
 Came = Callable[[int, bool], None]  # bytes more of the present file (or less), and whether they were here already; what it raises breaks off
 
 
-def _unheard(count: int, kept: bool) -> None:
-    pass
-
-
 class Client(Protocol):
     """Where files come from. Tests bring one of their own."""
 
@@ -257,7 +253,7 @@ def _complete(origin: str, source: Source, chosen: Sequence[Remote], offered: Se
         raise Unavailable(f"{origin} has no {pattern}")
 
 
-def download(errand: DownloadPlan, folder: Path, client: Client, say: Callable[[str], None] = print, came: Came = _unheard) -> None:
+def download(errand: DownloadPlan, folder: Path, client: Client, say: Callable[[str], None] = print, came: Came = lambda count, kept: None) -> None:
     """Fetch what is wanted; each file is checked before it takes its place, and what is done already is never fetched twice.
 
     Args:

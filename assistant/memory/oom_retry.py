@@ -133,7 +133,7 @@ class OomRetryTrainer:
         return self._trainer.advise(pictures)
 
     def begin(self, task: TrainingSpec, state: bytes | None = None) -> TrainingRun:
-        return _OomRetryRun(_twice(lambda: self._trainer.begin(task, state), self._residence, True), self._residence)
+        return _OomRetryRun(_twice(lambda: self._trainer.begin(task, state), self._residence), self._residence)
 
 
 class _OomRetryRun:
@@ -151,10 +151,10 @@ class _OomRetryRun:
         return self._run.steps
 
     def advance(self) -> float:
-        return _twice(self._run.advance, self._residence, True)
+        return _twice(self._run.advance, self._residence)
 
     def preview(self, cancel: Cancel) -> bytes | None:
-        return _twice(lambda: self._run.preview(cancel), self._residence, True)
+        return _twice(lambda: self._run.preview(cancel), self._residence)
 
     def state(self) -> bytes:
         return self._run.state()
@@ -163,14 +163,15 @@ class _OomRetryRun:
         self._run.keep(library, thumbnail)
 
 
-def _twice(work: Callable[[], Any], residence: Lives, learning: bool = False) -> Any:
+def _twice(work: Callable[[], Any], residence: Lives) -> Any:
+    """What a part of learning gives, in the next tier if need be."""
     for last in (False, True):
         try:
             return work()
         except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):
                 raise
-        _lowered(residence, last, learning)
+        _lowered(residence, last, learning=True)
     raise AssertionError("the second shortage raises")
 
 
