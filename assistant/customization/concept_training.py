@@ -69,16 +69,6 @@ def lines(noun: str) -> list[str]:
     return [template.format(a=a_or_an(noun), noun=noun) for template in TEMPLATES]
 
 
-def check_pictures(pictures: Tensor, noun: str, masks: Tensor | None) -> None:
-    """Raises ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word."""
-    if not 1 <= len(pictures) <= MOST_PICTURES:
-        raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
-    if masks is not None and masks.shape != pictures.shape[:3]:
-        raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
-    if not noun.strip():
-        raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
-
-
 class ConceptLearner(Generic[SomeRecipe]):
     """Learns one concept, step by step.
 
@@ -97,7 +87,12 @@ class ConceptLearner(Generic[SomeRecipe]):
     optimizer: torch.optim.Optimizer
 
     def __init__(self, base: LatentDiffusion, pictures: Tensor, noun: str, recipe: SomeRecipe, masks: Tensor | None = None) -> None:
-        check_pictures(pictures, noun, masks)
+        if not 1 <= len(pictures) <= MOST_PICTURES:
+            raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
+        if masks is not None and masks.shape != pictures.shape[:3]:
+            raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
+        if not noun.strip():
+            raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
         self.base, self.noun, self.recipe, self.step_count = base, noun.strip(), recipe, 0
         self.latents = base.encode_image(pictures)
         small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")

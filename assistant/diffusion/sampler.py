@@ -104,18 +104,8 @@ def predict(unet: Any, batch: torch.Tensor, timestep: torch.Tensor, context: Att
 
 
 @torch.no_grad()
-def denoise(
-    unet: Any,
-    plan: GuidancePlan,
-    scheduler: Any,
-    latents: torch.Tensor,
-    steps: int,
-    context: AttentionContext,
-    on_step: OnStep | None = None,
-    preview_every: int = 0,
-    cancel: CancelFlag | None = None,
-    chances: Sequence[torch.Generator] = (),
-) -> Denoised:
+def denoise(unet: Any, plan: GuidancePlan, scheduler: Any, latents: torch.Tensor, steps: int, context: AttentionContext, on_step: OnStep | None = None,
+            preview_every: int = 0, cancel: CancelFlag | None = None, chances: Sequence[torch.Generator] = ()) -> Denoised:
     """Denoise B images together.
 
     Args:
