@@ -1,7 +1,7 @@
 """What this machine has: versions, devices, memory, attention kernels, and which presets can run here and why not.
 
-`python -m assistant doctor --run PRESET`: one of each thing that people do here, timed and checked, as a table to paste into an issue. It is the first thing to run
-where a preset has never run before. A step that fails is a line of the table, and the next one is tried.
+`python -m assistant doctor --run PRESET`: one of each thing that people do here, timed and checked, as a table to paste into an issue. It is the first thing to
+run where a preset has never run before. A step that fails is a line of the table, and the next one is tried.
 """
 
 import io
@@ -79,21 +79,18 @@ def _parts(config: AssistantConfig, folder: Path) -> list[str]:
 def _fits(config: AssistantConfig) -> list[str]:
     """How much memory it takes here, computed, and how it would live."""
     where = pick_device("auto")
-    budget = Budget(config, pick_dtype("auto", where).itemsize)
+    kind, chosen, fault = pick_dtype("auto", where), None, ""
+    try:
+        chosen = pick_tier(config, "auto", where, kind)
+    except AssistantError as error:
+        fault = str(error)
+    budget = Budget(config, kind.itemsize)
     if where.type != "cuda":
         takes, there = budget.need(TIERS[0]).device, free_memory(where)
-        try:
-            chosen = pick_tier(config, "auto", where, pick_dtype("auto", where))
-            how = "" if chosen.name == "whole" else f"; here {chosen.said}"
-        except AssistantError:
-            how = ": it does not fit"
+        how = ": it does not fit" if chosen is None else "" if chosen.name == "whole" else f"; here {chosen.said}"
         return [f"memory: {takes / GIB:.1f} GiB on this {where.type} (computed), {there / GIB:.1f} GiB are free{how}"]
     takes = ", ".join(f"{one.name} {budget.need(one).device / GIB:.1f}" for one in TIERS if budget.speaks or not one.quantised)
-    try:
-        chosen = pick_tier(config, "auto", where, pick_dtype("auto", where))
-        return [f"memory: GiB of GPU by tier (computed): {takes}; here: {chosen.name}, {chosen.said}"]
-    except AssistantError as error:
-        return [f"memory: GiB of GPU by tier (computed): {takes}; here: {error}"]
+    return [f"memory: GiB of GPU by tier (computed): {takes}; here: {fault if chosen is None else f'{chosen.name}, {chosen.said}'}"]
 
 
 CARDS = (8, 12, 16, 24)  # GiB of a GPU

@@ -117,7 +117,8 @@ def fidelity(place: Path, rows: Sequence[dict]) -> None:
         if all(r["learned"]["steps"] != own[0]["learned"]["steps"] for r in own[1:]):
             own.sort(key=lambda r: r["learned"]["steps"])
         (a, b), (a_error, b_error) = zip(*((  # of both measures the values, and how far the intervals go below and above
-            np.array([r[m]["value"] for r in own]), np.abs([[r[m][end] - r[m]["value"] for r in own] for end in ("low", "high")])) for m in ("subject", "prompt")))
+            np.array([r[m]["value"] for r in own]), np.abs([[r[m][end] - r[m]["value"] for r in own] for end in ("low", "high")]))
+            for m in ("subject", "prompt")))
         axes.errorbar(a, b, b_error, a_error, fmt="o-", elinewidth=0.5, label=name)
         for r, at in zip(own if len(own) > 1 else (), zip(a, b)):
             tail = r["label"].rpartition(",")[2].rpartition("λ = ")[2].strip()

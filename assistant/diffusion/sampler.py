@@ -1,7 +1,7 @@
 """THE denoising loop: a plan of rows, a scheduler, latents in and latents out.
 
-It knows no conditions, no control and no autoencoder; progress goes to a callback, cancel is a flag read each step. A loop may run in a thread of its own, whose
-events can be yielded.
+It knows no conditions, no control and no autoencoder; progress goes to a callback, cancel is a flag read each step. A loop may run in a thread of its own,
+whose events can be yielded.
 """
 
 import copy

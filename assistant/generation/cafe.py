@@ -168,8 +168,8 @@ class CafeGenerator:
         return vision.at_norm(normalize(seen.semantics.float(), dim=-1) + (then - now).to(seen.semantics.device)).to(seen.semantics.dtype)
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: CafeInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
-        """All pictures in one batch; E's keys and values are made once and shared by all of them. Of several photos of the subject each query finds the one that shows
-        what it looks for; a photo given twice changes nothing, for a softmax over every key twice is the same softmax."""
+        """All pictures in one batch; E's keys and values are made once and shared by all of them. Of several photos of the subject each query finds the one that
+        shows what it looks for; a photo given twice changes nothing, for a softmax over every key twice is the same softmax."""
         share = self.caption_share if wish.caption else 0.0
         said = {TEXT: self.decoder.encode_text([wish.caption])} if share else {}
         patches = torch.cat([s.patches for s in subject], 1)  # side by side, (1, 257 * photos, d_E)

@@ -12,7 +12,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ class _Either:
     """A flag for whatever can be broken off: Stop, or a turn that wants the device."""
 
     cancel: Cancel
-    wanted: Callable[[], bool] = field(default=lambda: False)
+    wanted: Callable[[], bool]
 
     def is_set(self) -> bool:
         return self.cancel.is_set() or self.wanted()
