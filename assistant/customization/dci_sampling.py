@@ -57,8 +57,9 @@ def propose(words: str, noun: str, known: Sequence[str] = ()) -> tuple[str, ...]
         words: the prompt as the base model reads it.
         noun: the class noun. known: nouns that the base model knows; empty: any.
     """
-    said = set(re.findall(r"[a-z]+", words.lower())) | {noun.lower()}
-    near = [n for context, nouns in LIKELY if any(_holds(words, c) for c in context) for n in nouns]
+    words = words.lower()
+    said = set(re.findall(r"[a-z]+", words)) | {noun.lower()}
+    near = [n for context, nouns in LIKELY if any(re.search(rf"\b{re.escape(phrase)}\b", words) for phrase in context) for n in nouns]
     ordered = dict.fromkeys([*near, *COMMON, *known])
     return tuple(n for n in ordered if n not in said and (not known or n in known))[:4]
 
@@ -83,10 +84,6 @@ def article_for(before: str, noun: str) -> str:
     """`before` with its last article, a or an, as the noun wants it: "riding a " before "owl" -> "riding an "."""
     right = a_or_an(noun)
     return re.sub(r"\b[Aa]n?(\s+)$", lambda found: (right.capitalize() if found[0][0] == "A" else right) + found[1], before)
-
-
-def _holds(words: str, phrase: str) -> bool:
-    return re.search(rf"\b{re.escape(phrase)}\b", words.lower()) is not None
 
 
 WINDOW = 0.15  # T_a / T; the authors' code takes 0.3

@@ -34,11 +34,6 @@ def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
     return folder or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
 
 
-def has(folder: Path, source: Source) -> bool:
-    """Whether a part's folder holds its weights and configurations, as far as that is told by names."""
-    return all(_there(folder, pattern) for pattern in source.files if is_needed(pattern))
-
-
 def is_needed(pattern: str) -> bool:
     return pattern.endswith((".safetensors", "/config.json")) or pattern == "config.json"
 
@@ -56,8 +51,8 @@ def _there(folder: Path, pattern: str) -> bool:
 
 
 def missing(config: AssistantConfig, folder: Path) -> list[str]:
-    """Parts of a preset that a folder does not hold, those to be downloaded first."""
-    parts = [part for part, source in config.sources.items() if not has(folder / part, source)]
+    """Parts of a preset whose weights and configurations a folder does not hold, as far as that is told by names; those to be downloaded first."""
+    parts = [part for part, source in config.sources.items() if not all(_there(folder / part, pattern) for pattern in source.files if is_needed(pattern))]
     return parts + [part for part in config.trained if not any((folder / part).glob("*.safetensors"))]
 
 
