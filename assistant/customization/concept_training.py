@@ -7,13 +7,11 @@ of cross-attention through the attention context.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from ..controls.infusion import ConceptInstance, Infusion, Queries, TokenAttention, residual_mask
@@ -210,24 +208,6 @@ def scaled_backward_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> bool
     if finite:
         optimizer.step()
     return finite
-
-
-def parse_options(kind: type[SomeRecipe], options: Mapping[str, Any]) -> SomeRecipe:
-    """A recipe of a kind from options by name. Raises ConceptError: one that it does not have."""
-    known = {f.name for f in fields(kind)}
-    unknown = set(options) - known
-    if unknown:
-        raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"Choose from {', '.join(sorted(known))}.")
-    return kind(**options)
-
-
-def restore(learner: ConceptLearner, state: bytes | None) -> None:
-    """Restore a learner from the bytes of its state, if there are any. Raises ConceptError: they cannot be read."""
-    if state is not None:
-        try:
-            learner.restore(load(state))
-        except SafetensorError as error:
-            raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
 
 
 OUTSIDE = 0.1  # how much of the loss what is not the subject keeps
