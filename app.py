@@ -159,7 +159,7 @@ def download_of(options: argparse.Namespace):
     """The download of the preset's published weights, where some are not here; None: they are, or what is missing is published nowhere."""
     from assistant.hub.client import HubClient
     from assistant.hub.download_job import DownloadJob
-    from assistant.hub.inventory import missing, place_of
+    from assistant.hub.download import missing, place_of
     from assistant.zero_gpu import is_here
 
     config = config_of(options)

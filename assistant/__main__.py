@@ -58,13 +58,11 @@ def main() -> None:
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["no_proxy"] = "*"  # nothing here needs the network
-    if args.command == "doctor" and args.run:
-        from .trial_run import run as try_out
-
-        raise SystemExit(try_out(args.run, args.device, args.dtype, args.memory, args.weights, args.llm, args.steps, args.save))
     if args.command == "doctor":
-        from .doctor import cards, report
+        from .doctor import cards, report, run as try_out
 
+        if args.run:
+            raise SystemExit(try_out(args.run, args.device, args.dtype, args.memory, args.weights, args.llm, args.steps, args.save))
         print(cards() if args.cards else report())
     else:
         from .benchmark import Options, run

@@ -20,7 +20,7 @@ from .config import AssistantConfig, ClipVisionConfig, VisionConfig
 from .manifest import verify
 from .requests import (FLOW, LCM, SCHEDULERS, Cancel, DatasetAdvice, Engine, EngineInfo, Event, Masks, MixEvent, MixRequest, Pace, Photo, ReadySubject, Request, Settings,
                        StripEvent, SweepRequest, Trainer, TrainingRun, TrainingSpec)
-from .hub.inventory import place_of
+from .hub.download import place_of
 
 CANDIDATES = (1, 1, 4)  # of a quick, a usual and a fine picture, where what was drawn is looked at
 

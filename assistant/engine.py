@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .threads import iterate_in_thread
 from .requests import (FLOW, LCM, Cancel, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Progress, ReadySubject, Reply, Request, Settings, Sketch,
                        StripEvent, SweepRequest, Words, check)
 from .customization.infusion_sampling import answer
@@ -29,9 +28,9 @@ from .customization.trainer import ConceptTrainer
 from .config import AssistantConfig, VisionConfig
 from .controls.dci import MaskTemperatures
 from .diffusion.latent_diffusion import LatentDiffusion
-from .diffusion.sampler import Denoised
+from .diffusion.sampler import Denoised, iterate_in_thread
 from .deferred_engine import info_of
-from .generation.base import FeatureCache, ImageFeatures, ImageGenerator, ReplyState, Verification, can_verify, verify_picture
+from .generation.base import FeatureCache, ImageFeatures, ImageGenerator, ReplyState, Verification, verify_picture
 from .errors import InputError
 from .generation.mixing import Mixer
 from .models.vision_encoders import pad_square, pixels
@@ -284,7 +283,8 @@ class Assistant:
             return _Candidate(denoised, picture, seed, {}, None)
         likeness = self._likeness(shown, seen, said.wish) if seen is not None else {}
         found = None
-        if said.plan is not None and said.plan.draws and said.plan.subject and isinstance(self.config.vision, VisionConfig) and can_verify(self.vision):  # a photo that cannot be read has none
+        compares = isinstance(self.config.vision, VisionConfig) and getattr(self.vision, "texts", None) is not None  # pictures with words
+        if compares and said.plan is not None and said.plan.draws and said.plan.subject:  # a photo that cannot be read has none
             named = self.vision.nouns is not None and self.config.nouns[int(self.vision.classify(shown.semantics)[0].argmax())] in said.plan.subject
             there = named or likeness.get("subject", 1.0) >= self.image_generator.far / 2  # E reads what the decoder makes less well than drawings
             found = verify_picture(self.vision, shown, said.plan, there, self.config.vision.margin)

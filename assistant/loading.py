@@ -23,7 +23,7 @@ from .generation.cafe import CafeGenerator
 from .generation.base import Decoder, ImageGenerator
 from .errors import DeviceError, is_shortage
 from .memory.budget import Budget, Tier, lower_tier, tier
-from .hub.inventory import command, place_of, require
+from .hub.download import command, place_of, require
 from .engine import Assistant
 from .files import default_data_dir
 from .presets import MINIATURE, SAFETY_CHECKER, preset as find_preset, with_lcm, with_llm, with_safety

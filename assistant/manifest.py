@@ -48,13 +48,6 @@ def read_listing(folder: Path) -> dict[str, dict[str, Any]]:
     raise WeightsError(f"The list of files {path} is damaged.", "Delete it and run the same command again; of the miniature, get the complete project again.")
 
 
-def find_faults(folder: Path) -> list[str]:
-    """What is wrong with a folder's weights and configurations, as far as that is told without knowing their checksums: a sentence for each file."""
-    files = [path for path in sorted(folder.rglob("*")) if not path.relative_to(folder).parts[0].startswith(".")]
-    found = [(path, _fault(path)) for path in files if path.suffix in (".safetensors", ".json") and path.name != "manifest.json"]
-    return [f"The file {path.relative_to(folder).as_posix()} in {folder} {said}." for path, said in found if said]
-
-
 def _fault(path: Path) -> str | None:
     """The rest of a sentence; None: nothing is found."""
     if path.is_dir():
@@ -79,8 +72,10 @@ def _fault(path: Path) -> str | None:
 
 
 def check_whole(folder: Path, remedy: str) -> None:
-    """Raises WeightsError: files under a folder that are seen to be broken, with what mends them."""
-    if faults := find_faults(folder):
+    """Raises WeightsError: weights or configurations under a folder that are seen to be broken, without knowing their checksums, with what mends them."""
+    files = [path for path in sorted(folder.rglob("*")) if not path.relative_to(folder).parts[0].startswith(".")]
+    found = [(path, _fault(path)) for path in files if path.suffix in (".safetensors", ".json") and path.name != "manifest.json"]
+    if faults := [f"The file {path.relative_to(folder).as_posix()} in {folder} {said}." for path, said in found if said]:
         raise WeightsError(f"Not all weight files are whole. {' '.join(faults)}", _mend(" ".join(faults), remedy))
 
 

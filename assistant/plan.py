@@ -170,7 +170,6 @@ def parts_of(plan: Plan) -> list[Part]:
     return found + ([Part("other", thing(plan.other), dataclasses.replace(plan, other=""))] if plan.other else [])
 
 
-
 @dataclass(frozen=True)
 class Change:
     """One thing that differs between two pictures; `before` or `after` empty: it came or went."""

@@ -428,8 +428,8 @@ def read_names(value: Any) -> dict[str, Any]:
     try:
         subjects = [_name(name) for name in value["subjects"]][:MOST_SUBJECTS]
         sources = [{"picture": _name(s["picture"]) if s["picture"] else None, "words": str(s["words"])[:400],
-                    "weight": _within(s["weight"], -1.0, 1.0), "on": bool(s["on"])} for s in value["sources"]][:MOST_SOURCES]
-        return {"subjects": subjects, "alpha": _within(value["alpha"], 0.0, 1.0), "sources": sources}
+                    "weight": within(s["weight"], -1.0, 1.0), "on": bool(s["on"])} for s in value["sources"]][:MOST_SOURCES]
+        return {"subjects": subjects, "alpha": within(value["alpha"], 0.0, 1.0), "sources": sources}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError("The board in this picture cannot be read.", "Add its pictures one by one.") from error
 
@@ -440,7 +440,8 @@ def _name(value: Any) -> str:
     return value
 
 
-def _within(value: Any, low: float, high: float) -> float:
+def within(value: Any, low: float, high: float) -> float:
+    """A number brought into range. Raises ValueError, TypeError: it is none."""
     number = float(value)
     if not math.isfinite(number):
         raise ValueError("not a number")

@@ -90,14 +90,14 @@ class ZeroGpuEngine:
         yield from self._relayed("mix", request, cancel)
 
     def subject_mask(self, photo: Photo, words: str = "") -> bytes:
-        return _opened(_called(lambda: self._subject(photo, words)))
+        return _called(lambda: self._subject(photo, words))
 
     def masks(self, packed: bytes, pictures: Sequence[bytes]) -> Masks:
         return self._engine.masks(packed, pictures)
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
         with tempfile.TemporaryDirectory(prefix="cafe-stop-") as folder:
-            return _opened(_called(lambda: self._imagine(words, settings, FileFlag(Path(folder) / "stop"))))
+            return _called(lambda: self._imagine(words, settings, FileFlag(Path(folder) / "stop")))
 
     # inside
 
@@ -134,7 +134,7 @@ class ZeroGpuEngine:
                     flag.path.touch()
                 if event is None:
                     return
-                yield _opened(event)
+                yield event
 
 
 def _packed(request: Any) -> Any:
@@ -156,22 +156,19 @@ def _guarded(work: Callable[[], Any]) -> Any:
         return Fault(type(error), error.sentence, error.remedy)
 
 
-def _opened(found: Any) -> Any:
-    if isinstance(found, Fault):
-        raise found.kind(found.sentence, found.remedy)
-    return found
-
-
 def _called(work: Callable[[], Any]) -> Any:
-    """What a call gives. Raises DeviceError: the Space gave no GPU, or took it back."""
+    """What a call gives; a fault is raised. Raises DeviceError too: the Space gave no GPU, or took it back."""
     try:
-        return work()
+        found = work()
     except AssistantError:
         raise
     except Exception as error:  # gradio's, with the Space's own words
         said = str(getattr(error, "message", error)).strip(" \n'.")[:200]
         raise DeviceError(f"The Space's GPU did not do it: {said}.",
                           "Try again in a minute, with fewer steps or pictures; sign in to Hugging Face for more time.") from error
+    if isinstance(found, Fault):
+        raise found.kind(found.sentence, found.remedy)
+    return found
 
 
 class ZeroGpuTrainer:
@@ -187,7 +184,7 @@ class ZeroGpuTrainer:
             lambda task, state, folder, thumbnail: _guarded(lambda: trainer.begin(task, state).keep(trainer.open(folder), thumbnail)))
 
     def advise(self, pictures: Sequence[Photo]) -> DatasetAdvice:
-        return _opened(_called(lambda: self._advise(pictures)))
+        return _called(lambda: self._advise(pictures))
 
     def begin(self, task: TrainingSpec, state: bytes | None = None) -> TrainingRun:
         return _Run(self, task, state)
@@ -215,22 +212,22 @@ class _Run:
 
     def __init__(self, trainer: ZeroGpuTrainer, task: TrainingSpec, state: bytes | None) -> None:
         self._trainer, self._task, self._losses = trainer, task, deque()
-        begun = _opened(_called(lambda: trainer.learn(task, state, 0.0)))
+        begun = _called(lambda: trainer.learn(task, state, 0.0))
         self._state, self.step, self.steps = begun.state, begun.step, begun.steps
 
     def advance(self) -> float:
         if not self._losses:
-            made = _opened(_called(lambda: self._trainer.learn(self._task, self._state, LEARNING)))
+            made = _called(lambda: self._trainer.learn(self._task, self._state, LEARNING))
             self._state, self._losses = made.state, deque(made.losses)
         self.step += 1
         return self._losses.popleft()
 
     def preview(self, cancel: Cancel) -> bytes | None:
         with tempfile.TemporaryDirectory(prefix="cafe-stop-") as folder:
-            return _opened(_called(lambda: self._trainer.preview(self._task, self._state, FileFlag(Path(folder) / "stop"))))
+            return _called(lambda: self._trainer.preview(self._task, self._state, FileFlag(Path(folder) / "stop")))
 
     def state(self) -> bytes:
         return self._state
 
     def keep(self, library: Any, thumbnail: bytes) -> None:
-        _opened(_called(lambda: self._trainer.keep(self._task, self._state, library.folder, thumbnail)))
+        _called(lambda: self._trainer.keep(self._task, self._state, library.folder, thumbnail))

@@ -20,8 +20,7 @@ from assistant.errors import WeightsError
 from assistant.hub import client as hub_client
 from assistant.hub.client import HubClient
 from assistant.hub.download_job import DownloadJob
-from assistant.hub.download import Interrupted, download, look
-from assistant.hub.inventory import missing
+from assistant.hub.download import Interrupted, download, look, missing
 from assistant.presets import SD15
 from tests import tiny_full
 from tests.stand_in_hub import SHA, StandInHub

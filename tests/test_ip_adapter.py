@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.models.embeddings import ImageProjection
 from PIL import Image
 from transformers import CLIPImageProcessor
 
@@ -21,7 +22,7 @@ PICTURES = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (tiny.SIDE
 
 
 def _adapter(unet, plus: bool, seed: int) -> Adapter:
-    project = (ip_adapter.plus_projection(tiny.SEEN, tiny.TEXT, 6, 64) if plus else ip_adapter.plain_projection(tiny.SHARED, tiny.TEXT))
+    project = (ip_adapter.plus_projection(tiny.SEEN, tiny.TEXT, 6, 64) if plus else ImageProjection(tiny.SHARED, tiny.TEXT))
     adapter = Adapter.of(unet, project).eval()
     adapter.load_published(tiny.published(tiny.widths(unet), plus, seed), "of the test")
     return adapter

@@ -18,7 +18,7 @@ from assistant.errors import DeviceError, WeightsError
 from assistant.loading import groups_of, load, identified
 from assistant.memory.budget import tier
 from assistant.requests import Reply, Request, Settings, Words
-from assistant.hub.inventory import missing, require
+from assistant.hub.download import missing, require
 from assistant.presets import FULL
 from assistant.memory.offloading import OffloadManager
 from assistant.session.uploads import read_photo

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from assistant import engine
-from assistant.generation.base import ImageFeatures, Verification, can_verify, verify_picture
+from assistant.generation.base import ImageFeatures, Verification, verify_picture
 from assistant.errors import InputError
 from assistant.requests import Photo, Progress, Reply, Request, Settings
 from assistant.world.captions import plan_of
@@ -43,7 +43,6 @@ def test_what_a_text_without_it_fits_better_is_missing() -> None:
     assert not_seen(seen.missing) == "The style (neon) and the blue hat did not come out."
     assert verify_picture(Stub({}), shown, PLAN, False, 1.5).missing == ("the red fox",)
     assert not_seen(()) == ""
-    assert not can_verify(object()) and can_verify(Stub({}))
     assert seen.doubtful and verify_picture(Stub({"night": -1.0}), shown, PLAN, True, 1.5) == Verification((), True, -2.0)  # another may show more, but nothing is said
     assert not verify_picture(Stub({"garden": 0.5}), shown, PLAN, True, 1.5).doubtful and verify_picture(Stub({}), shown, PLAN, False, 1.5).doubtful
 

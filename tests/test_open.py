@@ -26,7 +26,7 @@ from assistant.generation.text_to_image import TextToImageGenerator
 from assistant.errors import ConfigError, InputError, WeightsError
 from assistant.models.vision_encoders import ClipVision
 from assistant.engine import Assistant
-from assistant.timing import Table
+from assistant.machine import Table
 from assistant.presets import CHAT_MODELS, OPEN, SD15, with_llm
 from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager

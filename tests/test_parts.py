@@ -14,8 +14,7 @@ from assistant.hub import download as parts
 from assistant.config import Source
 from assistant.errors import ConfigError, WeightsError
 from assistant.hub.client import FolderClient, HubClient
-from assistant.hub.download import Remote, Unavailable, download, look, told
-from assistant.hub.inventory import missing
+from assistant.hub.download import Remote, Unavailable, download, look, missing, told
 from assistant.presets import CHAT_MODELS, FULL, LICENCES, OPEN, PRESETS, SD15, with_llm, with_safety
 from assistant.manifest import read_listing, verify
 from tests import tiny_vlm

@@ -229,8 +229,6 @@ def test_pictures_to_latents_and_back(diffusion):
     decoded = diffusion.decode(latents)
     assert decoded.shape == (2, 32, 32, 3) and decoded.dtype == np.uint8
     assert np.abs(decoded - expected.numpy() * 255).max() < 1
-    noisy = [diffusion.encode_image(pixels, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
-    assert torch.equal(noisy[0], noisy[1]) and not torch.equal(noisy[0], noisy[2])
 
 
 def test_the_linear_preview_is_the_given_map(diffusion):

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from assistant import benchmark
 from assistant.benchmark import Case, Options, cafe_step, ip_adapter_step, stock_step
-from assistant.timing import Step, Table, flops, in_turns, ratio
+from assistant.machine import Step, Table, flops, in_turns, ratio
 from assistant.controls.cafe import Cafe, PatchScale, SemanticValues
 from assistant.diffusion import acceleration, attention
 from assistant.diffusion.attention import AttentionContext, install

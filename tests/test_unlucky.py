@@ -41,9 +41,8 @@ from tests.client import Window, handler, sign_in
 from tests.fake_engine import FakeEngine, draw, photo_of, png_of
 from tests.lessons import task, until
 from tests.test_session import QUICK, GatedEngine
-from ui.auth import Owners, PageHeaders
+from ui.auth import Belongings, Owners, PageHeaders
 from ui.generation_panel import read_seed
-from ui.guard import Belongings
 from ui.image_routes import enlarge
 from ui.mixing_panel import MixingPanel
 from ui.panel import ButtonEvent, PanelContext
@@ -495,10 +494,10 @@ def test_known_address_of_uploads_takes_nothing_from_a_guest_without_a_cookie_or
             assert guest.post("gradio_api/upload", files=PICTURE).status_code == 403
             guest.get("")
             assert guest.post("gradio_api/upload", files=PICTURE).status_code == 200
-            monkeypatch.setattr("ui.guard.MOST_WAITING", 1000)
+            monkeypatch.setattr("ui.auth.MOST_WAITING", 1000)
             paths = [Path(guest.post("gradio_api/upload", files=PICTURE).json()[0]) for _ in range(9)]
             assert paths[-1].is_file() and not paths[0].is_file() and sum(path.is_file() for path in paths) * len(PICTURE["files"][1]) <= 1000
-            monkeypatch.setattr("ui.guard.MOST_BODY", 100)
+            monkeypatch.setattr("ui.auth.MOST_BODY", 100)
             assert guest.post("gradio_api/upload", files=PICTURE).status_code == 413
         assert page.state_session_capacity <= 1000
     finally:

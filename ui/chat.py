@@ -171,7 +171,7 @@ class ChatController:
         number, _wish = self._ready(argument)
         empty = not conversation
         return {**self._tell(""), self.parts.stage: presenters.stage(self.manager.info(), empty, number),
-                self.parts.box: _boxed(message, self.place.shown(self.manager.info().subjects[number].photo))}
+                **self._put(self.manager.info().subjects[number].photo, message)}
 
     def _wish(self, owner: str, argument: str, conversation: str, values: Any, **_: Any) -> Updates:
         number, wish = self._ready(argument)
@@ -232,8 +232,8 @@ class ChatController:
         return self._put(read_photo(self.manager.picture(name, owner)), message)
 
     def _put(self, photo: Photo, message: dict[str, Any]) -> Updates:
-        """Into the box, beside what is in it."""
-        return {self.parts.box: _boxed(message, self.place.shown(photo))}
+        """Into the box, beside the words that are in it already."""
+        return {self.parts.box: gr.update(value={"text": message.get("text") or "", "files": [self.place.shown(photo)]})}
 
     def say(self, owner: str, conversation: str, text: str, settings: Settings) -> Updates:
         """Send a message for a panel, drawn with just these settings. Raises AssistantError."""
@@ -282,11 +282,6 @@ class ChatController:
         if number >= len(subjects) or (second and wish >= len(subjects[number].wishes)):
             raise NotFoundError("This ready subject is not here any more.", "Reload the page.")
         return number, wish
-
-
-def _boxed(message: dict[str, Any], file: str) -> Any:
-    """The box with a picture, and the words that are in it already."""
-    return gr.update(value={"text": message.get("text") or "", "files": [file]})
 
 
 def _pinned(seed: Any) -> int | None:

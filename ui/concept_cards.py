@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from assistant.files import write_png
 from assistant.requests import DatasetAdvice, Photo
 from assistant.session.records import TrainingJob, StoredTurn
 from .presenters import picture_address, say
@@ -35,9 +36,7 @@ def inline(png: bytes, side: int = THUMBNAIL) -> str:
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
         small = image.convert("RGB")
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
-        out = io.BytesIO()
-        small.save(out, "PNG")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(write_png(small)).decode()
 
 
 def notice(sentence: str, fault: bool = True, undo: str = "") -> str:
@@ -67,7 +66,7 @@ def chosen(photos: Sequence[Photo], masks: Sequence[Photo | None], advice: Datas
     return (f'<div class="picked">{tiles}</div>' if tiles else "") + (f'<ul class="advice">{warnings}</ul>' if warnings else "")
 
 
-def sources(turns: Sequence[StoredTurn], photos: Sequence[str], taken: Container[str] = ()) -> str:
+def sources(turns: Sequence[StoredTurn], photos: Sequence[str], taken: Container[str]) -> str:
     """Pictures that are here already: the conversation's own, then what was drawn; `taken` are marked."""
     names = list(dict.fromkeys([*photos, *(t.picture for t in turns if t.picture)]))[:24]
     if not names:
@@ -121,7 +120,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def curve(losses: Sequence[float], steps: int, width: int = 300, height: int = 56) -> str:
+def curve(losses: Sequence[float], steps: int) -> str:
     """The loss, smoothed: each step looks at other noise, and some at another part of the model, so that single ones jump."""
     if len(losses) < 2:
         return ""
@@ -130,7 +129,7 @@ def curve(losses: Sequence[float], steps: int, width: int = 300, height: int = 5
     for n, loss in enumerate(calm):
         kept += (loss - kept) * max(0.05, 1 / (n + 1))
         smooth.append(kept)
-    low, high = min(smooth), max(smooth)
+    low, high, width, height = min(smooth), max(smooth), 300, 56
     every = max(1, len(smooth) // 150)
     points = " ".join(f"{n / max(1, steps - 1) * width:.1f},{4 + (high - v) / ((high - low) or 1) * (height - 8):.1f}"
                       for n, v in list(enumerate(smooth))[::every])

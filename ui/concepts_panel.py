@@ -21,7 +21,7 @@ from starlette.routing import Route
 from . import concept_cards as cards
 from .auth import Owners
 from .image_routes import enlarge, served
-from .panel import ButtonEvent, Panel, PanelContext, Updates, needed, own_line, pressed, read_data
+from .panel import QUIET, ButtonEvent, Panel, PanelContext, Updates, needed, own_line, pressed, read_data
 from assistant.errors import AssistantError, MessageError, PhotoError
 from assistant.requests import DatasetAdvice, Photo, Settings, TrainingSpec
 from assistant.session.manager import SessionManager
@@ -146,16 +146,15 @@ class ConceptsPanel(Panel):
         form = [self.noun, self.called, self.kinds, self.steps, self.residuals, self.flip]
         live = [self.lessons, self.shelf, self.names, self.seen, self.timer]
         picked = [self.chosen, self.noun, self.notice]
-        common: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-        desk.page.load(self._load, [self.noun], [*live, *picked], **common)
-        self.timer.tick(self._tick, [self.seen], live, **common)
-        self.drop.upload(self._add, [self.drop, self.noun], [self.drop, *picked], **common)
+        desk.page.load(self._load, [self.noun], [*live, *picked], **QUIET)
+        self.timer.tick(self._tick, [self.seen], live, **QUIET)
+        self.drop.upload(self._add, [self.drop, self.noun], [self.drop, *picked], **QUIET)
         for fresh in (self.opened, desk.parts.gallery.change, desk.parts.conversation.change, self.chosen.change):
-            fresh(self._sources, around, [self.sources], **common)
-        self.learn.click(self._learn, form, [*live, *picked, self.called], **common)
-        self.take_in.upload(self._import, [self.take_in], [*live, self.notice, self.take_in], **common)
+            fresh(self._sources, around, [self.sources], **QUIET)
+        self.learn.click(self._learn, form, [*live, *picked, self.called], **QUIET)
+        self.take_in.upload(self._import, [self.take_in], [*live, self.notice, self.take_in], **QUIET)
         courier.click(self._act, [*around, self.noun, self.seen], [*live, *picked, self.sources, self.strip],
-                      trigger_mode="multiple", **common)
+                      trigger_mode="multiple", **QUIET)
 
     # events
 

@@ -24,7 +24,7 @@ from assistant.session.sweep_jobs import SweepJobs
 from ui.concept_cards import offer
 from ui.generation_panel import read_seed
 from ui.auth import Owners
-from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, needed, own_line, pressed, read_number, slider
+from ui.panel import QUIET, WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, needed, own_line, pressed, read_number, slider
 from ui.image_routes import served
 from .presenters import notice, picture_address, say
 
@@ -90,21 +90,20 @@ class FidelityPanel(Panel):
     def wire(self, desk: Any, courier: gr.HTML) -> None:
         self.desk = desk
         self.pulse = gr.Textbox("", visible="hidden", elem_id="likeness-pulse")
-        common: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
         look = [self.scale, self.branch, self.opacity, self.step, self.head]
         drawn = [self.notice, self.doing, self.result, self.viewer, *look, self.mask, self.seed]
         parts = desk.parts
         page = [parts.chat, parts.box, parts.conversation, parts.pulse, parts.stage, parts.notice, parts.list, parts.gallery, parts.seed]
         asked = [self.prompt, self.window, self.auxiliary, self.seed]
-        desk.page.load(self._load, None, [*drawn, self.pulse], **common)
-        next(panel for panel in desk.panels if panel.name == "concepts").seen.change(self._shelf, None, [self.shelf], **common)
+        desk.page.load(self._load, None, [*drawn, self.pulse], **QUIET)
+        next(panel for panel in desk.panels if panel.name == "concepts").seen.change(self._shelf, None, [self.shelf], **QUIET)
         for start in (self.go.click, self.prompt.submit):
-            start(self._draw, asked, [self.notice, self.doing, self.pulse], **common)
-        self.pulse.change(self._watch, None, drawn, trigger_mode="multiple", **common).then(None, js=_LOOK, **common)
+            start(self._draw, asked, [self.notice, self.doing, self.pulse], **QUIET)
+        self.pulse.change(self._watch, None, drawn, trigger_mode="multiple", **QUIET).then(None, js=_LOOK, **QUIET)
         courier.click(self._act, [*asked, parts.conversation, parts.box], [*drawn, self.pulse, *page, self.strength, self.auxiliary, self.window],
-                      trigger_mode="multiple", js=WORDS_ONLY, **common)
+                      trigger_mode="multiple", js=WORDS_ONLY, **QUIET)
         for one in look:
-            one.change(self._mask, look, [self.mask, self.notice], trigger_mode="always_last", **common)
+            one.change(self._mask, look, [self.mask, self.notice], trigger_mode="always_last", **QUIET)
 
     # events
 

@@ -10,7 +10,7 @@ import gradio as gr
 from assistant.errors import AssistantError
 from assistant.session.manager import SessionManager
 from ui import concept_cards as cards, presenters
-from ui.panel import ButtonEvent, PanelContext, Updates, courier, pressed, read_data, read_index
+from ui.panel import QUIET, ButtonEvent, PanelContext, Updates, courier, pressed, read_data, read_index
 
 NAME = "mask"
 SIDE = 512  # pixels that the dialog's canvas has at most
@@ -32,10 +32,9 @@ class MaskDialog:
     def wire(self, desk: Any) -> None:
         """`desk`: as of `Panel.wire`."""
         self.desk, self.notice = desk, desk.parts.notice
-        common: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-        answered = self.courier.click(self._act, [], [self.opened, self.problem, self.notice], trigger_mode="multiple", **common)
+        answered = self.courier.click(self._act, [], [self.opened, self.problem, self.notice], trigger_mode="multiple", **QUIET)
         answered.then(None, [self.opened, self.problem], js="(given, problem) => { window.cafe.idle(); "
-                      "if (given) window.cafe.paint.open(JSON.parse(given)); else window.cafe.paint.done(problem); }", **common)
+                      "if (given) window.cafe.paint.open(JSON.parse(given)); else window.cafe.paint.done(problem); }", **QUIET)
 
     def _act(self, event: gr.EventData, request: gr.Request) -> Updates:
         """`opened`: what the dialog is opened with, or nothing; then what was painted was kept, or `problem` says why it was not."""

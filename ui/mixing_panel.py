@@ -20,7 +20,7 @@ from assistant.session.uploads import read_photo
 from assistant.session.manager import SessionManager
 from . import presenters as views
 from ui.auth import Owners
-from ui.panel import WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, own_line, pressed, read_index, read_number
+from ui.panel import QUIET, WORDS_ONLY, Panel, PanelContext, ButtonEvent, Updates, fresh_pulse, own_line, pressed, read_index, read_number
 from ui.image_routes import enlarge, served
 
 _BEARER = "window.cafeMix(trigger, upload);"  # mix.js
@@ -62,12 +62,12 @@ class MixingPanel(Panel):
         self.board, self.pulse = gr.Textbox(visible="hidden", elem_id="mix-board"), gr.Textbox(visible="hidden", elem_id="mix-pulse")
         shown = [self.bar, self.notice, self.alpha, self.form, self.shelf, self.result, self.board, self.pulse]
         self.moved = [one for one in shown if one is not self.notice]
-        quiet: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", trigger_mode="multiple")
+        quiet: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}
         for source in (courier, bearer):
             source.click(self.act, [self.board, desk.parts.box], [*shown, desk.parts.box], js=WORDS_ONLY, api_name="mix_act", **quiet)
         self.pulse.change(self.watch, [self.board, self.pulse], shown, api_name="mix_watch", js="(...values) => { window.cafeMixIdle(); return values; }", **quiet)
-        desk.page.load(self.load, None, shown, api_name="mix_load", api_visibility="private", show_progress="hidden")
-        desk.parts.gallery.change(self.refresh, [self.board], [self.shelf], api_visibility="private", show_progress="hidden")
+        desk.page.load(self.load, None, shown, api_name="mix_load", **QUIET)
+        desk.parts.gallery.change(self.refresh, [self.board], [self.shelf], **QUIET)
 
     def answered(self, turn: StoredTurn, owner: str) -> Updates:
         """A reply that speaks of a board has it beside it."""

@@ -18,9 +18,8 @@ from ui.generation_panel import GenerationPanel
 from ui.fidelity_panel import FidelityPanel
 from ui.mask_dialog import MaskDialog
 from ui.mixing_panel import MixingPanel
-from ui.auth import Owners
-from ui.guard import Belongings
-from ui.panel import WORDS_ONLY, Panel, PanelContext, courier, fresh_pulse
+from ui.auth import Belongings, Owners
+from ui.panel import QUIET, WORDS_ONLY, Panel, PanelContext, courier, fresh_pulse
 from ui.weights_card import WeightsCard
 
 PANELS: tuple[type[Panel], ...] = (GenerationPanel, ConceptsPanel, FidelityPanel, MixingPanel)  # the right column, one module each; the first has the seed
@@ -105,11 +104,10 @@ def _tell_failures(page: gr.Blocks, before: set[int], line: str) -> set[int]:
 
 def _keep(page: gr.Blocks, name: str, values: list[gr.components.Component]) -> None:
     """The browser keeps these values over a reload."""
-    quiet: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-    page.load(None, None, values, js=f"() => window.cafe.kept('{name}', {len(values)})", **quiet)
+    page.load(None, None, values, js=f"() => window.cafe.kept('{name}', {len(values)})", **QUIET)
     for one in values:
         one.change(  # pyright: ignore[reportAttributeAccessIssue]  # every component that gradio shows has it
-            None, values, None, js=f"(...values) => window.cafe.keep('{name}', values)", **quiet)
+            None, values, None, js=f"(...values) => window.cafe.keep('{name}', values)", **QUIET)
 
 
 def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.HTML) -> None:
@@ -117,18 +115,17 @@ def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.
     shown = [parts.chat, parts.box, parts.conversation, parts.pulse, parts.stage, parts.notice, parts.list,
              parts.gallery, parts.seed]
     inputs = [one for panel in desk.panels for one in panel.inputs]
-    common: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
     moved = [one for panel in desk.panels for one in panel.moved]
     parts.pulse.change(desk.watch, [parts.conversation, parts.seed, parts.pulse], [*shown, *moved], trigger_mode="multiple",
-                       js="(...values) => { window.cafe.idle(); return values; }", **common)
-    parts.conversation.change(None, inputs=[parts.conversation], js="(id) => { window.cafe.address(id); }", **common)
-    sent = parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, **common)
-    parts.box.stop(desk.stop, [parts.conversation], [parts.notice], **common)
-    pressed = its.click(desk.act, [parts.conversation, parts.box, *inputs], shown, js=WORDS_ONLY, trigger_mode="multiple", **common)
+                       js="(...values) => { window.cafe.idle(); return values; }", **QUIET)
+    parts.conversation.change(None, inputs=[parts.conversation], js="(id) => { window.cafe.address(id); }", **QUIET)
+    sent = parts.box.submit(desk.send, [parts.box, parts.conversation, *inputs], shown, **QUIET)
+    parts.box.stop(desk.stop, [parts.conversation], [parts.notice], **QUIET)
+    pressed = its.click(desk.act, [parts.conversation, parts.box, *inputs], shown, js=WORDS_ONLY, trigger_mode="multiple", **QUIET)
     for done, js in ((sent, "() => window.cafe.done(false)"), (pressed, "() => window.cafe.done(true)")):
-        done.success(None, js=js, **common)
+        done.success(None, js=js, **QUIET)
     glance = gr.HTML("", js_on_load="window.cafe.glancing(() => trigger('click'));", elem_classes="courier")
-    glance.click(fresh_pulse, None, parts.pulse, trigger_mode="multiple", **common)
-    parts.box.change(None, [parts.box], js="(value) => window.cafe.draft(value)", **common)
-    page.load(None, None, [parts.box], js="() => window.cafe.drafted()", **common)
-    page.load(desk.load, [parts.conversation], shown, js="() => window.cafe.here()", **common)
+    glance.click(fresh_pulse, None, parts.pulse, trigger_mode="multiple", **QUIET)
+    parts.box.change(None, [parts.box], js="(value) => window.cafe.draft(value)", **QUIET)
+    page.load(None, None, [parts.box], js="() => window.cafe.drafted()", **QUIET)
+    page.load(desk.load, [parts.conversation], shown, js="() => window.cafe.here()", **QUIET)

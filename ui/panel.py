@@ -22,13 +22,12 @@ from assistant.requests import Photo, Settings
 from assistant.session.manager import SessionManager
 from assistant.session.records import StoredTurn
 from assistant.session.uploads import MAX_BYTES, read_photo
-from ui.auth import Owners
-from ui.guard import Belongings
+from ui.auth import Belongings, Owners
 
 Updates = dict[Any, Any]  # component: its new value
 # Of a handler that wants no more of the message box than its words: a file in it that is not there any more must not make the handler fail.
 WORDS_ONLY = "(...values) => values.map((one) => one?.files ? { text: one.text || '', files: [] } : one)"
-
+QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")  # of a listener: no endpoint, and nothing that turns
 
 Part = TypeVar("Part")
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from assistant.plan import not_seen, parts_of, plan_in
-from assistant.requests import GRID, MOST_SOURCES, MOST_SUBJECTS, EngineInfo, Progress
+from assistant.requests import GRID, MOST_SOURCES, MOST_SUBJECTS, Progress
 from assistant.session.records import Conversation, StoredTurn
 
 _NAMED = re.compile(r"&lt;[^\s&<>]+&gt;")  # <name>, escaped
@@ -65,7 +65,7 @@ mixing_notice, bar, form, shelf, alpha, result, nearness = (
 Acts = Sequence[tuple[str, str]]  # (act, label) of more buttons under a picture: the panels'
 Message = dict[str, Any]  # what gr.Chatbot takes: {"role": ..., "content": ...}
 _user, _reply, _live = (macro("chat.html", name) for name in ("user", "reply", "live"))
-_list, _stage = macro("page.html", "list"), macro("page.html", "stage")
+_list = macro("page.html", "list")
 
 
 # the chat
@@ -109,6 +109,7 @@ def live_message(turn_id: int, text: str, waiting: int | None = None, progress: 
 notice = macro("common.html", "fault")  # an AssistantError, a sentence or nothing: one sentence with its way out, above the box
 deleted_notice = macro("page.html", "deleted")  # a conversation, and whether it was in view
 header, model = macro("page.html", "header"), macro("page.html", "model")  # an EngineInfo; the name of a model
+stage = macro("page.html", "stage")  # an EngineInfo, whether the page is empty, the chosen one's number: the ready subjects, and wishes for the chosen one
 gallery = macro("page.html", "gallery")  # turns: small pictures, newest first; each opens its conversation
 
 
@@ -124,8 +125,3 @@ def day_label(then: float, now: float) -> str:
     if a[:3] == time.localtime(now - 86400)[:3]:
         return "Yesterday"
     return time.strftime("%A" if now - then < 6 * 86400 else "%d %B %Y", a)
-
-
-def stage(info: EngineInfo, empty: bool, chosen: int | None = None) -> str:
-    """The ready subjects: large on an empty page, a strip beside a conversation; wishes for the chosen one."""
-    return _stage(info, empty, chosen)

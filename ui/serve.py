@@ -23,8 +23,7 @@ from assistant.errors import ConfigError
 from assistant.hub.download_job import DownloadJob
 from assistant.session.manager import SessionManager
 from ui import page, image_routes, weights_card
-from ui.auth import Owners, PageHeaders
-from ui.guard import Belongings, Guard, OwnUpload
+from ui.auth import Belongings, Guard, Owners, OwnUpload, PageHeaders
 
 MAX_UPLOAD = "40mb"
 WATCHERS = 64  # open pages that may follow a turn at the same time
@@ -109,12 +108,10 @@ def start(manager: SessionManager, address: Address, data_dir: Path, job: Downlo
     blocks.queue(max_size=256, default_concurrency_limit=WATCHERS, api_open=False)
     routes = image_routes.routes(manager, owners)
     panels = [panel for panel in page.PANELS if panel.fits(manager)]
-    routes += [route for panel in panels for route in panel.routes(manager, owners)]
-    style, script = ("".join(file.read_text("utf-8") for name in ("style" if kind == "css" else "page", "mask", *(p.name for p in panels))
-                             if (file := page.HERE / f"{name}.{kind}").exists()) for kind in ("css", "js"))
-    routes += weights_card.routes(job, not owners.guests)
-    if job is not None:
-        style, script = style + weights_card.assets("css"), script + weights_card.assets("js")
+    routes += [route for panel in panels for route in panel.routes(manager, owners)] + weights_card.routes(job, not owners.guests)
+    parts = ["mask", *(panel.name for panel in panels), *([weights_card.NAME] if job is not None else [])]
+    style, script = ("".join(file.read_text("utf-8") for name in (first, *parts) if (file := page.HERE / f"{name}.{kind}").exists())
+                     for first, kind in (("style", "css"), ("page", "js")))
     middleware = [Middleware(PageHeaders, owners=owners, framed=address.framed), Middleware(Guard, belongings=belongings)]
     port = address.free_port()  # once more: another program may have come in between
     try:

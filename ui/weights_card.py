@@ -4,7 +4,6 @@ at the address `weights`; where there is no card any more the page has switched 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -68,8 +67,3 @@ def routes(job: DownloadJob | None, may_act: bool) -> list[Route]:
         return card(job.status(), may_act).encode() if job is not None else None
 
     return [served(f"/{NAME}", now, "no-store", "text/html; charset=utf-8")]
-
-
-def assets(kind: str) -> str:
-    """The card's look ("css") or script ("js")."""
-    return Path(__file__).with_name(f"{NAME}.{kind}").read_text("utf-8")

@@ -88,13 +88,8 @@ class PatchScale(AttentionControl):
         return out * keep.repeat(len(call.context.rows)).view(-1, 1, 1, 1)
 
 
-def training_context(
-    values: SemanticValues,
-    patches: torch.Tensor,
-    semantics: torch.Tensor,
-    keep_patches: torch.Tensor,
-    keep_semantics: torch.Tensor,
-) -> AttentionContext:
+def training_context(values: SemanticValues, patches: torch.Tensor, semantics: torch.Tensor, keep_patches: torch.Tensor,
+                     keep_semantics: torch.Tensor) -> AttentionContext:
     """The attention context of one training step: a batch of images with conditions of their own, sources dropped one by one.
 
     Args:

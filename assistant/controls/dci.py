@@ -212,8 +212,8 @@ def encoded(mask: Tensor) -> str:
     return base64.b64encode((255 * stretched(mask)).round().to(torch.uint8).numpy().tobytes()).decode()
 
 
-def overlap(mask: Tensor, truth: Tensor, level: float = 0.5) -> list[float]:
-    """Intersection over union of masks (B, h, w), stretched and cut at `level`, with true ones (B, H, W) in 0..1."""
-    found = stretched(mask) > level
+def overlap(mask: Tensor, truth: Tensor) -> list[float]:
+    """Intersection over union of masks (B, h, w), stretched and cut at 0.5, with true ones (B, H, W) in 0..1."""
+    found = stretched(mask) > 0.5
     true = F.interpolate(truth[:, None].float(), mask.shape[-2:], mode="area")[:, 0] > 0.5
     return ((found & true).flatten(1).sum(1) / (found | true).flatten(1).sum(1).clamp_min(1)).tolist()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from ..diffusion.attention import AttentionCall, AttentionControl, AttentionOverride
 from ..diffusion.guidance import CUSTOMIZED, FOUNDATION
 from ..errors import ConfigError
+from .dci import stretched
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,5 +124,4 @@ class TokenAttention(AttentionControl):
         """(images, 1, h, w) in 0..1, each from its own least to its own most; None: at the finest grid's size."""
         finest = max(self._sums)
         total = functools.reduce(torch.add, (F.interpolate(m, size or (finest, finest), mode="bilinear") for m in self._sums.values()))
-        low, high = total.amin((-2, -1), keepdim=True), total.amax((-2, -1), keepdim=True)
-        return (total - low) / (high - low).clamp_min(1e-6)
+        return stretched(total)

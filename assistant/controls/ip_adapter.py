@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
+from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from torch import Tensor, nn
 
 from ..diffusion.attention import AttentionCall, AttentionControl, cross_layers
@@ -128,12 +128,7 @@ class IpAdapter(AttentionControl):
         return key, value
 
 
-def plain_projection(semantic_width: int, text_width: int, tokens: int = 4) -> nn.Module:
-    """d_F -> `tokens` image tokens of d_text."""
-    return ImageProjection(semantic_width, text_width, tokens)
-
-
-def plus_projection(patch_width: int, text_width: int, tokens: int = 16, hidden: int = 768, depth: int = 4) -> nn.Module:
+def plus_projection(patch_width: int, text_width: int, tokens: int, hidden: int, depth: int = 4) -> nn.Module:
     """The Resampler: (b, 257, d_E) -> `tokens` image tokens of d_text."""
     return IPAdapterPlusImageProjection(patch_width, text_width, hidden, depth, _HEAD, hidden // _HEAD, tokens)
 

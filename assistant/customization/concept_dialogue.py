@@ -146,6 +146,7 @@ _LAMBDA = re.compile(r"(?:\b(?:set|put|use|with|at|and)\s+)?(?:\bthe\s+)?(?:\bla
 _ASKS = re.compile(r"^\W*(?:what|who|whose|why|when|where|which|how|did|does|do you|is|are|was|were|have you|has"
                    r"|(?:can|could|will|would) you (?:tell|say|explain|describe|see))\b"
                    r"(?! about (?!it\b))", re.IGNORECASE)
+_KINDLY = re.compile(r"^\W*(?:please )?(?:(?:can|could|would|will) (?:you|we|i)|how about|what about|why not)\b", re.IGNORECASE)  # "can you draw it?"
 _UNKNOWN = re.compile(r"<([^\W\d][\w-]+)>")  # as a name is written
 _WHO = re.compile(r"^\W*(?:who|what)(?:'s| is| are) <", re.IGNORECASE)
 _CHANGES = re.compile(r"\b(?:chang\w*|differ\w*|did you do|have you done|is new)\b", re.IGNORECASE)
@@ -298,7 +299,8 @@ class _Reader:
         if chatter and chatter[0] in _GREETS and _CHATTER.issuperset(chatter) and not text.rstrip().endswith("?"):
             about = now or Plan("draw", " ".join(f"<{name}>" for name in named(text)))
             return _says(about, "", "I am glad. Say what should change, and I draw it anew.", "chat")
-        if not _ASKS.match(text) and not (text.rstrip().endswith("?") and not _ordered(text) and not any(c.kind for c in clauses(plain(text), self.kinds))):
+        asks = text.rstrip().endswith("?") and not _KINDLY.match(text)
+        if not _ASKS.match(text) and not (asks and not any(c.kind for c in clauses(plain(text), self.kinds))):
             return None
         if now is None or _WHO.match(text) or not {n.lower() for n in named(text)} <= {n.lower() for n in now.learned}:
             name = named(text)[0]
@@ -434,11 +436,6 @@ def _one_lead(worn: Sequence[str]) -> list[str]:
     """"with a hat", "with a scarf" -> "with a hat", "and a scarf"."""
     leads = ["", *(one.split()[0] for one in worn)]
     return [f"and {one.partition(' ')[2]}" if leads[k + 1] == leads[k] else one for k, one in enumerate(worn)]
-
-
-def _ordered(text: str) -> bool:
-    """Whether a question is a wish put kindly: "can you draw it at night?"."""
-    return re.match(r"^\W*(?:please )?(?:(?:can|could|would|will) (?:you|we|i)|how about|what about|why not)\b", text, re.IGNORECASE) is not None
 
 
 def _says(plan: Plan, about: str, words: str, act: str = "answer") -> ConceptRequest:

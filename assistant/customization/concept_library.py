@@ -371,7 +371,8 @@ class ConceptLibrary:
         with self._lock:
             found = self._files(concept.name)
             same = [path for path in found if kind_of(path) == concept.kind]
-            save_any(same[0] if same else self._place(concept.name, bool(found) and found[0].parent == self.folder), concept)
+            second = bool(found) and found[0].parent == self.folder
+            save_any(same[0] if same else (self.folder / ALSO if second else self.folder) / f"{concept.name}.safetensors", concept)
 
     def rename(self, name: str, to: str) -> None:
         with self._lock:
@@ -471,9 +472,6 @@ class ConceptLibrary:
             raise NotFoundError(f"There is no concept <{name}>.", "Look in the list of concepts.")
         return found
 
-    def _place(self, name: str, second: bool = False) -> Path:
-        return (self.folder / ALSO if second else self.folder) / f"{name}.safetensors"
-
     def check_free(self, name: str, kind: str = "") -> None:
         """Raises ConceptError: a name that cannot be written in a message, or that is taken: learned at all, or, if one is given, as a kind."""
         check_name(name)
@@ -501,7 +499,7 @@ def save_any(path: Path, concept: AnyConcept) -> None:
     save_tuned(path, concept) if isinstance(concept, IcoConcept) else save_concept(path, concept)
 
 
-def load_any(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> AnyConcept:
+def load_any(path: Path, base: str, layers: Mapping[str, int]) -> AnyConcept:
     """Raises ConceptError: no concept of any kind, or one that cannot be used here."""
     return (load_tuned if kind_of(path) == IcoConcept.kind else load_concept)(path, base, layers)
 

@@ -7,13 +7,11 @@ of cross-attention through the attention context.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from ..controls.infusion import ConceptInstance, Infusion, Queries, TokenAttention, residual_mask
@@ -69,16 +67,6 @@ def lines(noun: str) -> list[str]:
     return [template.format(a=a_or_an(noun), noun=noun) for template in TEMPLATES]
 
 
-def check_pictures(pictures: Tensor, noun: str, masks: Tensor | None) -> None:
-    """Raises ConceptError: no pictures, too many, masks that do not fit them, or a noun without a word."""
-    if not 1 <= len(pictures) <= MOST_PICTURES:
-        raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
-    if masks is not None and masks.shape != pictures.shape[:3]:
-        raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
-    if not noun.strip():
-        raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
-
-
 class ConceptLearner(Generic[SomeRecipe]):
     """Learns one concept, step by step.
 
@@ -97,7 +85,12 @@ class ConceptLearner(Generic[SomeRecipe]):
     optimizer: torch.optim.Optimizer
 
     def __init__(self, base: LatentDiffusion, pictures: Tensor, noun: str, recipe: SomeRecipe, masks: Tensor | None = None) -> None:
-        check_pictures(pictures, noun, masks)
+        if not 1 <= len(pictures) <= MOST_PICTURES:
+            raise ConceptError(f"{len(pictures)} pictures were given; a concept is learned from 1 to {MOST_PICTURES}.", "Choose a few good ones.")
+        if masks is not None and masks.shape != pictures.shape[:3]:
+            raise ConceptError(f"The masks have the shape {tuple(masks.shape)}, the pictures {tuple(pictures.shape[:3])}.", "Paint them anew.")
+        if not noun.strip():
+            raise ConceptError("A concept needs a class noun.", "Say what kind of thing it is, for instance: mug.")
         self.base, self.noun, self.recipe, self.step_count = base, noun.strip(), recipe, 0
         self.latents = base.encode_image(pictures)
         small = None if masks is None else F.interpolate(masks.to(self.latents)[:, None], self.latents.shape[-2:], mode="area")
@@ -215,24 +208,6 @@ def scaled_backward_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> bool
     if finite:
         optimizer.step()
     return finite
-
-
-def parse_options(kind: type[SomeRecipe], options: Mapping[str, Any]) -> SomeRecipe:
-    """A recipe of a kind from options by name. Raises ConceptError: one that it does not have."""
-    known = {f.name for f in fields(kind)}
-    unknown = set(options) - known
-    if unknown:
-        raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"Choose from {', '.join(sorted(known))}.")
-    return kind(**options)
-
-
-def restore(learner: ConceptLearner, state: bytes | None) -> None:
-    """Restore a learner from the bytes of its state, if there are any. Raises ConceptError: they cannot be read."""
-    if state is not None:
-        try:
-            learner.restore(load(state))
-        except SafetensorError as error:
-            raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
 
 
 OUTSIDE = 0.1  # how much of the loss what is not the subject keeps

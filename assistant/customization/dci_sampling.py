@@ -25,12 +25,11 @@ from ..controls.dci import BranchTokens, Dci, MaskSnapshot, MaskTemperatures, at
 from ..diffusion.attention import AttentionContext, TextStates, join_states
 from ..diffusion.guidance import AUXILIARY_TEXT, EMPTY, TEXT, dci_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..diffusion.sampler import CancelFlag, Denoised, OnStep
+from ..diffusion.sampler import CancelFlag, Denoised, OnStep, iterate_in_thread
 from ..errors import ConceptError
 from ..files import KEY, overlaid, write_png
-from ..plan import a_or_an, named
+from ..plan import NAMED, a_or_an, named
 from ..requests import MOST, Cancel, Progress, Settings, StripEvent, SweepImage, SweepReply, SweepRequest
-from ..threads import iterate_in_thread
 from .concept_library import ConceptLibrary, IcoConcept
 from .concept_prompt import ContextTemplate, Piece, caption, embed, tokenize_with_placeholders, unmarked
 
@@ -51,17 +50,18 @@ LIKELY: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 COMMON = ("dog", "cat", "bear", "car", "bird", "person", "chair", "cup")  # where the context says nothing
 
 
-def propose(words: str, noun: str, known: Sequence[str] = (), count: int = 4) -> tuple[str, ...]:
-    """Auxiliary nouns for a prompt, best first; never the class noun, nor one that the prompt says already.
+def propose(words: str, noun: str, known: Sequence[str] = ()) -> tuple[str, ...]:
+    """At most four auxiliary nouns for a prompt, best first; never the class noun, nor one that the prompt says already.
 
     Args:
         words: the prompt as the base model reads it.
         noun: the class noun. known: nouns that the base model knows; empty: any.
     """
-    said = set(re.findall(r"[a-z]+", words.lower())) | {noun.lower()}
-    near = [n for context, nouns in LIKELY if any(_holds(words, c) for c in context) for n in nouns]
+    words = words.lower()
+    said = set(re.findall(r"[a-z]+", words)) | {noun.lower()}
+    near = [n for context, nouns in LIKELY if any(re.search(rf"\b{re.escape(phrase)}\b", words) for phrase in context) for n in nouns]
     ordered = dict.fromkeys([*near, *COMMON, *known])
-    return tuple(n for n in ordered if n not in said and (not known or n in known))[:count]
+    return tuple(n for n in ordered if n not in said and (not known or n in known))[:4]
 
 
 def check(auxiliary: str, noun: str) -> str:
@@ -84,10 +84,6 @@ def article_for(before: str, noun: str) -> str:
     """`before` with its last article, a or an, as the noun wants it: "riding a " before "owl" -> "riding an "."""
     right = a_or_an(noun)
     return re.sub(r"\b[Aa]n?(\s+)$", lambda found: (right.capitalize() if found[0][0] == "A" else right) + found[1], before)
-
-
-def _holds(words: str, phrase: str) -> bool:
-    return re.search(rf"\b{re.escape(phrase)}\b", words.lower()) is not None
 
 
 WINDOW = 0.15  # T_a / T; the authors' code takes 0.3
@@ -182,7 +178,7 @@ def _split(prompt: str, name: str) -> list[str]:
     parts = re.split(rf"<{re.escape(name)}>", prompt, flags=re.IGNORECASE)
     if len(parts) < 2:
         raise ConceptError(f"The concept <{name}> is not in these words.", f"Write <{name}> where it should be.")
-    other = re.search(r"<([^<>\s]+)>", " ".join(parts))
+    other = NAMED.search(" ".join(parts))
     if other:
         raise ConceptError(f"The words name <{other[1]}> too; a concept with likeness stands alone.", f"Take <{other[1]}> out.")
     return parts

@@ -19,12 +19,11 @@ from ..controls.infusion import ConceptInstance, Infusion, TokenAttention, resid
 from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import EMPTY, TEXT, GuidancePlan, infusion_guidance
 from ..diffusion.latent_diffusion import LatentDiffusion, unread
-from ..diffusion.sampler import CancelFlag, Denoised, OnStep
+from ..diffusion.sampler import CancelFlag, Denoised, OnStep, iterate_in_thread
 from ..errors import ConceptError
 from ..files import write_png
 from ..plan import listing, named
 from ..requests import Cancel, Event, Progress, Reply, Request, Settings, Words
-from ..threads import iterate_in_thread
 from . import dci_sampling
 from .concept_dialogue import ConceptRequest
 from .concept_library import ConceptLibrary, IcoConcept, InfusionConcept

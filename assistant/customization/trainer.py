@@ -14,19 +14,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from .dci_sampling import branches
 from .infusion_sampling import prepare_infusion
 from .concept_library import AnyConcept, ConceptLibrary, IcoConcept, InfusionConcept
-from .concept_training import IcoRecipe, IcoTrainer, InfusionRecipe, InfusionTrainer, learned, parse_options, restore
+from .concept_training import IcoRecipe, IcoTrainer, InfusionRecipe, InfusionTrainer, learned
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import Denoised
 from ..errors import ConceptError, NotFiniteError, UnsafeError
 from ..requests import Cancel, DatasetAdvice, Photo, TrainingRun, TrainingSpec
 from ..files import write_png
-from ..plan import a_or_an
+from ..plan import a_or_an, listing
 
 MOST_STEPS = 20  # of a preview
 TRIES = 3  # steps in a row whose loss may overflow, as half precision now and then does
@@ -74,7 +75,8 @@ class ConceptTrainer:
                             "what belongs to the thing is told from what stands around it.")
         small = [n for n, p in enumerate(pictures, 1) if min(p.width, p.height) < self.size]
         if small:
-            warnings.append(f"{_these(small)} smaller than {self.size} pixels: what is not there cannot be learned.")
+            are = f"Pictures {listing(list(map(str, small)))} are" if len(small) > 1 else f"Picture {small[0]} is"
+            warnings.append(f"{are} smaller than {self.size} pixels: what is not there cannot be learned.")
         views = [np.asarray(self.fit(p).convert("RGB").resize((32, 32)), np.float32) / 255 for p in pictures]
         twins = [(a + 1, b + 1) for b in range(len(views)) for a in range(b) if np.abs(views[a] - views[b]).mean() < ALIKE]
         warnings += [f"Pictures {a} and {b} are almost the same: the second teaches nothing new." for a, b in twins]
@@ -94,17 +96,28 @@ class ConceptTrainer:
 
 
 class _TrainingRun:
-    """A `requests.TrainingRun`: steps of a learner, its state, and what is learned so far. Options: those of `recipe`'s class."""
+    """A `requests.TrainingRun`: steps of a learner, its state, and what is learned so far.
 
-    recipe_class: type
+    Raises:
+        ConceptError: an option that a recipe of `recipe_class` does not have, or a state that cannot be read.
+    """
+
+    recipe_class: Any
 
     def __init__(self, trainer: ConceptTrainer, task: TrainingSpec, state: bytes | None) -> None:
         self.trainer, self.task = trainer, task
-        self.recipe = parse_options(self.recipe_class, {**trainer.recipes.get(task.kind, {}), **task.options})
+        options, known = {**trainer.recipes.get(task.kind, {}), **task.options}, {field.name for field in dataclasses.fields(self.recipe_class)}
+        if unknown := options.keys() - known:
+            raise ConceptError(f"There is no option {sorted(unknown)[0]!r} of learning.", f"Choose from {', '.join(sorted(known))}.")
+        self.recipe = self.recipe_class(**options)
         pictures = torch.from_numpy(np.stack([np.asarray(trainer.fit(p)) for p in task.pictures]))  # uint8 (P, H, W, 3)
         masks = [None if m is None else torch.from_numpy(np.asarray(trainer.fit(m).convert("L"), np.float32) / 255) for m in task.masks]
         self.learner = self.made(pictures, masks)
-        restore(self.learner, state)
+        if state is not None:
+            try:
+                self.learner.restore(load(state))
+            except SafetensorError as error:
+                raise ConceptError("What was learned so far cannot be read.", "Learn it anew.") from error
 
     def made(self, pictures: Tensor, masks: Sequence[Tensor | None]) -> Any:
         """The learner of pictures and of what was painted on each, (H, W) in 0..1."""
@@ -187,9 +200,3 @@ class IcoRun(_TrainingRun):
 
     def concept(self, thumbnail: bytes = b"") -> IcoConcept:
         return learned(self.learner, self.task.name, self.trainer.identity, thumbnail)
-
-
-def _these(numbers: Sequence[int]) -> str:
-    if len(numbers) == 1:
-        return f"Picture {numbers[0]} is"
-    return f"Pictures {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} are"

@@ -233,9 +233,9 @@ LARGE = 300.0  # of queries and keys: scores beyond what half precision holds, a
 WINS = 0.95  # of torch's own choice's time, at most, for another kernel to be taken
 
 
-def shapes(unet: Any, tokens: int, rows: int = 2) -> dict[str, Shape]:
-    """What each attention layer computes, layer -> shape, where `rows` rows attend to `tokens` tokens: read off one pass of the UNet."""
-    found: dict[str, Shape] = {}
+def shapes(unet: Any, tokens: int) -> dict[str, Shape]:
+    """What each attention layer computes, layer -> shape, where two rows attend to `tokens` tokens: read off one pass of the UNet."""
+    found, rows = {}, 2
     crossing, hooks = cross_layers(unet), []
     for name, layer in layers(unet).items():
 

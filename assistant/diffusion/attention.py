@@ -86,14 +86,8 @@ class AttentionContext:
             fine-tuned model for this request alone, while the shared one stays as it is. A layer may be left out.
     """
 
-    def __init__(
-        self,
-        tokens: Mapping[str, torch.Tensor | TextStates],
-        vectors: Mapping[str, torch.Tensor] | None = None,
-        controls: Sequence[AttentionControl] = (),
-        cache: bool = True,
-        tuned: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
-    ) -> None:
+    def __init__(self, tokens: Mapping[str, torch.Tensor | TextStates], vectors: Mapping[str, torch.Tensor] | None = None,
+                 controls: Sequence[AttentionControl] = (), cache: bool = True, tuned: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None) -> None:
         self.tokens = {name: held.states if isinstance(held, TextStates) else held for name, held in tokens.items()}
         self.added = {name: held.added for name, held in tokens.items() if isinstance(held, TextStates)}
         self.vectors = dict(vectors or {})
@@ -317,9 +311,7 @@ def _heads(attn: Any, flat: torch.Tensor, norm: Any) -> torch.Tensor:
     return split if norm is None else norm(split)
 
 
-def key_value(
-    attn: Any, context: torch.Tensor, tuned: tuple[torch.Tensor, torch.Tensor] | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def key_value(attn: Any, context: torch.Tensor, tuned: tuple[torch.Tensor, torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The layer's keys and values of (batch, N, width), each (batch, heads, N, d); with `AttentionContext.tuned` of the layer."""
     if attn.norm_cross is not None:
         context = attn.norm_encoder_hidden_states(context)
@@ -461,9 +453,7 @@ def attend(
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
-def attend_with_map(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def attend_with_map(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The same output, and the map itself, (batch, heads, Nq, N), in single precision at least: in half, scores of large queries and keys
     are beyond what it can hold, as in Stable Diffusion 2.1, whose own configuration asks for the same."""
     at_least = torch.promote_types(query.dtype, torch.float32)
@@ -492,10 +482,8 @@ class ControlledAttnProcessor:
             if attention_mask is not None:
                 raise ConfigError("An attention context takes no attention mask.", "Hand over only the tokens to attend to.")
             if hidden_states.shape[0] != len(context.rows) * context.images:
-                raise ConfigError(
-                    f"The batch has {hidden_states.shape[0]} entries, the attention context {len(context.rows)}x{context.images}.",
-                    "Say with `begin` which rows and how many images the batch holds."
-                )
+                raise ConfigError(f"The batch has {hidden_states.shape[0]} entries, the attention context {len(context.rows)}x{context.images}.",
+                                  "Say with `begin` which rows and how many images the batch holds.")
             out = self._plain(attn, hidden_states, context) if context.plain else self._controlled(attn, hidden_states, context)
         out = attn.to_out[1](out)
         if attn.residual_connection:

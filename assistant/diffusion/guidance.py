@@ -133,6 +133,14 @@ def _plan(weighted: list[tuple[BatchRow, float]], guided: float = 1.0, every: in
     return GuidancePlan(tuple(row for row, _ in kept.values()), (LatentStream(guidance, guided=guided, alone=CONDITIONAL, every=every),))
 
 
+def _streams(guidance: float, rows: tuple[BatchRow, ...], *named: tuple[str, str, str, float]) -> GuidancePlan:
+    """Streams (name, unconditional row, conditional row, until), each guided like plain text-to-image; an unconditional row of weight zero is left out."""
+    streams = tuple(LatentStream(tuple((row, weight) for row, weight in ((unconditional, 1.0 - guidance), (conditional, guidance)) if weight != 0.0), name, until)
+                    for name, unconditional, conditional, until in named)
+    needed = {row for stream in streams for row, _ in stream.guidance} | {conditional for _, _, conditional, _ in named}
+    return GuidancePlan(tuple(row for row in rows if row.name in needed), streams)
+
+
 def text_guidance(guidance: float) -> GuidancePlan:
     """Plain text-to-image, e(empty) + g (e(text) - e(empty)): two rows, or one at g = 1 or g = 0.
 
@@ -173,15 +181,9 @@ def infusion_guidance(guidance: float) -> GuidancePlan:
     Both start from the same noise, and each needs an unconditional row of its own: their latents part after the first step.
     The attention context's tokens must hold TEXT and EMPTY.
     """
-
-    def guided(unconditional: str, conditional: str) -> tuple[tuple[str, float], ...]:
-        return tuple((name, weight) for name, weight in ((unconditional, 1.0 - guidance), (conditional, guidance)) if weight != 0.0)
-
     rows = (BatchRow(UNCONDITIONAL, EMPTY), BatchRow(FOUNDATION_UNCONDITIONAL, EMPTY, stream=FOUNDATION), BatchRow(FOUNDATION, TEXT, stream=FOUNDATION),
             BatchRow(CUSTOMIZED, TEXT))
-    streams = (LatentStream(guided(UNCONDITIONAL, CUSTOMIZED)), LatentStream(guided(FOUNDATION_UNCONDITIONAL, FOUNDATION), FOUNDATION))
-    needed = {name for stream in streams for name, _ in stream.guidance} | {FOUNDATION, CUSTOMIZED}
-    return GuidancePlan(tuple(row for row in rows if row.name in needed), streams)
+    return _streams(guidance, rows, (IMAGE, UNCONDITIONAL, CUSTOMIZED, 1.0), (FOUNDATION, FOUNDATION_UNCONDITIONAL, FOUNDATION, 1.0))
 
 
 def dci_guidance(guidance: float, window: float, shared: bool = True) -> GuidancePlan:
@@ -205,8 +207,4 @@ def dci_guidance(guidance: float, window: float, shared: bool = True) -> Guidanc
         return _plan([(none, 1.0 - guidance), (concept, guidance)])
     apart = AUXILIARY_UNCONDITIONAL if not shared else UNCONDITIONAL
     rows = (none, concept, BatchRow(AUXILIARY, AUXILIARY_TEXT, stream=AUXILIARY), *(() if shared else (BatchRow(apart, EMPTY, stream=AUXILIARY),)))
-    weighted = {IMAGE: ((UNCONDITIONAL, 1.0 - guidance), (CONCEPT, guidance)), AUXILIARY: ((apart, 1.0 - guidance), (AUXILIARY, guidance))}
-    streams = tuple(LatentStream(tuple((n, w) for n, w in guidance_ if w != 0.0), name, window if name == AUXILIARY else 1.0)
-                    for name, guidance_ in weighted.items())
-    needed = {name for stream in streams for name, _ in stream.guidance} | {CONCEPT, AUXILIARY}
-    return GuidancePlan(tuple(row for row in rows if row.name in needed), streams)
+    return _streams(guidance, rows, (IMAGE, UNCONDITIONAL, CONCEPT, 1.0), (AUXILIARY, apart, AUXILIARY, window))

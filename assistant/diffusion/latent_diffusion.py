@@ -41,20 +41,9 @@ class LatentDiffusion:
         DeviceError: an attention kernel that this machine does not have.
     """
 
-    def __init__(
-        self,
-        unet: Any,
-        vae: Any,
-        scheduler_config: Mapping[str, Any],
-        text_encoder: Any = None,
-        tokenizer: Any = None,
-        semantic_values: Any = None,
-        preview: tuple[torch.Tensor, torch.Tensor] | None = None,
-        kernel: str = "auto",
-        adapters: nn.ModuleDict | None = None,
-        text_encoder_2: nn.Module | None = None,
-        tokenizer_2: Any = None,
-    ) -> None:
+    def __init__(self, unet: Any, vae: Any, scheduler_config: Mapping[str, Any], text_encoder: Any = None, tokenizer: Any = None, semantic_values: Any = None,
+                 preview: tuple[torch.Tensor, torch.Tensor] | None = None, kernel: str = "auto", adapters: nn.ModuleDict | None = None,
+                 text_encoder_2: nn.Module | None = None, tokenizer_2: Any = None) -> None:
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
             raise ConfigError(f"The UNet takes {unet.config.in_channels} channels, the autoencoder makes {channels}.", "Take two that were trained together.")
@@ -122,10 +111,7 @@ class LatentDiffusion:
         if self.text_encoder is None:
             raise ConfigError("This decoder has no text encoder.", "Use the base text-to-image model.")
         length = self.tokenizer.model_max_length
-        encoded = self.tokenizer(
-            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        )
-        ids = encoded.input_ids
+        ids = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
         if self.text_encoder_2 is None:
             return self.text_encoder(ids.to(self.text_encoder.device))[0]
         end = (ids == self.tokenizer.eos_token_id).int().argmax(-1)
@@ -191,15 +177,10 @@ class LatentDiffusion:
         return TextStates(torch.cat([first, second], -1), torch.cat([pooled, told], -1))
 
     @torch.no_grad()
-    def encode_image(self, pixels: torch.Tensor | np.ndarray, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Scaled latents (B, C, h, w) float32 of uint8 RGB (B, H, W, 3).
-
-        Args:
-            generator: draw from the posterior with it; None takes the posterior's mode.
-        """
+    def encode_image(self, pixels: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Scaled latents (B, C, h, w) float32 of uint8 RGB (B, H, W, 3): the posterior's mode."""
         x = torch.as_tensor(pixels).permute(0, 3, 1, 2).to(self.vae.device, self.vae.dtype) / 127.5 - 1.0
-        posterior = self.vae.encode(x).latent_dist
-        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        latents = self.vae.encode(x).latent_dist.mode()
         return ((latents - self._shift) * self.vae.config.scaling_factor).float()
 
     @torch.no_grad()
@@ -227,17 +208,8 @@ class LatentDiffusion:
         size = (small.shape[2] * self.factor, small.shape[1] * self.factor)
         return [Image.fromarray(array).resize(size, Image.Resampling.BICUBIC) for array in small]
 
-    def sample(
-        self,
-        plan: GuidancePlan,
-        context: attention.AttentionContext,
-        seeds: Sequence[int],
-        steps: int,
-        scheduler: str = "dpm++",
-        on_step: sampler.OnStep | None = None,
-        preview_every: int = 0,
-        cancel: sampler.CancelFlag | None = None,
-    ) -> sampler.Denoised:
+    def sample(self, plan: GuidancePlan, context: attention.AttentionContext, seeds: Sequence[int], steps: int, scheduler: str = "dpm++",
+               on_step: sampler.OnStep | None = None, preview_every: int = 0, cancel: sampler.CancelFlag | None = None) -> sampler.Denoised:
         """Draw one image's latents per seed, at the size the UNet was made for. See `sampler.denoise`. Where pictures are checked there are no
         previews: what is not finished cannot be."""
         preview_every = preview_every if self.unsafe is None else 0

@@ -1,12 +1,15 @@
 """THE denoising loop: a plan of rows, a scheduler, latents in and latents out.
 
-It knows no conditions, no control and no autoencoder; progress goes to a callback, cancel is a flag read each step.
+It knows no conditions, no control and no autoencoder; progress goes to a callback, cancel is a flag read each step. A loop may run in a thread of its own,
+whose events can be yielded.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import queue
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler, UniPCMultistepScheduler
@@ -101,18 +104,8 @@ def predict(unet: Any, batch: torch.Tensor, timestep: torch.Tensor, context: Att
 
 
 @torch.no_grad()
-def denoise(
-    unet: Any,
-    plan: GuidancePlan,
-    scheduler: Any,
-    latents: torch.Tensor,
-    steps: int,
-    context: AttentionContext,
-    on_step: OnStep | None = None,
-    preview_every: int = 0,
-    cancel: CancelFlag | None = None,
-    chances: Sequence[torch.Generator] = (),
-) -> Denoised:
+def denoise(unet: Any, plan: GuidancePlan, scheduler: Any, latents: torch.Tensor, steps: int, context: AttentionContext, on_step: OnStep | None = None,
+            preview_every: int = 0, cancel: CancelFlag | None = None, chances: Sequence[torch.Generator] = ()) -> Denoised:
     """Denoise B images together.
 
     Args:
@@ -184,3 +177,47 @@ def check_finite(what: str, dtype: torch.dtype, *tensors: torch.Tensor) -> None:
         raise NotFiniteError(f"Nothing could be drawn: the {what} are not finite numbers, in {kind}.",
                              "Choose another seed; if each one ends so, "
                              + ("get the weights again: a file of them is damaged." if dtype == torch.float32 else "start with --dtype float32."))
+
+
+Told = TypeVar("Told")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class AnyCancelled:
+    """Set when either flag is."""
+
+    one: CancelFlag
+    other: CancelFlag
+
+    def is_set(self) -> bool:
+        return self.one.is_set() or self.other.is_set()
+
+
+def iterate_in_thread(work: Callable[[Callable[[Told], None], CancelFlag], Made], cancel: CancelFlag) -> Generator[Told, None, Made]:
+    """Yield what `work(emit, stop)` emits, and return what it returns; what it raises is raised here.
+
+    Whoever stops iterating sets the flag that `work` was given, and waits until it has ended.
+    """
+    events: queue.Queue[tuple[str, Any]] = queue.Queue()
+    closed = threading.Event()
+
+    def run() -> None:
+        try:
+            events.put(("last", work(lambda event: events.put(("event", event)), AnyCancelled(closed, cancel))))
+        except BaseException as error:  # handed over to the caller's thread, whole
+            events.put(("error", error))
+
+    worker = threading.Thread(target=run, name="denoise", daemon=True)
+    worker.start()
+    try:
+        while True:
+            kind, item = events.get()
+            if kind == "error":
+                raise item
+            if kind == "last":
+                return item
+            yield item
+    finally:
+        closed.set()
+        worker.join()

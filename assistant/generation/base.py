@@ -32,6 +32,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.sampler import CancelFlag, Denoised, OnStep
 from ..errors import InputError
+from ..files import write_png
 from ..models.vision_encoders import MARKS, Finding, VisionEncoders, pixels
 from ..plan import Plan, article, parts_of
 from ..requests import Cancel, Photo, Settings, Turn
@@ -64,21 +65,6 @@ def blend(own: Tensor, sources: Sequence[Tensor], coefficients: Sequence[Sequenc
     return (mixed * (length / found)).to(own.dtype)
 
 
-def subject_tokens(photos: Sequence[Tensor]) -> Tensor:
-    """E of one subject from several photos.
-
-    The decoder attends to all their patches side by side, and each query finds the photo that shows what it looks for; a photo
-    given twice changes nothing, for a softmax over every key twice is the same softmax.
-
-    Args:
-        photos: E(x) of each, (1, 257, d_E).
-
-    Returns:
-        (1, 257 * n, d_E) to attend to.
-    """
-    return torch.cat(list(photos), 1)
-
-
 def subject_semantics(photos: Sequence[Tensor]) -> Tensor:
     """F(x) of one subject from several photos, (1, d_F): their mean, at their length."""
     return blend(photos[0], photos[1:], [[1.0 / len(photos)] * len(photos)])
@@ -97,11 +83,6 @@ class Verification:
     missing: tuple[str, ...]
     doubtful: bool
     score: float
-
-
-def can_verify(vision: object) -> bool:
-    """Whether these encoders compare pictures with words."""
-    return getattr(vision, "texts", None) is not None
 
 
 def verify_picture(vision: VisionEncoders, shown: ImageFeatures, plan: Plan, subject_there: bool, margin: float) -> Verification:
@@ -311,9 +292,7 @@ class FeatureCache:
             return photo.mask
         found = self._image_generator.subject(self.pixels(photo), words)
         left = np.full((photo.height, photo.width), 255, np.uint8) if found is None else (255 * found[0, 0]).round().byte().cpu().numpy()
-        buffer = io.BytesIO()
-        Image.fromarray(left).save(buffer, "PNG")
-        return buffer.getvalue()
+        return write_png(left)
 
     def pixels(self, photo: Photo) -> Tensor:
         """(1, 3, H, W) in [0, 1], on the decoder's device."""

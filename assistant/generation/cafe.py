@@ -20,7 +20,7 @@ from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
 from ..requests import Cancel, Photo, Settings, Turn
-from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics, subject_tokens
+from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics
 from ..models.mllm import MllmOutput, MultimodalLLM, Prompt
 from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, read_line
@@ -168,10 +168,12 @@ class CafeGenerator:
         return vision.at_norm(normalize(seen.semantics.float(), dim=-1) + (then - now).to(seen.semantics.device)).to(seen.semantics.dtype)
 
     def prepare(self, subject: Sequence[ImageFeatures], wish: CafeInputs, settings: Settings, seeds: Sequence[int]) -> SamplingJob:
-        """All pictures in one batch; E's keys and values are made once and shared by all of them."""
+        """All pictures in one batch; E's keys and values are made once and shared by all of them. Of several photos of the subject each query finds the one that
+        shows what it looks for; a photo given twice changes nothing, for a softmax over every key twice is the same softmax."""
         share = self.caption_share if wish.caption else 0.0
         said = {TEXT: self.decoder.encode_text([wish.caption])} if share else {}
-        context = AttentionContext({PATCHES: subject_tokens([s.patches for s in subject]), **said}, {SEMANTICS: wish.semantics}, (Cafe(self.decoder.semantic_values),))
+        patches = torch.cat([s.patches for s in subject], 1)  # side by side, (1, 257 * photos, d_E)
+        context = AttentionContext({PATCHES: patches, **said}, {SEMANTICS: wish.semantics}, (Cafe(self.decoder.semantic_values),))
         plan = cafe_guidance(settings.keep_subject, settings.follow_words, caption=share * settings.follow_words, guided=self.guided, every=self.guided_every)
         return SamplingJob(self.decoder, plan, context, seeds)
 

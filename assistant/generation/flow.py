@@ -7,7 +7,7 @@ steps; what counts nothing is not shown to it. Knows no requests and no files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,18 +150,16 @@ def degree(coefficient: float) -> str:
 
 def instruction(subjects: int, words: str, followed: Sequence[str]) -> str:
     """What the decoder reads: whose picture it is, what to show, and what to take from which further image."""
-    parts = list(_of_subject(subjects, bool(words or followed)))
+    parts = []
+    if subjects:
+        parts.append("Image 1 shows the subject." if subjects == 1 else f"Images 1 to {subjects} show the subject, one and the same.")
+        changed = ", and change what is around it as asked." if words or followed else "."
+        parts.append(f"Keep the subject exactly as it is, with all that tells it from others{changed}")
     if words:
         parts.append(f"Show: {words.rstrip('.')}." if subjects else words)
     for number, how in ((n, how) for n, how in enumerate(followed, subjects + 1) if how):
         parts.append(f"Take the setting, the light and the style {how} from image {number}{', but not its subject' if subjects else ''}.")
     return " ".join(parts) or "A picture."
-
-
-def _of_subject(subjects: int, changed: bool) -> Iterator[str]:
-    if subjects:
-        yield "Image 1 shows the subject." if subjects == 1 else f"Images 1 to {subjects} show the subject, one and the same."
-        yield "Keep the subject exactly as it is, with all that tells it from others" + (", and change what is around it as asked." if changed else ".")
 
 
 def usable(picture: Image.Image) -> Image.Image:

@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..threads import iterate_in_thread
 from ..requests import (LCM, MOST_CELLS, Cancel, Mix, MixEvent, MixReply, MixRequest, MixedImage, Photo, Progress, Settings, Sketch, Source, as_names, check_mix,
                         coefficients)
 from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..config import AssistantConfig
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..diffusion.sampler import Denoised
+from ..diffusion.sampler import Denoised, iterate_in_thread
 from .flow import FlowGenerator
 from .base import FeatureCache, ImageFeatures, ImageGenerator
 from ..errors import InputError

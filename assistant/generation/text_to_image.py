@@ -15,12 +15,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from diffusers.models.embeddings import ImageProjection
 from PIL import Image
 from torch import Tensor, nn
 
 from ..diffusion.guidance import EMPTY, TEXT, text_guidance
 from ..config import AdaptersConfig, ClipVisionConfig
-from ..controls.ip_adapter import Adapter, IpAdapter, plain_projection, plus_projection
+from ..controls.ip_adapter import Adapter, IpAdapter, plus_projection
 from ..diffusion.attention import AttentionContext, TextStates, join_states
 from ..dialogue_state import changed, standing, undone
 from ..requests import Cancel, Photo, Settings, Turn
@@ -45,7 +46,7 @@ def adapters_of(unet: Any, about: AdaptersConfig, vision: ClipVisionConfig) -> n
     """Both adapters for a UNet2DConditionModel, with random weights."""
     width = unet.config.cross_attention_dim
     plus = plus_projection(vision.patch_width, width, about.subject.tokens, about.subject.hidden, about.subject.depth)
-    plain = plain_projection(vision.clip["projection_dim"], width, about.semantics.tokens)
+    plain = ImageProjection(vision.clip["projection_dim"], width, about.semantics.tokens)
     return nn.ModuleDict({SUBJECT: Adapter.of(unet, plus), SEMANTICS: Adapter.of(unet, plain)})
 
 

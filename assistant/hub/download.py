@@ -1,4 +1,4 @@
-"""How a preset's parts are got: fetched whole and checked, never as pickles.
+"""A preset's parts: which are there and which are missing, and how they are got: fetched whole and checked, never as pickles.
 
 Knows no network (whoever offers files is a `Client`, see client.py) and no models.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +15,66 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..config import AssistantConfig, Source
+from ..config import AssistantConfig, ChatConfig, Source
 from ..errors import WeightsError
-from ..manifest import HASHED, read_listing, sha256, write_listing
+from ..files import weights_dir
+from ..manifest import CHECKPOINTS, HASHED, read_listing, sha256, write_listing
+from ..plan import listing
 from ..presets import LICENCES
-from .inventory import is_needed
+from ..requests import LCM
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 SPARE = 2**30  # bytes of disk that are left free
 GIB = 2**30
 INCOMING, PARTIAL = ".incoming", ".incomplete"  # the folder of what is on its way, and how names of files end that are not whole
+
+
+def place_of(config: AssistantConfig, folder: Path | None = None) -> Path:
+    """The folder of a preset's weights: the one that is named, the one that ships, or where downloads go."""
+    return folder or (CHECKPOINTS / config.folder if config.folder else weights_dir(config.name))
+
+
+def is_needed(pattern: str) -> bool:
+    return pattern.endswith((".safetensors", "/config.json")) or pattern == "config.json"
+
+
+def _there(folder: Path, pattern: str) -> bool:
+    index = [p for p in folder.glob(f"{pattern}.index.json")]
+    for path in index:  # sharded: all of them
+        try:
+            shards = set(json.loads(path.read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return False
+        if not all((path.parent / shard).exists() for shard in shards):
+            return False
+    return bool(index) or any(folder.glob(pattern))
+
+
+def missing(config: AssistantConfig, folder: Path) -> list[str]:
+    """Parts of a preset whose weights and configurations a folder does not hold, as far as that is told by names; those to be downloaded first."""
+    parts = [part for part, source in config.sources.items() if not all(_there(folder / part, pattern) for pattern in source.files if is_needed(pattern))]
+    return parts + [part for part in config.trained if not any((folder / part).glob("*.safetensors"))]
+
+
+def require(config: AssistantConfig, folder: Path) -> None:
+    """Raise WeightsError, in one sentence with the exact next command, unless a folder holds every part of a preset."""
+    gone = missing(config, folder)
+    published, untrained = [p for p in gone if p in config.sources], [p for p in gone if p in config.trained]
+    if published:
+        gated = [f"{p} needs its licence accepted at {config.sources[p].licence}" for p in published if config.sources[p].licence]
+        also = f", and {listing(untrained)}, which nobody published" if untrained else ""
+        raise WeightsError(f"The preset {config.name!r} lacks {listing(published)} in {folder}{also}{f' ({gated[0]})' if gated else ''}.",
+                           f"Run: {command(config, folder)}")
+    if untrained:
+        raise WeightsError(f"The preset {config.name!r} lacks {listing(untrained)} in {folder}: nobody published {'them' if len(untrained) > 1 else 'it'}, "
+                           "so that they must be trained.", f"Run: {config.trained[untrained[0]]}")
+
+
+def command(config: AssistantConfig, folder: Path) -> str:
+    """What fetches a preset's published parts into a folder, and mends those that are not whole."""
+    named = config.language.named if isinstance(config.language, ChatConfig) else ""
+    return (f"python -m assistant download {config.name}{f' --llm {named}' if named else ''}{' --quick' if LCM in config.sources else ''}"
+            f"{'' if folder == weights_dir(config.name) else f' --to {folder}'}")
 
 
 @dataclass(frozen=True)
@@ -71,10 +122,6 @@ class Interrupted(WeightsError):
 
 
 Came = Callable[[int, bool], None]  # bytes more of the present file (or less), and whether they were here already; what it raises breaks off
-
-
-def _unheard(count: int, kept: bool) -> None:
-    pass
 
 
 class Client(Protocol):
@@ -201,7 +248,7 @@ def _complete(origin: str, source: Source, chosen: Sequence[Remote], offered: Se
         raise Unavailable(f"{origin} has no {pattern}")
 
 
-def download(errand: DownloadPlan, folder: Path, client: Client, say: Callable[[str], None] = print, came: Came = _unheard) -> None:
+def download(errand: DownloadPlan, folder: Path, client: Client, say: Callable[[str], None] = print, came: Came = lambda count, kept: None) -> None:
     """Fetch what is wanted; each file is checked before it takes its place, and what is done already is never fetched twice.
 
     Args:
@@ -284,11 +331,11 @@ def _size(count: int) -> str:
 def told(config: AssistantConfig, errand: DownloadPlan, folder: Path) -> str:
     """The dry listing: what would be fetched from where, and what else it takes."""
     lines = [f"{config.name} in {folder}:"]
-    for listing in errand.listings:
-        new = sum(f.size for one, f in errand.wanted if one is listing)
-        whole = sum(f.size for f in listing.files)
-        name = config.sources[listing.part].hubs[0]
-        lines.append(f"  {listing.part:<10} {_size(whole):>10}  {'is there' if not new else f'{_size(new)} to fetch'}, from {listing.origin}"
-                     f"{f' at {listing.revision[:12]}' if listing.revision else ''}; licence: {LICENCES.get(name, f'see https://huggingface.co/{name}')}")
+    for of in errand.listings:
+        new = sum(f.size for one, f in errand.wanted if one is of)
+        whole = sum(f.size for f in of.files)
+        name = config.sources[of.part].hubs[0]
+        lines.append(f"  {of.part:<10} {_size(whole):>10}  {'is there' if not new else f'{_size(new)} to fetch'}, from {of.origin}"
+                     f"{f' at {of.revision[:12]}' if of.revision else ''}; licence: {LICENCES.get(name, f'see https://huggingface.co/{name}')}")
     lines += [f"  {part:<10} {'':>10}  nobody published it; train it: {command}" for part, command in config.trained.items()]
     return "\n".join([*lines, *(f"  {note}" for note in errand.notes), f"  {_size(errand.bytes) if errand.wanted else 'Nothing'} to fetch."])

@@ -6,17 +6,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import AssistantConfig
 from ..errors import AssistantError
 from ..presets import LICENCES
-from .download import Client, Interrupted, download, free_disk, look
-from .inventory import missing
+from .download import Client, Interrupted, download, free_disk, look, missing
 
-GIB = 2**30
 WINDOW = 10.0  # seconds that a pace is told from
 RETRY = (5.0, 15.0, 60.0, 300.0)  # seconds before an unattended download tries again; the last for ever
 
@@ -64,12 +61,11 @@ class DownloadJob:
 
     Args:
         unattended: begin at once, and try again by itself where the network fails.
-        clock, retry: for tests.
+        retry: for tests.
     """
 
-    def __init__(self, config: AssistantConfig, folder: Path, client: Client, unattended: bool = False,
-                 clock: Callable[[], float] = time.monotonic, retry: tuple[float, ...] = RETRY) -> None:
-        self.config, self.folder, self._client, self._unattended, self._clock, self._retry = config, folder, client, unattended, clock, retry
+    def __init__(self, config: AssistantConfig, folder: Path, client: Client, unattended: bool = False, retry: tuple[float, ...] = RETRY) -> None:
+        self.config, self.folder, self._client, self._unattended, self._retry = config, folder, client, unattended, retry
         gone = missing(config, folder)
         self._parts = tuple(Part(name, source.hubs[0], LICENCES.get(source.hubs[0], ""), source.gib, source.licence)
                             for name, source in config.sources.items() if name in gone)
@@ -101,7 +97,7 @@ class DownloadJob:
 
     def status(self) -> DownloadStatus:
         with self._changed:
-            now = self._clock()
+            now = time.monotonic()
             recent = [(when, count) for when, count in self._heard if now - when <= WINDOW]
             pace = sum(count for _, count in recent) / max(1.0, now - recent[0][0]) if recent and self._state == "running" else 0.0
             return DownloadStatus(self.config.name, self._state, self._parts, self.folder, free_disk(self.folder), self._total, self._done, pace, self._file,
@@ -181,7 +177,7 @@ class DownloadJob:
         with self._changed:
             self._done += count
             if count > 0 and not kept:
-                now = self._clock()
+                now = time.monotonic()
                 self._heard.append((now, count))
                 while now - self._heard[0][0] > WINDOW:
                     self._heard.popleft()

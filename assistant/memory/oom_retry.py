@@ -10,20 +10,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from ..errors import DeviceError, NotFiniteError, is_shortage
 from .budget import Tier
+from .offloading import OffloadManager
 from ..requests import (Cancel, DatasetAdvice, Engine, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Reply, Request, Settings, StripEvent,
                         SweepRequest, Trainer, TrainingRun, TrainingSpec, Words)
-
-
-class Lives(Protocol):
-    """`offloading.OffloadManager`."""
-
-    tier: Tier | None
-
-    def lower(self, learning: bool = False) -> Tier | None: ...
 
 
 class OomRetryEngine:
@@ -34,7 +27,7 @@ class OomRetryEngine:
         single: has its decoders compute in float32 meanwhile; None: they do already. Not asked where they move.
     """
 
-    def __init__(self, engine: Engine, residence: Lives, single: Callable[[], AbstractContextManager] | None = None) -> None:
+    def __init__(self, engine: Engine, residence: OffloadManager, single: Callable[[], AbstractContextManager] | None = None) -> None:
         self.engine, self._residence, self._single = engine, residence, single
         self.trainer: Trainer | None = None if engine.trainer is None else OomRetryTrainer(engine.trainer, residence)
 
@@ -123,7 +116,7 @@ class OomRetryEngine:
 class OomRetryTrainer:
     """See `requests.Trainer`; what is learned goes on in the next tier where memory runs out."""
 
-    def __init__(self, trainer: Trainer, residence: Lives) -> None:
+    def __init__(self, trainer: Trainer, residence: OffloadManager) -> None:
         self._trainer, self._residence = trainer, residence
 
     def open(self, folder: Path) -> Any:
@@ -133,13 +126,13 @@ class OomRetryTrainer:
         return self._trainer.advise(pictures)
 
     def begin(self, task: TrainingSpec, state: bytes | None = None) -> TrainingRun:
-        return _OomRetryRun(_twice(lambda: self._trainer.begin(task, state), self._residence, True), self._residence)
+        return _OomRetryRun(_twice(lambda: self._trainer.begin(task, state), self._residence), self._residence)
 
 
 class _OomRetryRun:
     """A step that broke off has changed nothing, so it can be made again."""
 
-    def __init__(self, run: TrainingRun, residence: Lives) -> None:
+    def __init__(self, run: TrainingRun, residence: OffloadManager) -> None:
         self._run, self._residence = run, residence
 
     @property
@@ -151,10 +144,10 @@ class _OomRetryRun:
         return self._run.steps
 
     def advance(self) -> float:
-        return _twice(self._run.advance, self._residence, True)
+        return _twice(self._run.advance, self._residence)
 
     def preview(self, cancel: Cancel) -> bytes | None:
-        return _twice(lambda: self._run.preview(cancel), self._residence, True)
+        return _twice(lambda: self._run.preview(cancel), self._residence)
 
     def state(self) -> bytes:
         return self._run.state()
@@ -163,18 +156,19 @@ class _OomRetryRun:
         self._run.keep(library, thumbnail)
 
 
-def _twice(work: Callable[[], Any], residence: Lives, learning: bool = False) -> Any:
+def _twice(work: Callable[[], Any], residence: OffloadManager) -> Any:
+    """What a part of learning gives, in the next tier if need be."""
     for last in (False, True):
         try:
             return work()
         except (RuntimeError, MemoryError) as error:
             if not is_shortage(error):
                 raise
-        _lowered(residence, last, learning)
+        _lowered(residence, last, learning=True)
     raise AssertionError("the second shortage raises")
 
 
-def _lowered(residence: Lives, last: bool, learning: bool = False) -> Tier:
+def _lowered(residence: OffloadManager, last: bool, learning: bool = False) -> Tier:
     """The next tier, taken. Raises DeviceError: there is none, or it was tried already."""
     gc.collect()
     tier = None if last else residence.lower(learning)

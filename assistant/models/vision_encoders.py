@@ -136,7 +136,7 @@ class VisionEncoders(nn.Module):
 
     def compare(self, semantics: Tensor, texts: Sequence[str]) -> Tensor:
         """CLIP's logits of pictures, by their F (B, d_F), and texts: (B, n)."""
-        assert self.texts is not None  # see `base.can_verify`
+        assert self.texts is not None  # asked of encoders that compare
         return self._logits(semantics, self.texts(texts))
 
     def _logits(self, semantics: Tensor, embeddings: Tensor) -> Tensor:

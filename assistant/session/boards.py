@@ -18,7 +18,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ..requests import (FRAMES, MOST_SOURCES, MOST_SUBJECTS, Engine, Mix, MixReply, MixRequest, MixedImage, Photo, Settings, Source, check_mix, grid,
-                        read_names, strip)
+                        read_names, strip, within)
 from ..errors import InputError, NotFoundError, PhotoError, StorageError
 from ..files import KEY, text_in
 from .jobs import DrawingJob, DrawingJobs, JobRunner
@@ -141,8 +141,8 @@ class Boards:
     def set(self, board_id: str, owner: str, alpha: float | None = None, weights: Sequence[float] = (), **said: Any) -> Board:
         """Alpha, the references' weights in order as far as given, and numbers by name."""
         one = self.get(board_id, owner)
-        references = tuple(replace(r, weight=_within(weights[k], -1, 1)) if k < len(weights) else r for k, r in enumerate(one.references))
-        return self._keep(replace(one, alpha=one.alpha if alpha is None else _within(alpha, 0, 1), references=references, **said))
+        references = tuple(replace(r, weight=within(weights[k], -1, 1)) if k < len(weights) else r for k, r in enumerate(one.references))
+        return self._keep(replace(one, alpha=one.alpha if alpha is None else within(alpha, 0, 1), references=references, **said))
 
     @_one_at_a_time
     def turn(self, board_id: str, owner: str, number: int) -> Board:
@@ -174,10 +174,6 @@ class Boards:
         one = self.get(board_id, owner)
         if one.asked != asked:
             self._keep(replace(one, asked=asked), one.updated)
-
-    def keep(self, png: bytes) -> str:
-        """Put a drawn picture where all pictures are; its name."""
-        return self._store.files.keep(png)
 
     def mix(self, one: Board) -> Mix:
         """As the engine takes it. Raises NotFoundError: a picture of it is not in the store."""
@@ -232,10 +228,6 @@ def board_in(png: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) and "board" in said else None
 
 
-def _within(value: float, low: float, high: float) -> float:
-    return min(max(float(value), low), high)
-
-
 FILMS = 16  # moving pictures held in memory
 
 
@@ -244,7 +236,7 @@ class BoardJobs(DrawingJobs):
 
     def __init__(self, engine: Engine, store: Store, runner: JobRunner) -> None:
         super().__init__(runner)
-        self.boards, self._engine, self._asking = Boards(store), engine, threading.Lock()
+        self.boards, self._engine, self._files, self._asking = Boards(store), engine, store.files, threading.Lock()
         self._films: OrderedDict[str, bytes] = OrderedDict()
 
     # wishes
@@ -252,7 +244,7 @@ class BoardJobs(DrawingJobs):
     def begin(self, owner: str, mix: Mix, settings: Settings) -> Board:
         """A new board of a mix that comes from elsewhere."""
         for photo in (*mix.subjects, *(s.photo for s in mix.sources if s.photo)):
-            self.boards.keep(photo.png)
+            self._files.keep(photo.png)
         references = tuple(Reference(s.photo.sha256 if s.photo else None, s.words, s.weight, s.on, "chat") for s in mix.sources)
         seed = {} if settings.seed is None else {"seed": settings.seed}
         return self.boards.create(owner, subjects=tuple(p.sha256 for p in mix.subjects), references=references, alpha=mix.alpha,
@@ -339,5 +331,5 @@ class BoardJobs(DrawingJobs):
             self.boards.drawn(sitting.key, sitting.owner, sitting.kind, [self._cell(p) for p in reply.pictures])
 
     def _cell(self, one: MixedImage) -> Cell:
-        return Cell(self.boards.keep(one.png), one.mix.alpha, tuple(s.weight for s in one.mix.sources), tuple(s.on for s in one.mix.sources),
+        return Cell(self._files.keep(one.png), one.mix.alpha, tuple(s.weight for s in one.mix.sources), tuple(s.on for s in one.mix.sources),
                     one.subject, one.sources, one.advice)

@@ -367,7 +367,8 @@ class TurnJob:
         place, letters, progress = None, 0, None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._has_news(place, letters, progress))
+                self._changed.wait_for(lambda: bool(self.reply or self.error or len(self.text) > letters or self.progress is not progress
+                                                    or self._position(self) != place))
                 now, text, latest = self._position(self), self.text, self.progress
                 reply, error = self.reply, self.error
             if now is not None and now != place and not (reply or error):
@@ -384,7 +385,3 @@ class TurnJob:
             if reply is not None:
                 yield reply
                 return
-
-    def _has_news(self, place: int | None, letters: int, progress: Progress | None) -> bool:
-        return bool(self.reply or self.error or len(self.text) > letters or self.progress is not progress
-                    or self._position(self) != place)

@@ -130,8 +130,13 @@ class KeptStrip:
 
 
 def kept_strip_of(content: str) -> KeptStrip:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(content).items()}
+    values = _tuples(json.loads(content))
     return KeptStrip(**{**values, "settings": settings_of(values["settings"])})
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists as tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 @dataclass(frozen=True)
@@ -191,16 +196,11 @@ def board_of(row: Any) -> Board:
     known = {f.name for f in fields(Board)}
     said = {k: v for k, v in json.loads(row["content"]).items() if k in known}
     said["references"] = tuple(Reference(**r) for r in said.get("references", ()))
-    said["cells"] = tuple(_cell(c) for c in said.get("cells", ()))
-    said["result"] = _cell(said["result"]) if said.get("result") else None
+    said["cells"] = tuple(Cell(**_tuples(c)) for c in said.get("cells", ()))
+    said["result"] = Cell(**_tuples(said["result"])) if said.get("result") else None
     said["subjects"] = tuple(said.get("subjects", ()))
     said["asked"] = tuple(said["asked"]) if said.get("asked") else None
     return Board(**{name: row[name] for name in ROW}, **said)
-
-
-def _cell(value: dict[str, Any]) -> Cell:
-    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    return Cell(**said)
 
 
 def columns(one: Board) -> tuple[str, str]:

@@ -180,11 +180,11 @@ class Store:
             raise NotFoundError("This turn is not here any more.", "Reload the page.")
         return turn_of(self.now("turns", rows[0]))
 
-    def gallery(self, owner: str, limit: int = 24) -> list[StoredTurn]:
-        """Turns that drew a picture, newest first."""
+    def gallery(self, owner: str) -> list[StoredTurn]:
+        """The last 24 turns that drew a picture, newest first."""
         return [turn_of(dict(row)) for row in self.rows(
             "SELECT t.* FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE c.owner = ? "
-            "AND c.deleted IS NULL AND t.picture IS NOT NULL ORDER BY t.id DESC LIMIT ?", (owner, limit))]
+            "AND c.deleted IS NULL AND t.picture IS NOT NULL ORDER BY t.id DESC LIMIT 24", (owner,))]
 
     # pictures
 

@@ -12,7 +12,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +136,6 @@ class TrainingJobStore:
             db.execute("UPDATE lessons SET name = ? WHERE owner = ? AND name = ? AND status IN "
                        "('done', 'stopped', 'interrupted', 'failed')", (to, owner, name))
 
-    def preview(self, png: bytes) -> str:
-        """Keep a picture; its name, for `save`."""
-        return self._store.files.keep(png)
-
     def _state(self, number: int) -> Path:
         return self._folder / f"{number}.state"
 
@@ -176,7 +172,7 @@ class _Either:
     """A flag for whatever can be broken off: Stop, or a turn that wants the device."""
 
     cancel: Cancel
-    wanted: Callable[[], bool] = field(default=lambda: False)
+    wanted: Callable[[], bool]
 
     def is_set(self) -> bool:
         return self.cancel.is_set() or self.wanted()
@@ -380,7 +376,7 @@ class TrainingJobs:
             with self._device.step(flag.cancel) as mine:
                 png = course.preview(flag) if mine else None
             if png is not None:
-                run.previews.append((course.step, self._lessons.preview(png)))
+                run.previews.append((course.step, self._store.files.keep(png)))
                 self._save(run, course)  # whose picture it is stands in the row
             if png is not None or not last or not self._device.wanted():
                 return

@@ -21,7 +21,7 @@ from typing import cast
 from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, features
 
 from ..errors import MessageError, PhotoError
-from ..files import without_large_extras
+from ..files import without_large_extras, write_png
 from ..plan import listing
 from ..requests import MASKED, Photo
 
@@ -165,9 +165,7 @@ def read_mask(source: bytes | str | Path, photo: Photo) -> bytes:
     if not MASKED[0] <= share <= MASKED[1]:
         raise PhotoError(f"The mask covers {100 * share:.1f} % of the picture; it can cover {100 * MASKED[0]:.0f} to {100 * MASKED[1]:.0f} %.",
                          "Paint over the subject and nothing else, or take it as found.")
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
-    return buffer.getvalue()
+    return write_png(mask)
 
 
 def read_text(text: str, has_photo: bool) -> str:
@@ -278,9 +276,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 def _to_photo(image: Image.Image) -> Photo:
     clean = Image.new("RGB", image.size)  # a fresh image carries no profile, EXIF or text into the file
     clean.paste(image)
-    buffer = io.BytesIO()
-    clean.save(buffer, format="PNG", compress_level=6)
-    png = buffer.getvalue()
+    png = write_png(clean)
     return Photo(png=png, width=clean.width, height=clean.height, sha256=hashlib.sha256(png).hexdigest())
 
 

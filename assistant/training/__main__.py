@@ -142,7 +142,7 @@ def _run_at_size(args: argparse.Namespace, config: AssistantConfig) -> None:
         raise ConfigError(f"The preset {config.name!r} has no CAFE to train.", "Choose full or miniature.")
     if not args.data:
         raise ConfigError("There is nothing to learn from.", "Name a set with --data FOLDER.")
-    from ..hub.inventory import place_of
+    from ..hub.download import place_of
 
     weights = place_of(config, args.weights)
     if args.stage in ("encode", "targets") and args.out is None:

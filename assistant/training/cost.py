@@ -25,7 +25,7 @@ from ..errors import ConfigError
 from ..model_factory import build, count
 from ..models.mllm import Bridge, pooled
 from ..presets import MINIATURE
-from ..timing import Step, flops, in_turns
+from ..machine import Step, flops, in_turns
 from .datasets import LATENTS, PATCHES, SEMANTICS, EncodedDialogues, EncodedPairs, Encoder, Shapes
 from .loop import Options, Task, Trainer
 from .recipe import BRIDGE, CAFE, CARDS, Plan
