@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_vae, load_vision
 from ..config import AssistantConfig
-from ..data.shards import Quadruplet, Reader, begin, digest, finish, listed, process, read_shard
+from ..data.shards import Quadruplet, begin, digest, finish, listed, process, read_shard, shards_of
 from ..errors import ConfigError, StorageError
 from ..files import SHARED, add_line, write_whole
 from ..models.mllm import PromptBuilder, pooled
@@ -207,7 +207,7 @@ def encode(out: Path, sets: list[Path], preset: str, encoder: Encoder, batch: in
         StorageError: a set is not finished, or damaged.
         ConfigError: `out` holds other sets, or the same by other encoders.
     """
-    shards = Reader(*sets, rank=0, world=1).shards
+    shards = shards_of(*sets)
     begin(out, {"preset": preset, "sets": [digest((s / "manifest.json").read_bytes())[:16] for s in sets], "encoders": encoder.identity()})
     rank, world = process()
     with ThreadPoolExecutor(AHEAD) as pool:

@@ -35,7 +35,7 @@ from ..checkpoints import load_base, load_cafe, load_tensors, load_tokenizer, lo
 from ..config import AssistantConfig
 from ..data import quadruplets
 from ..data.quadruplets import Wanted, drawn_wish
-from ..data.shards import Quadruplet, Reader, begin, digest, process, read_shard
+from ..data.shards import Quadruplet, begin, digest, process, read_shard, shards_of
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
 from ..files import SHARED, add_line, wait_for, write_whole
@@ -56,7 +56,7 @@ class Samples:
 
     def __init__(self, side: int, *sets: Path) -> None:
         self.side = side
-        self.places = [(path, key) for path, keys in Reader(*sets, rank=0, world=1).shards for key in keys]
+        self.places = [(path, key) for path, keys in shards_of(*sets) for key in keys]
         self._shard = lru_cache(2)(lambda path: {s.key: s for s in read_shard(path)})
 
     def __len__(self) -> int:
