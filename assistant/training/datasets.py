@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -245,30 +245,6 @@ class TrainingBatch:
     features: Tensor | None = None  # (B, h w, d_E) E's patches of the target
 
 
-class PairSource(Protocol):
-    """Pairs (photo, target) of one subject.
-
-    Attributes:
-        labelled: whether `shown` has masks and labels.
-    """
-
-    labelled: bool
-
-    def __len__(self) -> int: ...
-
-    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        """CPU tensors from which `shown` makes the rest."""
-        ...
-
-    def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> TrainingBatch:
-        """`batch` on the device; without a generator nothing is left to chance."""
-        ...
-
-    def photos(self, batch: dict[str, Tensor]) -> np.ndarray | None:
-        """uint8 (B, H, W, 3) to look at, if they are at hand."""
-        ...
-
-
 class Heroes:
     """Where the heroes of a drawn world's pictures are and what they are, on the device."""
 
@@ -286,7 +262,11 @@ class Heroes:
 
 
 class WorldPairs:
-    """Of the drawn world, encoded as a whole on the device."""
+    """Pairs (photo, target) of one subject, of the drawn world, encoded as a whole on the device.
+
+    Attributes:
+        labelled: whether `shown` has masks and labels.
+    """
 
     labelled = True
 
@@ -303,22 +283,25 @@ class WorldPairs:
         return len(self.latents)
 
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        """CPU tensors from which `shown` makes the rest."""
         photo, target = self.world.pairs(rng, count)
         same = rng.random(count) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
         return {"photo": torch.from_numpy(photo), "target": torch.from_numpy(np.where(same, photo, target))}
 
     def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> TrainingBatch:
+        """`batch` on the device; without a generator nothing is left to chance."""
         target, h = batch["target"], self.heroes
         semantics = self.semantics[target].float() if generator is None else noisy_semantic_targets(self.vision, self.semantics, self.expected, target, generator)
         return TrainingBatch(self.latents[target].float(), self.patches[batch["photo"]], semantics, h.weights[target], h.masks[target], h.labels[target],
                      h.companions(target), self.patches[target, 1:])
 
     def photos(self, batch: dict[str, Tensor]) -> np.ndarray:
+        """uint8 (B, H, W, 3) to look at."""
         return self.world["images"][batch["photo"].cpu().numpy()]
 
 
 class EncodedPairs:
-    """Of sets encoded beforehand, read from disk row by row."""
+    """The same of sets encoded beforehand, read from disk row by row; there is no photo to look at."""
 
     labelled = False
 
@@ -338,33 +321,17 @@ class EncodedPairs:
         return None
 
 
-class DialogueSource(Protocol):
-    """Dialogues about a photo, up to the end of a reply that may come with a picture.
-
-    Their batches hold `lines` (B, L) token ids without the picture, `spoken` (B, L) how much each counts that M says (0: it does not
-    say it), and `token_at` (B,), where the learnable token stands in place of an id, -1 for none.
-    """
-
-    def __len__(self) -> int: ...
-
-    def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        """CPU tensors."""
-        ...
-
-    def seen(self, batch: dict[str, Tensor]) -> Tensor:
-        """(B, P, d_E): E(photo) as M reads it."""
-        ...
-
-    def truths(self, batch: dict[str, Tensor]) -> Tensor:
-        """(B', d_F): what H should give, of the rows that have a learnable token."""
-        ...
-
+PairSource = WorldPairs | EncodedPairs
 
 SORTED = 8  # a batch of dialogues of one length is half as wide as one of any
 
 
 class WorldDialogues:
-    """Of the drawn world."""
+    """Dialogues about a photo, of the drawn world, up to the end of a reply that may come with a picture.
+
+    Batches hold `lines` (B, L) token ids without the picture, `spoken` (B, L) how much each counts that M says (0: it does not
+    say it), and `token_at` (B,), where the learnable token stands in place of an id, -1 for none.
+    """
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, talks: DialogueDataset, device: str, init: Path) -> None:
         vision: VisionEncoders = load_vision(config, init).to(device)
@@ -376,7 +343,7 @@ class WorldDialogues:
         return len(self.talks.seen)
 
     def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        """Rows of SORTED times as many that are about as long."""
+        """CPU tensors: rows of SORTED times as many that are about as long."""
         t, rows = self.talks, rng.choice(self.talks.seen, SORTED * count)
         start = rng.integers(0, SORTED) * count
         rows = rows[np.argsort(t["lengths"][rows], kind="stable")[start:start + count]]
@@ -384,9 +351,11 @@ class WorldDialogues:
                 "token_at": torch.from_numpy(t["token_at"][rows].astype(np.int64))}
 
     def seen(self, batch: dict[str, Tensor]) -> Tensor:
+        """(B, P, d_E): E(photo) as M reads it."""
         return self.patches[batch["photo"]]
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
+        """(B', d_F): what H should give, of the rows that have a learnable token."""
         return self.expected(batch["targets"][batch["token_at"] >= 0])
 
 
@@ -428,3 +397,6 @@ class EncodedDialogues:
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
         return batch[SEMANTICS].float()
+
+
+DialogueSource = WorldDialogues | EncodedDialogues
