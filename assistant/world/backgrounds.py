@@ -6,10 +6,8 @@ A context's telling things stand left, right and above, since a subject covers t
 import math
 import random
 
-from PIL import Image
-
 from .backgrounds_outdoor import LAMP, PLACES, window
-from .display_list import WHITE, Colour, DisplayList, at, mix, paint, sides, sky, stars
+from .display_list import WHITE, Colour, DisplayList, at, mix, sides, sky, stars
 from .scene import Scene
 
 SPINES = ((190, 62, 58), (52, 104, 160), (226, 170, 70), (70, 140, 96), (132, 84, 150), (222, 120, 70), (240, 226, 196), (60, 150, 150))
@@ -197,11 +195,6 @@ def sheet_of(scene: Scene) -> DisplayList:
     sheet = DisplayList(scene.light, random.Random(scene.seed))
     {**COUNTRY, **PLACES, **HALLS}[scene.context](sheet)
     return sheet
-
-
-def backdrop(scene: Scene, px: int) -> Image.Image:
-    """The scene's backdrop in clean flat shapes, RGB, px by px."""
-    return paint(sheet_of(scene), px)
 
 
 # ---- open country
