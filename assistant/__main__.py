@@ -59,7 +59,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["no_proxy"] = "*"  # nothing here needs the network
     if args.command == "doctor" and args.run:
-        from .trial_run import run as try_out
+        from .doctor import try_out
 
         raise SystemExit(try_out(args.run, args.device, args.dtype, args.memory, args.weights, args.llm, args.steps, args.save))
     if args.command == "doctor":

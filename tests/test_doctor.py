@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from assistant import benchmark as bench, doctor, loading, machine, presets, trial_run
+from assistant import benchmark as bench, doctor, loading, machine, presets
 from assistant.errors import DeviceError, NotFiniteError
 from assistant.memory.budget import GIB, HOST_TIERS, Budget
 from assistant.presets import FULL, OPEN
+from assistant.doctor import checked, failures, trial
 from assistant.timing import Table
-from assistant.trial_run import checked, failures, trial
 from tests import tiny_full, tiny_open, tiny_sdxl
 from tests.fake_engine import draw, png_of
 
@@ -36,7 +36,7 @@ def tiny(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name, dtype", [("miniature", "auto"), ("tiny", "bfloat16"), ("open", "auto"), ("sdxl", "auto"), ("tiny", "auto"), ("tiny-base", "auto")])
 def test_every_preset_is_tried_and_a_table_says_that_it_works(name, dtype, folders, capsys, tmp_path):
-    status = trial_run.run(name, "cpu", dtype, folder=folders.get(name), steps=4, save=tmp_path / "trial.json")
+    status = doctor.try_out(name, "cpu", dtype, folder=folders.get(name), steps=4, save=tmp_path / "trial.json")
     said = capsys.readouterr().out
     assert status == 0 and "All of it works here." in said, said
     table = said[said.index("To paste into an issue"):]
