@@ -106,10 +106,10 @@ def stock_step(case: Case, tokens: int | None = None) -> Step:
     return Step(run, _with(case.unet, stock))
 
 
-def ip_adapter_step(case: Case, tokens: int | None = None) -> Step:
-    """IP-Adapter of stock diffusers on every cross-attention layer: a prompt, and `tokens` image tokens (as many as E(x) has, unless said
-    otherwise). Its projection of the picture, which diffusers' pipeline repeats at each step, is left out."""
-    unet, count = case.unet, tokens or case.patches
+def ip_adapter_step(case: Case) -> Step:
+    """IP-Adapter of stock diffusers on every cross-attention layer: a prompt, and as many image tokens as E(x) has. Its projection of the
+    picture, which diffusers' pipeline repeats at each step, is left out."""
+    unet, count = case.unet, case.patches
     width, batch, t = unet.config.cross_attention_dim, case.latents(2), _middle(case)
     words, picture = case.drawn(2, case.text, width, seed=3), case.drawn(2, count, width, seed=4)
     processors: dict[str, Any] = {name: AttnProcessor2_0() for name in unet.attn_processors}
@@ -257,7 +257,7 @@ def measure(table: Table, options: Options) -> None:
     steps = options.steps or (20 if device.type == "cuda" else 2)
     config = _at_side(config, min(options.side, config.decoder.image_size))
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    table.add("preset", config.name, f"random weights, {config.decoder.image_size} px, {str(dtype).removeprefix('torch.')}, {where}, torch {torch.__version__}")
+    table.add("preset", config.name, f"random weights, {config.decoder.image_size} px, {_name(dtype)}, {where}, torch {torch.__version__}")
     if device.type != "cuda":
         table.add("the same on a GPU", NOT_MEASURED, "this run had no CUDA device")
     known = {name: count(module) for name, module in build(config).items()}
@@ -265,16 +265,20 @@ def measure(table: Table, options: Options) -> None:
     rounds = options.repeat if device.type == "cuda" else max(1, min(options.repeat, 3))
 
     def made(unet: str, width: int) -> tuple[LatentDiffusion, Case]:
-        _needs(known, (unet, "vae"), dtype, device)
-        modules = build(config, device, (unet, "vae"), dtype)
-        decoder = _decoder(config, modules[unet], modules["vae"], width)
+        if lacking := _missing(known, (unet, "vae"), dtype, device):
+            raise DeviceError(f"The decoder {lacking} on {device}.", "Close other programs, or take a smaller preset.")
+        modules: dict[str, Any] = build(config, device, (unet, "vae"), dtype)
+        values = SemanticValues.of(modules[unet], width).to(modules[unet].device, dtype).requires_grad_(False)
+        for weight in values.parameters():
+            nn.init.normal_(weight, std=0.02, generator=torch.Generator(weight.device).manual_seed(0))
+        decoder = LatentDiffusion(modules[unet], modules["vae"].float(), config.decoder.scheduler, semantic_values=values).to(device)
         return decoder, Case(decoder.unet, decoder.semantic_values, config.decoder.text["max_position_embeddings"])
 
     decoder, case = made("cafe" if apart else "unet", config.mllm.semantic_width if "values" in known else 768)
     beside(table, case, rounds)
     if device.type == "cuda" or options.compiled:
         switches(table, case, rounds, options.compiled)
-    _pictures(table, decoder, case, steps, rounds, {"CAFE": _cafe(case)})
+    _pictures(table, decoder, case, steps, rounds, {"CAFE": (cafe_guidance(2.0, 2.0), AttentionContext(*case.conditions(), (Cafe(case.values),)))})
     if apart:
         del decoder, case
         gc.collect(), free(device)
@@ -298,23 +302,6 @@ def _missing(known: Mapping[str, int], parts: Collection[str], dtype: torch.dtyp
     needed = ROOM * dtype.itemsize * sum(known[part] for part in parts)
     there = free_memory(device)
     return "" if needed <= there else f"needs about {needed / 2**30:.0f} GiB, {there / 2**30:.0f} are free"
-
-
-def _needs(known: Mapping[str, int], parts: Collection[str], dtype: torch.dtype, device: torch.device) -> None:
-    lacking = _missing(known, parts, dtype, device)
-    if lacking:
-        raise DeviceError(f"The decoder {lacking} on {device}.", "Close other programs, or take a smaller preset.")
-
-
-def _decoder(config: AssistantConfig, unet: Any, vae: Any, semantic_width: int) -> LatentDiffusion:
-    values = SemanticValues.of(unet, semantic_width).to(unet.device, unet.dtype).requires_grad_(False)
-    for weight in values.parameters():
-        nn.init.normal_(weight, std=0.02, generator=torch.Generator(weight.device).manual_seed(0))
-    return LatentDiffusion(unet, vae.float(), config.decoder.scheduler, semantic_values=values).to(unet.device)
-
-
-def _cafe(case: Case) -> tuple[GuidancePlan, AttentionContext]:
-    return cafe_guidance(2.0, 2.0), AttentionContext(*case.conditions(), (Cafe(case.values),))
 
 
 def _words(decoder: LatentDiffusion, case: Case) -> dict[str, tuple[GuidancePlan, AttentionContext]]:
@@ -405,7 +392,7 @@ def run(options: Options) -> None:
     else:
         _loaded(table, options)
     if options.markdown is not None:
-        table.write(options.markdown)
+        options.markdown.write_text(table.markdown(), encoding="utf-8")
     if options.save is not None:
         table.save(options.save, command="bench", preset=options.preset, random=options.random, versions=machine.versions(), devices=machine.devices())
         print(f"Kept in {options.save}: versions, devices and this table, nothing else.")
