@@ -108,8 +108,8 @@ def series_of(label: str) -> str:
     return "DCI" if "λ =" in label or label.startswith("T_a") else label.rpartition(",")[0] or label
 
 
-def fidelity(place: Path, rows: Sequence[dict], x: str = "subject", y: str = "prompt") -> None:
-    """A point a row with its intervals, rows of one series joined. `rows`: label, and of both measures value, low, high."""
+def fidelity(place: Path, rows: Sequence[dict]) -> None:
+    """Subject against prompt, a point a row with its intervals, rows of one series joined. `rows`: label, and of both measures value, low, high."""
     whole = figure(980, 620)
     axes = whole.subplots()
     for name in dict.fromkeys(series_of(r["label"]) for r in rows):
@@ -117,27 +117,27 @@ def fidelity(place: Path, rows: Sequence[dict], x: str = "subject", y: str = "pr
         if all(r["learned"]["steps"] != own[0]["learned"]["steps"] for r in own[1:]):
             own.sort(key=lambda r: r["learned"]["steps"])
         (a, b), (a_error, b_error) = zip(*((  # of both measures the values, and how far the intervals go below and above
-            np.array([r[m]["value"] for r in own]), np.abs([[r[m][end] - r[m]["value"] for r in own] for end in ("low", "high")])) for m in (x, y)))
+            np.array([r[m]["value"] for r in own]), np.abs([[r[m][end] - r[m]["value"] for r in own] for end in ("low", "high")])) for m in ("subject", "prompt")))
         axes.errorbar(a, b, b_error, a_error, fmt="o-", elinewidth=0.5, label=name)
         for r, at in zip(own if len(own) > 1 else (), zip(a, b)):
             tail = r["label"].rpartition(",")[2].rpartition("λ = ")[2].strip()
             axes.annotate(tail.removesuffix(" steps"), at, (5, 5), textcoords="offset points", fontsize="small")
-    axes.set(xlabel=f"the {x}, found by the judge", ylabel=f"the {y}, found by the judge")
+    axes.set(xlabel="the subject, found by the judge", ylabel="the prompt, found by the judge")
     axes.grid(alpha=0.4)
     whole.legend(loc="outside right upper", fontsize="small")
     _save(whole, place)
 
 
-def histograms(place: Path, panels: Sequence[tuple[str, dict[str, Sequence[int]], dict[str, float]]], low: float = -1.0, high: float = 1.0) -> None:
+def histograms(place: Path, panels: Sequence[tuple[str, dict[str, Sequence[int]], dict[str, float]]]) -> None:
     """Write panels below each other, each with its share of counts per bin.
 
     Args:
-        panels: title, counts by name (as many bins each, from `low` to `high`), and upright marks by name.
+        panels: title, counts by name (as many bins each, from -1 to 1), and upright marks by name.
     """
     whole = figure(480, 230 * len(panels))
     for axes, (title, series, marks) in zip(whole.subplots(len(panels), squeeze=False).flat, panels):
         for name, counts in series.items():
-            axes.stairs(np.divide(counts, max(1, sum(counts))), np.linspace(low, high, len(counts) + 1), label=name)
+            axes.stairs(np.divide(counts, max(1, sum(counts))), np.linspace(-1.0, 1.0, len(counts) + 1), label=name)
         for name, value in marks.items():
             axes.axvline(value, color="grey", linestyle=":")
             axes.text(value, axes.get_ylim()[1], f"{name} {value:.2f}", color="grey", rotation=90, va="top", fontsize="x-small")

@@ -70,8 +70,7 @@ class Counts:
     bridge: float  # one step's share, M computed once forwards and once backwards, without its weights' gradients
     bridge_again: float  # a second forward of M, with checkpointing
     decoder: float
-    decoder_again: float
-    row: float  # one row of G at one step of denoising
+    row: float  # one row of G at one step of denoising: its second forward too, with checkpointing
     parameters: dict[str, int]
 
 
@@ -95,7 +94,7 @@ def counted(config: AssistantConfig) -> Counts:
     decoder = flops(lambda: _decoded(config, unet, values, 1, "meta").backward())
     learned = flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta").backward())
     numbers = {name: count(module) for name, module in parts.items()}
-    return Counts(encode, learned, answer, decoder, row, row, numbers)
+    return Counts(encode, learned, answer, decoder, row, numbers)
 
 
 @contextmanager
@@ -272,7 +271,7 @@ def work(counts: Counts, plan: Plan) -> dict[str, tuple[float, float]]:
     """Stage -> (samples, floating-point operations a sample), checkpointing included."""
     target = STEPS * (ROWS + BASE_ROWS) * counts.row + counts.encode
     return {"encode": (plan.samples, counts.encode), "bridge": (plan.samples * plan.epochs, counts.bridge + counts.bridge_again),
-            "decoder": (plan.samples * plan.epochs, counts.decoder + counts.decoder_again), "SID round: targets": (plan.samples / plan.keep, target)}
+            "decoder": (plan.samples * plan.epochs, counts.decoder + counts.row), "SID round: targets": (plan.samples / plan.keep, target)}
 
 
 def computed(config: AssistantConfig, plan: Plan) -> list[str]:

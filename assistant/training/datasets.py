@@ -159,7 +159,7 @@ def identity(module: nn.Module) -> str:
     return found.hexdigest()[:16]
 
 
-def _square(pictures: list[bytes], side: int | None = None) -> Tensor:
+def squares(pictures: list[bytes], side: int | None = None) -> Tensor:
     """PNGs of any sizes -> (B, 3, side, side) in [0, 1], padded to squares by their edges; side None: the largest among them."""
     found = [pad_square(pixels([Image.open(io.BytesIO(p))])) for p in pictures]
     side = side or max(x.shape[-1] for x in found)
@@ -188,7 +188,7 @@ class Encoder:
 
     def opened(self, samples: list[Quadruplet]) -> tuple[Tensor, Tensor]:
         """Photos and targets as `encode` takes them; any thread may do it."""
-        return _square([s.photo for s in samples]), _square([s.target for s in samples], self.side)
+        return squares([s.photo for s in samples]), squares([s.target for s in samples], self.side)
 
     @torch.no_grad()
     def encode(self, photos: Tensor, targets: Tensor) -> dict[str, Tensor]:
