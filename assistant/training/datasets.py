@@ -182,10 +182,6 @@ class Encoder:
         about = f"{identity(self.vae)}-{self.vae.config.scaling_factor}"
         return {"E": identity(self.vision.dino), "F": identity(self.vision.clip), "latents": about}
 
-    def __call__(self, samples: list[Quadruplet]) -> dict[str, Tensor]:
-        """As `encode`."""
-        return self.encode(*self.opened(samples))
-
     def opened(self, samples: list[Quadruplet]) -> tuple[Tensor, Tensor]:
         """Photos and targets as `encode` takes them; any thread may do it."""
         return squares([s.photo for s in samples]), squares([s.target for s in samples], self.side)
