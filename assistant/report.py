@@ -109,7 +109,7 @@ def series_of(label: str) -> str:
 
 
 def fidelity(place: Path, rows: Sequence[dict]) -> None:
-    """Subject against prompt, a point a row with its intervals, rows of one series joined. `rows`: label, and of both measures value, low, high."""
+    """Subject against prompt: a point a row with its intervals, rows of one series joined. `rows`: label, and of both value, low, high."""
     whole = figure(980, 620)
     axes = whole.subplots()
     for name in dict.fromkeys(series_of(r["label"]) for r in rows):
