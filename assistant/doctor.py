@@ -1,7 +1,7 @@
 """What this machine has: versions, devices, memory, attention kernels, and which presets can run here and why not.
 
-`python -m assistant doctor --run PRESET` tries one of each thing that people do here, timed and checked, as a table to paste into an issue: the first thing to run
-where a preset has never run before. A step that fails is a line of the table, and the next one is tried.
+`python -m assistant doctor --run PRESET` tries one of each thing that people do here, timed and checked, as a table to paste into an issue: the first
+thing to run where a preset has never run before. A step that fails is a line of the table, and the next one is tried.
 """
 
 import io

@@ -111,13 +111,13 @@ def series_of(label: str) -> str:
 def fidelity(place: Path, rows: Sequence[dict]) -> None:
     """Subject against prompt: a point a row with its intervals, rows of one series joined. `rows`: label, and of both value, low, high."""
     whole = figure(980, 620)
-    axes = whole.subplots()
+    axes, measures = whole.subplots(), ("subject", "prompt")
     for name in dict.fromkeys(series_of(r["label"]) for r in rows):
         own = [r for r in rows if series_of(r["label"]) == name]
         if all(r["learned"]["steps"] != own[0]["learned"]["steps"] for r in own[1:]):
             own.sort(key=lambda r: r["learned"]["steps"])
         (a, b), (a_error, b_error) = zip(*((  # of both measures the values, and how far the intervals go below and above
-            np.array([r[m]["value"] for r in own]), np.abs([[r[m][end] - r[m]["value"] for r in own] for end in ("low", "high")])) for m in ("subject", "prompt")))
+            np.array([r[m]["value"] for r in own]), np.abs([[r[m][end] - r[m]["value"] for r in own] for end in ("low", "high")])) for m in measures))
         axes.errorbar(a, b, b_error, a_error, fmt="o-", elinewidth=0.5, label=name)
         for r, at in zip(own if len(own) > 1 else (), zip(a, b)):
             tail = r["label"].rpartition(",")[2].rpartition("λ = ")[2].strip()
