@@ -61,9 +61,8 @@ class Wanted:
 def instruction(scene: Scene) -> str:
     """All of a scene but its subject, in a caption's canonical words."""
     worn = listing([v.wear(a.name, a.colour) for a in scene.accessories])
-    place = "underwater" if scene.context == "underwater" else v.CONTEXT_SAID[scene.context][0]
     light = "" if scene.light == "day" else v.LIGHT_SAID[scene.light][0]
-    parts = ["" if scene.pose == "standing" else scene.pose, f"wearing {worn}" if worn else "", place, light]
+    parts = ["" if scene.pose == "standing" else scene.pose, f"wearing {worn}" if worn else "", v.CONTEXT_SAID[scene.context][0], light]
     return " ".join(p for p in parts if p) + ", " + v.STYLE_SAID[scene.style][0]
 
 

@@ -248,7 +248,7 @@ def aside(rng: random.Random, text: str) -> str:
 def offered(rng: random.Random, scene: Scene) -> tuple[str, UserRequest]:
     """A suggestion, and the wish that a yes to it stands for."""
     context = rng.choice([c for c in CONTEXTS if c != scene.context])
-    place, it = "underwater" if context == "underwater" else v.CONTEXT_SAID[context][0], rng.choice(("it", f"the " f"{scene.individual.kind}"))
+    place, it = v.CONTEXT_SAID[context][0], rng.choice(("it", f"the {scene.individual.kind}"))
     ask_it = rng.choice(SAY["offer_place"])
     roll = rng.random()
     if roll < 0.4:
@@ -272,7 +272,7 @@ def nearest_offer(rng: random.Random, scene: Scene, wish: UserRequest) -> tuple[
         return rng.choice(("Shall I give {it} {x} instead?", "How about {x} instead?", "Would {x} do?")).format(
             it=it, x=v.wear(choice.given.name, choice.given.colour)), UserRequest("", wear=((choice.given.name, choice.given.colour),))
     if "context" in choice.said:
-        where = "underwater" if target.context == "underwater" else v.CONTEXT_SAID[target.context][0]
+        where = v.CONTEXT_SAID[target.context][0]
         return rng.choice(("Shall I put {it} {w} instead?", "How about {it} {w}?", "I could put {it} {w}; shall I?")).format(it=it, w=where), UserRequest("", context=target.context)
     if target.pose != scene.pose:
         return rng.choice(("Shall I draw {it} {p} instead?", "I could draw {it} {p}; shall I?")).format(it=it, p=target.pose), UserRequest("", pose=target.pose)

@@ -113,7 +113,7 @@ def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = 
                 or {one.colour, body.colour} == {"white", "black"}:
             found.append(f"{thing} {'stand' if many else 'stands'} out against the {body.colour}")
         if body.pattern != "plain" and body.second == one.colour:
-            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its " f"{v.PATTERN_NOUN_SAID[body.pattern][0]}")
+            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its {v.PATTERN_NOUN_SAID[body.pattern][0]}")
     return found
 
 
