@@ -396,7 +396,7 @@ def run(options: Options) -> None:
     else:
         _loaded(table, options)
     if options.markdown is not None:
-        table.write(options.markdown)
+        options.markdown.write_text(table.markdown(), encoding="utf-8")
     if options.save is not None:
         table.save(options.save, command="bench", preset=options.preset, random=options.random, versions=machine.versions(), devices=machine.devices())
         print(f"Kept in {options.save}: versions, devices and this table, nothing else.")

@@ -210,9 +210,6 @@ class Table:
         rows = [f"| {what} | {value} | {note} |" for what, value, note in self.lines]
         return "\n".join(["| | | |", "|---|---|---|", *rows]) + "\n"
 
-    def write(self, path: Path) -> None:
-        path.write_text(self.markdown(), encoding="utf-8")
-
     def save(self, path: Path, **about: Any) -> None:
         """As one JSON file: the lines, and what is said about them."""
         lines = [{"what": what, "value": value, "note": note} for what, value, note in self.lines]

@@ -21,7 +21,7 @@ from assistant.world.captions import attributes, read_reply
 from assistant.world.scene import combination_held_out, individual_held_out, sample_individual, sample_scene
 from assistant.presets import MINIATURE
 from assistant.data import quadruplets, shards
-from assistant.data.shards import Quadruplet, Reader, begin, read_shard, write_manifest, write_shard
+from assistant.data.shards import Quadruplet, begin, read_shard, samples_of, shards_of, write_manifest, write_shard
 from assistant.data.quadruplets import Store, drawn_pool
 from assistant.training.world_dataset import caption_tokenizer
 from assistant.manifest import CHECKPOINTS
@@ -57,7 +57,7 @@ def test_a_set_holds_what_the_filter_kept_once_and_the_scores_of_all(tmp_path: P
     build_plain(tmp_path)
     made = [n for n in map(lambda n: n - (n % 5 == 4), range(50)) if n % 7 != 6]
     about = json.loads((tmp_path / "manifest.json").read_text())
-    samples = list(Reader(tmp_path).epoch(0, 0))
+    samples = list(samples_of(tmp_path))
     assert sorted(s.about["seed"] for s in samples) == sorted({n for n in made if n % 2}) and len(samples) == about["samples"]
     assert len(about["doubles"]) == sum(n % 2 for n in made) - about["samples"] > 0
     assert len(quadruplets.all_scores(tmp_path)) == len(made) and quadruplets.cost(tmp_path)["attempts"] == 50
@@ -93,7 +93,7 @@ def test_a_killed_build_goes_on_and_ends_as_an_unbroken_one(tmp_path: Path) -> N
     assert {k: v for k, v in contents(broken).items() if not k.startswith(".")} == contents(whole)
 
 
-def test_processes_share_the_work_and_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     build_plain(alone)
     for rank in (0, 1):
@@ -101,33 +101,24 @@ def test_processes_share_the_work_and_the_samples(tmp_path: Path, monkeypatch: p
         build_plain(shared)
         assert (shared / "manifest.json").exists() == (rank == 1)
     assert contents(alone) == contents(shared)
-    whole = [s.key for s in Reader(alone, rank=0, world=1).epoch(3, 1)]
-    for world in (2, 5, 40):  # whole shards for few, single samples for many
-        parts = [[s.key for s in Reader(alone, rank=rank, world=world).epoch(3, 1)] for rank in range(world)]
-        assert sorted(sum(parts, [])) == sorted(whole)
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    mine = Reader(alone)  # rank 1 of 2, from the environment
-    assert [s.key for s in mine.epoch(3, 1)] == [s.key for s in Reader(alone, rank=1, world=2).epoch(3, 1)]
-    assert [s.key for s in Reader(alone, rank=0, world=1).epoch(3, 1)] == whole != [s.key for s in Reader(alone, rank=0, world=1).epoch(3, 2)]
-    assert len(Reader(alone, only=lambda key: key == whole[0])) == 1
 
 
 def test_other_settings_and_damaged_shards_are_refused(tmp_path: Path) -> None:
     build_plain(tmp_path)
     with pytest.raises(ConfigError, match="seed 1, not 2"):
         quadruplets.build(tmp_path, PLAN, plain, Echo(), evenly, lambda s: True, {"seed": 2}, say=lambda what: None)
-    shard = next(p for p in sorted(tmp_path.glob("shard-*.tar")) if Reader(tmp_path).shards[0][0] == p)
+    shard = next(p for p in sorted(tmp_path.glob("shard-*.tar")) if shards_of(tmp_path)[0][0] == p)
     data = shard.read_bytes()
     shard.write_bytes(data[:600] + b"x" + data[601:])
     with pytest.raises(StorageError, match="damaged"):
         shards.verify([tmp_path])
     shard.write_bytes(data[:700])
     with pytest.raises(StorageError, match="not the one in the manifest"):
-        Reader(tmp_path)
+        shards_of(tmp_path)
     with pytest.raises(StorageError, match="cannot be read"):
         read_shard(shard)
     with pytest.raises(StorageError, match="no manifest"):
-        Reader(tmp_path / "nowhere")
+        shards_of(tmp_path / "nowhere")
 
 
 def test_doubles_are_found_by_pictures_and_by_words(tmp_path: Path) -> None:
@@ -136,7 +127,7 @@ def test_doubles_are_found_by_pictures_and_by_words(tmp_path: Path) -> None:
     write_shard(tmp_path, 1, [Quadruplet("c", b"p", b"u", {"y": "one"}), Quadruplet("d", b"p", b"v", {"y": "three"})])
     assert not write_manifest(tmp_path, 3) and write_manifest(tmp_path, 2)
     assert json.loads((tmp_path / "manifest.json").read_text())["doubles"] == ["b", "c"]
-    assert sorted(s.key for s in Reader(tmp_path).epoch(0, 0)) == ["a", "d"]
+    assert sorted(s.key for s in samples_of(tmp_path)) == ["a", "d"]
 
 
 # --- wishes and words -------------------------------------------------------------------------------------------------------

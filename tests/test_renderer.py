@@ -14,7 +14,8 @@ from assistant.world import scene as world
 from assistant.world.captions import caption
 from assistant.world.dialogues import dialogue
 from assistant.world.renderer import PAINTERS, render
-from assistant.world.backgrounds import backdrop, sheet_of
+from assistant.world.backgrounds import sheet_of
+from assistant.world.display_list import paint
 from assistant.world.subjects import draw_subject
 from assistant.world.scene import ACCESSORIES, COLOURS, KINDS, MIDDLES, PATTERNS, POSES, SIZES, Accessory, Individual, Scene
 
@@ -84,17 +85,17 @@ def test_light_keeps_the_subjects_colour():
 
 @pytest.mark.parametrize("context", world.CONTEXTS)
 def test_lights_are_told_apart_and_layouts_are_fresh(context):
-    seen = {light: np.asarray(backdrop(scene_from(7, context=context, light=light), 64), float)
+    seen = {light: np.asarray(paint(sheet_of(scene_from(7, context=context, light=light)), 64), float)
             for light in world.LIGHTS}
     assert seen["night"].mean() < 0.75 * seen["day"].mean()
     warmth = {light: (view[..., 0] - view[..., 2]).mean() for light, view in seen.items()}
     assert warmth["sunset"] > warmth["day"] + 10 and warmth["sunset"] > warmth["night"] + 20
-    other = np.asarray(backdrop(replace(scene_from(7, context=context, light="day"), seed=world.BACKDROP + 1), 64), float)
+    other = np.asarray(paint(sheet_of(replace(scene_from(7, context=context, light="day"), seed=world.BACKDROP + 1)), 64), float)
     assert np.abs(other - seen["day"]).mean() > 1
 
 
 def test_contexts_and_styles_all_differ():
-    views = [np.asarray(backdrop(scene_from(9, context=context, light="day"), 32), float) for context in world.CONTEXTS]
+    views = [np.asarray(paint(sheet_of(scene_from(9, context=context, light="day")), 32), float) for context in world.CONTEXTS]
     views += [np.asarray(render(scene_from(9, context="beach", style=style), 32).image, float) for style in PAINTERS]
     for i, one in enumerate(views):
         for other in views[:i]:
@@ -176,7 +177,6 @@ def test_poses_differ_as_they_are_named(kind: str) -> None:
     for pose in ("standing", "leaning", "resting"):
         assert abs(box[pose][3] - ground) <= 3
     assert box["jumping"][3] < ground - 0.07 * PX
-    assert drawn["jumping"].foot[1] == pytest.approx(ground)
     assert box["resting"][3] - box["resting"][1] < 0.88 * (box["standing"][3] - box["standing"][1])
     assert np.mean(pixels(drawn["leaning"].mask) != pixels(drawn["standing"].mask)) > 0.02
 

@@ -28,7 +28,7 @@ from assistant.training.datasets import Encoded, EncodedDialogues, EncodedPairs,
 from assistant.training.loop import Options, Trainer
 from assistant.training.recipe import BRIDGE, CAFE
 from assistant.data import quadruplets, shards
-from assistant.data.shards import Quadruplet, Reader, begin, write_manifest, write_shard
+from assistant.data.shards import Quadruplet, begin, samples_of, write_manifest, write_shard
 from assistant.data.quadruplets import drawn_wish
 from assistant.manifest import CHECKPOINTS, verify, write_manifest as write_manifest_of_weights
 from assistant.checkpoints import load_cafe, load_language, load_llama, load_tokenizer, load_vae, load_vision
@@ -317,7 +317,7 @@ def test_a_preset_of_published_parts_is_trained_beside_them_and_loads(pictures: 
 
     rounds = ("targets", *shared, "--data", pictures, "--out", tmp_path / "d3", "--attempts", 4, "--drawing-steps", 2)
     train(*rounds, "--least", -1, -1)  # M and G know nothing yet, and a filter would leave nothing
-    made = sorted(Reader(tmp_path / "d3", rank=0, world=1).epoch(0, 0), key=lambda s: s.key)
+    made = sorted(samples_of(tmp_path / "d3"), key=lambda s: s.key)
     assert len(made) == 4 and Image.open(io.BytesIO(made[0].target)).size == (64, 64)
     wish = drawn_wish(3, 4, 128)  # round 1 begins where round 0 would have ended: its first wish is the fifth sample's
     assert made[0].about["y"] == wish.y and made[0].about["told"]["line"] == wish.y and 0.7 <= made[0].about["told"]["alpha"] <= 1.0

@@ -15,7 +15,7 @@ from assistant.evaluation.cafe_tables import people, table3, write_table3
 from assistant.presets import MINIATURE
 from assistant.training import self_distillation
 from assistant.data import quadruplets
-from assistant.data.shards import Quadruplet, Reader
+from assistant.data.shards import Quadruplet, samples_of
 from assistant.training.self_distillation import Parts, Run, Sizes
 from assistant.manifest import CHECKPOINTS
 
@@ -77,7 +77,7 @@ def test_rounds_interrupted_anywhere_end_as_unbroken_ones(parts: Parts, tmp_path
     log = (broken / "log.jsonl").read_text()
     begin(broken, parts).rounds()  # nothing is left to do
     assert (broken / "log.jsonl").read_text() == log
-    keys = [{s.key for s in Reader(broken / name).epoch(0, 0)} for name in ("d1", "d3-1")]
+    keys = [{s.key for s in samples_of(broken / name)} for name in ("d1", "d3-1")]
     assert not keys[0] & keys[1] and all(keys)
     with pytest.raises(ConfigError, match="attempts 6, not 9"):
         Run(broken, parts, replace(SIZES, attempts=9))

@@ -38,7 +38,7 @@ from ..models.vision_encoders import VisionEncoders, pixels
 from ..plan import listing
 from ..world import vocabulary as v
 from ..world.captions import attributes, describe
-from ..world.dialogues import dialogue
+from ..world.dialogues import Exchange, dialogue
 from ..world.renderer import render
 from ..world.scene import COLOURS, KINDS, PATTERNS, Individual, Scene, can_pair, sample_individual, sample_scene
 from .shards import Quadruplet, begin, digest, process, shard_name, write_manifest, write_shard
@@ -61,9 +61,8 @@ class Wanted:
 def instruction(scene: Scene) -> str:
     """All of a scene but its subject, in a caption's canonical words."""
     worn = listing([v.wear(a.name, a.colour) for a in scene.accessories])
-    place = "underwater" if scene.context == "underwater" else v.CONTEXT_SAID[scene.context][0]
     light = "" if scene.light == "day" else v.LIGHT_SAID[scene.light][0]
-    parts = ["" if scene.pose == "standing" else scene.pose, f"wearing {worn}" if worn else "", place, light]
+    parts = ["" if scene.pose == "standing" else scene.pose, f"wearing {worn}" if worn else "", v.CONTEXT_SAID[scene.context][0], light]
     return " ".join(p for p in parts if p) + ", " + v.STYLE_SAID[scene.style][0]
 
 
@@ -72,18 +71,22 @@ def subject(kind: str, colour: str, second: str, pattern: str) -> str:
     return v.an(describe(Individual(kind, colour, second, pattern, "", 0, 1.0, 1.0, 1.0, 1.0)))
 
 
+def first_request(lots: random.Random, held_out: bool) -> tuple[Scene, Exchange, Scene]:
+    """Of a drawn dialogue the photo, its first request, and what answers it: a picture of one subject."""
+    while True:
+        talk = dialogue(lots, held_out, turns=1)
+        target = talk.exchanges[0].target
+        if talk.photo is not None and target is not None and target.companion is None:
+            return talk.photo, talk.exchanges[0], target
+
+
 def drawn_wish(seed: int, index: int, side: int, held_out: bool = False) -> Wanted:
     """Wish number `index` of a seed: a drawn photo (`side` pixels) and a first request that is answered with a picture."""
     lots = random.Random(f"{seed}/{index}/wish")
-    while True:
-        talk = dialogue(lots, held_out, turns=1)
-        said, target = talk.exchanges[0], talk.exchanges[0].target
-        if talk.photo is not None and target is not None and target.companion is None:
-            break
-    words = instruction(target)
-    one = talk.photo.individual
+    photo, said, target = first_request(lots, held_out)
+    words, one = instruction(target), photo.individual
     who = {"kind": one.kind, "colour": one.colour, "second": one.second, "pattern": one.pattern, "eyes": one.eyes, "layout": one.layout}
-    return Wanted(lots.randrange(2**31), render(talk.photo, side).image, words, f"{v.an(one.kind)} {words}", said.user, said.reply, who, attributes(target))
+    return Wanted(lots.randrange(2**31), render(photo, side).image, words, f"{v.an(one.kind)} {words}", said.user, said.reply, who, attributes(target))
 
 
 PAPER = {"clip": 0.3, "dino": 0.6}  # for CLIP ViT-B/32 and DINO ViT-S/16

@@ -1,4 +1,4 @@
-"""Quadruplets on disk: tar shards in WebDataset's layout, a manifest beside them, and the reader that many processes share.
+"""Quadruplets on disk: tar shards in WebDataset's layout, and a manifest beside them.
 
 A shard holds KEY.photo.png, KEY.target.png and KEY.json of each sample. It is written under a temporary name and renamed, so that
 a shard that is there is whole: whoever builds a set again after a kill keeps it. Knows no model, and no torch.
@@ -8,9 +8,8 @@ import hashlib
 import io
 import json
 import os
-import random
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,46 +154,13 @@ def verify(folders: Iterable[Path]) -> None:
                 raise StorageError(f"The shard {path.name} of {folder.name!r} is damaged.", "Remove it and build it again.")
 
 
-class Reader:
-    """The samples of finished sets, shared out between processes.
+def shards_of(*folders: Path) -> list[tuple[Path, list[str]]]:
+    """The shards of finished sets that hold samples, and the keys of each. Raises StorageError as `listed`."""
+    return [(path, shard["keys"]) for folder in folders for path, shard in listed(folder)[1] if shard["keys"]]
 
-    With at least as many shards as processes each process takes shards of its own, else every so-manieth sample of all.
 
-    Args:
-        folders: sets with a manifest.
-        rank, world: of this process; None: as the environment says.
-        only: which samples, by key (all: None).
-
-    Raises:
-        StorageError: a set is not finished, or a file is not the one in the manifest.
-    """
-
-    def __init__(self, *folders: Path, rank: int | None = None, world: int | None = None, only: Callable[[str], bool] | None = None) -> None:
-        own = process()
-        self.rank, self.world = own[0] if rank is None else rank, own[1] if world is None else world
-        self.shards: list[tuple[Path, list[str]]] = []
-        for folder in folders:
-            for path, shard in listed(folder)[1]:
-                keys = [k for k in shard["keys"] if only is None or only(k)]
-                if keys:
-                    self.shards.append((path, keys))
-
-    def __len__(self) -> int:
-        """Samples of all processes together."""
-        return sum(len(keys) for _, keys in self.shards)
-
-    def epoch(self, seed: int, epoch: int) -> Iterator[Quadruplet]:
-        """This process's samples in an order that follows from (seed, epoch) alone."""
-        lots = random.Random(f"{seed}/{epoch}")
-        order = lots.sample(range(len(self.shards)), len(self.shards))
-        whole = len(order) >= self.world
-        number = 0
-        for place, k in enumerate(order):
-            path, keys = self.shards[k]
-            shuffled = lots.sample(keys, len(keys))  # drawn for every shard, so that all processes agree
-            if whole and place % self.world != self.rank:
-                continue
-            mine = [key for i, key in enumerate(shuffled, number) if whole or i % self.world == self.rank]
-            number += len(keys)
-            found = {s.key: s for s in read_shard(path)} if mine else {}
-            yield from (found[key] for key in mine)
+def samples_of(*folders: Path) -> Iterator[Quadruplet]:
+    """All samples of finished sets, in the manifests' order. Raises StorageError as `listed` and `read_shard`."""
+    for path, keys in shards_of(*folders):
+        found = {s.key: s for s in read_shard(path)}
+        yield from (found[key] for key in keys)

@@ -209,7 +209,7 @@ def _curve(args: argparse.Namespace) -> None:
 
 
 def _promote(args: argparse.Namespace) -> None:
-    from ..training.release import install, overlay
+    from ..training.world_dataset import install, overlay
     from .overall import judge_candidate
     from .test_cases import load_witness
 

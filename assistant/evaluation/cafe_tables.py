@@ -35,7 +35,7 @@ from ..checkpoints import load_cafe, load_tensors
 from ..config import AssistantConfig
 from ..data import quadruplets
 from ..data.quadruplets import Wanted, drawn_wish
-from ..data.shards import Quadruplet, Reader
+from ..data.shards import Quadruplet, samples_of
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..engine import Assistant
 from ..files import SHARED, write_whole
@@ -131,7 +131,7 @@ def table3(run: Run, assistant: Assistant, eyes: quadruplets.Embedder, cases: in
     chosen = place / "d2.json"
     if not chosen.exists():
         started, keeps = time.monotonic(), people(witness)
-        keys = [s.key for s in Reader(d1, rank=0, world=1).epoch(0, 0) if keeps(s)]
+        keys = [s.key for s in samples_of(d1) if keeps(s)]
         write_whole(chosen, json.dumps(sorted(keys)).encode(), SHARED)
         run.log("d2", started, kept=len(keys))
     human = set(json.loads(chosen.read_text()))

@@ -21,7 +21,7 @@ from ..world.captions import plan_of, read_reply
 from ..world.user_requests import ScenePlan, UserRequest
 from ..world.dialogues import operations, reply
 from ..world.renderer import render
-from ..world.scene import ACCESSORIES, Accessory, Individual, Scene, restage, sample_individual, sample_scene
+from ..world.scene import ACCESSORIES, Accessory, Scene, restage, sample_individual, sample_scene
 from ..models.vision_encoders import pixels
 from ..plan import Plan, told
 from .test_cases import NEVER, share
@@ -44,15 +44,12 @@ def scene_of(subject: Mapping[str, str], state: Mapping[str, Any], number: int) 
     other = None
     if state["other"]:
         colour, kind = state["other"].split()
-        other = _plain(rng, kind, colour)
+        one = sample_individual(rng)
+        second = one.second if one.second != colour else "white" if colour != "white" else "black"
+        other = replace(one, kind=kind, colour=colour, second=second, pattern="plain")
     worn = tuple(Accessory(name, colour) for name, colour in state["worn"].items())
     base = sample_scene(rng, who, None)
     return restage(rng, base, context=state["place"], light=state["light"], style=state["style"], pose=state["pose"], accessories=worn, companion=other)
-
-
-def _plain(rng: random.Random, kind: str, colour: str) -> Individual:
-    one = sample_individual(rng)
-    return replace(one, kind=kind, colour=colour, second=one.second if one.second != colour else "white" if colour != "white" else "black", pattern="plain")
 
 
 def history_of(scenes: Sequence[Scene], number: int) -> list[Turn]:

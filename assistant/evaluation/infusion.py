@@ -8,7 +8,7 @@ import json
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import report
-from ..customization.concept_library import InfusionConcept, load_concept, residual_bytes, save_concept
+from ..customization.concept_library import InfusionConcept, load_concept, save_concept
 from ..customization.concept_training import ConceptImages, InfusionRecipe, InfusionTrainer
 from ..diffusion.attention import AttentionContext
 from ..diffusion.guidance import CONDITIONAL, TEXT, BatchRow
@@ -196,17 +196,12 @@ def learned(protocol: Protocol, number: int) -> dict[str, Tensor]:
     return load_file(protocol.run / f"residuals-{number:02}.safetensors")
 
 
-def without(residuals: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Name of a variant -> residuals: whole, and each layer left out."""
-    return {"all layers": dict(residuals)} | {f"without {layer}": {k: r for k, r in residuals.items() if k != layer} for layer in residuals}
-
-
-def in_bits(residuals: Mapping[str, Tensor], bits: int) -> tuple[dict[str, Tensor], int, int]:
-    """Residuals as a file of so many bits gives them back, the file's bytes, and its residuals'."""
+def in_bits(residuals: Mapping[str, Tensor], bits: int) -> Mapping[str, Tensor]:
+    """Residuals as a file of so many bits gives them back."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "it.safetensors"
         save_concept(place, InfusionConcept("it", "it", "study", residuals, bits=bits))
-        return dict(load_concept(place).residuals), place.stat().st_size, residual_bytes(place)
+        return load_concept(place).residuals
 
 
 def layers_and_bits(protocol: Protocol, count: int) -> dict[str, dict]:
@@ -216,7 +211,8 @@ def layers_and_bits(protocol: Protocol, count: int) -> dict[str, dict]:
         one, whole = subject(number), learned(protocol, number)
         seeds, lines = [1000 * number + k for k in range(len(LINES))], [said(line, "<it>") for line in LINES]
         reference: Tensor | None = None
-        variants = {**without(whole), **{f"{bits} bits": in_bits(whole, bits)[0] for bits in (16, 8)}}
+        variants = {"all layers": whole, **{f"without {layer}": {k: r for k, r in whole.items() if k != layer} for layer in whole},
+                    **{f"{bits} bits": in_bits(whole, bits) for bits in (16, 8)}}
         for name, residuals in variants.items():
             latents = draw_concepts(protocol.base, lines, {"it": one.noun}, {"it": residuals}, seeds)
             reference = latents if reference is None else reference
@@ -254,7 +250,7 @@ def pairs(protocol: Protocol, count: int) -> dict[str, dict]:
 
 
 COSINES = ("CLIP-T", "CLIP-I", "DINO-I")
-CELL, GAP, QUALITY = 128, 4, 44
+CELL, GAP, QUALITY, ROWS = 128, 4, 44, 8  # pixels; of WebP; individuals that are shown
 
 
 def summary(cells: dict[str, list[dict]]) -> dict[str, Any]:
@@ -325,22 +321,20 @@ def curves(rows: dict[str, Any], place: Path) -> None:
                                for m in METHODS if m in rows} for title, name in panels.items()}, "steps", 2, logarithmic=True)
 
 
-def sheet(protocol: Protocol, place: Path, rows: int = 8, columns: Sequence[int] = tuple(range(len(LINES)))) -> None:
+def sheet(protocol: Protocol, place: Path) -> None:
     """The first individuals, a row each: two of its pictures, then each prompt by the base model (above) and by Infusion (below); none chosen."""
-    rows = min(rows, protocol.individuals)
     small, line = CELL // 2 + CELL // 4, 26  # the side of a picture; the titles' height
     found: list[list[Image.Image | np.ndarray]] = []
-    for number in range(rows):
+    for number in range(min(ROWS, protocol.individuals)):
         one = subject(number)
         seeds = [1000 * number + k for k in range(len(LINES))]
         with torch.no_grad():
             plain = draw_plain(protocol.base, [said(q, one.noun) for q in LINES], seeds)
             own = draw_concepts(protocol.base, [said(q, "<it>") for q in LINES], {"it": one.noun}, {"it": learned(protocol, number)}, seeds)
         for k, latents in enumerate((plain, own)):
-            drawn = protocol.base.decode(latents)
-            found.append([render(one.scenes[k], CELL).image, *(drawn[c] for c in columns)])
+            found.append([render(one.scenes[k], CELL).image, *protocol.base.decode(latents)])
     whole = report.sheet(found, small, GAP, line)
     pen, font = ImageDraw.Draw(whole), ImageFont.load_default(9)
-    for c in columns:
-        pen.text(((c + 1) * (small + GAP) + GAP, 2), textwrap.fill(LINES[c].replace("{}", "…"), 20), (30, 30, 34), font)
+    for c, words in enumerate(LINES, 1):
+        pen.text((c * (small + GAP) + GAP, 2), textwrap.fill(words.replace("{}", "…"), 20), (30, 30, 34), font)
     whole.save(place, quality=QUALITY, method=6)

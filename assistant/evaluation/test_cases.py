@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..checkpoints import load_tokenizer
 from ..config import AssistantConfig
-from ..data.quadruplets import sample_latents
+from ..data.quadruplets import first_request, sample_latents
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..generation.base import ImageFeatures, ReplyState
 from ..generation.cafe import CafeGenerator
@@ -27,7 +27,6 @@ from ..training.classifiers import Judge, Likeness, load_judge, load_likeness
 from ..training.world_dataset import ATTRIBUTES
 from ..world.backgrounds import GROUND
 from ..world.captions import attributes, caption, read
-from ..world.dialogues import dialogue
 from ..world.renderer import render
 from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, STAGE, Scene, sample_individual, sample_scene, with_companion
 from .baselines import draw_plain
@@ -106,16 +105,8 @@ class Case:
 
 def cases(count: int) -> list[Case]:
     """The first requests of held-out dialogues that were answered with a picture, seeds 0 to `count` less one."""
-    out = []
-    for seed in range(count):
-        rng = random.Random(f"evaluation/{seed}")
-        while True:
-            talk = dialogue(rng, held_out=True, turns=1)
-            target = talk.exchanges[0].target
-            if talk.photo is not None and target is not None and target.companion is None:
-                out.append(Case(talk.photo, talk.exchanges[0].user, target))
-                break
-    return out
+    requests = (first_request(random.Random(f"evaluation/{seed}"), held_out=True) for seed in range(count))
+    return [Case(photo, said.user, target) for photo, said, target in requests]
 
 
 def scenes(count: int, views: int = 1, group: str = "evaluation") -> list[list[Scene]]:

@@ -351,7 +351,7 @@ def main() -> None:
     elif args.stage == "tokenizers":
         _tokenizers(config)
     elif args.stage == "install":
-        from .release import install
+        from .world_dataset import install
 
         install(config, args.run / "model")
     elif args.stage in ("quadruplets", "sid"):
@@ -384,7 +384,6 @@ def _run_here(args: argparse.Namespace, config: AssistantConfig) -> None:
             _train(stage, args, config, total * stage.share)
     else:
         _train(next(stage for stage in STAGES if stage.name == args.stage), args, config, 10.0)
-
 
 
 if __name__ == "__main__":

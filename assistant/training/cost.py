@@ -70,8 +70,7 @@ class Counts:
     bridge: float  # one step's share, M computed once forwards and once backwards, without its weights' gradients
     bridge_again: float  # a second forward of M, with checkpointing
     decoder: float
-    decoder_again: float
-    row: float  # one row of G at one step of denoising
+    row: float  # one row of G at one step of denoising: its second forward too, with checkpointing
     parameters: dict[str, int]
 
 
@@ -95,7 +94,7 @@ def counted(config: AssistantConfig) -> Counts:
     decoder = flops(lambda: _decoded(config, unet, values, 1, "meta").backward())
     learned = flops(lambda: _answered(parts["llama"], bridge, config, 1, "meta").backward())
     numbers = {name: count(module) for name, module in parts.items()}
-    return Counts(encode, learned, answer, decoder, row, row, numbers)
+    return Counts(encode, learned, answer, decoder, row, numbers)
 
 
 @contextmanager
@@ -172,39 +171,39 @@ class Timing:
     peak: int | None  # bytes of GPU memory, all in all; None on a CPU
 
 
-def _clock(device: torch.device, run: Callable[[], object], repeats: int) -> float:
-    """The fastest of `repeats` runs after one that warms up."""
-    return min(in_turns({"": Step(run)}, repeats, device, warm=1)[""])
+def _clock(device: torch.device, run: Callable[[], object]) -> float:
+    """The faster of two runs after one that warms up."""
+    return min(in_turns({"": Step(run)}, 2, device, warm=1)[""])
 
 
-def _timed(task: Task, device: str, repeats: int) -> Timing:
+def _timed(task: Task, device: str) -> Timing:
     where = torch.device(device)
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(task, Path(folder), Path(folder), Options(steps=1000, device=device, parts=1))
         drawn = trainer.batches(0)
-        part = _clock(where, lambda: trainer.gradients(drawn), repeats)
+        part = _clock(where, lambda: trainer.gradients(drawn))
 
         def update() -> None:
             for p in trainer.params.values():
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             trainer.update()
 
-        whole = _clock(where, update, repeats)
+        whole = _clock(where, update)
     return Timing(part, whole, task.batch_size, torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None)
 
 
-def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
+def measured_decoder(config: AssistantConfig, device: str, samples: int, checkpointing: bool) -> Timing:
     """Steps of the decoder's own task, with random weights."""
     from .decoder import CafeTask
 
     with torch.device(device):
         unet, _ = decoder_modules(config)
-    return _timed(CafeTask(config, Noise(config), device, Path(), samples, shared=(unet, None), numbers=CAFE, checkpointing=checkpointing), device, repeats)
+    return _timed(CafeTask(config, Noise(config), device, Path(), samples, shared=(unet, None), numbers=CAFE, checkpointing=checkpointing), device)
 
 
-def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpointing: bool, repeats: int = 2) -> Timing:
+def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpointing: bool) -> Timing:
     """Steps of the bridge's own task, with an M of random weights: in bfloat16 on a GPU."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -217,11 +216,10 @@ def measured_bridge(config: AssistantConfig, device: str, samples: int, checkpoi
             llama = LlamaForCausalLM(LlamaConfig(**config.mllm.llama)).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(before)
-    return _timed(ProjectorTask(config, Noise(config), device, Path(), samples, numbers=BRIDGE, llama=(llama, NoWords()), checkpointing=checkpointing),
-                  device, repeats)
+    return _timed(ProjectorTask(config, Noise(config), device, Path(), samples, numbers=BRIDGE, llama=(llama, NoWords()), checkpointing=checkpointing), device)
 
 
-def measured_encode(config: AssistantConfig, device: str, samples: int, repeats: int = 2) -> Timing:
+def measured_encode(config: AssistantConfig, device: str, samples: int) -> Timing:
     """E, F and the autoencoder as `encode` runs them, with random weights."""
     from diffusers import AutoencoderKL
     from transformers import Dinov2Config, Dinov2Model
@@ -236,7 +234,7 @@ def measured_encode(config: AssistantConfig, device: str, samples: int, repeats:
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
     pictures = torch.rand(samples, 3, config.decoder.image_size, config.decoder.image_size)
-    seconds = _clock(where, lambda: encoder.encode(pictures, pictures), repeats)
+    seconds = _clock(where, lambda: encoder.encode(pictures, pictures))
     return Timing(seconds, 0.0, samples, torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None)
 
 
@@ -272,7 +270,7 @@ def work(counts: Counts, plan: Plan) -> dict[str, tuple[float, float]]:
     """Stage -> (samples, floating-point operations a sample), checkpointing included."""
     target = STEPS * (ROWS + BASE_ROWS) * counts.row + counts.encode
     return {"encode": (plan.samples, counts.encode), "bridge": (plan.samples * plan.epochs, counts.bridge + counts.bridge_again),
-            "decoder": (plan.samples * plan.epochs, counts.decoder + counts.decoder_again), "SID round: targets": (plan.samples / plan.keep, target)}
+            "decoder": (plan.samples * plan.epochs, counts.decoder + counts.row), "SID round: targets": (plan.samples / plan.keep, target)}
 
 
 def computed(config: AssistantConfig, plan: Plan) -> list[str]:

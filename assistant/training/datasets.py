@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_vae, load_vision
 from ..config import AssistantConfig
-from ..data.shards import Quadruplet, Reader, begin, digest, finish, listed, process, read_shard
+from ..data.shards import Quadruplet, begin, digest, finish, listed, process, read_shard, shards_of
 from ..errors import ConfigError, StorageError
 from ..files import SHARED, add_line, write_whole
 from ..models.mllm import PromptBuilder, pooled
@@ -159,7 +159,7 @@ def identity(module: nn.Module) -> str:
     return found.hexdigest()[:16]
 
 
-def _square(pictures: list[bytes], side: int | None = None) -> Tensor:
+def squares(pictures: list[bytes], side: int | None = None) -> Tensor:
     """PNGs of any sizes -> (B, 3, side, side) in [0, 1], padded to squares by their edges; side None: the largest among them."""
     found = [pad_square(pixels([Image.open(io.BytesIO(p))])) for p in pictures]
     side = side or max(x.shape[-1] for x in found)
@@ -182,13 +182,9 @@ class Encoder:
         about = f"{identity(self.vae)}-{self.vae.config.scaling_factor}"
         return {"E": identity(self.vision.dino), "F": identity(self.vision.clip), "latents": about}
 
-    def __call__(self, samples: list[Quadruplet]) -> dict[str, Tensor]:
-        """As `encode`."""
-        return self.encode(*self.opened(samples))
-
     def opened(self, samples: list[Quadruplet]) -> tuple[Tensor, Tensor]:
         """Photos and targets as `encode` takes them; any thread may do it."""
-        return _square([s.photo for s in samples]), _square([s.target for s in samples], self.side)
+        return squares([s.photo for s in samples]), squares([s.target for s in samples], self.side)
 
     @torch.no_grad()
     def encode(self, photos: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -207,7 +203,7 @@ def encode(out: Path, sets: list[Path], preset: str, encoder: Encoder, batch: in
         StorageError: a set is not finished, or damaged.
         ConfigError: `out` holds other sets, or the same by other encoders.
     """
-    shards = Reader(*sets, rank=0, world=1).shards
+    shards = shards_of(*sets)
     begin(out, {"preset": preset, "sets": [digest((s / "manifest.json").read_bytes())[:16] for s in sets], "encoders": encoder.identity()})
     rank, world = process()
     with ThreadPoolExecutor(AHEAD) as pool:
@@ -245,30 +241,6 @@ class TrainingBatch:
     features: Tensor | None = None  # (B, h w, d_E) E's patches of the target
 
 
-class PairSource(Protocol):
-    """Pairs (photo, target) of one subject.
-
-    Attributes:
-        labelled: whether `shown` has masks and labels.
-    """
-
-    labelled: bool
-
-    def __len__(self) -> int: ...
-
-    def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        """CPU tensors from which `shown` makes the rest."""
-        ...
-
-    def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> TrainingBatch:
-        """`batch` on the device; without a generator nothing is left to chance."""
-        ...
-
-    def photos(self, batch: dict[str, Tensor]) -> np.ndarray | None:
-        """uint8 (B, H, W, 3) to look at, if they are at hand."""
-        ...
-
-
 class Heroes:
     """Where the heroes of a drawn world's pictures are and what they are, on the device."""
 
@@ -286,7 +258,11 @@ class Heroes:
 
 
 class WorldPairs:
-    """Of the drawn world, encoded as a whole on the device."""
+    """Pairs (photo, target) of one subject, of the drawn world, encoded as a whole on the device.
+
+    Attributes:
+        labelled: whether `shown` has masks and labels.
+    """
 
     labelled = True
 
@@ -303,22 +279,25 @@ class WorldPairs:
         return len(self.latents)
 
     def pairs(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
+        """CPU tensors from which `shown` makes the rest."""
         photo, target = self.world.pairs(rng, count)
         same = rng.random(count) < 0.05  # eq. 4 at alpha = 0 asks for x from E(x) and F(x)
         return {"photo": torch.from_numpy(photo), "target": torch.from_numpy(np.where(same, photo, target))}
 
     def shown(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> TrainingBatch:
+        """`batch` on the device; without a generator nothing is left to chance."""
         target, h = batch["target"], self.heroes
         semantics = self.semantics[target].float() if generator is None else noisy_semantic_targets(self.vision, self.semantics, self.expected, target, generator)
         return TrainingBatch(self.latents[target].float(), self.patches[batch["photo"]], semantics, h.weights[target], h.masks[target], h.labels[target],
                      h.companions(target), self.patches[target, 1:])
 
     def photos(self, batch: dict[str, Tensor]) -> np.ndarray:
+        """uint8 (B, H, W, 3) to look at."""
         return self.world["images"][batch["photo"].cpu().numpy()]
 
 
 class EncodedPairs:
-    """Of sets encoded beforehand, read from disk row by row."""
+    """The same of sets encoded beforehand, read from disk row by row; there is no photo to look at."""
 
     labelled = False
 
@@ -338,33 +317,17 @@ class EncodedPairs:
         return None
 
 
-class DialogueSource(Protocol):
-    """Dialogues about a photo, up to the end of a reply that may come with a picture.
-
-    Their batches hold `lines` (B, L) token ids without the picture, `spoken` (B, L) how much each counts that M says (0: it does not
-    say it), and `token_at` (B,), where the learnable token stands in place of an id, -1 for none.
-    """
-
-    def __len__(self) -> int: ...
-
-    def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        """CPU tensors."""
-        ...
-
-    def seen(self, batch: dict[str, Tensor]) -> Tensor:
-        """(B, P, d_E): E(photo) as M reads it."""
-        ...
-
-    def truths(self, batch: dict[str, Tensor]) -> Tensor:
-        """(B', d_F): what H should give, of the rows that have a learnable token."""
-        ...
-
+PairSource = WorldPairs | EncodedPairs
 
 SORTED = 8  # a batch of dialogues of one length is half as wide as one of any
 
 
 class WorldDialogues:
-    """Of the drawn world."""
+    """Dialogues about a photo, of the drawn world, up to the end of a reply that may come with a picture.
+
+    Batches hold `lines` (B, L) token ids without the picture, `spoken` (B, L) how much each counts that M says (0: it does not
+    say it), and `token_at` (B,), where the learnable token stands in place of an id, -1 for none.
+    """
 
     def __init__(self, config: AssistantConfig, world: WorldDataset, talks: DialogueDataset, device: str, init: Path) -> None:
         vision: VisionEncoders = load_vision(config, init).to(device)
@@ -376,7 +339,7 @@ class WorldDialogues:
         return len(self.talks.seen)
 
     def batch(self, rng: np.random.Generator, count: int) -> dict[str, Tensor]:
-        """Rows of SORTED times as many that are about as long."""
+        """CPU tensors: rows of SORTED times as many that are about as long."""
         t, rows = self.talks, rng.choice(self.talks.seen, SORTED * count)
         start = rng.integers(0, SORTED) * count
         rows = rows[np.argsort(t["lengths"][rows], kind="stable")[start:start + count]]
@@ -384,9 +347,11 @@ class WorldDialogues:
                 "token_at": torch.from_numpy(t["token_at"][rows].astype(np.int64))}
 
     def seen(self, batch: dict[str, Tensor]) -> Tensor:
+        """(B, P, d_E): E(photo) as M reads it."""
         return self.patches[batch["photo"]]
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
+        """(B', d_F): what H should give, of the rows that have a learnable token."""
         return self.expected(batch["targets"][batch["token_at"] >= 0])
 
 
@@ -428,3 +393,6 @@ class EncodedDialogues:
 
     def truths(self, batch: dict[str, Tensor]) -> Tensor:
         return batch[SEMANTICS].float()
+
+
+DialogueSource = WorldDialogues | EncodedDialogues

@@ -38,8 +38,7 @@ TWO_HEROES = 0.15  # share of captions' pictures that are drawn from those of tw
 class BaseTask(Task):
     name, lr = "base", 1e-3
 
-    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, vae: Path, batch_size: int = 32,
-                 warm: Path | None = None, compiled: bool = False) -> None:
+    def __init__(self, config: AssistantConfig, world: WorldDataset, device: str, vae: Path, batch_size: int, warm: Path | None) -> None:
         self.config, self.world, self.device, self.batch_size = config, world, device, batch_size
         self.tokenizer = caption_tokenizer(config)
         self.vae = load_vae(vae).to(device)
@@ -55,8 +54,6 @@ class BaseTask(Task):
             self.text.set_attn_implementation("eager")
         self.text.to(device).train(), self.unet.to(device).train()  # pyright: ignore[reportArgumentType]  # the libraries wrap `to`, and its self gets lost
         attention.install(self.unet, training_kernel(device))
-        if compiled:
-            self.unet.compile()
         self.layout = LayoutHead(self.unet, config.encoders.patch_width).to(device)
         self.matrices = inner_matrices("unet", self.unet)
         self.latents = encode_latents(world, device, self.vae)

@@ -16,7 +16,6 @@ is drawn, the filter's thresholds come from the set itself: a target with its ow
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import time
@@ -35,14 +34,14 @@ from ..checkpoints import load_base, load_cafe, load_tensors, load_tokenizer, lo
 from ..config import AssistantConfig
 from ..data import quadruplets
 from ..data.quadruplets import Wanted, drawn_wish
-from ..data.shards import Quadruplet, Reader, begin, digest, process, read_shard
+from ..data.shards import Quadruplet, begin, digest, process, read_shard, shards_of
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..errors import ConfigError
 from ..files import SHARED, add_line, wait_for, write_whole
 from ..manifest import verify
-from ..models.vision_encoders import VisionEncoders, pad_square, pixels, resize
+from ..models.vision_encoders import VisionEncoders
 from ..report import histograms
-from .datasets import LATENTS, PATCHES, SEMANTICS, Encoded, EncodedPairs, Encoder, PairSource, encode, identity
+from .datasets import LATENTS, PATCHES, SEMANTICS, Encoded, EncodedPairs, Encoder, PairSource, encode, identity, squares
 from .decoder import BaseTask, CafeTask, JointTask
 from .loop import Options, Trainer
 from .recipe import TRAIN_SEED
@@ -56,7 +55,7 @@ class Samples:
 
     def __init__(self, side: int, *sets: Path) -> None:
         self.side = side
-        self.places = [(path, key) for path, keys in Reader(*sets, rank=0, world=1).shards for key in keys]
+        self.places = [(path, key) for path, keys in shards_of(*sets) for key in keys]
         self._shard = lru_cache(2)(lambda path: {s.key: s for s in read_shard(path)})
 
     def __len__(self) -> int:
@@ -67,8 +66,7 @@ class Samples:
         return self._shard(path)[key]
 
     def picture(self, png: bytes) -> Image.Image:
-        x = resize(pad_square(pixels([Image.open(io.BytesIO(png))])), self.side)[0]
-        return Image.fromarray((x.permute(1, 2, 0) * 255).round().byte().numpy())
+        return Image.fromarray((squares([png], self.side)[0].permute(1, 2, 0) * 255).round().byte().numpy())
 
     @staticmethod
     def line(sample: Quadruplet) -> str:

@@ -1,4 +1,4 @@
-"""What is drawn and written for training: both tokenizers, the training set, the ready subjects that the page offers, the dialogues.
+"""What is drawn and written for training: both tokenizers, the training set, the dialogues; and what ships of it: ready subjects for the page, the weights.
 
 The set is drawn by many processes into memory-mapped arrays, ready shard by shard while it still grows. Group g holds three pictures of one individual; in the
 last of them a second hero may stand beside it. Everything about a group follows from (seed, g), so a set that is lost is drawn again, byte for byte.
@@ -9,6 +9,7 @@ targets: H learns F's mean given their attributes (`losses.ConditionalMean`), wh
 
 import json
 import random
+import shutil
 import string
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +25,10 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
+from ..checkpoints import drop_shards
 from ..config import AssistantConfig
 from ..dialogue_state import lines_of, stood
-from ..manifest import CHECKPOINTS
+from ..manifest import CHECKPOINTS, write_manifest
 from ..models.mllm import PromptBuilder
 from ..plan import WORD
 from ..requests import Turn
@@ -239,6 +241,21 @@ def write_ready_subjects(folder: Path, size: int) -> None:
         render(scene, size).image.save(folder / name)
         listing.append({"file": name, "name": describe(who), "wishes": list(wishes)})
     (folder / "subjects.json").write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
+
+
+def overlay(model: Path, folder: Path) -> None:
+    """Put what a run made over what a folder of weights holds, with its manifest."""
+    for place in {weights.parent.relative_to(model) for weights in model.rglob("*model*.safetensors*")}:
+        drop_shards(folder / place)
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    write_manifest(folder)
+
+
+def install(config: AssistantConfig, model: Path) -> None:
+    """Put it into what ships, with the ready subjects."""
+    folder = CHECKPOINTS / config.folder
+    write_ready_subjects(folder / "subjects", config.decoder.image_size)
+    overlay(model, folder)
 
 
 TURNS = (30, 22, 18, 14, 8, 5, 3)  # weights of the numbers of exchanges of a dialogue

@@ -107,8 +107,7 @@ def kind(rng: random.Random, talk: Talk) -> tuple[str, str]:
 def colour(rng: random.Random, talk: Talk) -> tuple[str, str]:
     one = talk.seen.individual
     noun = rng.choice(("it", f"the {one.kind}", f"my {one.kind}"))
-    whole = one.colour if one.pattern == "plain" else \
-        f"{one.colour} with {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]}"
+    whole = one.colour if one.pattern == "plain" else f"{one.colour} with {one.second} {v.PATTERN_NOUN_SAID[one.pattern][0]}"
     if rng.random() < 0.7:
         text = rng.choice(SAY["ask_colour"]).format(it=noun)
         return text, rng.choice((f"The {one.kind} is {whole}.", f"It is {whole}.", f"Its colour is {whole}."))
@@ -143,19 +142,16 @@ def wearing(rng: random.Random, talk: Talk) -> tuple[str, str]:
 
 def place(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
-    text = rng.choice(SAY["ask_place"])
     light = "" if scene.light == "day" else f" {v.LIGHT_SAID[scene.light][0]}"
-    return text, rng.choice((f"It is {where(rng, scene)}{light}.", f"The {scene.individual.kind} is {where(rng, scene)}{light}."))
+    return rng.choice(SAY["ask_place"]), rng.choice((f"It is {where(rng, scene)}{light}.", f"The {scene.individual.kind} is {where(rng, scene)}{light}."))
 
 
 def style(rng: random.Random, talk: Talk) -> tuple[str, str]:
     scene = talk.seen
     if rng.random() < 0.35:
-        text = rng.choice(SAY["ask_light"])
-        return text, {"day": "It is day.", "sunset": "The sun is setting.", "night": "It is night."}[scene.light]
+        return rng.choice(SAY["ask_light"]), {"day": "It is day.", "sunset": "The sun is setting.", "night": "It is night."}[scene.light]
     if rng.random() < 0.3:
-        text = rng.choice(SAY["ask_pose"])
-        return text, f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
+        return rng.choice(SAY["ask_pose"]), f"It is {'just standing' if scene.pose == 'standing' else scene.pose}."
     text = rng.choice(SAY["ask_style"])
     a = v.an(v.STYLE_A[scene.style][0])
     if text == "is this a watercolour?":
@@ -248,7 +244,7 @@ def aside(rng: random.Random, text: str) -> str:
 def offered(rng: random.Random, scene: Scene) -> tuple[str, UserRequest]:
     """A suggestion, and the wish that a yes to it stands for."""
     context = rng.choice([c for c in CONTEXTS if c != scene.context])
-    place, it = "underwater" if context == "underwater" else v.CONTEXT_SAID[context][0], rng.choice(("it", f"the " f"{scene.individual.kind}"))
+    place, it = v.CONTEXT_SAID[context][0], rng.choice(("it", f"the {scene.individual.kind}"))
     ask_it = rng.choice(SAY["offer_place"])
     roll = rng.random()
     if roll < 0.4:
@@ -260,8 +256,7 @@ def offered(rng: random.Random, scene: Scene) -> tuple[str, UserRequest]:
         style = rng.choice([x for x in STYLES if x != scene.style])
         return ask_it.format(it=it, m=f"{place}, {v.STYLE_SAID[style][0]}"), UserRequest("", context=context, style=style)
     name, colour = rng.choice(ACCESSORIES), rng.choice(tuple(COLOURS))
-    return rng.choice(SAY["offer_wear"]).format(it=it, x=v.wear(name, colour)), \
-        UserRequest("", wear=((name, colour),))
+    return rng.choice(SAY["offer_wear"]).format(it=it, x=v.wear(name, colour)), UserRequest("", wear=((name, colour),))
 
 
 def nearest_offer(rng: random.Random, scene: Scene, wish: UserRequest) -> tuple[str, UserRequest]:
@@ -272,8 +267,8 @@ def nearest_offer(rng: random.Random, scene: Scene, wish: UserRequest) -> tuple[
         return rng.choice(("Shall I give {it} {x} instead?", "How about {x} instead?", "Would {x} do?")).format(
             it=it, x=v.wear(choice.given.name, choice.given.colour)), UserRequest("", wear=((choice.given.name, choice.given.colour),))
     if "context" in choice.said:
-        where = "underwater" if target.context == "underwater" else v.CONTEXT_SAID[target.context][0]
-        return rng.choice(("Shall I put {it} {w} instead?", "How about {it} {w}?", "I could put {it} {w}; shall I?")).format(it=it, w=where), UserRequest("", context=target.context)
+        return rng.choice(("Shall I put {it} {w} instead?", "How about {it} {w}?", "I could put {it} {w}; shall I?")).format(
+            it=it, w=v.CONTEXT_SAID[target.context][0]), UserRequest("", context=target.context)
     if target.pose != scene.pose:
         return rng.choice(("Shall I draw {it} {p} instead?", "I could draw {it} {p}; shall I?")).format(it=it, p=target.pose), UserRequest("", pose=target.pose)
     return offered(rng, scene)

@@ -242,8 +242,8 @@ class Canvas:
         own = own[(own[:, 1] > top) & (own[:, 1] < bottom), 0]
         return float((side * own).max()) if len(own) else 0.0
 
-    def paint(self, px: int, ground: float) -> tuple[dict[str, Image.Image], tuple[float, float]]:
-        """Lay the stage on the canvas: layers as RGBA px x px, and the foot in pixels.
+    def paint(self, px: int, ground: float) -> dict[str, Image.Image]:
+        """Lay the stage on the canvas: layers as RGBA px x px.
 
         What it wears neither shrinks nor moves a subject; what it holds is drawn where the frame has room.
         """
@@ -255,9 +255,7 @@ class Canvas:
         wide = np.ptp(own[:, 0])
         unit *= min(1.0, ((ground - OUTLINE) * px - margin) / (top * unit), (px * (1.0 if self.scene.companion is None else PAIR_ROOM) - 2 * margin) / (wide * unit))
         facing = -1.0 if self.scene.flip else 1.0
-        low = own[own[:, 1] > bottom - 0.07, 0]
-        foot_x, middle = (low.min() + low.max()) / 2, (own[:, 0].min() + own[:, 0].max()) / 2
-        x = self.scene.x * px - facing * unit * middle
+        x = self.scene.x * px - facing * unit * (own[:, 0].min() + own[:, 0].max()) / 2
         reach = np.sort(facing * unit * np.array((own[:, 0].min(), own[:, 0].max())))
         x = min(max(x, margin - reach[0]), px - margin - reach[1])
         lay = np.array(((facing * unit, 0, x), (0, unit, ground * px - OUTLINE * px - unit * (bottom + lift))))
@@ -268,7 +266,7 @@ class Canvas:
             at = _inside(masses, lay, px, margin) if name == "behind" and masses else lay
             for m in masses:
                 _paint_mass(painted[name], draw, m, at, px)
-        return painted, (x + facing * unit * foot_x, ground * px)
+        return painted
 
 
 def _inside(masses: list[Mass], lay: Affine, px: int, margin: float) -> Affine:

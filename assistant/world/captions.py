@@ -19,8 +19,7 @@ def describe(individual: Individual) -> str:
     """The subject in canonical words: "red cat with white stripes"."""
     if individual.pattern == "plain":
         return f"{individual.colour} {individual.kind}"
-    return f"{individual.colour} {individual.kind} with {individual.second} " \
-           f"{v.PATTERN_NOUN_SAID[individual.pattern][0]}"
+    return f"{individual.colour} {individual.kind} with {individual.second} {v.PATTERN_NOUN_SAID[individual.pattern][0]}"
 
 
 def plan_of(scene: Scene) -> Plan:
@@ -157,8 +156,7 @@ def read(text: str) -> dict:
 
     def near(i: int, j: int, between: str = "") -> bool:
         """Whether item j follows item i with nothing but filler (or `between`) in the gap."""
-        return re.fullmatch(_FILLER + (f"(?:{between})?" + _FILLER if between else ""), text[items[i][3]:items[j][2]]) \
-            is not None
+        return re.fullmatch(_FILLER + (f"(?:{between})?" + _FILLER if between else ""), text[items[i][3]:items[j][2]]) is not None
 
     worn: dict[str, str | None] = {}
     for j, (kind, value, _, _) in enumerate(items):
@@ -196,8 +194,7 @@ def _read_subject(items: list, near, used: set[int], found: dict) -> None:
             continue
         colours: list[int] = []
         i = k
-        while i > 0 and items[i - 1][0] in ("colour", "adjective") and i - 1 not in used \
-                and near(i - 1, i, "and|,|with"):
+        while i > 0 and items[i - 1][0] in ("colour", "adjective") and i - 1 not in used and near(i - 1, i, "and|,|with"):
             i -= 1
             if items[i][0] == "adjective":
                 found.setdefault("pattern", items[i][1])

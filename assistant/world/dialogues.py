@@ -20,12 +20,6 @@ _COOL = {"green", "teal", "blue", "purple"}
 _INSTEAD = {";": ("", "", "instead"), ",": ("but", "so")}
 
 
-def declined(rng: random.Random, missing: str, doing: bool, question: str) -> str:
-    """The words for a wish that can't be drawn: one honest sentence, and what is offered instead, as a question."""
-    text = rng.choice(SAY["reply_cannot_do"] if doing else SAY["reply_cannot"]).format(x=missing).rstrip(";,.")
-    return sentence(f"{text}. {question}")
-
-
 def _subject(rng: random.Random, scene: Scene) -> str:
     one, roll = scene.individual, rng.random()
     if one.pattern == "plain":
@@ -113,7 +107,7 @@ def reasons(rng: random.Random, scene: Scene, said: frozenset[str], mood: str = 
                 or {one.colour, body.colour} == {"white", "black"}:
             found.append(f"{thing} {'stand' if many else 'stands'} out against the {body.colour}")
         if body.pattern != "plain" and body.second == one.colour:
-            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its " f"{v.PATTERN_NOUN_SAID[body.pattern][0]}")
+            found.append(f"{thing} {'pick' if many else 'picks'} up the {one.colour} of its {v.PATTERN_NOUN_SAID[body.pattern][0]}")
     return found
 
 
@@ -299,9 +293,7 @@ def _decline(rng: random.Random, talk: Talk) -> tuple[Exchange, UserRequest | No
     """A wish that can't be drawn as a whole: the subject's own look, its face, another subject, another language's words."""
     roll, base = rng.random(), talk.seen
     if roll < 0.4:
-        text, what = user_requests.recolour(rng, base), "look"
-        said = rng.choice(SAY["decline_look"])
-        return _said(rng, talk, text, said, what)
+        return _said(rng, talk, user_requests.recolour(rng, base), rng.choice(SAY["decline_look"]), "look")
     if roll < 0.65:
         text, face = user_requests.feeling(rng, base)
         return _offered(rng, talk, text, face, False, "face", None)
@@ -311,9 +303,10 @@ def _decline(rng: random.Random, talk: Talk) -> tuple[Exchange, UserRequest | No
 
 
 def _offered(rng: random.Random, talk: Talk, text: str, missing: str, doing: bool, about: str, wish: UserRequest | None) -> tuple[Exchange, UserRequest | None]:
-    """Say what can't be drawn and offer the nearest thing that can."""
+    """One honest sentence on what can't be drawn, and as a question the nearest thing that can."""
     question, offer = answers.nearest_offer(rng, talk.seen, wish) if wish is not None else answers.offered(rng, talk.seen)
-    return Exchange(text, declined(rng, missing, doing, question), None, Plan("decline", about=about)), offer
+    said = rng.choice(SAY["reply_cannot_do"] if doing else SAY["reply_cannot"]).format(x=missing).rstrip(";,.")
+    return Exchange(text, sentence(f"{said}. {question}"), None, Plan("decline", about=about)), offer
 
 
 def _said(rng: random.Random, talk: Talk, text: str, answer: str, about: str) -> tuple[Exchange, UserRequest | None]:

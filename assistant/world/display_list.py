@@ -1,6 +1,7 @@
 """Backdrops as lists of plain shapes in unit coordinates, coloured by the light, and what all styles use to paint them.
 
-`backgrounds` records shapes here, back to front; a style of `renderer` decides how each one is painted (filled, outlined, cast in paper).
+`backgrounds` records shapes here, back to front, a sky, a palm or a tower in one call; a style of `renderer` decides how each shape is painted
+(filled, outlined, cast in paper).
 """
 
 import math
@@ -139,6 +140,7 @@ class DisplayList:
 
 WHITE = (252, 252, 250)
 BLUE = ((96, 182, 240), (196, 232, 250))
+LAMP = (255, 222, 130)
 
 
 def sides(s: DisplayList) -> tuple[float, float]:
@@ -182,6 +184,80 @@ def sky(s: DisplayList, horizon: float = 0.6, clouds: int = 2, day: tuple[Colour
     for i in range(clouds if s.light != "night" else min(1, clouds)):
         s.cloud(at(-side if i % 2 == 0 else side, s.rng.uniform(0.14, 0.34)), s.rng.uniform(0.16, 0.30) + 0.1 * (i > 0),
                 s.rng.uniform(0.24, 0.34), fluff, lit=True)
+
+
+def window(s: DisplayList, x: float, y: float, w: float, h: float, frame: Colour) -> None:
+    """A window whose panes show the light outside."""
+    s.rect(x - w / 2 - 0.018, y - 0.018, x + w / 2 + 0.018, y + h + 0.018, frame)
+    s.rect(x - w / 2, y, x + w / 2, y + h, s.by_light((158, 216, 248), (255, 150, 84), (20, 28, 80)), lit=True)
+    if s.light == "day":
+        s.cloud(x + w * 0.08, y + h * 0.56, w * 0.62, WHITE, edge=False, lit=True)
+        s.rect(x - w / 2, y + h * 0.76, x + w / 2, y + h, (128, 190, 104), edge=False)
+    elif s.light == "sunset":
+        s.rect(x - w / 2, y + h * 0.5, x + w / 2, y + h, (255, 196, 100), edge=False, lit=True)
+        s.disc(x - w * 0.14, y + h * 0.56, w * 0.22, (255, 244, 180), edge=False, lit=True)
+    else:
+        s.disc(x + w * 0.20, y + h * 0.28, w * 0.13, (250, 244, 212), edge=False, lit=True)
+        s.star(x - w * 0.24, y + h * 0.24, 0.020, LAMP, edge=False, lit=True)
+        s.star(x - w * 0.20, y + h * 0.72, 0.017, LAMP, edge=False, lit=True)
+    s.line(((x, y), (x, y + h)), 0.014, frame, edge=False)
+    s.line(((x - w / 2, y + h / 2), (x + w / 2, y + h / 2)), 0.014, frame, edge=False)
+
+
+def tower(s: DisplayList, x: float, top: float, half: float, stone: Colour, roof: Colour) -> None:
+    s.rect(x - half, top, x + half, 0.82, stone)
+    s.rect(x + half * 0.35, top, x + half, 0.82, mix(stone, (80, 80, 120), 0.2), edge=False)
+    s.rect(x - half * 1.2, top, x + half * 1.2, top + 0.04, mix(stone, WHITE, 0.25))
+    peak = top - half * 1.75
+    s.poly(((x - half * 1.3, top), (x, peak), (x + half * 1.3, top)), roof)
+    s.line(((x, peak + 0.01), (x, peak - 0.085)), 0.012, (96, 84, 84), edge=False)
+    s.poly(((x, peak - 0.085), (x + 0.085, peak - 0.058), (x, peak - 0.03)), (246, 190, 60))
+    glass = s.by_light((74, 82, 116), (255, 220, 120), LAMP)
+    for y in (top + 0.10, top + 0.25):
+        if s.light == "night":
+            s.glow(x, y + 0.03, 0.09, LAMP, 160)
+        s.poly(((x - 0.026, y + 0.075), (x - 0.026, y + 0.02), (x, y - 0.012), (x + 0.026, y + 0.02), (x + 0.026, y + 0.075)), glass, lit=True)
+
+
+def windmill(s: DisplayList, x: float) -> None:
+    s.poly(((x - 0.075, 0.76), (x - 0.045, 0.38), (x + 0.045, 0.38), (x + 0.075, 0.76)), (240, 226, 204))
+    s.poly(((x - 0.06, 0.385), (x, 0.31), (x + 0.06, 0.385)), (176, 90, 70))
+    turn = s.rng.uniform(0, 1.57)
+    for i in range(4):
+        a = turn + i * 1.5708
+        u, v, r = math.cos(a), math.sin(a), 0.17
+        s.poly(((x, 0.385), (x + u * r, 0.385 + v * r), (x + u * r - v * 0.045, 0.385 + v * r + u * 0.045),
+                (x + u * 0.04 - v * 0.045, 0.385 + v * 0.04 + u * 0.045)), (206, 120, 84))
+
+
+def palm(s: DisplayList, x: float, foot: float, h: float, lean: float) -> None:
+    bend = lean * s.rng.uniform(0.02, 0.09)
+    s.strip([(x + bend * t * t, foot - h * t, 0.030 - 0.012 * t) for t in (i / 8 for i in range(9))], (156, 108, 66))
+    top, crown = foot - h, x + bend
+    for angle in (200, 160, 235, 128, 340, 20, 300, 52):
+        a = math.radians(angle + s.rng.uniform(-8, 8))
+        length, droop = s.rng.uniform(0.19, 0.24), 0.10
+        upper, lower = [], []
+        for i in range(7):
+            t = i / 6
+            px = crown + length * t * math.cos(a)
+            py = top + length * t * math.sin(a) * 0.62 - 0.03 * math.sin(3.14 * t) + droop * t * t
+            half = 0.034 * math.sin(3.14 * min(0.95, 0.15 + t * 0.85))
+            upper.append((px, py - half))
+            lower.append((px, py + half))
+        s.poly((*upper, *reversed(lower)), mix((50, 146, 74), (116, 190, 80), s.rng.random()))
+    for dx in (-0.022, 0.022):
+        s.disc(crown + dx, top + 0.025, 0.022, (112, 70, 44), edge=False)
+
+
+def cactus(s: DisplayList, x: float, foot: float, h: float) -> None:
+    green, w = (64, 148, 84), h * 0.19
+    for side, low, high in ((-1, 0.34, 0.74), (1, 0.46, 0.88)):
+        reach = side * h * 0.25
+        s.line(((x, foot - h * low), (x + reach, foot - h * low), (x + reach, foot - h * high)), w * 0.62, green)
+    s.line(((x, foot), (x, foot - h)), w, mix(green, (120, 190, 100), 0.25))
+    s.line(((x, foot), (x, foot - h * 0.96)), w * 0.18, (44, 116, 70), edge=False)
+    s.bumpy(x, foot - h - w * 0.45, w * 0.36, w * 0.34, 5, 0.3, (240, 110, 150), edge=False)
 
 
 @lru_cache(maxsize=128)

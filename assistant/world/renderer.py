@@ -135,11 +135,11 @@ def _bleed(image: Image.Image, size: int, seed: int, reach: float) -> Image.Imag
     return Image.fromarray(pixels[np.clip(y + dy.astype(np.int32), 0, size - 1), np.clip(x + dx.astype(np.int32), 0, size - 1)])
 
 
-def _vivid(colour: Colour, top: int = 240) -> Colour:
+def _vivid(colour: Colour) -> Colour:
     """The colour's own hue as bright as a tube of gas."""
     low, high = min(colour), max(colour)
     keep = 0.55 * low
-    red, green, blue = (min(255, round((c - keep) * top / max(40.0, high - keep))) for c in colour)
+    red, green, blue = (min(255, round((c - keep) * 240 / max(40.0, high - keep))) for c in colour)
     return red, green, blue
 
 
@@ -185,8 +185,6 @@ def papercut(sheet: DisplayList, figure: Figure, size: int, seed: int) -> Image.
 
 
 PAINTERS = {"flat": flat, "pencil": pencil, "pixel": pixel, "watercolour": watercolour, "neon": neon, "papercut": papercut}
-
-
 TINTS = {"day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.93, 0.88), "night": (0.88, 0.91, 1.0)}  # light on the subject
 
 

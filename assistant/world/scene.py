@@ -110,10 +110,10 @@ def can_pair(a: str, b: str) -> bool:
                           {"pink", "white"}, {"green", "blue"}, {"grey", "teal"}, {"grey", "blue"}, {"purple", "black"}, {"blue", "black"}, {"grey", "purple"})
 
 
-def sample_accessories(rng: random.Random, counts: tuple[float, float] = (0.5, 0.4)) -> tuple[Accessory, ...]:
-    """None with probability counts[0], one with counts[1], else two of different slots."""
+def sample_accessories(rng: random.Random) -> tuple[Accessory, ...]:
+    """Half of the time none, in two fifths one, else two of different slots."""
     roll, chosen = rng.random(), []
-    for _ in range(0 if roll < counts[0] else 1 if roll < sum(counts) else 2):
+    for _ in range(0 if roll < 0.5 else 1 if roll < 0.9 else 2):
         free = [a for a in ACCESSORIES if SLOTS[a] not in {SLOTS[c.name] for c in chosen}]
         chosen.append(Accessory(rng.choice(free), rng.choice(tuple(COLOURS))))
     return tuple(sorted(chosen, key=lambda a: ACCESSORIES.index(a.name)))

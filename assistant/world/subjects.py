@@ -222,7 +222,6 @@ class SubjectLayers:
     body: Image.Image  # RGBA, px x px: the subject with its pattern and outline
     front: Image.Image  # RGBA, px x px: what it wears
     mask: Image.Image  # L, px x px: 255 on the body, accessories left out
-    foot: tuple[float, float]  # x, y in pixels where it touches, or would touch, the ground
 
 
 def draw_subject(scene: Scene, px: int, ground: float = 0.86) -> SubjectLayers:
@@ -231,10 +230,10 @@ def draw_subject(scene: Scene, px: int, ground: float = 0.86) -> SubjectLayers:
     It is `scene.scale` of the canvas high (less if it jumps or would not fit), its middle at `scene.x` (moved where the frame
     would cut it), its feet at `ground` (or above, if it jumps).
     """
-    board_jobs = Canvas(scene)
-    wear(board_jobs, DRAW[scene.individual.kind](board_jobs))
-    painted, foot = board_jobs.paint(px, ground)
-    return SubjectLayers(painted["behind"], painted["body"], painted["front"], painted["body"].getchannel("A"), foot)
+    canvas = Canvas(scene)
+    wear(canvas, DRAW[scene.individual.kind](canvas))
+    painted = canvas.paint(px, ground)
+    return SubjectLayers(painted["behind"], painted["body"], painted["front"], painted["body"].getchannel("A"))
 
 
 def wear(e: Canvas, anchors: Anchors) -> None:

@@ -83,8 +83,7 @@ def changes(rng: random.Random, base: Scene, first: bool) -> dict:
         if name == "wear":
             asked[name] = _wear(rng, rng.choices((1, 2, 3), (87, 12, 1))[0])
         elif name == "remove":
-            taken = rng.choice(base.accessories).name
-            asked[name] = (taken,)
+            asked[name] = (rng.choice(base.accessories).name,)
         elif name == "join":
             free = rng.random() < 0.15
             asked[name] = (None, None) if free else (rng.choice([k for k in KINDS if k != base.individual.kind]), rng.choice(tuple(COLOURS)) if rng.random() < 0.7 else None)
@@ -173,8 +172,7 @@ def _verbs(rng: random.Random, asked: dict, it: str) -> str:
             verb = rng.choice(v.POSE_BARE[asked["pose"]])
             parts.append(rng.choice((f"make {who} {verb}", f"let {who} {verb}", f"have {who} {verb}")))
         else:
-            thing = asked["remove"][0]
-            parts.append(rng.choice(SAY["order_remove"]).format(thing=thing))
+            parts.append(rng.choice(SAY["order_remove"]).format(thing=asked["remove"][0]))
     return ", ".join(parts[:-1]) + (rng.choice((" and ", " and ", ", then ", ", ")) if parts[1:] else "") + parts[-1]
 
 
@@ -307,19 +305,15 @@ def redo(rng: random.Random, base: Scene, first: bool) -> UserRequest:
     """Another try: the same once more, or another place, style or moment of the assistant's choice."""
     roll = rng.random()
     if roll < 0.45:
-        text = rng.choice(SAY["wish_redo"])
-        return UserRequest(typed(rng, text)[0], plea="again")
+        return UserRequest(typed(rng, rng.choice(SAY["wish_redo"]))[0], plea="again")
     if roll < 0.65:
-        text = rng.choice(SAY["wish_other_place"])
-        return UserRequest(typed(rng, text)[0], context=rng.choice([c for c in CONTEXTS if c != base.context]), plea="other")
+        return UserRequest(typed(rng, rng.choice(SAY["wish_other_place"]))[0], context=rng.choice([c for c in CONTEXTS if c != base.context]), plea="other")
     if roll < 0.8:
-        text = rng.choice(SAY["wish_other_style"])
-        return UserRequest(typed(rng, text)[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
+        return UserRequest(typed(rng, rng.choice(SAY["wish_other_style"]))[0], style=rng.choice([x for x in STYLES if x != base.style]), plea="other")
     if base.accessories and roll < 0.9:
         text = rng.choice(SAY["wish_bare"]).format(kind=base.individual.kind)
         return UserRequest(typed(rng, text)[0], remove=tuple(a.name for a in base.accessories), plea="off")
-    text = rng.choice(SAY["wish_sorry"])
-    return UserRequest(typed(rng, text)[0], creative=True, plea="sorry")
+    return UserRequest(typed(rng, rng.choice(SAY["wish_sorry"]))[0], creative=True, plea="sorry")
 
 
 def refuse(rng: random.Random, base: Scene, first: bool) -> UserRequest:
@@ -339,8 +333,7 @@ def other_subject(rng: random.Random, base: Scene) -> tuple[str, str]:
     kinds = [k for k in KINDS if k != base.individual.kind]
     thing = rng.choice(kinds) if rng.random() < 0.35 else rng.choice(v.MISSING_THINGS)
     noun = thing if thing.endswith("s") and not thing.endswith("ss") else v.an(thing)
-    text = rng.choice(SAY["wish_other_subject"]).format(x=noun)
-    return typed(rng, text, noun)
+    return typed(rng, rng.choice(SAY["wish_other_subject"]).format(x=noun), noun)
 
 
 def beyond(rng: random.Random, base: Scene, first: bool) -> UserRequest:
