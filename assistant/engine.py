@@ -283,11 +283,11 @@ class Assistant:
             return _Candidate(denoised, picture, seed, {}, None)
         likeness = self._likeness(shown, seen, said.wish) if seen is not None else {}
         found = None
-        compares = isinstance(self.config.vision, VisionConfig) and getattr(self.vision, "texts", None) is not None  # pictures with words
-        if compares and said.plan is not None and said.plan.draws and said.plan.subject:  # a photo that cannot be read has none
-            named = self.vision.nouns is not None and self.config.nouns[int(self.vision.classify(shown.semantics)[0].argmax())] in said.plan.subject
+        compares = getattr(self.vision, "texts", None) is not None  # pictures with words
+        if compares and isinstance(self.config.vision, VisionConfig) and (plan := said.plan) and plan.draws and plan.subject:  # a photo that cannot be read has none
+            named = self.vision.nouns is not None and self.config.nouns[int(self.vision.classify(shown.semantics)[0].argmax())] in plan.subject
             there = named or likeness.get("subject", 1.0) >= self.image_generator.far / 2  # E reads what the decoder makes less well than drawings
-            found = verify_picture(self.vision, shown, said.plan, there, self.config.vision.margin)
+            found = verify_picture(self.vision, shown, plan, there, self.config.vision.margin)
         return _Candidate(denoised, picture, seed, likeness, found)
 
     def _likeness_to(self, picture: np.ndarray, photos: Sequence[Photo]) -> dict[str, float]:
