@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from .errors import AssistantError, DeviceError
 from .requests import (Cancel, DatasetAdvice, Engine, EngineInfo, Event, Masks, MixEvent, MixRequest, Photo, Request, Settings, StripEvent, SweepRequest, Trainer,
                        TrainingRun, TrainingSpec)
 
+POLL = 0.05  # seconds between looks at whether Stop was pressed
 LEARNING = 25.0  # seconds of a lesson in one call
 MOST = 120  # seconds that a call asks for
 BASE, WORDS, STEP = 12.0, 10.0, 0.12  # seconds: of any call, of a reply's words, of a step of one picture of 512 pixels; estimates, nobody measured them
@@ -47,6 +50,27 @@ class FileFlag:
 
     def is_set(self) -> bool:
         return self.path.exists()
+
+
+@contextmanager
+def _flag(cancel: Cancel) -> Iterator[FileFlag]:
+    """A flag that another process sees: a file, which is there a moment after `cancel` is set."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL):
+            if cancel.is_set():
+                return flag.path.touch()
+
+    with tempfile.TemporaryDirectory(prefix="cafe-stop-") as folder:
+        flag = FileFlag(Path(folder) / "stop")
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield flag
+        finally:
+            done.set()
+            watcher.join()
 
 
 @dataclass(frozen=True)
@@ -96,8 +120,8 @@ class ZeroGpuEngine:
         return self._engine.masks(packed, pictures)
 
     def imagine(self, words: str, settings: Settings, cancel: Cancel) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="cafe-stop-") as folder:
-            return _called(lambda: self._imagine(words, settings, FileFlag(Path(folder) / "stop")))
+        with _flag(cancel) as flag:
+            return _called(lambda: self._imagine(words, settings, flag))
 
     # inside
 
@@ -125,15 +149,9 @@ class ZeroGpuEngine:
         return there
 
     def _relayed(self, name: str, request: Any, cancel: Cancel) -> Iterator[Any]:
-        with tempfile.TemporaryDirectory(prefix="cafe-stop-") as folder:
-            flag = FileFlag(Path(folder) / "stop")
+        with _flag(cancel) as flag:
             events = _called(lambda: self._streams[name](_packed(request), flag))
-            while True:
-                event = _called(lambda: next(events, None))
-                if cancel.is_set():
-                    flag.path.touch()
-                if event is None:
-                    return
+            while (event := _called(lambda: next(events, None))) is not None:
                 yield event
 
 
@@ -223,8 +241,8 @@ class _Run:
         return self._losses.popleft()
 
     def preview(self, cancel: Cancel) -> bytes | None:
-        with tempfile.TemporaryDirectory(prefix="cafe-stop-") as folder:
-            return _called(lambda: self._trainer.preview(self._task, self._state, FileFlag(Path(folder) / "stop")))
+        with _flag(cancel) as flag:
+            return _called(lambda: self._trainer.preview(self._task, self._state, flag))
 
     def state(self) -> bytes:
         return self._state

@@ -3,6 +3,7 @@
 import pickle
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,20 @@ def test_errors_keep_their_sentences_stop_is_heard_and_a_refused_gpu_is_said(eng
     engine._streams["respond"] = lambda request, flag: (_ for _ in ()).throw(RuntimeError("You have exceeded your GPU quota"))
     with pytest.raises(DeviceError, match="exceeded your GPU quota. Try again"):
         list(engine.respond(Request("x"), threading.Event()))
+
+
+def test_stop_is_heard_by_what_tells_nothing_before_it_ends(engine, monkeypatch):
+    def until_stopped(words, settings, flag):
+        until = time.monotonic() + 30
+        while not flag.is_set():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        return b"stopped"
+
+    monkeypatch.setattr(engine._engine, "imagine", until_stopped)
+    cancel = threading.Event()
+    threading.Timer(0.3, cancel.set).start()
+    assert engine.imagine("a cat", QUICK, cancel) == b"stopped"
 
 
 def test_a_request_of_the_session_cannot_be_copied_as_it_is():
