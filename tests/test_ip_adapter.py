@@ -22,7 +22,7 @@ PICTURES = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (tiny.SIDE
 
 
 def _adapter(unet, plus: bool, seed: int) -> Adapter:
-    project = (ip_adapter.plus_projection(tiny.SEEN, tiny.TEXT, 6, 64) if plus else ImageProjection(tiny.SHARED, tiny.TEXT))
+    project = (ip_adapter.plus_projection(tiny.SEEN, tiny.TEXT, 6, 64) if plus else ImageProjection(tiny.SHARED, tiny.TEXT, 4))
     adapter = Adapter.of(unet, project).eval()
     adapter.load_published(tiny.published(tiny.widths(unet), plus, seed), "of the test")
     return adapter
