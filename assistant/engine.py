@@ -150,7 +150,7 @@ class Assistant:
                     said.plan, missing)
 
     def strip(self, request: SweepRequest, cancel: Cancel) -> Iterator[StripEvent]:
-        """A prompt with an ICO concept over several lambdas, as one batch from one seed: yield Progress, then exactly one StripReply.
+        """A prompt with an ICO concept over several lambdas, as one batch from one seed: yield Progress, then exactly one SweepReply.
 
         Raises:
             AssistantError: a setting outside its limits, or a prompt, a noun or a concept that cannot be drawn with.

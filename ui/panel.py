@@ -133,7 +133,7 @@ class Panel:
         """Connect the panel's own handlers.
 
         Args:
-            desk: the `chat.Desk`: `owner(request)`, `parts` (components of the page around), `page`.
+            desk: the `chat.ChatController`: `owner(request)`, `parts` (components of the page around), `page`.
             courier: `courier.click(handler, inputs, outputs)` gets every press of this panel's buttons: see `pressed`.
         """
 

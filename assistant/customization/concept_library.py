@@ -271,7 +271,7 @@ def save_tuned(path: Path, concept: IcoConcept) -> None:
 
 
 def load_tuned(path: Path, base: str | None = None, layers: Mapping[str, int] | None = None) -> IcoConcept:
-    """Read a concept and check everything that can be checked. Arguments as of `file.load_concept`.
+    """Read a concept and check everything that can be checked. Arguments as of `load_concept`.
 
     Raises:
         ConceptError: not such a file, learned on another base model, of another shape, or with numbers that are not finite.
@@ -348,7 +348,7 @@ class ConceptLibrary:
             return list({(stem := unicodedata.normalize("NFC", path.stem)).lower(): stem for path in self._files()}.values())
 
     def nouns(self) -> dict[str, str]:
-        """Name -> class noun of every concept that can be used, as `prompt.write` wants it."""
+        """Name -> class noun of every concept that can be used, as `concept_prompt.write` wants it."""
         return {e.name: e.noun for e in self.entries() if not e.problem}
 
     def get(self, name: str, kind: str = "") -> AnyConcept:

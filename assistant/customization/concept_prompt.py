@@ -76,7 +76,7 @@ class TokenizedPrompt:
 
 
 def tokenize_with_placeholders(tokenizer: Any, pieces: Sequence[Piece], needed: Sequence[int] = ()) -> TokenizedPrompt:
-    """Put pieces together; what goes beyond the tokenizer's length is cut off, as `Diffusion.encode_text` does.
+    """Put pieces together; what goes beyond the tokenizer's length is cut off, as `LatentDiffusion.encode_text` does.
 
     Args:
         tokenizer: a CLIPTokenizer. needed: which pieces must not be cut off; vectors never are.
@@ -178,7 +178,7 @@ def write(prompt: str, nouns: Mapping[str, str]) -> ResolvedPrompt:
 
 
 def token_positions(tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Positions of the tokens that spell these spans of characters, in the text as `Diffusion.encode_text` cuts it.
+    """Positions of the tokens that spell these spans of characters, in the text as `LatentDiffusion.encode_text` cuts it.
 
     Args:
         tokenizer: a fast CLIPTokenizer.

@@ -264,7 +264,7 @@ def prepare_branches(base: LatentDiffusion, concept: IcoConcept, prompt: str, se
 
 def strip(base: LatentDiffusion, request: SweepRequest, cancel: Cancel, stamp: Mapping[str, Any], known: Sequence[str] = (),
           unit: float = 1.0, sharpening: MaskTemperatures = MaskTemperatures()) -> Iterator[StripEvent]:
-    """Yield Progress, then one StripReply.
+    """Yield Progress, then one SweepReply.
 
     Args:
         request: its settings are checked, and have a seed and a window. stamp: of metadata, what says which engine drew. known: the base model's nouns.

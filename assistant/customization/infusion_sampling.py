@@ -107,7 +107,7 @@ def answer(base: LatentDiffusion, meant: ConceptRequest, request: Request, setti
     """Yield Words, then Progress if something is drawn, then one Reply.
 
     Args:
-        meant: of `talk.understand`; its prompt names concepts of `request.library`, or there is none.
+        meant: of `concept_dialogue.understand`; its prompt names concepts of `request.library`, or there is none.
         settings: checked, with a seed and a window. `follow_words` guides both streams, each of it worth `unit` of the base model's guidance.
         stamp: of the picture's metadata, what says which engine drew it.
         known: nouns that the base model knows, for DCI's auxiliary one.

@@ -452,5 +452,5 @@ class Store:
         return cls(load_file(place)["semantics"], eyes)
 
     def nearest(self, lines: Sequence[str], seeds: Sequence[int] = ()) -> Tensor:
-        """F of the picture that F's text tower finds nearest to each caption, (len(lines), d_F). A `methods.Reference`."""
+        """F of the picture that F's text tower finds nearest to each caption, (len(lines), d_F). A `Reference`."""
         return self.semantics[(self.eyes.caption(list(lines)) @ self.directions.T).argmax(1)]

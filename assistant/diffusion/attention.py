@@ -562,7 +562,7 @@ def install(unet: Any, kernel: str = "auto") -> None:
 
     Args:
         unet: a UNet2DConditionModel; changed in place.
-        kernel: one of kernels.KERNELS.
+        kernel: one of `KERNELS`.
 
     Raises:
         ConfigError: an unknown kernel, or an attention layer of a kind that the attention context does not serve.

@@ -125,7 +125,7 @@ class KeptStrip:
     concept: str
     settings: Settings
     seconds: float
-    changes: tuple[float, ...]  # see `requests.StripReply`
+    changes: tuple[float, ...]  # see `requests.SweepReply`
     masks: str | None
 
 
