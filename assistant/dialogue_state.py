@@ -28,6 +28,7 @@ _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you
                    rf"|(?:go )?back to the (?:previous|last|earlier|one) (?:one|picture|version|before)"
                    rf")(?P<often> (?:twice|two times|two steps|three times))?(?:[\s,]+(?:please|pls|plz|again|then|thanks|thank you))*[\s.!]*", re.IGNORECASE)
 _GONE = re.compile(r"\b(?:took off|take off|without|in place of)\b([^.,;:]*)")
+_WITHOUT = re.compile(r"(?<!not )(?<!never )\b(?:without|minus) (?:the|its|his|her|that|this) (?=([a-z ]+))")
 FIELDS = ("place", "light", "style", "pose")  # what one word sets
 _OFTEN = {"twice": 2, "two times": 2, "two steps": 2, "three times": 3}
 def steps_back(text: str) -> int:
@@ -143,6 +144,36 @@ def applied(line: str, now: Standing, apart: Sequence[Sequence[str]] = (), most:
         elif command in ("with", "alone"):
             plan = replace(plan, other=value if command == "with" else "")
     return replace(plan, change=line)
+
+
+def taken_away(line: str, text: str, now: Standing, apart: Sequence[Sequence[str]] = (), most: int = MOST) -> str:
+    """A line of operations with what a message takes away in so many words, "without the owl", where the line leaves it: a small language model now and then
+    passes over it, or answers that there is none. What stands decides what it can be.
+
+    Args:
+        apart, most: as `applied` takes them.
+    """
+    said, before, after = [part.strip() for part in _WITHOUT.findall(text.lower())], now.now, applied(line, now, apart, most)
+    if not said or before is None or after is None:
+        return line
+    if not after.draws:
+        if "?" in text or after.act not in ("decline", "ask"):
+            return line
+        after = before
+
+    def gone(name: str) -> bool:
+        return any(re.match(rf"{re.escape(name)}\b", part) for part in said)
+
+    other = _kind(after.other)
+    found = [f"off {_noun(piece)}" for piece in before.worn if piece in after.worn and gone(_noun(piece))]
+    if other and other == _kind(before.other) and gone(other):
+        found.append("alone")
+    return "; ".join((line if line.startswith("draw") else "draw", *found)) if found else line
+
+
+def _kind(subject: str) -> str:
+    """"blue owl with grey spots" -> "owl"."""
+    return subject.split(" with ")[0].rpartition(" ")[2]
 
 
 def agrees(words: str, plan: Plan, now: Standing, things: Sequence[str] = (), colours: Sequence[str] = ()) -> bool:

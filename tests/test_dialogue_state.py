@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from assistant.dialogue_state import agrees, applied, changed, lines_of, standing, steps_back, stood, undone
+from assistant.dialogue_state import agrees, applied, changed, lines_of, standing, steps_back, stood, taken_away, undone
 from assistant.generation.cafe import CafeGenerator
 from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
@@ -30,6 +30,23 @@ TALK = tuple(Turn(words, "Here it is.", drew=True, plan=plan) for words, plan in
     ("undo the hat", 0), ("go back to the beach", 0), ("was it sunny before?", 0), ("", 0), ("what did you undo?", 0)])
 def test_what_is_an_undo(text: str, count: int) -> None:
     assert steps_back(text) == count
+
+
+@pytest.mark.parametrize("text, line, wanted", [
+    ("without the owl", "decline; other", "draw; alone"),
+    ("make it watercolour, without the owl", "draw; style watercolour", "draw; style watercolour; alone"),
+    ("Without its hat please", "draw; place beach", "draw; place beach; off hat"),
+    ("minus the hat and without the owl", "draw", "draw; off hat; alone"),
+    ("without the owl", "draw; alone", "draw; alone"),  # it was heard
+    ("without the owl, a dog in its place", "draw; with brown dog", "draw; with brown dog"),
+    ("not without the hat!", "draw; place beach", "draw; place beach"),
+    ("would it look better without the hat?", "answer; picture", "answer; picture"),
+    ("lovely without the owl", "chat; praise", "chat; praise"),
+    ("without the hatch", "decline; thing", "decline; thing"),
+    ("without the dog", "decline; other", "decline; other")])  # there is none
+def test_what_a_message_takes_away_in_so_many_words_is_gone(text: str, line: str, wanted: str) -> None:
+    stands = standing((Turn("a hat and an owl", "Here.", drew=True, plan=replace(HAT, other="blue owl with grey spots")),))
+    assert taken_away(line, text, stands) == wanted
 
 
 def test_an_undo_goes_back_by_one_and_two_by_two() -> None:

@@ -18,7 +18,7 @@ from ..diffusion.guidance import PATCHES, SEMANTICS, TEXT, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, undone
+from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, taken_away, undone
 from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics
 from ..models.mllm import MllmOutput, MultimodalLLM, Prompt
@@ -83,7 +83,7 @@ class CafeGenerator:
         spoken = MllmOutput(plan=plan)
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
-                                 settled=lambda line: self._settled(line, now))
+                                 settled=lambda line: self._settled(line, text, now))
         yield from self._true(stream, spoken, said, now, unfamiliar, self.language.taught and self.language.taught.union(WORD.findall(text.lower())))
         said.plan, said.stopped = _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
@@ -133,9 +133,10 @@ class CafeGenerator:
         standing_before = before[first]
         return builder.build(turns, text, picture, self.picture_tokens, lines_of(plan, before[-1]), standing_before.written() if standing_before else "")
 
-    def _settled(self, line: str, now: Standing) -> tuple[Plan | None, str]:
-        """The plan that a line of operations leads to, and the line that M reads behind it: all that will be seen."""
-        plan = applied(line, now, self.language.config.worn_apart, self.language.config.worn_most)
+    def _settled(self, line: str, text: str, now: Standing) -> tuple[Plan | None, str]:
+        """The plan that a line of operations about a message leads to, and the line that M reads behind it: all that will be seen."""
+        apart, most = self.language.config.worn_apart, self.language.config.worn_most
+        plan = applied(taken_away(line, text, now, apart, most), now, apart, most)
         return plan, plan.written(now.shown[-1] if now.shown else None) if plan is not None and plan.draws else ""
 
     def like(self, seen: ImageFeatures, text: str) -> CafeInputs:
