@@ -7,6 +7,7 @@ made on the device in the numbers they would be loaded in, one group after the o
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
 import statistics
@@ -43,6 +44,8 @@ from .diffusion.latent_diffusion import LatentDiffusion
 from .engine import Assistant
 from .errors import ConfigError, DeviceError
 from .files import overlaid
+from .generation.base import ImageFeatures
+from .generation.cafe import CafeGenerator, CafeInputs
 from .loading import free_memory, load_assistant, pick_device, pick_dtype
 from .manifest import CHECKPOINTS
 from .memory.offloading import free
@@ -409,6 +412,8 @@ def _loaded(table: Table, options: Options) -> None:
     replies(table, assistant, steps, options.repeat)
     if assistant.subjects:
         paces(table, assistant, options.repeat)
+    if isinstance(generator := assistant.image_generator, CafeGenerator) and generator.guided_every > 1 and assistant.subjects:
+        carried_guidance(table, generator, [assistant.features.known(s.photo) for s in assistant.subjects[:2]], steps, 4 * options.repeat)
     if decoder.semantic_values is not None:
         case = Case(decoder.unet, decoder.semantic_values, assistant.config.decoder.text["max_position_embeddings"])
         beside(table, case, 8 * options.repeat)
@@ -464,6 +469,15 @@ def concepts(table: Table, base: LatentDiffusion, identity: str, steps: int, rep
     table.add(f"fine-tuned (ICO), {steps} steps", f"{statistics.median(times['tuned']):.2f} s")
     for name, what, most in (("dci", "DCI, T_a = 0.15 T", 1.1), ("masks", "DCI with masks kept", 1.5)):
         table.add(what, f"{statistics.median(times[name]):.2f} s", f"{ratio(times, name, 'tuned'):.2f} x fine-tuned, at most {most:.2f} wanted")
+
+
+def carried_guidance(table: Table, generator: CafeGenerator, seen: Sequence[ImageFeatures], steps: int, repeat: int) -> None:
+    """Denoising of one subject like another with the plan's words, guided as the preset is, and by all rows at every guided step."""
+    full, wish = copy.copy(generator), CafeInputs(seen[1].semantics, "red fox, in the snow")
+    full.guided_every = 1
+    times = in_turns({name: Step(lambda one=one: one.prepare(seen[:1], wish, Settings(), [0]).draw(steps, "dpm++"))
+                      for name, one in (("on", generator), ("off", full))}, repeat, generator.decoder.device, warm=1)
+    _line(table, f"guidance at every {generator.guided_every}. step", True, ratio(times, "on", "off"), "denoising alone")
 
 
 def mixing(table: Table, assistant: Assistant, steps: int, repeat: int) -> None:
