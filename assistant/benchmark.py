@@ -540,15 +540,18 @@ def _infusion(base: LatentDiffusion, identity: str, steps: int) -> dict[str, Ste
 
 
 def _likeness(base: LatentDiffusion, identity: str, steps: int) -> dict[str, Step]:
-    """Plain sampling of the fine-tuned model, DCI at its usual window, and DCI with its masks kept and one laid over: equal prompt, seed and
+    """Plain sampling of the fine-tuned model, guided at every step, DCI at its usual window, and DCI with its masks kept and one laid over: equal prompt, seed and
     steps, decoding included."""
     generator, width = torch.Generator().manual_seed(0), len(base.word_spread())
     added = {name: cast(tuple[torch.Tensor, torch.Tensor], tuple(0.01 * torch.randn(linear.weight.shape, generator=generator) for linear in (attn.to_k, attn.to_v)))
              for name, attn in base.cross_layers().items()}
     concept = IcoConcept("bench", "cat", identity, 0.1 * torch.randn(3, width, generator=generator), added, WITH_DCI)
 
+    plain = copy.copy(base)
+    plain.guided_every = 1
+
     def draw(window: float, seen: MaskSnapshot | None = None) -> None:
-        both = branches(base, concept, "a <bench> on the beach", "dog" if window else None)
+        both = branches(base if window else plain, concept, "a <bench> on the beach", "dog" if window else None)
         picture = base.decode(both.draw([0], 1.0, window, steps=steps, seen=seen).latents)[0]
         if seen is not None:
             overlaid(picture, stretched(at_scale(seen.auxiliary, list(scales(seen.auxiliary))[-1])[0]).numpy(), 0.6)

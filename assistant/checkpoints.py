@@ -293,7 +293,7 @@ def load_base(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype
     second = {} if config.decoder.text_2 is None else {"text_encoder_2": frozen(base / "text_encoder_2", CLIPTextModelWithProjection, dtype),
                                                        "tokenizer_2": load_tokenizer(folder, "tokenizer_2")}
     return LatentDiffusion(unet, load_vae(base / "vae"), config.decoder.scheduler, frozen(base / "text_encoder", CLIPTextModel, dtype),
-                     load_tokenizer(folder), preview=_preview(config, base / "vae"), kernel=kernel, **second)
+                     load_tokenizer(folder), preview=_preview(config, base / "vae"), kernel=kernel, guided_every=config.decoder.guided_every, **second)
 
 
 def load_cafe(config: AssistantConfig, folder: Path, kernel: str = "auto", dtype: torch.dtype = torch.float32,

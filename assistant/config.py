@@ -186,7 +186,7 @@ class DecoderConfig:
     alpha: float = 0.5  # of a new mixing board
     swap_subject: bool = False  # a mixing board's references bring their place and look, with x's subject in place of their own; False: eq. 4 as it is
     guided: float = 1.0  # share of the steps that CAFE's guidance acts in; behind it the subject and the wish are one row alone
-    guided_every: int = 1  # of these steps, those that compute all of CAFE's rows; between them the guidance of the last one goes on
+    guided_every: int = 1  # of the guided steps of CAFE, Infusion and DCI, those that compute all rows; between them the guidance of the last one goes on
     steps: int = 20  # of denoising, usually
     sampler: str = "dpm++"  # usually, one of requests.SCHEDULERS
     quick: tuple[str, int] = ("dpm++", 10)  # a sampler and its steps for a first look; of models that were not distilled for fewer

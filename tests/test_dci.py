@@ -141,6 +141,9 @@ def test_the_auxiliary_row_is_in_the_batch_in_the_window_only(unet):
         alive.append(len(plan.active_rows(step, 20)))
     assert alive == [3] * 3 + [2] * 17
     assert [len(dci_guidance(1.0, 0.5).active_rows(step, 2)) for step in range(2)] == [2, 1]
+    rests = dci_guidance(3.0, 0.5, every=2)
+    assert [len(rests.active_rows(step, 8)) for step in range(8)] == [3, 2, 3, 2, 2, 1, 2, 1]
+    assert [len(dci_guidance(3.0, 0.0, every=2).active_rows(step, 4)) for step in range(4)] == [2, 1, 2, 1]
 
 
 def test_the_auxiliary_branch_goes_its_own_way(unet):

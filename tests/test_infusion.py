@@ -118,6 +118,22 @@ def test_the_foundation_is_never_touched(unet):
     assert all(torch.equal(p, kept[name]) for name, p in unet.named_parameters())
 
 
+def test_between_guided_steps_both_streams_go_on_with_the_guidance_they_had(stock, unet):
+    noise, scheduler = draw_noise((3,), (4, 16, 16)), make_scheduler("ddim", MINIATURE.decoder.scheduler)
+    plan = infusion_guidance(3.0, every=2)
+    assert [len(plan.active_rows(step, 4)) for step in range(4)] == [4, 2, 4, 2]
+    done = denoise(unet, plan, make_scheduler("ddim", MINIATURE.decoder.scheduler), noise, 4, context_of(ConceptInstance(residuals(unet), residual_mask([[2]], TOKENS))))
+    scheduler.set_timesteps(4)
+    latents, added = noise, noise
+    with torch.no_grad():
+        for number, t in enumerate(scheduler.timesteps):
+            empty, said = (stock(latents, t, states).sample for states in (NOTHING, PROMPT))
+            added = added if number % 2 else 2.0 * (said - empty)
+            latents = scheduler.step(said + added, t, latents).prev_sample
+    torch.testing.assert_close(done.streams["foundation"], latents, atol=1e-4, rtol=1e-4)
+    assert (done.latents - latents).abs().max() > 0.01
+
+
 def test_images_drawn_together_may_have_prompts_of_their_own_and_gradients_reach_the_residuals_alone(unet):
     x, prompts = drawn(4, 4, 16, 16), torch.cat([PROMPT, drawn(1, TOKENS, WIDTH, seed=7)])
     rows, table = infusion_guidance(1.0).rows, {name: r.requires_grad_() for name, r in residuals(unet).items()}
@@ -135,4 +151,4 @@ def test_images_drawn_together_may_have_prompts_of_their_own_and_gradients_reach
 def test_what_cannot_be_is_said(unet):
     with pytest.raises(ConfigError, match="11 tokens"):
         residual_mask([[11]], TOKENS)
-    assert [row.name for row in infusion_guidance(1.0).rows] == ["foundation", "customized"]
+    assert [row.name for row in infusion_guidance(1.0, every=2).active_rows(0, 2)] == ["foundation", "customized"]

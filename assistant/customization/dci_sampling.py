@@ -118,7 +118,7 @@ class DciSampling:
             strength: lambda, one for all or one a seed. window: share of the steps; 0: plain sampling of the fine-tuned model.
             seen, layers, masks, sharpening: of `Dci`.
         """
-        plan = dci_guidance(guidance, window if self.auxiliary is not None else 0.0)
+        plan = dci_guidance(guidance, window if self.auxiliary is not None else 0.0, every=self.base.guided_every)
         tokens, controls = {TEXT: self.concept.states, EMPTY: self.base.encode_text([""])}, ()
         if self.auxiliary is not None and window > 0.0:
             tokens[AUXILIARY_TEXT] = self.auxiliary.states

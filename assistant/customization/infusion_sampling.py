@@ -86,7 +86,7 @@ def prepare_infusion(base: LatentDiffusion, prompt: str, nouns: Mapping[str, str
             uses.append(ConceptInstance({layer: r.to(base.device) for layer, r in concept.residuals.items()}, where.to(base.device)))
     heard = TokenAttention(words) if look else None
     context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses), *([heard] if heard else [])))
-    return InfusionSampling(base, written, infusion_guidance(guidance), context, strong, heard)
+    return InfusionSampling(base, written, infusion_guidance(guidance, base.guided_every), context, strong, heard)
 
 
 Likeness = Callable[[np.ndarray, str], dict[str, float]]  # a picture (H, W, 3), a concept's name -> how near the two are

@@ -133,10 +133,11 @@ def _plan(weighted: list[tuple[BatchRow, float]], guided: float = 1.0, every: in
     return GuidancePlan(tuple(row for row, _ in kept.values()), (LatentStream(guidance, guided=guided, alone=CONDITIONAL, every=every),))
 
 
-def _streams(guidance: float, rows: tuple[BatchRow, ...], *named: tuple[str, str, str, float]) -> GuidancePlan:
-    """Streams (name, unconditional row, conditional row, until), each guided like plain text-to-image; an unconditional row of weight zero is left out."""
-    streams = tuple(LatentStream(tuple((row, weight) for row, weight in ((unconditional, 1.0 - guidance), (conditional, guidance)) if weight != 0.0), name, until)
-                    for name, unconditional, conditional, until in named)
+def _streams(guidance: float, every: int, rows: tuple[BatchRow, ...], *named: tuple[str, str, str, float]) -> GuidancePlan:
+    """Streams (name, unconditional row, conditional row, until), each guided like plain text-to-image; an unconditional row of weight zero is left out, and
+    otherwise computed at every `every`-th step."""
+    streams = tuple(LatentStream(tuple((row, weight) for row, weight in ((unconditional, 1.0 - guidance), (conditional, guidance)) if weight != 0.0), name, until,
+                                 alone=conditional, every=every if guidance != 1.0 else 1) for name, unconditional, conditional, until in named)
     needed = {row for stream in streams for row, _ in stream.guidance} | {conditional for _, _, conditional, _ in named}
     return GuidancePlan(tuple(row for row in rows if row.name in needed), streams)
 
@@ -175,18 +176,18 @@ def cafe_guidance(keep_subject: float, follow_words: float, patches: bool = True
     return _plan([(BatchRow(UNCONDITIONAL), 1.0 - strength - caption), *sources, (BatchRow(CAPTION, tokens=TEXT), caption)], guided, every)
 
 
-def infusion_guidance(guidance: float) -> GuidancePlan:
+def infusion_guidance(guidance: float, every: int = 1) -> GuidancePlan:
     """Infusion's two streams (Zeng et al., 2024, fig. 4), each guided like plain text-to-image: four rows, or two at g = 1.
 
     Both start from the same noise, and each needs an unconditional row of its own: their latents part after the first step.
-    The attention context's tokens must hold TEXT and EMPTY.
+    The attention context's tokens must hold TEXT and EMPTY. `every`: as in `cafe_guidance`; between guided steps there are two rows.
     """
     rows = (BatchRow(UNCONDITIONAL, EMPTY), BatchRow(FOUNDATION_UNCONDITIONAL, EMPTY, stream=FOUNDATION), BatchRow(FOUNDATION, TEXT, stream=FOUNDATION),
             BatchRow(CUSTOMIZED, TEXT))
-    return _streams(guidance, rows, (IMAGE, UNCONDITIONAL, CUSTOMIZED, 1.0), (FOUNDATION, FOUNDATION_UNCONDITIONAL, FOUNDATION, 1.0))
+    return _streams(guidance, every, rows, (IMAGE, UNCONDITIONAL, CUSTOMIZED, 1.0), (FOUNDATION, FOUNDATION_UNCONDITIONAL, FOUNDATION, 1.0))
 
 
-def dci_guidance(guidance: float, window: float, shared: bool = True) -> GuidancePlan:
+def dci_guidance(guidance: float, window: float, shared: bool = True, every: int = 1) -> GuidancePlan:
     """DCI's two branches: the concept's, whose latents become the picture, and the auxiliary one, alive for the first `window` of the
     steps: three rows there and two behind it (one fewer each at g = 1, where nothing is unconditional).
 
@@ -196,6 +197,7 @@ def dci_guidance(guidance: float, window: float, shared: bool = True) -> Guidanc
 
     Args:
         window: T_a / T, 0 to 1; 0 is plain sampling of the fine-tuned model.
+        every: as in `cafe_guidance`; between guided steps the unconditional row rests.
 
     Raises:
         ConfigError: a window outside 0 to 1.
@@ -204,7 +206,7 @@ def dci_guidance(guidance: float, window: float, shared: bool = True) -> Guidanc
         raise ConfigError(f"The window is {window}; it can be 0 to 1, a share of the steps.", "Choose a value in between.")
     none, concept = BatchRow(UNCONDITIONAL, EMPTY), BatchRow(CONCEPT, TEXT)
     if window == 0.0:
-        return _plan([(none, 1.0 - guidance), (concept, guidance)])
+        return _streams(guidance, every, (none, concept), (IMAGE, UNCONDITIONAL, CONCEPT, 1.0))
     apart = AUXILIARY_UNCONDITIONAL if not shared else UNCONDITIONAL
     rows = (none, concept, BatchRow(AUXILIARY, AUXILIARY_TEXT, stream=AUXILIARY), *(() if shared else (BatchRow(apart, EMPTY, stream=AUXILIARY),)))
-    return _streams(guidance, rows, (IMAGE, UNCONDITIONAL, CONCEPT, 1.0), (AUXILIARY, apart, AUXILIARY, window))
+    return _streams(guidance, every, rows, (IMAGE, UNCONDITIONAL, CONCEPT, 1.0), (AUXILIARY, apart, AUXILIARY, window))

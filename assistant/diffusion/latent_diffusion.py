@@ -34,6 +34,7 @@ class LatentDiffusion:
         preview: matrix (C, 3) and bias (3,) from scaled latents to RGB in 0..1, or None for no previews.
         kernel: "auto", "sdpa" or "xformers".
         adapters: by name, or None; kept here because they move with the UNet.
+        guided_every: of the steps that draw a learned concept, those that compute the unconditional rows, see `guidance.LatentStream`.
         text_encoder_2, tokenizer_2: SDXL's second, CLIPTextModelWithProjection, and its CLIPTokenizer, which differs in its padding; or None.
 
     Raises:
@@ -43,7 +44,7 @@ class LatentDiffusion:
 
     def __init__(self, unet: Any, vae: Any, scheduler_config: Mapping[str, Any], text_encoder: Any = None, tokenizer: Any = None, semantic_values: Any = None,
                  preview: tuple[torch.Tensor, torch.Tensor] | None = None, kernel: str = "auto", adapters: nn.ModuleDict | None = None,
-                 text_encoder_2: nn.Module | None = None, tokenizer_2: Any = None) -> None:
+                 text_encoder_2: nn.Module | None = None, tokenizer_2: Any = None, guided_every: int = 1) -> None:
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
             raise ConfigError(f"The UNet takes {unet.config.in_channels} channels, the autoencoder makes {channels}.", "Take two that were trained together.")
@@ -58,6 +59,7 @@ class LatentDiffusion:
         self.preview = preview
         self.device = unet.device  # that the UNet computes on; its weights may be elsewhere between calls
         self.adapters = adapters
+        self.guided_every = guided_every
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels per latent, each way
         attention.install(unet, kernel)
         self.unsafe: Callable[[np.ndarray], Sequence[bool]] | None = None  # of uint8 RGB (B, H, W, 3); None: nobody checks

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 STEPS = (None, "default: the preset's")  # of denoising
+EVERY = "of the guided steps, those that compute every row (default: the preset's)"
 
 
 def _command(commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], about: str, out: str = "",
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
              renders=(512, "drawings for the judge and the autoencoder"), retrieval=(256, "to retrieve among"), steps=STEPS)
     whole.add_argument("--caption-share", type=float, metavar="S", help="of the words' strength, with which answers follow the plan as a caption (default: the preset's)")
     whole.add_argument("--guided", type=float, metavar="S", help="share of the steps in which answers are guided (default: the preset's)")
-    whole.add_argument("--guided-every", type=int, metavar="N", help="of the guided steps, those that compute every row (default: the preset's)")
+    whole.add_argument("--guided-every", type=int, metavar="N", help=EVERY)
     talk = _command(commands, "conversation", _conversation, "acts, plans and claims on exchanges and conversations that were written by hand")
     talk.add_argument("sets", nargs="*", default=["exchanges", "conversations"], help="files of assistant/evaluation/sets, without suffix (default: %(default)s)")
     talk.add_argument("--wrong", action="store_true", help="show each case that went wrong")
@@ -85,11 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                    "goes on where it stopped", folder=("runs/dci", "what was learned and judged"), subjects=(8, "held-out individuals"), prompts=(12, "of each, 1 to 24"))
     dci.add_argument("study", choices=("sweep", "narrow", "overfit", "curves", "schemes", "ablations", "nouns", "windows", "masks"))
     dci.add_argument("--full", action="store_true", help="16 subjects and 24 prompts")
+    dci.add_argument("--guided-every", type=int, metavar="N", help=EVERY)
     dci.add_argument("--out", type=Path, help="without suffix (default: checkpoints/dci-STUDY)")
     infusion = _command(commands, "infusion", _infusion, "Infusion beside four baselines, and studies of it; goes on where it stopped", "checkpoints/infusion",
                         ("runs/infusion", "what was measured"), individuals=(16, "held-out individuals for Infusion"),
                         compared=(4, "of them, for all methods, curves and W2"), studied=(4, "individuals, and pairs, of the studies"))
     infusion.add_argument("--full", action="store_true", help="steps up to 2000, not 200")
+    infusion.add_argument("--guided-every", type=int, metavar="N", help=EVERY)
     bench = _command(commands, "dreambench", _dreambench, "DreamBench: subjects x prompts x pictures by DINO, CLIP-I and CLIP-T; goes on where it stopped",
                      "checkpoints/dreambench", ("runs/dreambench", "what was learned, drawn and measured"), images=(4, "pictures of each prompt"),
                      subjects=(None, "how many, in the listing's order; default: all"), prompts=(None, "of each; default: all"), steps=STEPS,
@@ -122,13 +125,15 @@ def _shipped() -> tuple[Assistant, AttributeJudge]:
     return assistant, load_witness(assistant.config, CHECKPOINTS / assistant.config.folder)
 
 
-def _base() -> tuple[AssistantConfig, Path, LatentDiffusion, AttributeJudge]:
+def _base(guided_every: int | None) -> tuple[AssistantConfig, Path, LatentDiffusion, AttributeJudge]:
     """The miniature's sizes, folder and base model, and its judge."""
     from ..checkpoints import load_base
     from .test_cases import load_witness
 
     folder = CHECKPOINTS / MINIATURE.folder
-    return MINIATURE, folder, load_base(MINIATURE, folder), load_witness(MINIATURE, folder)
+    base = load_base(MINIATURE, folder)
+    base.guided_every = guided_every or base.guided_every
+    return MINIATURE, folder, base, load_witness(MINIATURE, folder)
 
 
 def _sheet(args: argparse.Namespace) -> None:
@@ -238,7 +243,7 @@ def _dci(args: argparse.Namespace) -> None:
     from ..manifest import base_identity
     from .dci import Lab, masks, study, write, write_masks
 
-    config, folder, base, witness = _base()
+    config, folder, base, witness = _base(args.guided_every)
     counts = (16, 24) if args.full else (args.subjects, args.prompts)
     lab = Lab(config, base, base_identity(folder), witness, args.run, *counts, say=_say, group="narrow" if args.study in ("narrow", "overfit") else "test")
     out = args.out or Path(f"checkpoints/dci-{args.study}")
@@ -260,7 +265,7 @@ def _infusion(args: argparse.Namespace) -> None:
     from ..manifest import verify
     from .infusion import SHORT, WHOLE, Protocol, layers_and_bits, pairs, write
 
-    config, folder, base, witness = _base()
+    config, folder, base, witness = _base(args.guided_every)
     protocol = Protocol(base, witness, verify(folder), args.run, WHOLE if args.full else SHORT,
                         args.individuals, min(args.compared, args.individuals), config.decoder.image_size, _say)
     cells = protocol.cells()

@@ -54,7 +54,7 @@ def draw_concepts(base: LatentDiffusion, lines: Sequence[str], nouns: Mapping[st
         uses.append(ConceptInstance(residuals, torch.cat([residual_mask(positions, length, strength) for positions in at])))
     context = AttentionContext({TEXT: states, EMPTY: base.encode_text([""])}, controls=(Infusion(uses),))
     with torch.no_grad():
-        return base.sample(infusion_guidance(GUIDANCE), context, seeds, steps).latents
+        return base.sample(infusion_guidance(GUIDANCE, base.guided_every), context, seeds, steps).latents
 
 
 RARE = "sks"  # DreamBooth's identifier: a word that means nothing to the base model

@@ -189,7 +189,7 @@ class Lab:
 
     def judged(self, number: int, row: Row) -> list[dict[str, float]]:
         """A row's scores of one subject, a dict a prompt; kept."""
-        about = json.dumps([self.identity, self.group, number, self.prompts, DRAWN, {k: v for k, v in asdict(row).items() if k != "label"}])
+        about = json.dumps([self.identity, self.base.guided_every, self.group, number, self.prompts, DRAWN, {k: v for k, v in asdict(row).items() if k != "label"}])
         place = self.folder / "scores" / f"{hashlib.sha256(about.encode()).hexdigest()[:20]}.json"
         if place.exists():
             return json.loads(place.read_text())
@@ -258,7 +258,7 @@ def study(name: str, lab: Lab) -> dict:
     """The table of that name, with what it cost."""
     started = time.monotonic()
     rows = lab.measure(STUDIES[name])
-    return {"study": name, "base": lab.identity, "subjects": lab.subjects, "prompts": lab.prompts, "rows": rows,
+    return {"study": name, "base": lab.identity, "guided every": lab.base.guided_every, "subjects": lab.subjects, "prompts": lab.prompts, "rows": rows,
             "minutes": round((time.monotonic() - started) / 60, 1), "threads": torch.get_num_threads()}
 
 

@@ -110,8 +110,8 @@ class Protocol:
 
     def _cell(self, method: str, number: int, elsewhere: Others) -> dict:
         place = self.run / f"{method.lower().replace(' ', '-')}-{number:02}.json"
-        about = {"weights": self.weights, "at": list(self.at) if number < self.compared else [USUAL]}
-        if place.exists() and (kept := json.loads(place.read_text())) and kept["weights"] == self.weights and set(about["at"]) <= set(kept["at"]):
+        about = {"weights": f"{self.weights}, guided at every {self.base.guided_every}", "at": list(self.at) if number < self.compared else [USUAL]}
+        if place.exists() and (kept := json.loads(place.read_text())) and kept["weights"] == about["weights"] and set(about["at"]) <= set(kept["at"]):
             return kept
         one = subject(number)
         made = {**about, "method": method, "individual": number, "truth": one.truth(), **self._measure(method, one, about["at"], elsewhere)}
@@ -277,7 +277,7 @@ def write(protocol: Protocol, cells: dict[str, list[dict]], studies: dict[str, d
     """`out`.json, `out`.md, `out`-curves.png and `out`.webp; returns the Markdown."""
     found = summary(cells)
     fair = summary({m: c[:protocol.compared] for m, c in cells.items()})
-    about = {"weights": protocol.weights, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES), "steps": USUAL}
+    about = {"weights": protocol.weights, "guided every": protocol.base.guided_every, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES), "steps": USUAL}
     everything = {**about, "all": found, f"first {protocol.compared}": fair, **studies}
     text = report.write(everything, [f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "",
                       *_table(fair), "", f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",
