@@ -50,7 +50,7 @@ def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: cafe_tab
 
 @pytest.mark.slow
 def test_table_4_starts_both_objectives_alike(bench: cafe_tables.Bench, monkeypatch) -> None:
-    monkeypatch.setitem(cafe_tables.BATCHES, "table4", 128)  # of 32 dialogues: some end with a picture
+    monkeypatch.setitem(cafe_tables.BATCHES, "table4", 24)  # of 32 dialogues: some end with a picture
     found = cafe_tables.make("table4", bench, 1, lambda _: None)
     assert list(found["rows"]) == ["mse, seed 0", "cosine, seed 0"]
     logs = [json.loads((bench.run / f"table4/{o}-0/state/log.jsonl").read_text().splitlines()[0]) for o in ("mse", "cosine")]

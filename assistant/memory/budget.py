@@ -68,10 +68,16 @@ class Need:
     host: int  # of the computer's memory, beside
 
 
+_counted: dict[str, dict[str, int]] = {}  # what a preset's own modules hold, by its configuration
+
+
 def sizes(config: AssistantConfig, folder: Path | None = None) -> dict[str, int]:
     """Parameters of every part. A chat model that only its folder describes counts as what its files hold, in the preset's `folder` or elsewhere;
     while they are not there, as what is to be downloaded, in 16 bits."""
-    found = {name: count(module) for name, module in build(config).items()}
+    key = repr(config)
+    if key not in _counted:  # building one on the device "meta" takes up to a second
+        _counted[key] = {name: count(module) for name, module in build(config).items()}
+    found = dict(_counted[key])
     if isinstance(config.language, ChatConfig) and (config.flow is None or config.language.folder != config.flow.encoder):
         found["llm"] = _chat(config, folder)[0]
     if LCM in config.sources:
