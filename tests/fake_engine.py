@@ -9,6 +9,7 @@ import io
 import json
 import re
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ from assistant.session.uploads import read_photo  # noqa: E402
 from assistant.requests import StripEvent, SweepImage, SweepReply, SweepRequest  # noqa: E402
 from tests.fake_teacher import FakeTeacher  # noqa: E402
 
+QUICK = Settings(steps=4, preview_every=2, seed=7)
 PLAN = Plan("draw", "cat", "hill", "day", "flat", worn=("red hat", "blue scarf"), other="grey dog")
 NAMES = ("Cat", "Dog", "Owl", "Duck", "Fish", "Teapot", "Robot", "Car")
 
@@ -200,6 +202,23 @@ class FakeEngine:
         yield Reply(text.strip(), png, seed, replace(settings, seed=seed), metadata,
                     {"subject": 0.81, "words": 0.64} if png else {}, {"picture": self.pause * 2 * steps},
                     stopped=cancel.is_set(), plan=plan)
+
+
+class GatedEngine(FakeEngine):
+    """Waits at its first word until the gate opens; says in which order it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.began, self.order = threading.Event(), threading.Event(), []
+
+    def respond(self, request, cancel):
+        self.order.append(request.text)
+        yield Words("I see. ")
+        self.began.set()
+        while not self.gate.wait(0.01):
+            if cancel.is_set():
+                break
+        yield from super().respond(request, cancel)
 
 
 def photo_of(seed: int = 1, side: int = 160) -> Photo:

@@ -1,7 +1,7 @@
 """How much memory a preset takes, tier by tier, and which tier fits this machine. Nothing is loaded here.
 
 All of it is computed: weights from parameter counts, what lives beside them from one step traced tensor by tensor on the meta device
-(tests/test_memory.py traces it again). A GPU's allocator and libraries take more, for which there is an allowance.
+(tests/memory/test_memory.py traces it again). A GPU's allocator and libraries take more, for which there is an allowance.
 """
 
 from dataclasses import dataclass

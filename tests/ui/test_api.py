@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.fake_engine import FakeEngine, draw
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

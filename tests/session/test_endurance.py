@@ -14,7 +14,7 @@ import pytest
 from tests.client import Window
 from tests.fake_engine import draw, png_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("ENDURANCE") == "full"
 ROUNDS, WARM, EVERY = (400, 100, 20) if FULL else (40, 20, 5)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")]

@@ -92,7 +92,7 @@ for _ in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_sigkill_loses_at_most_one_interval(tmp_path: Path) -> None:
-    root, folders = str(Path(__file__).resolve().parents[1]), [tmp_path / name for name in "abc"]
+    root, folders = str(Path(__file__).resolve().parents[2]), [tmp_path / name for name in "abc"]
     program = [sys.executable, "-c", _CHILDREN.format(root=root), *map(str, folders)]
     with subprocess.Popen(program, cwd=root, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as parent:
         processes = [int(parent.stdout.readline()) for _ in folders]

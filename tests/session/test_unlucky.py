@@ -38,9 +38,8 @@ from assistant.session.store import Store
 from assistant.session.uploads import read_photo
 from tests import tiny_open
 from tests.client import Window, handler, sign_in
-from tests.fake_engine import FakeEngine, draw, photo_of, png_of
+from tests.fake_engine import QUICK, FakeEngine, GatedEngine, draw, photo_of, png_of
 from tests.lessons import task, until
-from tests.test_session import QUICK, GatedEngine
 from ui.auth import Belongings, Owners, PageHeaders
 from ui.generation_panel import read_seed
 from ui.image_routes import enlarge

@@ -2,37 +2,17 @@
 
 import os
 import stat
-import threading
 from dataclasses import replace
 
 import pytest
 
 from assistant.errors import AssistantError, BusyError, MessageError, NotFoundError, PhotoError, StorageError
-from assistant.requests import Progress, Reply, Settings, Waiting, Words
+from assistant.requests import Progress, Reply, Waiting, Words
 from assistant.plan import parts_of, plan_in
 from assistant.session.manager import SessionManager
 from assistant.session.jobs import FairQueue
 from assistant.session.store import Store
-from tests.fake_engine import PLAN, FakeEngine, draw, photo_of, png_of
-
-QUICK = Settings(steps=4, preview_every=2, seed=7)
-
-
-class GatedEngine(FakeEngine):
-    """Waits at its first word until the gate opens; says in which order it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate, self.began, self.order = threading.Event(), threading.Event(), []
-
-    def respond(self, request, cancel):
-        self.order.append(request.text)
-        yield Words("I see. ")
-        self.began.set()
-        while not self.gate.wait(0.01):
-            if cancel.is_set():
-                break
-        yield from super().respond(request, cancel)
+from tests.fake_engine import PLAN, QUICK, FakeEngine, GatedEngine, draw, photo_of, png_of
 
 
 @pytest.fixture

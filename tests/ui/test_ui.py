@@ -29,7 +29,7 @@ from ui.auth import COOKIE, OWN_COOKIE, Owners, PageHeaders
 from ui.chat import ChatController
 from ui.panel import Panel, courier, fresh_pulse, pressed
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_markup_is_shown_and_not_obeyed():

@@ -28,7 +28,7 @@ from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import load_cafe, load_vision
 from tests.plain_quadruplets import PLAN, Echo, build_plain, evenly, plain
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKPOINTS / "miniature"
 
 

@@ -22,7 +22,7 @@ from assistant.session import uploads
 from assistant.session.uploads import read_photo
 from tests import tiny_open
 from tests.fake_teacher import BASE, LAYERS
-from tests.test_intake import encode, header_of
+from tests.photos import encode, header_of
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------------

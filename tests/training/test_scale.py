@@ -36,7 +36,7 @@ from tests import tiny_full
 from tests.line_task import Line
 from tests.tiny_full import TINY
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BEGUN, STEPS = 2, 9
 TOLERANCE = 1e-4  # relative: sums in another order may differ in their last bits; here they seldom do
 

@@ -1,10 +1,8 @@
 """Every picture and message a person might hand over gets a Photo, clean words, or one clear sentence."""
 
 import io
-import struct
 import time
 import tracemalloc
-import zlib
 
 import pytest
 from PIL import Image, ImageCms
@@ -12,12 +10,7 @@ from PIL import Image, ImageCms
 from assistant.errors import MessageError, PhotoError
 from assistant.session import uploads
 from assistant.session.uploads import read_photo, read_text
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.photos import encode, header_of
 
 
 def pixels(photo) -> Image.Image:
@@ -31,15 +24,6 @@ def ramp(width: int = 60, height: int = 40) -> Image.Image:
     image = Image.new("RGB", (width, height))
     image.putdata([(255 * x // width, 255 * y // height, 40) for y in range(height) for x in range(width)])
     return image
-
-
-def header_of(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds almost nothing."""
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
 
 
 def test_plain_picture_keeps_its_pixels_and_is_deterministic():

@@ -19,7 +19,7 @@ from tests.fake_engine import FakeEngine, photo_of
 from tests.lessons import task, until
 
 ME, OTHER = "local", "user:eve"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def status(manager, number, owner=ME):

@@ -14,7 +14,7 @@ from ui import concept_cards as cards
 from ui.concepts_panel import options, strengths
 from ui.presenters import user_message
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def lesson(**values) -> TrainingJob:
