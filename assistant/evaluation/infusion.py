@@ -276,16 +276,17 @@ def summary(cells: dict[str, list[dict]]) -> dict[str, Any]:
 def write(protocol: Protocol, cells: dict[str, list[dict]], studies: dict[str, dict], out: Path) -> str:
     """`out`.json, `out`.md, `out`-curves.png and `out`.webp; returns the Markdown."""
     found = summary(cells)
-    fair = summary({m: c[:protocol.compared] for m, c in cells.items()})
+    fair = summary({m: c[:protocol.compared] for m, c in cells.items() if protocol.compared})
     about = {"weights": protocol.weights, "guided every": protocol.base.guided_every, "individuals": protocol.individuals, "compared": protocol.compared, "prompts": len(LINES), "steps": USUAL}
     everything = {**about, "all": found, f"first {protocol.compared}": fair, **studies}
-    text = report.write(everything, [f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "",
-                      *_table(fair), "", f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",
+    beside = [f"All methods, {USUAL} steps; individuals x prompts: {protocol.compared} x {len(LINES)}.", "", *_table(fair), ""] if fair else []
+    text = report.write(everything, [*beside, f"Infusion on {protocol.individuals} individuals beside the base model's own pictures of the noun.", "",
                       *_table({m: found[m] for m in (BASE, INFUSION)}), "", *_studies(studies),
                       "Asked: what the prompt names beside the subject (place, style, thing worn and its colour, light, pose).",
                       f"95 % intervals; seconds of one core; w2 between {len(LINES)} x {SPREAD} latents before and after, on the base model's "
                       f"row between two sets of seeds; weights {protocol.weights}."], out)
-    curves(fair, out.with_name(f"{out.name}-curves.png"))
+    if fair:
+        curves(fair, out.with_name(f"{out.name}-curves.png"))
     sheet(protocol, out.with_suffix(".webp"))
     return text
 
