@@ -15,36 +15,47 @@ def browser():
 
 @pytest.fixture(scope="package")
 def address(tmp_path_factory):
-    """Of the page on an engine without models."""
-    from tests.browser.visitor import PATIENCE, FakeServer
+    """Of the page on an engine without models, which is quick: what is to last in a test waits there for a file."""
+    from tests.browser.visitor import FakeServer
 
-    with FakeServer("--pause", str(0.02 * PATIENCE), "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
+    with FakeServer("--pause", "0.002", "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
         yield server.url
 
 
 @pytest.fixture(scope="package")
-def _cached(browser):
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    yield context
-    context.close()
+def _tab(browser):
+    from tests.browser.visitor import SECOND, WINDOW
+
+    with browser.new_context(viewport=WINDOW) as context:
+        context.set_default_timeout(30 * SECOND)
+        yield context.new_page()
 
 
 @pytest.fixture
-def context(_cached, address):
-    """A fresh visitor's, with the scripts that the browser has kept from the one before: to read them again is half of what opening the page takes."""
-    yield _cached
-    page = _cached.new_page()
-    for other in _cached.pages[:-1]:
+def tab(_tab, address):
+    """A fresh visitor's, the same for all tests: a new one would read all scripts again, which is half of what opening the page takes."""
+    from tests.browser.visitor import forget
+
+    yield _tab
+    for other in _tab.context.pages[1:]:
         other.close()
-    page.context.new_cdp_session(page).send("Storage.clearDataForOrigin", {"origin": address.rstrip("/"), "storageTypes": "cookies,local_storage,indexeddb"})
-    _cached.clear_cookies()
-    page.close()
+    forget(_tab, address)
 
 
 @pytest.fixture
-def page(context, address):
-    from tests.browser.visitor import visit
+def page(tab, address):
+    """A test fails if it throws, or asks any other host for anything."""
+    from tests.browser.visitor import watched, welcome
 
-    with visit(context.new_page(), address) as page:
-        page.locator("#stage .tile").first.wait_for()
-        yield page
+    with watched(tab, address):
+        welcome(tab, address)
+        yield tab
+
+
+@pytest.fixture
+def upset_page(tab, address):
+    """One that may throw."""
+    from tests.browser.visitor import welcome
+
+    welcome(tab, address)
+    return tab

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visitor import expect, replies, say, wait_for_images
+from tests.browser.visitor import expect, replies, say, wait_for_images, welcome
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser
@@ -54,13 +54,15 @@ def test_upload_two_turns_stop_and_reload(page, tmp_path):
     wait_for_images(page, "#chat .picture img", 400)
 
 
-def test_a_reload_while_drawing_goes_on_watching(page):
+def test_a_reload_while_drawing_goes_on_watching(page, tmp_path):
     page.locator("#stage .tile").nth(2).click()
     page.locator("#box .thumbnail-item").wait_for()
-    page.locator("#stage .chip").first.click()
+    say(page, f"on the beach until {tmp_path / 'reloaded'}")
     expect(page.locator("#chat .doing")).to_be_visible()
     page.wait_for_url(re.compile(r"\?c="))
     page.reload()
+    expect(page.locator("#chat .doing")).to_contain_text("Drawing, step")
+    (tmp_path / "reloaded").touch()
     expect(page.locator("#chat .acts")).to_have_count(1)
     expect(replies(page)).to_contain_text("I took your picture and thought")
 
@@ -111,10 +113,11 @@ def test_bad_input_is_one_sentence_and_stays_in_the_box(page, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
-def test_no_panel_is_wider_than_the_window(browser, address, size):
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme="dark")
-    page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
+def test_no_panel_is_wider_than_the_window(tab, address, size):
+    page = tab
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme="dark")
+    welcome(page, address)
 
     def fits() -> bool:
         return page.evaluate("document.documentElement.scrollWidth") <= size[0]
@@ -131,4 +134,3 @@ def test_no_panel_is_wider_than_the_window(browser, address, size):
         page.get_by_role("tab", name=panel).click()
         expect(page.locator(shows)).to_be_in_viewport()
         assert fits() and page.locator("#right").evaluate("e => e.scrollWidth <= e.clientWidth + 1")
-    page.close()

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visitor import SECOND, expect, open_concepts, replies, say, take_all_away, teach, wait_for_images
+from tests.browser.visitor import PATIENCE, SECOND, FakeServer, expect, open_concepts, replies, say, take_all_away, teach, wait_for_images
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a page where lessons and drawings last long enough to be watched, stopped and left."""
+    with FakeServer("--pause", str(0.02 * PATIENCE), "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.visitor import FakeServer, expect, say, visitor
+from tests.browser.visitor import FakeServer, expect, say, watched, welcome
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def cutting(tmp_path_factory):
+    """The page on an engine that cuts subjects out."""
+    with FakeServer("--masks", "--pause", "0", "--data-dir", str(tmp_path_factory.mktemp("cutting"))) as server:
+        yield server.url
 
 
 def opened(page) -> np.ndarray:
@@ -36,16 +43,16 @@ def stroke(page, *spots: tuple[float, float]) -> None:
 
 
 def send(page, path) -> None:
-    page.locator("#stage .tile").first.wait_for()
     page.locator("#box input[type=file]").set_input_files(str(path))
     expect(page.locator("#box .thumbnail-item")).to_have_count(1)
     say(page, "a cat by the sea")
     expect(page.locator("#chat .facts")).to_have_count(1)
 
 
-def test_a_mask_is_painted_kept_and_taken_back(browser, tmp_path):
+def test_a_mask_is_painted_kept_and_taken_back(tab, cutting, tmp_path):
     draw(3, 200).crop((0, 25, 200, 175)).save(tmp_path / "cat.png")
-    with FakeServer("--masks", "--pause", "0", "--data-dir", str(tmp_path / "data")) as server, visitor(browser, server.url) as page:
+    with watched(page := tab, cutting):
+        welcome(page, cutting)
         send(page, tmp_path / "cat.png")
         page.set_viewport_size({"width": 390, "height": 844})
         found = opened(page)
@@ -73,9 +80,10 @@ def test_a_mask_is_painted_kept_and_taken_back(browser, tmp_path):
         expect(dialog).to_have_count(0)
 
 
-def test_what_cannot_be_kept_is_said_where_it_was_painted(browser, tmp_path):
+def test_what_cannot_be_kept_is_said_where_it_was_painted(tab, cutting, tmp_path):
     draw(3, 200).save(tmp_path / "cat.png")
-    with FakeServer("--masks", "--pause", "0", "--data-dir", str(tmp_path / "data")) as server, visitor(browser, server.url) as page:
+    with watched(page := tab, cutting):
+        welcome(page, cutting)
         send(page, tmp_path / "cat.png")
         opened(page)
         page.locator("#paint input[type=range]").fill("90")

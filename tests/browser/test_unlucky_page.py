@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 
-from tests.browser.visitor import FakeServer, expect, proxied, replies, say, take_all_away, visitor
+from tests.browser.visitor import PATIENCE, FakeServer, expect, proxied, replies, say, take_all_away, watched, welcome
 from tests.fake_engine import draw
 
 pytestmark = pytest.mark.browser
@@ -20,14 +21,21 @@ PASTE = """(e, text) => {
     if (e.dispatchEvent(event)) { e.focus(); document.execCommand('insertText', false, text); }
 }"""
 
-SLOW = """(() => {
-    const plain = window.fetch;
-    window.fetch = async (...given) => {
-        if (!/upload([?]|$)/.test(given[0])) return plain(...given);
-        await new Promise((done) => setTimeout(done, 1000));
-        return window.uploaded ? window.uploaded() : plain(...given);
-    };
-})();"""
+
+class Uploads:
+    """Those of a page: each is held until the test says what becomes of it."""
+
+    def __init__(self, page) -> None:
+        self.page, self.held = page, []
+        page.route(re.compile("/upload([?]|$)"), lambda route: self.held.append(route))
+
+    def next(self):
+        """The one that comes next, as a route."""
+        until = time.monotonic() + 30 * PATIENCE
+        while not self.held:
+            assert time.monotonic() < until, "nothing was uploaded"
+            self.page.wait_for_timeout(20)
+        return self.held.pop(0)
 
 
 def jpeg(seed: int = 1) -> bytes:
@@ -120,63 +128,61 @@ def test_a_file_that_is_no_picture_is_said_and_nothing_hangs(page):
 
 
 def test_enter_before_the_picture_is_there_waits_for_it(page):
-    page.add_init_script(SLOW)
-    page.reload()
-    page.locator("#stage .tile").first.wait_for()
+    uploads = Uploads(page)
     add(page, "slow.jpg", jpeg(5))
     say(page, "words only")
     expect(page.locator("#status")).to_have_text("Waiting for the picture to arrive")
+    uploads.next().continue_()
     expect(page.locator("#chat .user-row .photo img")).to_have_count(1)
     expect(replies(page)).to_have_count(1)
     expect(page.locator("#box .thumbnail-item")).to_have_count(0)
 
 
-@pytest.mark.parametrize("answer", ["new Response('no', {status: 500})", "new Response('no', {status: 413})", "Promise.reject(new TypeError('cut'))"])
-def test_a_picture_that_does_not_arrive_is_said_and_the_words_stay(context, address, answer):
-    said = re.compile("smaller copy" if "413" in answer else "did not arrive. Add it again.")
-    page = context.new_page()
-    page.add_init_script(SLOW)
-    page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
-    page.evaluate("answer => { window.uploaded = new Function(`return ${answer}`) }", answer)
+@pytest.mark.parametrize("status", [500, 413, 0])
+def test_a_picture_that_does_not_arrive_is_said_and_the_words_stay(upset_page, status):
+    page, said, uploads = upset_page, "smaller copy" if status == 413 else "did not arrive. Add it again.", Uploads(upset_page)
+
+    def fail() -> None:
+        route = uploads.next()
+        route.fulfill(status=status, body="no") if status else route.abort()
+
     add(page, "lost.jpg", jpeg(6))
     say(page, "put it in the snow")
-    expect(page.locator("#status")).to_have_text(said)
+    fail()
+    expect(page.locator("#status")).to_have_text(re.compile(said))
     page.wait_for_timeout(500)
     expect(page.locator("#box textarea")).to_have_value("put it in the snow")
     assert page.locator("#chat .user-row").count() == 0
     open_concepts_anyway(page)
     add(page, "lost.jpg", jpeg(6), "#concept-drop input[type=file]")
-    expect(page.locator("#concepts-status")).to_have_text(said)
+    fail()
+    expect(page.locator("#concepts-status")).to_have_text(re.compile(said))
     open_mix(page)
     add(page, "lost.jpg", jpeg(6), "[data-put=subject]")
-    expect(page.locator("#mix-status")).to_have_text(said)
-    page.evaluate("window.uploaded = null")
+    fail()
+    expect(page.locator("#mix-status")).to_have_text(re.compile(said))
     say(page, "words only")  # the lost picture does not turn up in what comes next
     expect(replies(page)).to_have_count(1)
     assert page.locator("#chat .user-row .photo img").count() == 0
-    page.close()
 
 
-def test_send_pressed_as_a_picture_fails_sends_no_words_without_it(context, address):
-    page = context.new_page()
-    page.add_init_script(SLOW)
-    page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
+def test_send_pressed_as_a_picture_fails_sends_no_words_without_it(upset_page):
+    page, uploads = upset_page, Uploads(upset_page)
     page.locator("#box textarea").fill("words only")
-    page.evaluate("""() => { window.uploaded = () => {
-        setTimeout(() => document.querySelector('#box .submit-button').click(), 40);
-        return new Response('no', {status: 413});
-    } }""")
+    page.evaluate("""() => new MutationObserver((_, one) => {
+        if (!document.querySelector('#status.failed')) return;
+        one.disconnect();
+        setTimeout(() => { document.querySelector('#box .submit-button').click(); window.pressed = true; }, 40);
+    }).observe(document.querySelector('#status'), {childList: true, attributes: true})""")
     add(page, "lost.jpg", jpeg(6))
+    uploads.next().fulfill(status=413, body="no")
+    page.wait_for_function("window.pressed")
     expect(page.locator("#status")).to_have_text(re.compile("smaller copy"))
     page.wait_for_timeout(1000)
     expect(page.locator("#status")).to_have_text(re.compile("smaller copy"))
     assert page.locator("#chat .user-row").count() == 0
-    page.evaluate("window.uploaded = null")
     say(page, "words only")
     expect(replies(page)).to_have_count(1)
-    page.close()
 
 
 def test_a_file_over_the_limit_is_said_at_once(page, tmp_path):
@@ -375,13 +381,9 @@ def test_pictures_at_hand_are_fresh_and_those_in_use_are_marked(page):
     expect(tile).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_reload_in_the_middle_of_a_turn_writes_no_error(context, address, tmp_path):
-    page = context.new_page()
+def test_a_reload_in_the_middle_of_a_turn_writes_no_error(page, tmp_path):
     faults: list[str] = []
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(address)
-    page.locator("#stage .tile").first.wait_for()
+    page.on("console", note := lambda message: faults.append(message.text) if message.type == "error" else None)
     page.locator("#steps input[type=number]").fill("4")
     say(page, f"until {tmp_path / 'reloaded'}")
     expect(page.locator("#chat .doing")).to_contain_text("Drawing, step")
@@ -391,15 +393,14 @@ def test_a_reload_in_the_middle_of_a_turn_writes_no_error(context, address, tmp_
         expect(page.locator("#chat .doing")).to_contain_text("Drawing, step")
     (tmp_path / "reloaded").touch()
     expect(page.locator("#chat .acts")).to_have_count(1)
-    page.close()
+    page.remove_listener("console", note)
     assert faults == []
 
 
-def test_a_server_that_was_started_again_under_the_page(browser, tmp_path):
-    with FakeServer("--data-dir", str(tmp_path)) as server:
-        page = browser.new_page()
-        page.goto(server.url)
-        page.locator("#stage .tile").first.wait_for()
+def test_a_server_that_was_started_again_under_the_page(tab, tmp_path):
+    page = tab
+    with FakeServer("--pause", "0", "--data-dir", str(tmp_path)) as server:
+        welcome(page, server.url)
         page.locator("#steps input[type=number]").fill("2")
         say(page, "one")
         expect(page.locator("#chat .acts")).to_have_count(1)
@@ -430,31 +431,28 @@ def test_a_server_that_was_started_again_under_the_page(browser, tmp_path):
         expect(page.locator("#status")).to_have_text("")  # the page loads anew by itself
         expect(page.locator("#chat .acts")).to_have_count(2)
         expect(page.locator("#box textarea")).to_have_value("anybody at all?")
-        page.close()
 
 
-def test_a_picture_whose_file_is_lost_is_said_and_the_talk_goes_on(browser, tmp_path):
-    with FakeServer("--data-dir", str(tmp_path)) as server:
-        page = browser.new_page()
-        page.goto(server.url)
-        page.locator("#stage .tile").first.wait_for()
+def test_a_picture_whose_file_is_lost_is_said_and_the_talk_goes_on(tab, tmp_path):
+    page = tab
+    with FakeServer("--pause", "0", "--data-dir", str(tmp_path)) as server:
+        welcome(page, server.url)
         page.locator("#steps input[type=number]").fill("1")
         say(page, "one")
         expect(page.locator("#chat .acts")).to_have_count(1)
         for file in tmp_path.glob("pictures/*/*.png"):
             file.unlink()
-        page, address = browser.new_page(), page.url  # one that has not seen it
-        page.goto(address)
+        page.context.new_cdp_session(page).send("Network.clearBrowserCache")  # it has not seen it
+        page.reload()
         expect(page.locator("#chat .picture")).to_have_text("This picture could not be loaded.")
         page.get_by_role("button", name="Use as subject").click()
         expect(page.locator("#notice .fault")).to_contain_text("is missing from the data folder")
         page.get_by_role("button", name="Redraw").click()
         expect(page.locator("#chat .acts")).to_have_count(2)
-        page.close()
 
 
 def test_who_refuses_cookies_is_told_how_to_go_on(browser, tmp_path):
-    with FakeServer("--data-dir", str(tmp_path), "--public") as server:
+    with FakeServer("--pause", "0", "--data-dir", str(tmp_path), "--public") as server:
         page = browser.new_page()
 
         def strip(route) -> None:
@@ -476,23 +474,22 @@ def test_who_refuses_cookies_is_told_how_to_go_on(browser, tmp_path):
         page.close()
 
 
-def test_words_sent_before_a_ready_subject_has_come_go_with_it(browser, tmp_path):
-    with FakeServer("--data-dir", str(tmp_path)) as server, visitor(browser, server.url) as page:
-        page.locator("#stage .tile").first.wait_for()
-        page.evaluate("""() => {
-            const fetched = window.fetch, slow = (of) => /queue.join/.test(String(of?.url || of)) ? 500 : 0;
-            window.fetch = (...given) => new Promise((go) => setTimeout(go, slow(given[0]))).then(() => fetched(...given));
-        }""")
-        page.locator("#stage .tile").first.click()
-        say(page, "on the beach")
-        expect(page.locator("#chat .acts")).to_have_count(1)
-        expect(page.locator("#chat .photo img")).to_have_count(1)
-        expect(page.locator("#chat .user-row .say")).to_have_text("on the beach")
+def test_words_sent_before_a_ready_subject_has_come_go_with_it(page):
+    page.evaluate("""() => {
+        const fetched = window.fetch, slow = (of) => /queue.join/.test(String(of?.url || of)) ? 500 : 0;
+        window.fetch = (...given) => new Promise((go) => setTimeout(go, slow(given[0]))).then(() => fetched(...given));
+    }""")
+    page.locator("#stage .tile").first.click()
+    say(page, "on the beach")
+    expect(page.locator("#chat .acts")).to_have_count(1)
+    expect(page.locator("#chat .photo img")).to_have_count(1)
+    expect(page.locator("#chat .user-row .say")).to_have_text("on the beach")
 
 
-def test_a_page_below_a_path(browser, tmp_path):
-    with FakeServer("--data-dir", str(tmp_path), "--root-path", "/cafe") as server, proxied(server.url, "/cafe") as url:
-        with visitor(browser, f"{url}cafe/") as page:
+def test_a_page_below_a_path(tab, tmp_path):
+    with FakeServer("--pause", "0", "--data-dir", str(tmp_path), "--root-path", "/cafe") as server, proxied(server.url, "/cafe") as url:
+        with watched(page := tab, f"{url}cafe/"):
+            welcome(page, f"{url}cafe/")
             expect(page.locator("#stage .tile img").first).to_have_js_property("complete", True)
             page.locator("#steps input[type=number]").fill("5")
             add(page, "mine.jpg", jpeg(4))

@@ -27,6 +27,7 @@ FORKS = multiprocessing.get_context("forkserver" if "forkserver" in multiprocess
 if hasattr(FORKS, "set_forkserver_preload"):
     FORKS.set_forkserver_preload(["tests.fake_engine", "ui.serve"])
 SECOND = 1000 * PATIENCE  # milliseconds
+WINDOW = {"width": 1440, "height": 900}
 expect.set_options(timeout=30 * SECOND)
 # What gradio logs when a page with an open stream is left; the last, rarely, when it is reloaded between two parts of a reply.
 LEFT = "signal is aborted|Connection errored out|Unexpected client exception TypeError: .*reading 'content'"
@@ -104,28 +105,48 @@ class FakeServer(Server):
 
 
 @contextmanager
-def visit(page, address: str, seconds: int = 30):
-    """A page of `address`. A test fails if it throws, or asks any other host for anything."""
-    page.set_default_timeout(seconds * SECOND)
+def watched(page, address: str):
+    """A test fails if the page throws meanwhile, or asks any host but that of `address` for anything."""
     faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text)
-            if message.type == "error" and not re.search(LEFT, message.text) else None)
-    page.on("request", lambda request: faults.append(request.url)
-            if not request.url.startswith((address, "data:", "blob:")) else None)
-    page.goto(address)
-    yield page
-    page.close()
+    listeners = {
+        "pageerror": lambda error: faults.append(str(error)),
+        "console": lambda message: faults.append(message.text) if message.type == "error" and not re.search(LEFT, message.text) else None,
+        "request": lambda request: faults.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None,
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    yield
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
     assert not faults, faults
+
+
+def welcome(page, address: str) -> None:
+    """Open the page and wait until it is there."""
+    page.goto(address)
+    page.locator("#stage .tile").first.wait_for()
+
+
+def forget(page, address: str) -> None:
+    """What tests change in this tab, and what it keeps of the page. A plain picture of the same host has no script that would keep it again."""
+    page.unroute_all()
+    page.goto(f"{address}subjects/0.png")
+    page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+    page.context.clear_cookies()
+    page.set_viewport_size(WINDOW)
+    page.emulate_media(color_scheme="light")
 
 
 @contextmanager
 def visitor(browser, address: str, seconds: int = 30):
-    """A fresh visitor's page, as `visit`."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    with visit(context.new_page(), address, seconds) as page:
-        yield page
-    context.close()
+    """A fresh visitor's page, as `watched`."""
+    with browser.new_context(viewport=WINDOW) as context:
+        page = context.new_page()
+        page.set_default_timeout(seconds * SECOND)
+        with watched(page, address):
+            page.goto(address)
+            yield page
+            page.close()
 
 
 def say(page, text: str) -> None:
