@@ -27,7 +27,7 @@ def _tab(browser):
     from tests.browser.visitor import SECOND, WINDOW
 
     with browser.new_context(viewport=WINDOW) as context:
-        context.set_default_timeout(30 * SECOND)
+        context.set_default_timeout(90 * SECOND)
         yield context.new_page()
 
 

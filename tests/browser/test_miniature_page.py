@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.visitor import SECOND, Server, expect, open_concepts, replies, say, sync_api, teach, visitor, wait_for_images
+import app
+from tests.browser.visitor import SECOND, ForkedServer, expect, open_concepts, replies, say, sync_api, teach, wait_for_images
 from tests.photos import photos
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -22,15 +23,13 @@ LONG = 120 * SECOND
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with Server("app.py", "--device", "cpu", "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
+    with ForkedServer(app.main, "--device", "cpu", "--data-dir", str(tmp_path_factory.mktemp("data"))) as server:
         yield server
 
 
-@pytest.fixture
-def page(browser, server):
-    with visitor(browser, server.url, 60) as page:
-        page.locator("#stage .tile").nth(7).wait_for()
-        yield page
+@pytest.fixture(scope="module")
+def address(server):
+    return server.url
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +53,7 @@ def png(page, selector: str) -> bytes:
 
 
 def test_it_answers_stops_and_survives_a_reload(page, files):
+    page.locator("#stage .tile").nth(7).wait_for()
     page.locator("#box input[type=file]").set_input_files(files[0])
     page.locator("#box .thumbnail-item").wait_for()
     say(page, "on the beach with a red hat")
@@ -71,18 +71,17 @@ def test_it_answers_stops_and_survives_a_reload(page, files):
     expect(page.locator("#chat .user-row .say").nth(1)).to_have_text("now at night")
 
 
-def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(browser, server, files):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(90 * SECOND)
+def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(tab, server, files):
+    page = tab
     page.goto(server.url)
     open_concepts(page)
     page.locator("#stage .tile").first.click()
     page.locator("#stage .chip").first.click()
     expect(page.locator("#chat .acts")).to_have_count(1, timeout=LONG)
     conversations = page.locator("#conversations .entry").count()
-    teach(page, files, "tom", steps=30)
+    teach(page, files, "tom", steps=20)
     expect(page.locator("#concept-noun textarea")).to_have_value("", timeout=LONG)
-    expect(page.locator(".lesson .views img").nth(1)).to_be_visible(timeout=LONG)  # the second preview: 6 steps are kept
+    expect(page.locator(".lesson .views img").nth(1)).to_be_visible(timeout=LONG)  # the second preview: 4 steps are kept
     server.kill()
     server.start()
     with suppress(sync_api.Error):  # the page loads itself anew when the program is back
@@ -92,13 +91,12 @@ def test_killed_while_it_learns_it_goes_on_and_draws_what_it_learned(browser, se
     expect(page.locator(".lesson .doing")).to_contain_text(re.compile(r"The program ended at step [1-9]"))
     expect(page.locator("#conversations .entry")).to_have_count(conversations)
     page.get_by_role("button", name="Go on").click()
-    expect(page.locator(".concept")).to_contain_text("30 steps", timeout=LONG)
+    expect(page.locator(".concept")).to_contain_text("20 steps", timeout=LONG)
     say(page, "draw <tom> on the beach")
     expect(replies(page)).to_contain_text("Drawn from words, with <tom>: “a cat on the beach”.", timeout=LONG)
     expect(page.locator("#chat .acts")).to_have_count(1, timeout=LONG)
     page.reload()
     expect(replies(page)).to_have_count(1)
-    page.close()
 
 
 def test_likeness_learn_slide_look_and_send(page, files):
@@ -121,7 +119,7 @@ def test_likeness_learn_slide_look_and_send(page, files):
     page.get_by_label("Several in one picture").uncheck()
     page.get_by_label("The likeness slider").check()
     page.locator("#concept-more .label-wrap").click()
-    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("20")
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("10")
     page.locator("#concept-learn").click()
     expect(page.locator(".lesson")).to_contain_text("cat, for the likeness slider")
     shot(page, "likeness-learning")

@@ -95,13 +95,24 @@ class Server:
         self.wait(20)
 
 
-class FakeServer(Server):
-    """The page on the engine without models, in a fork of a process that has imported all of it: it starts in a moment."""
+class ForkedServer(Server):
+    """A fork of a process that has imported most of it: it starts in a moment. Args: main: what is given the arguments."""
+
+    def __init__(self, main, *program: str) -> None:
+        super().__init__(*program)
+        self.main = main
 
     def launch(self) -> None:
-        process = self.process = FORKS.Process(target=fake_engine.main, args=(self.program,))
+        process = self.process = FORKS.Process(target=self.main, args=(self.program,))
         process.start()
         self.ended = lambda: not process.is_alive()
+
+
+class FakeServer(ForkedServer):
+    """The page on the engine without models."""
+
+    def __init__(self, *program: str) -> None:
+        super().__init__(fake_engine.main, *program)
 
 
 @contextmanager
