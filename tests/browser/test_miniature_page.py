@@ -119,7 +119,7 @@ def test_likeness_learn_slide_look_and_send(page, files):
     page.get_by_label("Several in one picture").uncheck()
     page.get_by_label("The likeness slider").check()
     page.locator("#concept-more .label-wrap").click()
-    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("10")
+    page.get_by_role("spinbutton", name=re.compile("Steps")).last.fill("20")
     page.locator("#concept-learn").click()
     expect(page.locator(".lesson")).to_contain_text("cat, for the likeness slider")
     shot(page, "likeness-learning")
