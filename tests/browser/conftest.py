@@ -1,4 +1,4 @@
-"""One Chromium, one page on an engine without models and one on the miniature for all tests of this folder."""
+"""One Chromium, one tab, and the page on an engine without models, for all tests of this folder."""
 
 from __future__ import annotations
 

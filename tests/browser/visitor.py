@@ -148,18 +148,6 @@ def forget(page, address: str) -> None:
     page.emulate_media(color_scheme="light")
 
 
-@contextmanager
-def visitor(browser, address: str, seconds: int = 30):
-    """A fresh visitor's page, as `watched`."""
-    with browser.new_context(viewport=WINDOW) as context:
-        page = context.new_page()
-        page.set_default_timeout(seconds * SECOND)
-        with watched(page, address):
-            page.goto(address)
-            yield page
-            page.close()
-
-
 def say(page, text: str) -> None:
     page.locator("#box textarea").fill(text)
     page.locator("#box textarea").press("Enter")
