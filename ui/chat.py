@@ -136,7 +136,7 @@ class ChatController:
         if self._watching.get(request.session_hash or "") != pulse:
             return
         try:  # also if there was none: it may have ended since the page was drawn
-            view = self._view(owner, conversation, pinned=_pinned(seed), under=under)
+            view = self._view(self.owner(request), conversation, pinned=_pinned(seed), under=under)  # raises again for who has no cookie
             for kept in (self.parts.pulse, self.parts.conversation, self.parts.stage, self.parts.notice):
                 view.pop(kept)
             yield {**view, **moved}
