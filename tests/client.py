@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import socket
 from typing import Any
 
 import httpx
@@ -15,6 +16,13 @@ HOSTILE = '<script>alert(1)</script>\n\n# head\n<img src=x onerror=alert(2)> [a]
 def turn(**values) -> StoredTurn:
     return StoredTurn(**{"id": 5, "conversation_id": "c", "created": 0.0, "text": "hi", "photo": None,
                          "settings": Settings(), "status": "done", **values})
+
+
+def free_port() -> int:
+    """One that the system chose: Gradio looks through a range that tests beside this one look through too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def sign_in(url: str, name: str | None = None, password: str = ""):

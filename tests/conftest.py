@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: workers are the parallelism, their programs get a thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+sys.dont_write_bytecode = False  # dozens of programs are started that import the same modules: they are compiled once
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from tests.fake_engine import FakeEngine  # noqa: E402
 

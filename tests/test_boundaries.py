@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -35,6 +36,7 @@ def _named(file: str) -> set[tuple[str, str]]:
     return {(re.sub(r"[._]+", "-", name).lower(), version) for name, version in found}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared() -> None:
     declared = {name for file in ("requirements.txt", "tests/requirements.txt") for name, _ in _named(file)}
     homes, own = packages_distributions(), {"assistant", "ui", "spaces", "pillow_heif"}  # the last two are asked for, and done without

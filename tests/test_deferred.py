@@ -53,6 +53,7 @@ def test_what_may_be_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not can_defer(MINIATURE, "auto")
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_torch() -> None:
     said = "import sys, assistant.deferred_engine, assistant.session.manager, ui.serve; print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -99,6 +99,7 @@ def test_requirements_and_advice_name_one_torch():
 
 # --- what fits -------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_the_documented_table_of_cards_is_the_computed_one(monkeypatch):
     monkeypatch.undo()
     assert doctor.cards() in SIZES.read_text(encoding="utf-8"), "python -m assistant doctor --cards prints the table of today"
@@ -115,6 +116,7 @@ def test_sixteen_gigabytes_without_a_gpu_are_not_refused(monkeypatch):
     assert loading.pick_dtype("auto", torch.device("mps")) is torch.float16
 
 
+@pytest.mark.slow
 def test_a_halved_engine_draws_and_says_so(folders, monkeypatch):
     budget, halved = (Budget(tiny_open.CONFIG, size, folders["open"]) for size in (4, 2))
     between = (budget.need(HOST_TIERS[0]).device + halved.need(HOST_TIERS[1]).device) // 2

@@ -68,6 +68,7 @@ def test_every_part_is_what_its_published_config_says(preset, published):
     assert {**SCHEDULER, "prediction_type": kind}.items() <= dict(preset.decoder.scheduler).items()
 
 
+@pytest.mark.slow
 def test_parameter_counts_are_the_published_ones(full, sd15):
     counts = {name: count(module) for name, module in full.items()}
     assert counts == {"dino": 1_136_480_768, "clip": 427_944_193, "llama": 13_015_864_320, "bridge": 11_807_488, "cafe": 878_690_244,

@@ -62,6 +62,7 @@ def answered(engine, request):
     return events
 
 
+@pytest.mark.slow
 def test_it_loads_answers_and_draws(folder):
     engine = load("tiny", "cpu", "auto", "auto", folder)
     ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2, preview_every=1))
@@ -146,6 +147,7 @@ def test_a_tier_changes_where_weights_live_and_nothing_else(folder, name):
     assert residence.lower() is None or alike(answered(engine, ask)[-1], expected)
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_the_decoder_ends_in_the_picture_that_was_asked_for(folder, monkeypatch):
     ask = Request("put it on a beach", photo(), settings=Settings(seed=3, steps=2))
     engine = load("tiny", "cpu", "auto", "auto", folder)
@@ -184,6 +186,7 @@ def test_a_tier_is_picked_by_what_is_free(monkeypatch):
         loading.pick_tier(FULL, "auto", cpu, torch.float32, may_halve=False)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_while_loading_costs_a_tier_and_is_said(monkeypatch, capsys, tmp_path):
     """Also inside a file's reading, where a shortage was told as a damaged file."""
     with pytest.raises(torch.OutOfMemoryError), checkpoints.reading("weights"):
@@ -222,6 +225,7 @@ def test_a_chat_model_is_in_bfloat16_where_the_device_computes_in_it(monkeypatch
     assert loading.pick_chat_dtype("auto", cpu) is torch.float32 and loading.pick_dtype("auto", cuda) is torch.float16
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_given_up_before_its_weights_move(folder):
     engine = load("tiny", "cpu", "auto", "auto", folder)
     decoders = (engine.decoder, engine.base)

@@ -187,6 +187,7 @@ def test_a_base_model_alone_draws_what_it_is_told_and_leaves_pictures_aside(engi
         board(alone, Mix((photo(1),)))
 
 
+@pytest.mark.slow
 def test_the_session_and_the_page_get_along_with_it(engine, store) -> None:
     """One conversation and one board through the session, as the page asks for them."""
     manager, one = SessionManager(engine, store), "ann"
@@ -229,6 +230,7 @@ def test_what_is_not_as_published_is_told_in_a_sentence(folder, tmp_path, harm, 
         model_factory.load_drawer(tiny.CONFIG, copy)
 
 
+@pytest.mark.slow
 def test_the_preset_is_loaded_by_its_name_from_a_folder_and_another_llm_may_be_named(folder, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "open", tiny.CONFIG)
     copy = tmp_path / "copy"

@@ -137,6 +137,7 @@ def test_parameters_are_as_many_as_published(full):
     assert [2 * count(full["adapters"][name]) / 1e6 for name in ("subject", "semantics")] == pytest.approx([848, 698], abs=1)
 
 
+@pytest.mark.slow
 def test_every_width_meets_its_neighbour(full):
     layers = cross_layers(full["unet"])
     assert len(layers) == 70 and {a.to_k.in_features for a in layers.values()} == {2048} and {a.inner_dim // a.heads for a in layers.values()} == {64}

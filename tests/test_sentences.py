@@ -2,16 +2,20 @@
 
 import re
 
+import pytest
+
 from assistant.sentences import ROOT, page, sentences
 
 FILLED_IN = re.compile(r"\d|\{|\(.+/.+\)")
 LIMIT = re.compile(r"\b(?:too (?!long for one)|at most|at least|limit|as many as|out of range|can be \d)")
 
 
+@pytest.mark.slow
 def test_the_page_of_sentences_is_what_the_code_says():
     assert (ROOT / "docs" / "sentences.md").read_text("utf-8") == page(), "python -m assistant sentences > docs/sentences.md"
 
 
+@pytest.mark.slow
 def test_every_sentence_says_what_is_wrong_names_the_limit_and_what_to_do():
     found = sentences()
     assert len(found) > 250 and {one.file.partition("/")[0] for one in found} == {"app.py", "assistant", "ui"}

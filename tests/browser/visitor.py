@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests import fake_engine
+from tests.client import free_port
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
@@ -50,9 +50,7 @@ class Server:
     """A program that serves a page, on a free port that it keeps when it is started again."""
 
     def __init__(self, *program: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.program, self.url = [*program, "--port", str(port)], f"http://127.0.0.1:{port}/"
 
     def launch(self) -> None:

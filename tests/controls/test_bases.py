@@ -45,11 +45,13 @@ def last(events):
     return list(events)[-1]
 
 
+@pytest.mark.slow
 def test_a_preset_of_a_base_model_alone_draws_from_words(engine):
     reply = last(engine.respond(Request("a cat on the beach", settings=Settings(seed=1, steps=2, preview_every=1)), threading.Event()))
     assert isinstance(reply, Reply) and Image.open(io.BytesIO(reply.png)).size == (64, 64) and reply.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ("infusion", "ico"))
 def test_a_concept_is_learned_taken_up_again_kept_and_drawn_with(engine, kind, tmp_path):
     trainer: ConceptTrainer = engine.trainer
@@ -124,6 +126,7 @@ class Naive:
         return torch.stack([attn.to_out[0](torch.cat(o, -1)) for o in outs])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ("infusion", "dci"))
 def test_at_stable_diffusions_widths_the_seam_gives_what_the_equations_give(narrow, way):
     layers = cross_layers(narrow)
@@ -160,6 +163,7 @@ def test_maps_of_half_precision_do_not_overflow():
     torch.testing.assert_close(out.double(), exact, atol=2e-2, rtol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16))
 def test_in_half_precision_both_methods_stay_finite_and_near(narrow, dtype):
     """One block's cross-attention at its full widths, in half precision against single."""
@@ -198,6 +202,7 @@ def test_gradients_too_small_for_half_precision_arrive_and_infinite_ones_do_noth
     assert torch.equal(exact.detach(), plain.detach() - 0.1 * plain.grad)  # in single precision not a bit is another
 
 
+@pytest.mark.slow
 def test_recomputed_activations_give_the_same_gradients(narrow):
     found = []
     for recompute in (False, True):

@@ -123,6 +123,7 @@ def test_a_closed_window_is_plain_sampling_of_the_fine_tuned_model(stock, unet):
     assert (opened.latents - plain.latents).abs().max() > 0.01
 
 
+@pytest.mark.slow
 def test_the_shared_unconditional_is_the_unshared_where_both_branches_have_the_same_latents(unet):
     noise = draw_noise((3, 4), (4, 16, 16))
     first = [denoise(unet, dci_guidance(3.0, 1.0, shared), scheduler(), noise, 1, context_of(unet, dci())) for shared in (True, False)]

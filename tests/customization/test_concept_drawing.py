@@ -43,6 +43,7 @@ def asked(engine, library, text: str, **settings) -> tuple[str, Reply, list]:
     return "".join(e.delta for e in events if isinstance(e, Words)), events[-1], [e for e in events if isinstance(e, Progress)]
 
 
+@pytest.mark.slow
 def test_a_request_that_names_concepts_is_drawn_with_them_and_says_so(engine, library):
     words, reply, progress = asked(engine, library, "please draw <Tom> with <mugsy> on the beach", strengths={"mugsy": 0.5})
     assert words == reply.text == "Drawn from words, with <tom> and <mugsy> at 0.5: “a cat with a mug on the beach”."
@@ -56,6 +57,7 @@ def test_a_request_that_names_concepts_is_drawn_with_them_and_says_so(engine, li
     assert len(mask) == 64 and min(mask) == 0 and max(mask) == 255
 
 
+@pytest.mark.slow
 def test_at_no_strength_it_is_the_base_model_bit_for_bit_and_the_base_model_is_not_changed(engine, library):
     before = {n: p.clone() for n, p in engine.trainer.base.unet.named_parameters()}
     none = asked(engine, library, "<tom> on the beach", strengths={"tom": 0.0})[1]
@@ -135,6 +137,7 @@ def test_the_language_model_is_not_told_of_what_was_learned(engine, library, mon
     assert [user for user, *_ in read[0]] == ["on the beach"]
 
 
+@pytest.mark.slow
 def test_likeness_is_to_the_photos_a_concept_was_learned_from_if_they_are_kept(engine, library):
     def likeness(**more):
         request = Request("<tom> at night", settings=Settings(seed=3, steps=3, preview_every=0), library=library, **more)
@@ -169,6 +172,7 @@ def test_advice_names_the_kind_and_what_makes_learning_worse(engine):
     assert "1 picture is few" in said and "Picture 1 is smaller than 128 pixels" in said
 
 
+@pytest.mark.slow
 def test_a_lesson_goes_on_from_its_state_and_puts_a_usable_concept_into_the_library(engine, library):
     task = TrainingSpec("cat-1", "cat", photos("cat", 2), options={"steps": 4, "batch": 1})
     whole, first = engine.trainer.begin(task), engine.trainer.begin(task)

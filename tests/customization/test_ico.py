@@ -78,6 +78,7 @@ def test_other_prompts_of_the_noun_stay_what_they_were_if_the_prior_counts(base,
     assert drift[1] < 0.75 * drift[0]
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_goes_on_as_if_nothing_had_happened(base, pictures):
     recipe = IcoRecipe(steps=4, batch=2, flip=True)
     whole, first, second = (IcoTrainer(base, pictures, "cat", recipe) for _ in range(3))
@@ -91,6 +92,7 @@ def test_what_was_interrupted_goes_on_as_if_nothing_had_happened(base, pictures)
         IcoTrainer(base, pictures, "cat", IcoRecipe(scheme=ALONE)).restore(first.state())
 
 
+@pytest.mark.slow
 def test_the_library_keeps_it_beside_infusions_and_refuses_what_is_not_one(base, rex, tmp_path):
     layers = {name: attn.inner_dim for name, attn in base.cross_layers().items()}
     library = ConceptLibrary(tmp_path / "concepts", "abc", layers)
@@ -123,6 +125,7 @@ def test_the_library_keeps_it_beside_infusions_and_refuses_what_is_not_one(base,
         save_tuned(tmp_path / "nan.safetensors", replace(rex, shared=rex.shared * float("inf")))
 
 
+@pytest.mark.slow
 def test_both_branches_read_what_is_shown_and_each_has_its_own_words(base, rex):
     both = branches(base, rex, "a <rex> in the snow", "owl")
     assert (both.concept.words, both.auxiliary.words) == ("a <rex> in the snow", "an owl in the snow")

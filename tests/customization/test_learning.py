@@ -42,6 +42,7 @@ def test_it_learns_the_pictures_and_leaves_the_base_model_bit_for_bit(base, pict
     assert all(torch.equal(p, before[n]) and p.grad is None for n, p in base.unet.named_parameters())
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_goes_on_as_if_nothing_had_happened(base, pictures):
     recipe, masks = InfusionRecipe(steps=4, batch=1), torch.ones(pictures.shape[:3])
     whole, first, second = (InfusionTrainer(base, pictures, "cat", recipe, masks) for _ in range(3))

@@ -76,6 +76,7 @@ build_plain(Path(sys.argv[1]), lambda n: (time.sleep(0.02), plain(n))[1])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_and_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     build_plain(whole)
@@ -162,6 +163,7 @@ def test_the_threshold_of_two_known_sets() -> None:
     assert sum(counts) == 3 and counts[0] == counts[30] == counts[-1] == 1
 
 
+@pytest.mark.slow
 def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
     found = quadruplets.calibrate(eyes, 32, 0, 128)
     assert found["clip"]["area"] > 0.95 and found["dino"]["area"] > 0.95
@@ -175,6 +177,7 @@ def test_e_and_f_tell_matching_pairs_from_others(eyes, tmp_path: Path) -> None:
 
 # --- methods ----------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_captioning_says_what_clip_finds_and_draws_it(vision, base, eyes) -> None:
     some = [quadruplets.drawn_wish(2, n, 128) for n in range(6)]
     made = quadruplets.Captioned(quadruplets.ZeroShot(eyes), base, steps=1)([w.photo for w in some], [w.words for w in some], [w.seed for w in some])
@@ -184,6 +187,7 @@ def test_captioning_says_what_clip_finds_and_draws_it(vision, base, eyes) -> Non
     assert all(m.picture.size == (128, 128) for m in made) and len({m.picture.tobytes() for m in made}) == 6
 
 
+@pytest.mark.slow
 def test_eq_4_goes_from_the_photo_to_the_reference(vision, decoder, eyes, tmp_path: Path) -> None:
     store = Store.of(tmp_path / "store.safetensors", drawn_pool(0, 64, 128), vision, eyes)
     assert torch.equal(Store.of(tmp_path / "store.safetensors", [], vision, eyes).semantics, store.semantics)  # from the file

@@ -49,6 +49,7 @@ def ours(parts: dict) -> LatentDiffusion:
     return decoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiny, kind, extra", [(tiny_open, StableDiffusionPipeline, dict(safety_checker=None, requires_safety_checker=False, feature_extractor=None)),
                                                (tiny_sdxl, StableDiffusionXLPipeline, dict(add_watermarker=False))], ids=("sd15", "sdxl"))
 def test_four_steps_are_those_of_diffusers_pipeline_with_the_same_lora(tiny, kind, extra):
@@ -86,6 +87,7 @@ def test_the_layers_are_as_before_when_another_sampler_draws_and_every_stream_se
         decoder.sample(text_guidance(1.0), AttentionContext(tokens), [1], 51, LCM)
 
 
+@pytest.mark.slow
 def test_a_preset_started_with_it_has_a_pace_of_four_steps(tmp_path, monkeypatch):
     folder = tiny_open.write(tmp_path)
     config = replace(tiny_open.CONFIG, lcm=SD15.lcm)

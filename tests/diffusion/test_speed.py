@@ -197,6 +197,7 @@ def test_the_plain_model_answers_until_the_compiled_step_is_ready(unet, values, 
     assert len(later.work) == 1
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_every_request_of_its_shape(monkeypatch):
     torch._dynamo.reset()
     torch.manual_seed(0)
@@ -353,6 +354,7 @@ def test_every_preset_has_a_quick_a_usual_and_a_fine_pace():
         assert [n for _, n in paces] == sorted({n for _, n in paces}) and paces[0][1] * 2 <= paces[1][1], config.name
 
 
+@pytest.mark.slow
 def test_the_bench_of_random_weights_measures_every_part_of_a_preset_and_loads_nothing(monkeypatch):
     monkeypatch.setattr(benchmark, "preset", lambda name: TINY)
     monkeypatch.setattr(benchmark, "WORDS", 3)

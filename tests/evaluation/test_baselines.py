@@ -81,6 +81,7 @@ def test_without_peft_that_is_said(base, shown, one, monkeypatch):
         DreamBoothLora(base, shown, one.noun)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_customized_infusion_has_not_moved_and_a_fine_tuned_copy_has(base, shown, one):
     on = others(base, 4, 128)
     learner = InfusionTrainer(base, one.pictures(128), one.noun, InfusionRecipe(steps=2))
@@ -96,6 +97,7 @@ def test_prompts_are_twelve_of_four_types_and_name_the_subject(one):
     assert len({subject(k).one for k in range(16)}) == 16 and all(len(subject(k).scenes) == 4 for k in range(2))
 
 
+@pytest.mark.slow
 def test_curves_are_drawn(tmp_path):
     rng = random.Random(0)
     rows = {m: {str(s): {k: {"value": rng.random()} for k in ("w2", "fisher", "asked", "kind and colour")} for s in (100, 200)} | {"storage": 1}

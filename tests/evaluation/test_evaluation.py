@@ -90,6 +90,7 @@ def test_a_judge_reads_back_as_it_was_written_and_its_absence_is_said(tmp_path):
     assert len(said) == 2 and set(said[0]) == {"kind", "colour", "second", "pattern", "context", "light", "style", "pose", "eyes", "accessories"}
 
 
+@pytest.mark.slow
 def test_the_judge_fails_a_wrong_kind_a_wrong_colour_and_a_missing_accessory():
     witness = load_witness(MINIATURE, CHECKPOINTS / "miniature")
     rng, asked, right, wrong = random.Random(5), [], [], []
@@ -151,6 +152,7 @@ def test_mixing_pairs_differ_in_all_that_is_asked_of_a_picture_and_a_curve_that_
     assert cafe_tables.against(rows[:2], "style", True) == 0.0
 
 
+@pytest.mark.slow
 def test_captions_are_drawn_in_order_and_compared_with_what_they_name(tmp_path):
     folder = CHECKPOINTS / "miniature"
     base, witness = load_base(MINIATURE, folder), load_witness(MINIATURE, folder)

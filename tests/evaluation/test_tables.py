@@ -50,7 +50,7 @@ def test_table_6_leaves_sources_out_and_goes_on_where_it_stopped(bench: cafe_tab
 
 @pytest.mark.slow
 def test_table_4_starts_both_objectives_alike(bench: cafe_tables.Bench, monkeypatch) -> None:
-    monkeypatch.setitem(cafe_tables.BATCHES, "table4", 24)  # of 32 dialogues: some end with a picture
+    monkeypatch.setitem(cafe_tables.BATCHES, "table4", 128)  # of 32 dialogues: some end with a picture
     found = cafe_tables.make("table4", bench, 1, lambda _: None)
     assert list(found["rows"]) == ["mse, seed 0", "cosine, seed 0"]
     logs = [json.loads((bench.run / f"table4/{o}-0/state/log.jsonl").read_text().splitlines()[0]) for o in ("mse", "cosine")]
@@ -72,6 +72,7 @@ def asked(assistant):
     return ask(assistant.vision, assistant.language, MINIATURE.picture_tokens, 3, 128)
 
 
+@pytest.mark.slow
 def test_words_and_pictures_are_the_pages_own(assistant, asked, monkeypatch) -> None:
     for name, value in (("caption_share", 0.0), ("guided", 1.0), ("guided_every", 1)):  # the tables measure the paper's two sources alone, guided to the end
         monkeypatch.setattr(assistant.image_generator, name, value)
@@ -86,6 +87,7 @@ def test_words_and_pictures_are_the_pages_own(assistant, asked, monkeypatch) -> 
         assert np.abs(page - ours).max() <= 2  # batches add up in another order
 
 
+@pytest.mark.slow
 def test_a_strength_of_nothing_leaves_a_source_out(assistant, asked) -> None:
     subject = draw(assistant.decoder, asked, STRENGTH, 0.0, 1)
     other = replace(asked, semantics=-asked.semantics)

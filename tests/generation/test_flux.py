@@ -84,6 +84,7 @@ class Counted:
 
 # the engine
 
+@pytest.mark.slow
 @pytest.mark.parametrize("references", [0, 1, 3])
 def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine, folder, references) -> None:
     stock = Flux2KleinPipeline.from_pretrained(folder / "flux", local_files_only=True)
@@ -101,6 +102,7 @@ def test_the_latents_are_those_of_diffusers_pipeline_from_the_same_files(engine,
     assert np.abs(engine.decoder.decode(done.latents)[0] / 255 - picture[0]).max() < 0.01
 
 
+@pytest.mark.slow
 def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
     events = respond(engine, photo=photo(1))
     reply = events[-1]
@@ -112,6 +114,7 @@ def test_a_photo_and_words_get_words_previews_and_a_picture(engine) -> None:
     assert told["method"] == "FLUX.2 klein, tiny" and told["scheduler"] == "flow" and told["read"] == "a red cat in the snow" and told["reference"] == photo(1).sha256
 
 
+@pytest.mark.slow
 def test_same_seed_same_reply_and_its_metadata_draws_it_again(engine) -> None:
     first, second = (respond(engine, photo=photo(1))[-1] for _ in range(2))
     assert first.text == second.text and first.png == second.png
@@ -131,6 +134,7 @@ def test_the_text_encoder_is_the_chat_model_once_in_memory(engine, folder) -> No
         model_factory.load_flow(config, folder)
 
 
+@pytest.mark.slow
 def test_a_stop_ends_within_a_step_with_what_there_is(engine) -> None:
     class AfterOne(threading.Event):
         def is_set(self) -> bool:
@@ -176,6 +180,7 @@ def test_alpha_0_is_the_subject_alone_and_what_is_said_twice_is_drawn_once(engin
     assert len({opened(p.png).tobytes() for p in reply.pictures}) == 5
 
 
+@pytest.mark.slow
 def test_what_the_model_cannot_do_is_said_with_the_number_and_the_limit(engine) -> None:
     with pytest.raises(InputError, match="Reference 1 counts -0.5.*weight of 0 or more"):
         mixed(engine, Mix((photo(1),), (Source(photo(2), weight=-0.5),), 1.0))
@@ -263,6 +268,7 @@ def test_the_page_says_which_model_draws_where_and_shows_no_control_that_does_no
 
 # files and sizes
 
+@pytest.mark.slow
 def test_the_command_line_loads_it_and_a_model_of_other_numbers_is_refused(folder, monkeypatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "flux", tiny.CONFIG)
     whole = loading.load("flux", "cpu", folder=folder)
@@ -286,6 +292,7 @@ def test_it_is_planned_for_cards_from_24_gb_down() -> None:
     assert 19 < needs["whole"] < 26 and needs["turns"] < 16 and needs["layers"] < 8 and needs["4bit"] < needs["whole"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["turns", "layers"])
 def test_on_a_small_card_weights_come_and_go_and_the_picture_is_the_same(engine, folder, name) -> None:
     whole = respond(engine, photo=photo(1))[-1]

@@ -64,6 +64,7 @@ def respond(engine, text="a red cat", **request):
 
 # the subject alone
 
+@pytest.mark.slow
 def test_the_mask_is_what_transformers_own_processor_and_model_give(folder):
     ours = model_factory.load_segmenter(folder / "clipseg")
     image = scene("green")
@@ -144,6 +145,7 @@ def loaded(folder, tmp_path, monkeypatch):
     return tmp_path / "copy"
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_unsafe_is_a_sentence_and_never_shown(loaded):
     plain = loading.load("open", "cpu", folder=loaded)
     tiny.safety_checker(loaded / "safety_checker", threshold=-2.0)

@@ -47,6 +47,7 @@ def test_what_a_text_without_it_fits_better_is_missing() -> None:
     assert not verify_picture(Stub({"garden": 0.5}), shown, PLAN, True, 1.5).doubtful and verify_picture(Stub({}), shown, PLAN, False, 1.5).doubtful
 
 
+@pytest.mark.slow
 def test_drawings_show_their_own_plan_and_not_another(assistant) -> None:
     scenes = [s for g in range(40) for s in group(500_001, g, True)[:1]]
     missed, caught = 0, 0
@@ -118,6 +119,7 @@ def test_candidates_have_a_limit(assistant) -> None:
         list(assistant.respond(Request("x", assistant.subjects[0].photo, settings=Settings(candidates=9)), threading.Event()))
 
 
+@pytest.mark.slow
 def test_a_kept_candidate_is_drawn_again_from_its_seed(assistant) -> None:
     """The seed and the settings that a reply tells give its picture, whichever candidate it was."""
     photo: Photo = assistant.subjects[1].photo

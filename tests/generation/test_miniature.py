@@ -61,6 +61,7 @@ def test_stock_libraries_open_the_weights() -> None:
         assert torch.allclose(clip.encode_image(blank), ours.encode_image(blank), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_control_equals_the_stock_pipeline() -> None:
     """The base model through our context, rows and loop, against StableDiffusionPipeline, same seed."""
     stock = StableDiffusionPipeline.from_pretrained(FOLDER / "base")
@@ -91,6 +92,7 @@ def test_a_wish_gets_words_then_previews_then_a_picture(assistant) -> None:
     assert told["seed"] == 3 and told["reference"] == photo.sha256 and told["weights"] == assistant.weights
 
 
+@pytest.mark.slow
 def test_same_settings_same_picture_and_metadata_redraws_it(assistant) -> None:
     photo = assistant.subjects[1].photo
     first, second = (answer(assistant, "surprise me", photo, temperature=0.7) for _ in range(2))

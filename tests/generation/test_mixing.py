@@ -161,6 +161,7 @@ def pixels_of(png: bytes) -> torch.Tensor:
     return torch.tensor(list(Image.open(io.BytesIO(png)).convert("RGB").tobytes()), dtype=torch.int16)
 
 
+@pytest.mark.slow
 def test_a_batch_draws_what_each_would_be_alone(assistant, photos):
     mix = Mix((photos[0],), (Source(photos[1]), Source(photos[2])), 0.5)
     cells = (replace(mix, alpha=0.0), mix, replace(mix, alpha=1.0))
@@ -173,6 +174,7 @@ def test_a_batch_draws_what_each_would_be_alone(assistant, photos):
     assert (pixels_of(together.pictures[0].png) - pixels_of(together.pictures[2].png)).abs().max() > 20
 
 
+@pytest.mark.slow
 def test_a_few_steps_are_the_sketch(assistant, photos):
     events, reply = drawn(assistant, Mix((photos[0],)), settings=Settings(seed=5, steps=9))
     assert [type(e) for e in events] == [Sketch] + [Progress] * 9 and not reply.stopped
@@ -190,6 +192,7 @@ def test_alpha_1_draws_the_picture_that_f_of_w_draws(assistant, photos, monkeypa
     assert (pixels_of(reply.png) - pixels_of(one.png)).abs().max() <= 2
 
 
+@pytest.mark.slow
 def test_a_reference_brings_its_place_and_x_s_subject_stands_in_it(assistant, photos, monkeypatch):
     read = lambda seen: assistant.vision.attributes.read(seen.patches, seen.semantics)  # noqa: E731
 
@@ -222,6 +225,7 @@ def test_words_mean_the_same_each_time_and_what_asks_for_no_picture_is_refused(a
         drawn(assistant, replace(mix, sources=(Source(words="thank you"),)))
 
 
+@pytest.mark.slow
 def test_stopping_ends_the_batch(assistant, photos):
     cancel, steps = threading.Event(), 0
     for event in assistant.mix(MixRequest(strip(Mix((photos[0],), (Source(photos[1]),))), Settings(seed=1, steps=100)), cancel):

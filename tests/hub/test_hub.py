@@ -255,6 +255,7 @@ def test_what_cannot_be_had_is_a_sentence_on_the_card_and_for_those_who_wait_an_
     assert "answers 403" in shown and "Try again" in shown and "Try again" not in card(job.status(), False)
 
 
+@pytest.mark.slow
 def test_only_those_who_may_begin_a_download(hub, tmp_path):
     job = DownloadJob(ONE, tmp_path / "w", HubClient(hub.url))
     event = gr.EventData(None, {"act": "weights.begin"})

@@ -247,6 +247,7 @@ def lines(tmp_path, monkeypatch):
     return "\n".join(doctor._presets())
 
 
+@pytest.mark.slow
 def test_every_preset_is_told_with_what_it_lacks(lines):
     assert all(f"\n  {name} " in f"\n{lines}" for name in PRESETS)
     assert "miniature        yes, weights" in lines and "sd15             no, not all of it is here" in lines
@@ -256,6 +257,7 @@ def test_every_preset_is_told_with_what_it_lacks(lines):
     assert "79.6 GiB on this cpu (computed)" in full and "it does not fit" in full
 
 
+@pytest.mark.slow
 def test_with_a_gpu_it_says_which_tier_would_be_chosen(lines, monkeypatch):
     monkeypatch.setattr(doctor, "pick_device", lambda _: torch.device("cuda", 0))
     monkeypatch.setattr(loading, "free_memory", lambda where: 24 * 2**30 if where.type == "cuda" else 64 * 2**30)

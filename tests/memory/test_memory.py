@@ -56,6 +56,7 @@ class Live(TorchDispatchMode):
         self.seen.discard(key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset, plan, width, share", [(SD15, infusion_guidance(8.0), 768, 1.0), (SD2, text_guidance(8.0), 1024, 1.0),
                                                         (SDXL, text_guidance(5.0), 2048, 0.72)],  # its outer level has no attention
                          ids=("sd15", "sd2", "sdxl"))
@@ -109,6 +110,7 @@ def test_the_first_tier_that_fits_is_taken_and_each_takes_less_of_the_gpu():
     assert [next_tier(t) and next_tier(t).name for t in TIERS] == ["turns", "4bit-turns", "layers", "layers", None]
 
 
+@pytest.mark.slow
 def test_a_named_chat_model_counts_and_can_be_held_in_4_bits_from_a_folder_too(tmp_path):
     """7 B of numbers in sharded files of headers: what a download or a folder holds is counted, wherever it is."""
     seven = {"a": 3_900_000_000, "b": 3_600_000_000, "table": 150_000_000}
@@ -267,6 +269,7 @@ def test_the_first_tries_tensors_are_gone_before_the_second():
     assert found == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short, name, said", [(2, "whole", "again, in the next tier too"), (1, "layers", "no tier that takes less")])
 def test_a_second_shortage_is_one_clear_error(short, name, said):
     with pytest.raises(DeviceError, match=said) as raised:
@@ -274,6 +277,7 @@ def test_a_second_shortage_is_one_clear_error(short, name, said):
     assert raised.value.remedy and raised.value.__context__ is None
 
 
+@pytest.mark.slow
 def test_boards_and_lessons_are_tried_again_too_and_other_errors_pass():
     for way in ("mix", "strip"):
         home, engine = Home(), Engine(1)

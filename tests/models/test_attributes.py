@@ -35,6 +35,7 @@ def drawings(vision):
     return [(s, ImageFeatures(vision.patches(x), vision.semantics(x))) for s in scenes for x in (pixels([render(s).image]),)]
 
 
+@pytest.mark.slow
 def test_what_individuals_show_that_were_never_trained_on(vision, drawings) -> None:
     found = [(vision.attributes.read(shown.patches, shown.semantics), plan_of(scene)) for scene, shown in drawings]
     for name, least in (("place", 0.95), ("light", 0.95), ("style", 0.95), ("pose", 0.9)):
@@ -46,6 +47,7 @@ def test_what_individuals_show_that_were_never_trained_on(vision, drawings) -> N
     assert np.mean([f.worn == () for f, t in alone if not t.worn]) >= 0.9  # nothing is seen where nothing is
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_shown_is_likelier_than_one_that_is_not(vision, drawings) -> None:
     for scene, shown in (one for one in drawings[:18] if one[0].companion is None):
         plan = plan_of(scene)
@@ -72,6 +74,7 @@ def test_a_photos_plan_is_what_is_read_in_place_of_what_m_says(vision, drawings)
     assert CafeGenerator(vision, language, None, 17)._shown(shown, None) == vision.attributes.read(shown.patches, shown.semantics)
 
 
+@pytest.mark.slow
 def test_they_are_learned_from_labels(tmp_path, monkeypatch, capsys) -> None:
     """On an E and an F that say plainly what is worn and where it is, nearly all that was left out is read."""
     rng, things = np.random.default_rng(0), len(ACCESSORIES)

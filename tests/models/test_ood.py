@@ -27,6 +27,7 @@ def unfamiliar(assistant, picture: Image.Image) -> bool:
     return assistant.vision.unfamiliar(assistant.vision.patches(x), assistant.vision.semantics(x))
 
 
+@pytest.mark.slow
 def test_real_photos_are_told_from_drawings(assistant) -> None:
     assert len(PHOTOS) >= 4
     found = [unfamiliar(assistant, Image.open(p).convert("RGB")) for p in PHOTOS]

@@ -221,6 +221,7 @@ def test_a_line_that_is_no_plan_is_asked_for_once_more_with_the_photo(engine, mo
     assert len(script.given) == 2 and said in script.given[1][0] and torch.equal(script.given[0][1], script.given[1][1])
 
 
+@pytest.mark.slow
 def test_random_weights_go_the_whole_way_through_the_session(engine, store):
     manager = SessionManager(engine, store)
     try:

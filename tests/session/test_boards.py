@@ -251,6 +251,7 @@ def test_pictures_that_cannot_be_mixed_leave_nothing_behind(manager):
     assert manager.open(one.id, ME)[1] == [] and manager.board_jobs.boards.of(ME) == []
 
 
+@pytest.mark.slow
 def test_a_board_is_not_begun_for_a_turn_that_is_turned_away(store):
     manager = SessionManager(FakeEngine(pause=0.05), store)
     one = manager.new(ME)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.client import Window
+from tests.client import Window, free_port
 from tests.fake_engine import draw, png_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,9 +54,7 @@ def use(client: httpx.Client, process: int) -> list[tuple[float, int, int]]:
 
 
 def test_memory_threads_and_files_do_not_grow_with_use(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     program = subprocess.Popen([sys.executable, "tests/fake_engine.py", "--data-dir", str(tmp_path / "data"), "--port", str(port), "--pause", "0"], cwd=ROOT,
                                stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
     try:

@@ -48,6 +48,7 @@ def test_it_learns_with_losses_and_previews_and_puts_the_concept_into_the_owners
             act(lesson.id, OTHER)
 
 
+@pytest.mark.slow
 def test_stop_keeps_what_is_learned_and_it_can_be_gone_on_with(engine, manager):
     engine.trainer.pause = 0.01
     lesson = manager.learning.begin(ME, task(steps=60))
@@ -160,6 +161,7 @@ def test_turns_come_before_steps_and_a_cancelled_step_is_not_held():
         assert mine
 
 
+@pytest.mark.slow
 def test_ending_the_program_offers_to_go_on_at_the_next_start(engine, tmp_path):
     engine.trainer.pause = 0.01
     store = Store(tmp_path / "data")
@@ -184,6 +186,7 @@ def test_ending_the_program_offers_to_go_on_at_the_next_start(engine, tmp_path):
     store.close()
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_loses_at_most_what_was_learned_since_the_last_save(tmp_path):
     program = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})

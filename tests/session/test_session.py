@@ -118,6 +118,7 @@ def test_verify_finds_damage_and_loss(manager, store):
     assert list(manager.send(one.id, "go on", None, QUICK, "ada"))[-1].png  # a lost photo does not end a conversation
 
 
+@pytest.mark.slow
 def test_stop_while_drawing_keeps_what_there_is(store):
     manager = SessionManager(FakeEngine(pause=0.02), store)
     one = manager.new("ada")

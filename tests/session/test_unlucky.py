@@ -118,6 +118,7 @@ def test_a_turn_that_cannot_be_kept_fails_with_a_sentence_and_the_next_is_answer
     assert [row[0] for row in store.rows("SELECT status FROM turns ORDER BY id")] == ["failed", "done"]
 
 
+@pytest.mark.slow
 def test_locked_database_is_not_in_the_way_of_other_conversations(gated, monkeypatch):
     engine, manager, store = gated
     monkeypatch.setattr(storing, "PATIENCE", 3.0)
@@ -163,6 +164,7 @@ def test_locked_database_a_lesson_that_runs_is_not_left_running(store, monkeypat
     manager.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [locked, full])
 def test_whatever_is_kept_while_the_database_cannot_be_written_is_one_sentence_and_works_afterwards(manager, store, monkeypatch, trouble):
     monkeypatch.setattr(storing, "PATIENCE", 0.1)
@@ -373,6 +375,7 @@ def test_sent_cookie_that_is_malformed_is_replaced():
         assert len(asyncio.run(cookies(sent))) == fresh, sent
 
 
+@pytest.mark.slow
 def test_sent_numbers_and_paths_of_any_kind_are_refused_not_raised(served):
     _, _, url = served
     ada = sign_in(url, "ada", "one")
@@ -415,6 +418,7 @@ def test_known_uploads_of_one_picture_by_two_are_two_files_each_its_owners(serve
     assert not Path(paths[0]).exists() and Path(paths[2]).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(1, 2), (3, 3)], ids=["two of one name", "one twice"])
 def test_known_names_of_pictures_are_not_believed_in_one_message_or_in_two(served, seeds):
     manager, _, url = served
@@ -427,6 +431,7 @@ def test_known_names_of_pictures_are_not_believed_in_one_message_or_in_two(serve
     assert first.picture or "cancel each other out" in first.error
 
 
+@pytest.mark.slow
 def test_known_addresses_of_other_computers_are_asked_by_nobody(manager, store, monkeypatch):
     plain, asked = socket.socket.connect, []
 
@@ -486,6 +491,7 @@ def test_known_hash_of_a_session_brings_nothing_of_anothers(served):
         assert any("process_completed" in line for line in stream.iter_lines())
 
 
+@pytest.mark.slow
 def test_known_address_of_uploads_takes_nothing_from_a_guest_without_a_cookie_or_beyond_the_limit(manager, store, monkeypatch):
     page, url = start(manager, Address("0.0.0.0"), store.folder)
     try:
@@ -503,6 +509,7 @@ def test_known_address_of_uploads_takes_nothing_from_a_guest_without_a_cookie_or
         page.close()
 
 
+@pytest.mark.slow
 def test_a_proxy_with_tls_outside_hears_https_and_holds_nothing_back(manager, store):
     page, url = start(manager, Address("0.0.0.0"), store.folder)
     try:

@@ -191,6 +191,7 @@ def encoded(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     about = json.loads((encoded / "manifest.json").read_text())
     assert about["samples"] == 10 and [s["samples"] for s in about["shards"]] == [5, 5] and set(about["settings"]["encoders"]) == {"E", "F", "latents"}
@@ -220,6 +221,7 @@ def test_a_set_is_encoded_once_and_read_by_rows(pictures: Path, encoded: Path, m
     assert (encoded / "encoded-00000.safetensors").read_bytes() == bytes_before
 
 
+@pytest.mark.slow
 def test_sets_that_do_not_fit_are_refused(pictures: Path, encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not encoded yet"):
         Encoded(MINIATURE, pictures)

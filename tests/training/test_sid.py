@@ -21,7 +21,7 @@ from assistant.manifest import CHECKPOINTS
 
 pytestmark = pytest.mark.slow
 
-SIZES = Sizes(pairs=4, pool=8, attempts=6, rounds=1, samples=4, batch=4, captions=2, steps=1)
+SIZES = Sizes(pairs=4, pool=8, attempts=6, rounds=1, samples=8, batch=4, captions=2, steps=1)
 OPEN = {"thresholds": {"clip": -1.0, "dino": -1.0}} | {
     name: {"histograms": {"same": [1], "other": [1]}, "threshold": -1.0, "paper": 0.5} for name in ("clip", "dino")}
 

@@ -354,6 +354,7 @@ def test_the_decoder_alone_learns_to_decode_what_the_unet_leaves(world: WorldDat
     assert (tmp_path / "vae/preview.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_f_learns_to_read_what_the_decoder_draws(world: WorldDataset, tmp_path: Path) -> None:
     """Near what it gave of the originals, which it still gives of those."""
     shipped = CHECKPOINTS / MINIATURE.folder

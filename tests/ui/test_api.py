@@ -30,6 +30,7 @@ def plain(tmp_path_factory):
     store.close()
 
 
+@pytest.mark.slow
 def test_the_documents_examples_run(plain, tmp_path, monkeypatch):
     manager, url = plain
     monkeypatch.chdir(tmp_path)
@@ -49,6 +50,7 @@ def test_the_documents_examples_run(plain, tmp_path, monkeypatch):
     assert named == set(known["client"].view_api(return_format="dict", print_info=False)["named_endpoints"])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_the_pages_sentence_and_leaves_nothing(plain, tmp_path):
     manager, url = plain
     client = Client(url, verbose=False)
@@ -64,6 +66,7 @@ def test_what_cannot_be_done_is_the_pages_sentence_and_leaves_nothing(plain, tmp
     assert len(manager.list("local")) == before
 
 
+@pytest.mark.slow
 def test_who_signs_in_gets_what_is_theirs(served):
     manager, store, url = served
     ada, eve = Client(url, auth=("ada", "one"), verbose=False), Client(url, auth=("eve", "two"), verbose=False)

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from assistant.errors import ConfigError, MessageError, NotFoundError
 from assistant.requests import Progress, Settings
 from assistant.session.records import Conversation
-from tests.client import HOSTILE, handler, join, sign_in, turn
+from tests.client import HOSTILE, free_port, handler, join, sign_in, turn
 from tests.fake_engine import FakeEngine, draw, png_of
 from ui import generation_panel, image_routes, page as pages, presenters, serve
 from ui.auth import COOKIE, OWN_COOKIE, Owners, PageHeaders
@@ -206,10 +206,11 @@ def test_users_from_a_file(tmp_path):
             app.users([bad])
 
 
+@pytest.mark.slow
 def test_a_page_that_replaces_another_keeps_its_address_and_who_signed_in(manager, store):
     """As when the weights of another preset have come."""
     auth = (("ada", "one"),)
-    first, url = serve.start(manager, serve.Address(auth=auth), store.folder)
+    first, url = serve.start(manager, serve.Address(port=free_port(), auth=auth), store.folder)
     ada = sign_in(url, "ada", "one")
     assert ada.get("config").status_code == 200 and ada.get("weights").status_code == 404
     first.close(verbose=False)

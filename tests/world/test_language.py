@@ -24,6 +24,7 @@ def talks():
     return [dialogues.dialogue(rng) for _ in range(1500)]
 
 
+@pytest.mark.slow
 def test_replies_name_exactly_what_is_drawn(talks):
     drawn = [e for d in talks for e in d.exchanges if e.target is not None][:1000]
     assert len(drawn) > 500
@@ -172,6 +173,7 @@ def _asked(table, talk):
     return found
 
 
+@pytest.mark.slow
 def test_what_was_is_told_from_what_was_seen():
     one = world.Individual("fox", "red", "white", "striped", "dots", 0, 1.0, 1.0, 1.0, 1.0)
     photo = world.Scene(one, "garden", "day", "flat", "standing", (world.Accessory("sunglasses", "blue"),), 0.65, 0.5, False, 1)
