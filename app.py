@@ -140,11 +140,9 @@ def serve(options: argparse.Namespace) -> None:
 
 def config_of(options: argparse.Namespace):
     """The preset of the arguments. Raises ConfigError."""
-    from assistant.presets import preset, with_lcm, with_llm, with_safety
+    from assistant.presets import preset
 
-    config = preset(options.preset) if options.llm is None else with_llm(preset(options.preset), options.llm)
-    config = with_lcm(config) if options.quick else config
-    return with_safety(config) if is_checked(options) else config
+    return preset(options.preset, options.llm, options.quick, is_checked(options))
 
 
 def is_checked(options: argparse.Namespace) -> bool:

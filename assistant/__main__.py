@@ -76,10 +76,9 @@ def _download(args: argparse.Namespace) -> None:
     from .hub.client import FolderClient, HubClient
     from .hub.download import download, look, told
     from .files import weights_dir
-    from .presets import preset, with_lcm, with_llm, with_safety
+    from .presets import preset
 
-    config = with_safety(preset(args.preset) if args.llm is None else with_llm(preset(args.preset), args.llm))
-    config = with_lcm(config) if args.quick else config
+    config = preset(args.preset, args.llm, args.quick, safety=True)
     if not config.sources:
         raise ConfigError(f"The preset {config.name!r} ships with the code: nothing is to be downloaded.", f"Start it with: python app.py --preset {config.name}")
     folder, client = args.to or weights_dir(config.name), FolderClient(args.source) if args.source else HubClient()

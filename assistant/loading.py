@@ -26,7 +26,7 @@ from .memory.budget import Budget, Tier, lower_tier, tier
 from .hub.download import command, place_of, require
 from .engine import Assistant
 from .files import default_data_dir
-from .presets import MINIATURE, SAFETY_CHECKER, preset as find_preset, with_lcm, with_llm, with_safety
+from .presets import MINIATURE, SAFETY_CHECKER, preset as find_preset
 from .requests import LCM
 from .memory.offloading import Group, OffloadManager, free
 from .memory.oom_retry import OomRetryEngine
@@ -149,9 +149,7 @@ def load(preset: str = MINIATURE.name, device: str = "auto", dtype: str = "auto"
     Raises:
         ConfigError, DeviceError, WeightsError: with the remedy.
     """
-    config = find_preset(preset) if llm is None else with_llm(find_preset(preset), llm)
-    config = with_safety(config) if safety else config
-    config = with_lcm(config) if quick else config
+    config = find_preset(preset, llm, quick, safety)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     where, folder = pick_device(device), place_of(config, folder)

@@ -283,12 +283,14 @@ def with_safety(config: AssistantConfig) -> AssistantConfig:
     return config if config.safety is None else replace(config, sources={**config.sources, SAFETY_CHECKER: config.safety})
 
 
-def preset(name: str) -> AssistantConfig:
-    """Look a preset up.
+def preset(name: str, llm: str | None = None, quick: bool = False, safety: bool = False) -> AssistantConfig:
+    """Look a preset up, with what is chosen beside it: see `with_llm`, `with_lcm`, `with_safety`.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is none of that name, or it does not have what was chosen.
     """
     if name not in PRESETS:
         raise ConfigError(f"There is no preset named {name!r}.", f"Choose one of: {', '.join(PRESETS)}.")
-    return PRESETS[name]
+    found = PRESETS[name] if llm is None else with_llm(PRESETS[name], llm)
+    found = with_lcm(found) if quick else found
+    return with_safety(found) if safety else found
