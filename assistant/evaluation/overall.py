@@ -217,14 +217,14 @@ def answers(assistant: Assistant, witness: AttributeJudge, count: int, steps: in
         photo = photo_of(case.photo, size)
         reply = answer(assistant, case.words, photo, seed, steps, candidates)
         truth = attributes(case.target)
-        asked = {**{k: truth[k] for k in ("kind", "colour")}, **asked_of(case.words, case.target)}
+        asked = {**{k: truth[k] for k in ("kind", "colour")}, **asked_of(case.wish, case.target)}
         said_right.add(read(reply.text), asked)
         drew.append(reply.png is not None)
         if reply.png is not None:
             x = pixels([Image.open(io.BytesIO(reply.png))])
             there = witness.names(x)[0]
             subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
-            request.add(there, asked_of(case.words, case.target))
+            request.add(there, asked_of(case.wish, case.target))
             words.add(there, _claimed(read(reply.text), reply.missing))
             every.add(there, read(reply.text))
             for one in reply.missing:

@@ -29,6 +29,7 @@ from ..world.backgrounds import GROUND
 from ..world.captions import attributes, caption, read
 from ..world.renderer import render
 from ..world.scene import ACCESSORIES, PAIR_MIDDLES, PAIR_SIZE, SIZES, STAGE, Scene, sample_individual, sample_scene, with_companion
+from ..world.user_requests import UserRequest
 from .baselines import draw_plain
 
 Z = 1.96  # of a 95 % interval
@@ -96,17 +97,18 @@ SUBJECT = ("kind", "colour", "pattern", "second")
 
 @dataclass(frozen=True)
 class Case:
-    """A request that asks for a picture: the photo, the words, and what would answer them."""
+    """A request that asks for a picture: the photo, the words, what they say, and what would answer them."""
 
     photo: Scene
     words: str
+    wish: UserRequest
     target: Scene
 
 
 def cases(count: int) -> list[Case]:
     """The first requests of held-out dialogues that were answered with a picture, seeds 0 to `count` less one."""
     requests = (first_request(random.Random(f"evaluation/{seed}"), held_out=True) for seed in range(count))
-    return [Case(photo, said.user, target) for photo, said, target in requests]
+    return [Case(photo, said.user, said.wish, target) for photo, said, target in requests if said.wish is not None]
 
 
 def scenes(count: int, views: int = 1, group: str = "evaluation") -> list[list[Scene]]:
@@ -218,12 +220,12 @@ def named_of(line: str, scene: Scene) -> dict:
     return found
 
 
-def asked_of(words: str, target: Scene) -> dict:
-    """What a request names, with the values that answer it."""
-    named, truth = read(words), attributes(target)
-    asked = {name: truth[name] for name in STAGE if name in named}
-    if "accessories" in named:
-        wanted = {name for name, _ in named["accessories"]}
+def asked_of(wish: UserRequest, target: Scene) -> dict:
+    """What a request asks for in so many words, with the values that answer it."""
+    truth = attributes(target)
+    asked = {name: truth[name] for name in STAGE if getattr(wish, name) is not None}
+    if wish.wear:
+        wanted = {name for name, _ in wish.wear}
         asked["accessories"] = tuple(a for a in truth["accessories"] if a[0] in wanted)
     return asked
 
@@ -350,7 +352,7 @@ def score(witness: AttributeJudge, asked: Asked, drawn: Tensor) -> dict[str, dic
     for case, reply, there in zip(asked.cases, asked.replies, witness.names(drawn)):
         truth = attributes(case.target)
         subject.add(there, {k: truth[k] for k in SUBJECT if k in truth})
-        request.add(there, asked_of(case.words, case.target))
+        request.add(there, asked_of(case.wish, case.target))
         words.add(there, read(reply))
     return {**{k: mean(v) for k, v in alike.items()}, "subject": subject.overall(), **subject.shares(), "request": request.overall(),
             **request.shares(), "reply": words.overall()}

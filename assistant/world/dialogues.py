@@ -5,7 +5,7 @@ recovers the scene from it exactly.
 """
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..plan import Plan, listing
 from . import answers, free_wording, user_requests, vocabulary as v
@@ -186,12 +186,13 @@ def _beside(rng: random.Random, scene: Scene, said: frozenset[str]) -> str:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One turn. `target` is the scene drawn with the reply; None: answered in words only."""
+    """One turn. `target` is the scene drawn with the reply, as `wish` asks for it; None: answered in words only."""
 
     user: str
     reply: str
     target: Scene | None
     plan: Plan
+    wish: UserRequest | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ def drawn(rng: random.Random, talk: Talk, base: Scene, wish: UserRequest, held_o
     if not held_out and combination_held_out(choice.target):
         return None
     change = "" if rng.random() < _GIVEN else operations(base, wish, choice.target)
-    return Exchange(wish.text, "" if talk.quiet else reply(rng, wish, choice, first), choice.target, replace(plan_of(choice.target), change=change))
+    return Exchange(wish.text, "" if talk.quiet else reply(rng, wish, choice, first), choice.target, replace(plan_of(choice.target), change=change), wish)
 
 
 def dialogue(rng: random.Random, held_out: bool = False, turns: int | None = None, photo: Scene | None = None, quiet: bool = False) -> Dialogue:

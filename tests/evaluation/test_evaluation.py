@@ -18,6 +18,7 @@ from assistant.evaluation.overall import base_model, compare, draw_captions, wri
 from assistant.world.captions import attributes
 from assistant.world.renderer import render
 from assistant.world.scene import Accessory, combination_held_out, individual_held_out, restage
+from assistant.world.user_requests import UserRequest
 from assistant.training.recipe import JUDGE_SEED, TRAIN_SEED
 from assistant.models.vision_encoders import pixels
 from assistant.plan import Plan
@@ -62,7 +63,10 @@ def test_what_is_measured_on_was_never_trained_on_and_comes_from_its_seed():
 def test_only_what_was_asked_for_counts():
     case = cases(1)[0]
     target = replace(case.target, context="beach", style="neon", accessories=(Accessory("hat", "red"),))
-    assert asked_of("put it on the beach with a hat", target) == {"context": "beach", "accessories": (("hat", "red"),)}
+    wish = UserRequest("put it on the beach with a hat", context="beach", wear=(("hat", None),))
+    assert asked_of(wish, target) == {"context": "beach", "accessories": (("hat", "red"),)}
+    poster = next(c for c in cases(90) if "concert poster" in c.words)
+    assert poster.wish.occasion and asked_of(poster.wish, poster.target) == {}, "what it is for is not where it is"
     tally = Tally()
     tally.add({"context": "beach", "accessories": ()}, {"context": "beach", "accessories": (("hat", "red"),)})
     tally.add({"accessories": (("hat", "blue"),)}, {"accessories": (("hat", "red"),)})
