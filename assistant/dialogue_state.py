@@ -85,9 +85,16 @@ def stood(history: Sequence[Turn], photo: Plan | None = None) -> list[Plan | Non
 
 
 def undone(text: str, now: Standing) -> Plan | None:
-    """The plan that an undo goes back to; None: the message is no undo, or there is no earlier picture."""
+    """The plan that an undo goes back to, as one that came from that; None: the message is no undo, or there is no earlier picture."""
     count = steps_back(text)
-    return now.stack[max(0, len(now.stack) - 1 - count)] if count and len(now.stack) > 1 else None
+    return replace(now.stack[max(0, len(now.stack) - 1 - count)], change="draw; back") if count and len(now.stack) > 1 else None
+
+
+def gone_back_to(plan: Plan | None, history: Sequence[Turn]) -> Turn | None:
+    """The earlier turn whose picture a plan goes back to, if it does."""
+    if plan is None or not plan.draws or not backs(plan.change):
+        return None
+    return next((turn for turn in reversed(history) if turn.drew and turn.plan == plan), None)
 
 
 def changed(now: Plan, drawn: Sequence[Plan | None], photo: Plan | None = None) -> str | None:

@@ -6,6 +6,7 @@ holds the device); nothing here is changed by it but the `FeatureCache`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import secrets
@@ -30,6 +31,7 @@ from .controls.dci import MaskTemperatures
 from .diffusion.latent_diffusion import LatentDiffusion
 from .diffusion.sampler import Denoised, iterate_in_thread
 from .deferred_engine import info_of
+from .dialogue_state import gone_back_to
 from .generation.base import FeatureCache, ImageFeatures, ImageGenerator, ReplyState, Verification, verify_picture
 from .errors import InputError
 from .generation.mixing import Mixer
@@ -120,6 +122,14 @@ class Assistant:
                 seconds.setdefault("first_word", time.monotonic() - started)
                 yield Words(delta)
         seconds["words"] = time.monotonic() - started
+
+        # 3b. an undo draws the picture that it goes back to, not another of the same plan
+        earlier = gone_back_to(said.plan, history)
+        if earlier is not None and earlier.metadata is not None and request.settings.seed is None and request.redraw is None:
+            with contextlib.suppress(InputError):  # drawn by another method, or by other weights
+                _, said.wish, _ = self._recall(earlier.metadata, request.others)
+                settings = dataclasses.replace(settings, seed=int(earlier.metadata["seed"]), candidates=1)
+                seed = settings.fixed_seed
 
         # 4. an answer in words only
         stopped = said.stopped or cancel.is_set()

@@ -101,6 +101,7 @@ class Turn:
     drew: bool = False  # whether the reply came with a picture
     plan: Plan | None = None  # that the reply began with
     picture: Photo | None = None  # that the reply came with; of the newest such turn only
+    metadata: Mapping[str, Any] | None = None  # of that picture, with which it is drawn again when an undo goes back to it
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ COLOURS = {
 def variables() -> str:
     """The colours as CSS custom properties."""
     light, dark = ("".join(f"--{name}:{pair[n]};" for name, pair in COLOURS.items()) for n in (0, 1))
-    return f":root{{{light}}}.dark{{{dark}}}\n"
+    return f":root{{color-scheme:light;{light}}}.dark{{color-scheme:dark;{dark}}}\n"
 
 
 def theme() -> gr.themes.Base:

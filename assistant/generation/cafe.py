@@ -78,9 +78,7 @@ class CafeGenerator:
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
         photo = self._shown(seen, cancel, unfamiliar) if seen is not None else None
         now = standing(heard, photo)
-        if plan is None and (plan := undone(text, now)) is not None:
-            plan = dataclasses.replace(plan, change="draw; back")
-        spoken = MllmOutput(plan=plan)
+        spoken = MllmOutput(plan=plan if plan is not None else undone(text, now))
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
                                  settled=lambda line: self._settled(line, text, now))

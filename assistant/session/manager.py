@@ -279,8 +279,8 @@ class SessionManager:
         if not any(turn.photo for turn in recent):
             recent = [turn for turn in kept[:-HISTORY_TURNS] if turn.photo][-1:] + recent
         newest = next((t.id for t in reversed(recent) if t.picture), None)
-        return tuple(Turn(t.text, t.reply, self._kept(t.photo), t.picture is not None, plan_in(t.metadata), self._kept(t.picture) if t.id == newest else None)
-                     for t in recent)
+        return tuple(Turn(t.text, t.reply, self._kept(t.photo), t.picture is not None, plan_in(t.metadata), self._kept(t.picture) if t.id == newest else None,
+                          t.metadata if t.picture else None) for t in recent)
 
     def _kept(self, name: str | None) -> Photo | None:
         try:

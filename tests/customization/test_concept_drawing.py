@@ -118,7 +118,7 @@ def test_lambda_in_a_sentence_is_a_setting_of_that_turn_and_never_in_the_prompt(
     library.add(IcoConcept("rex", "cat", engine.trainer.identity, torch.full((2, width), 0.01), zeros, "T2 E"))
     reply = asked(engine, library, "rex in the snow, lambda = 1.5")[1]
     library.delete("rex")
-    assert reply.text.startswith("Drawn from words, with <rex>: “a <rex> in the snow”. Beside it I drew “") and reply.text.endswith("heard at λ = 1.5.")
+    assert reply.text.startswith("Drawn from words, with <rex>: “a <rex> in the snow”. So that your words count") and "(λ = 1.5)" in reply.text
     mask = base64.b64decode(reply.metadata["mask"])
     assert len(mask) == 8 * 8 and max(mask) > 128 > min(mask)
     assert reply.settings.imagination == 1.5 and reply.plan.place == "in the snow" and "V*" not in json.dumps(reply.metadata)

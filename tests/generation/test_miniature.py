@@ -144,6 +144,18 @@ def test_a_follow_up_keeps_the_subject_and_the_old_wish(assistant) -> None:
     assert told.text == "I changed the light from day to night. The rest stayed as it was."
 
 
+def test_undo_brings_the_picture_back_and_not_another_of_its_plan(assistant) -> None:
+    photo, history, drawn = assistant.subjects[0].photo, [], []
+    for words in ("on the beach, please", "now at night", "undo that"):
+        reply = answer(assistant, words, None if history else photo, history, seed=None)
+        history.append(Turn(words, reply.text, None if history else photo, True, reply.plan, metadata=reply.metadata))
+        drawn.append(np.asarray(Image.open(io.BytesIO(reply.png))))
+    assert history[-1].metadata["seed"] == history[0].metadata["seed"] != history[1].metadata["seed"]
+    assert np.array_equal(drawn[2], drawn[0]) and not np.array_equal(drawn[1], drawn[0])
+    pinned = answer(assistant, "undo that", history=history[:2], seed=5)
+    assert pinned.seed == 5 and pinned.plan == history[0].plan, "a seed that was asked for is kept"
+
+
 def test_a_plan_that_is_given_is_followed(assistant) -> None:
     """As a chip that is tapped away sends it."""
     photo = assistant.subjects[0].photo
