@@ -6,7 +6,7 @@ import random
 import string
 from dataclasses import dataclass, replace
 
-from .. import plan
+from .. import languages, plan
 from ..dialogue_state import Standing, backs
 from ..plan import listing
 from . import user_requests, vocabulary as v
@@ -331,7 +331,7 @@ def _chat(rng: random.Random) -> tuple[str, str, str, str]:
         return nonsense(rng), rng.choice(SAY["unclear"]), "ask", "unclear"
     if roll < 0.8:
         language = rng.choice(tuple(SAY["other_languages"]))
-        return rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language"
+        return rng.choice(SAY["other_languages"][language]), languages.SAY[language], "ask", "language"
     if roll < 0.9:
         return rng.choice(SAY["inject"]), rng.choice(SAY["inject_answered"]), "ask", "unclear"
     return rng.choice(SAY["insult"]), rng.choice(SAY["insulted"]), "chat", "complaint"

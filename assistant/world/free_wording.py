@@ -9,6 +9,7 @@ own look, {earlier} and {what} of an earlier picture.
 import random
 from typing import Any, cast
 
+from .. import languages
 from ..dialogue_state import applied
 from ..plan import listing
 from . import answers, vocabulary as v
@@ -372,7 +373,7 @@ def in_words(rng: random.Random, talk: answers.Talk) -> Said:
         (text, answer), act, about = _reason(rng, scene), "answer", "reason"
     elif name == "language":
         language = rng.choice(tuple(SAY["other_languages"]))
-        return Said(rng.choice(SAY["other_languages"][language][1:]), SAY["other_languages"][language][0], "ask", "language")
+        return Said(rng.choice(SAY["other_languages"][language]), languages.SAY[language], "ask", "language")
     elif name == "nonsense":
         text = "" if rng.random() < 0.04 else rng.choice(PHRASES[rng.choice(("nonsense", "nonsense", "broken_off"))]) if rng.random() < 0.7 else answers.nonsense(rng)
         return Said(text, f"{rng.choice(SAY['unclear'])} {rng.choice(SAY['ask_wish'])}", "ask", "unclear")
