@@ -13,7 +13,7 @@ What is not mentioned stays. Knows no models and no pages.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from .requests import Turn
@@ -109,6 +109,20 @@ def changed(now: Plan, drawn: Sequence[Plan | None], photo: Plan | None = None) 
     if before is None and len(drawn) > 1:  # drawn from a board
         return f"I drew {last.told()}; what the picture before it was asked for was not kept."
     return told(before, last)
+
+
+_THERE = re.compile(r"\s*(?:is|are|was) there (?:still )?(?:an?|any|some|another)(?: [a-z]+)?? (?P<thing>[a-z]+(?: tie)?)(?: (?:in|on|beside|with|there)\b.*)?[\s?!.]*", re.IGNORECASE)
+
+
+def is_there(text: str, now: Plan | None, things: Collection[str]) -> str | None:
+    """The answer to "is there a cat in the picture?", read from what stands; None: nobody asked that, or of what is none of `things`, nouns in the singular."""
+    asked = _THERE.fullmatch(text)
+    thing = asked["thing"].lower() if asked is not None else ""
+    thing = thing if thing in things else thing.removesuffix("s")
+    if now is None or thing not in things:
+        return None
+    said = f"{now.subject} {now.other} {' '.join(now.worn)}".split()
+    return f"{'Yes' if set(thing.split()) <= set(said) else 'No'}: it shows {now.told()}."
 
 
 _STEPS = {"": 1, "two": 2, "three": 3}

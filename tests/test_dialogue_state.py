@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from assistant.dialogue_state import agrees, applied, changed, lines_of, standing, steps_back, stood, taken_away, undone
+from assistant.dialogue_state import agrees, applied, changed, is_there, lines_of, standing, steps_back, stood, taken_away, undone
 from assistant.generation.cafe import CafeGenerator
 from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
@@ -223,3 +223,13 @@ def test_what_changed_since_a_board_is_not_invented() -> None:
     assert changed(asked, [None, fox]) == "I drew a red fox (garden); what the picture before it was asked for was not kept."
     assert changed(asked, [replace(fox, place="snow"), fox]) == "I changed the place from snow to garden. The rest stayed as it was."
     assert changed(asked, [fox, None]) is None and changed(asked, []) is None and changed(fox, [None, fox]) is None
+
+
+def test_whether_something_is_there_is_read_from_what_stands() -> None:
+    now, things = Plan("draw", "pink bunny", "garden", worn=("red hat",), other="grey dog"), ("bunny", "cat", "dog", "hat", "bow tie")
+    assert is_there("is there a cat in the picture?", now, things) == f"No: it shows {now.told()}."
+    assert (is_there("Is there a hat", now, things) or "").startswith("Yes") and (is_there("are there any dogs in it?", now, things) or "").startswith("Yes")
+    assert (is_there("is there a bow tie?", now, things) or "").startswith("No")
+    for other in ("is there a reason?", "is there a style that you like?", "put a cat there", "why is there a cat in the picture?"):
+        assert is_there(other, now, things) is None
+    assert is_there("is there a cat?", None, things) is None

@@ -18,7 +18,7 @@ from ..diffusion.guidance import PATCHES, SEMANTICS, TEXT, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..dialogue_state import Standing, agrees, applied, changed, lines_of, standing, stood, taken_away, undone
+from ..dialogue_state import Standing, agrees, applied, changed, is_there, lines_of, standing, stood, taken_away, undone
 from ..languages import SAY, other_language
 from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics
@@ -75,13 +75,15 @@ class CafeGenerator:
             read; what is said in another language is known."""
             if foreign is not None:
                 return SAY[foreign]
+            if not now.draws and not unfamiliar and (words := is_there(text, stands.now, (*self.vision.noun_names, *self.vision.config.worn_things))) is not None:
+                return words
             if (words := changed(now, drawn, None if unfamiliar else photo)) is not None:
                 return words
             return _unfamiliar(now) if unfamiliar and now.act != "chat" and now.about != "app" else None
 
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
         photo = self._shown(seen, cancel, unfamiliar) if seen is not None else None
-        now = standing(heard, photo)
+        now = stands = standing(heard, photo)
         spoken = MllmOutput(plan=Plan("ask", about="language") if foreign is not None else plan if plan is not None else undone(text, now))
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,

@@ -101,6 +101,7 @@ class VisionEncoders(nn.Module):
         self.ood: OutOfDistribution | None = None
         self.attributes: AttributeClassifier | None = None
         self.nouns = noun_embeddings(texts, nouns) if texts is not None and nouns else None
+        self.noun_names = tuple(nouns)
         self.clip_mean, self.clip_std = (tuple(clip.visual.image_mean or (0.5,) * 3), tuple(clip.visual.image_std or (0.25,) * 3))
         size = clip.visual.image_size
         self.clip_side = size[0] if isinstance(size, (tuple, list)) else size
