@@ -125,6 +125,14 @@ def is_there(text: str, now: Plan | None, things: Collection[str]) -> str | None
     return f"{'Yes' if set(thing.split()) <= set(said) else 'No'}: it shows {now.told()}."
 
 
+_YES = re.compile(r"\W*(?:yes|yeah|yep|yes please|please do|go ahead|do it)\W*", re.IGNORECASE)
+
+
+def agrees_to_nothing(text: str, history: Sequence[Turn]) -> bool:
+    """Whether a message is a mere yes, where the last reply asked nothing."""
+    return bool(history) and _YES.fullmatch(text) is not None and "?" not in history[-1].reply
+
+
 _STEPS = {"": 1, "two": 2, "three": 3}
 _NUMBERS = ("photo", "first", "second", "third", "fourth", "fifth")
 

@@ -1,13 +1,15 @@
-"""Which language a message is in, and what is said then."""
+"""What the language model is not asked: a message in another language, and a yes to nothing."""
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from assistant.languages import SAY, other_language
-from assistant.requests import Request, Settings
+from assistant.plan import Plan
+from assistant.requests import Request, Settings, Turn
 
 SETS = Path(__file__).resolve().parents[1] / "assistant" / "evaluation" / "sets"
 SAID = {"gracias, muy bonito": "spanish", "merci beaucoup, c'est magnifique": "french", "Kannst du ihn bitte am Strand malen?": "german",
@@ -27,6 +29,15 @@ def test_english_is_not_taken_for_another_language() -> None:
     exchanges = json.loads((SETS / "exchanges.json").read_text())
     told = {one["said"] for one in exchanges if other_language(one["said"])}
     assert len(exchanges) == 200 and told and told <= {one["said"] for one in exchanges if one["plan"] == {"act": "ask"}}, told
+
+
+def test_yes_where_nothing_was_asked_draws_nothing(assistant) -> None:
+    drawn = Turn("in the snow", "I drew it in the snow.", assistant.subjects[0].photo, True, Plan("draw", "red fox", "snow", "day", "flat", "standing"))
+    *_, reply = assistant.respond(Request("yes!", history=(drawn,), settings=Settings(seed=1, steps=2)), threading.Event())
+    assert reply.png is None and reply.text == "I'm not sure what you mean. Tell me what to draw next."
+    offered = replace(drawn, reply="Shall I put it in the garden?", drew=False, plan=Plan("decline", about="thing"))
+    *_, reply = assistant.respond(Request("yes", history=(drawn, offered), settings=Settings(seed=1, steps=2)), threading.Event())
+    assert "not sure" not in reply.text
 
 
 def test_it_is_answered_in_that_language_and_nothing_is_drawn(assistant) -> None:

@@ -18,7 +18,7 @@ from ..diffusion.guidance import PATCHES, SEMANTICS, TEXT, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..dialogue_state import Standing, agrees, applied, changed, is_there, lines_of, standing, stood, taken_away, undone
+from ..dialogue_state import Standing, agrees, agrees_to_nothing, applied, changed, is_there, lines_of, standing, stood, taken_away, undone
 from ..languages import SAY, other_language
 from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics
@@ -68,13 +68,13 @@ class CafeGenerator:
               cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         drawn = [t.plan for t in history if t.drew]
         unfamiliar = seen is not None and self.vision.unfamiliar(seen.patches, seen.semantics)
-        foreign = other_language(text) if plan is None else None
+        foreign, nothing = (other_language(text), agrees_to_nothing(text, history)) if plan is None else (None, False)
 
         def known(now: Plan) -> str | None:
             """What changed between two pictures is read from their plans, not asked of M, and so is what is drawn of a photo that it cannot
             read; what is said in another language is known."""
-            if foreign is not None:
-                return SAY[foreign]
+            if foreign is not None or nothing:
+                return SAY[foreign] if foreign is not None else "I'm not sure what you mean. Tell me what to draw next."
             if not now.draws and not unfamiliar and (words := is_there(text, stands.now, (*self.vision.noun_names, *self.vision.config.worn_things))) is not None:
                 return words
             if (words := changed(now, drawn, None if unfamiliar else photo)) is not None:
@@ -84,7 +84,8 @@ class CafeGenerator:
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
         photo = self._shown(seen, cancel, unfamiliar) if seen is not None else None
         now = stands = standing(heard, photo)
-        spoken = MllmOutput(plan=Plan("ask", about="language") if foreign is not None else plan if plan is not None else undone(text, now))
+        given = Plan("ask", about="language") if foreign is not None else Plan("ask", about="unclear") if nothing else plan
+        spoken = MllmOutput(plan=given if given is not None else undone(text, now))
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
                                  settled=lambda line: self._settled(line, text, now))
