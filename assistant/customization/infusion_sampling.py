@@ -165,7 +165,7 @@ def _tuned(base: LatentDiffusion, concept: IcoConcept, prompt: str, request: Req
            unit: float, sharpening: MaskTemperatures) -> ConceptTurn:
     """ICO's, which stands alone: drawn by two branches."""
     (made, noun), seen = dci_sampling.prepare_branches(base, concept, prompt, settings, known), MaskSnapshot()
-    beside = f" So that your words count beside the likeness, its first steps also listened to “{made.auxiliary.words}” (λ = {settings.imagination:g}); that is not in the picture." if made.auxiliary else ""
+    beside = f" So that your words count beside the likeness, its first steps also listened to “{made.auxiliary.words}” (λ = {settings.imagination:g}), which is not meant to be seen." if made.auxiliary else ""
     return ConceptTurn(
         f"Drawn from words, with <{concept.name}>: “{made.concept.words}”.{unread(made.concept.cut)}{beside}",
         lambda on_step, stop: made.draw([settings.fixed_seed], settings.imagination, settings.fixed_window, unit * settings.follow_words, settings.steps,

@@ -27,6 +27,7 @@ from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, read_line
 
 _PLAIN = {"decline": "That is nothing that I can draw.", "ask": "What shall I draw?", "chat": "Tell me what to draw next."}
+_UNCLEAR = "I'm not sure what you mean. Tell me what to draw next."
 _SENTENCE = re.compile(r"[.!?](?=\s)")
 
 
@@ -68,13 +69,14 @@ class CafeGenerator:
               cancel: Cancel, plan: Plan | None = None, picture: Photo | None = None) -> Iterator[str]:
         drawn = [t.plan for t in history if t.drew]
         unfamiliar = seen is not None and self.vision.unfamiliar(seen.patches, seen.semantics)
-        foreign, nothing = (other_language(text), agrees_to_nothing(text, history)) if plan is None else (None, False)
+        foreign = other_language(text) if plan is None else None
+        instead = SAY[foreign] if foreign is not None else _UNCLEAR if plan is None and agrees_to_nothing(text, history) else None
 
         def known(now: Plan) -> str | None:
             """What changed between two pictures is read from their plans, not asked of M, and so is what is drawn of a photo that it cannot
             read; what is said in another language is known."""
-            if foreign is not None or nothing:
-                return SAY[foreign] if foreign is not None else "I'm not sure what you mean. Tell me what to draw next."
+            if instead is not None:
+                return instead
             if not now.draws and not unfamiliar and (words := is_there(text, stands.now, (*self.vision.noun_names, *self.vision.config.worn_things))) is not None:
                 return words
             if (words := changed(now, drawn, None if unfamiliar else photo)) is not None:
@@ -84,7 +86,7 @@ class CafeGenerator:
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
         photo = self._shown(seen, cancel, unfamiliar) if seen is not None else None
         now = stands = standing(heard, photo)
-        given = Plan("ask", about="language") if foreign is not None else Plan("ask", about="unclear") if nothing else plan
+        given = plan if instead is None else Plan("ask", about="unclear" if foreign is None else "language")
         spoken = MllmOutput(plan=given if given is not None else undone(text, now))
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
