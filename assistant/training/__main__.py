@@ -28,6 +28,7 @@ def _common_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--parts", type=int, help="cut each batch into so many parts, one after another in memory, shared out between "
                    "processes: the same curve whatever their number (default: as begun, at first the recipe's, or one a process)")
     p.add_argument("--lr", type=float, help="learning rate (default: the task's)")
+    p.add_argument("--only", metavar="REGEX", help="parameters whose names begin so alone, as unet.up_blocks.1 (default: all)")
     p.add_argument("--clip", type=float, default=1.0, help="the gradient's norm, at most (default: %(default)s)")
     p.add_argument("--ema-device", choices=("cpu",), help="keep the averages in main memory (default: on the device)")
     p.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="arithmetic in bfloat16 (default: on CUDA; a CPU with AMX trains up to twice as fast with it)")
@@ -63,7 +64,7 @@ def train(make: "Callable[[str, int], Task]", args: argparse.Namespace, folder: 
     """
     import torch
 
-    from .loop import Options, ProcessGroup, Trainer, join, parts_of
+    from .loop import Options, ProcessGroup, Trainer, join, parts_of, train_only
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     device = join(args.device)
@@ -74,6 +75,8 @@ def train(make: "Callable[[str, int], Task]", args: argparse.Namespace, folder: 
     team, batch = ProcessGroup(device), args.batch or batch
     number = parts_of(folder, batch, args.parts, parts, team)
     task = make(device, batch // number)
+    if args.only:
+        train_only(task, args.only)
     if args.lr:
         task.lr = args.lr
     minutes, steps = args.minutes if args.minutes is not None else minutes, args.steps

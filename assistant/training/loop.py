@@ -10,6 +10,7 @@ A state on disk is safetensors and JSON, written to a folder of its own that the
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -306,6 +307,24 @@ class Options:
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warmup: float = 0.02  # fraction of the budget
+
+
+def train_only(task: Task, names: str) -> None:
+    """Train the parameters alone whose names begin as a regular expression says.
+
+    Raises:
+        ConfigError: it is none, or nothing would be left to train.
+    """
+    try:
+        pattern, kept = re.compile(names), 0
+    except re.error as error:
+        raise ConfigError(f"--only {names!r} is no regular expression: {error}.", "Write one, like unet.up_blocks.1.") from error
+    for module, network in task.modules().items():
+        for name, p in network.named_parameters():
+            p.requires_grad_(p.requires_grad and pattern.match(f"{module}.{name}") is not None)
+            kept += p.requires_grad
+    if not kept:
+        raise ConfigError(f"No parameter's name begins with {names!r}.", f"They begin with one of: {', '.join(task.modules())}.")
 
 
 class Trainer:

@@ -30,7 +30,7 @@ from assistant.training.datasets import WorldDialogues, WorldPairs
 from assistant.training.self_distillation import FurtherTask
 from assistant.training.vae import SharpTask, VaeTask, use_channels_last
 from assistant.training.mllm import LanguageTask
-from assistant.training.loop import Muon, Options, Trainer, orthogonal
+from assistant.training.loop import Muon, Options, Trainer, orthogonal, train_only
 from assistant.training.decoder import JointTask
 from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import (load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision,
@@ -42,6 +42,19 @@ def test_learns_and_exports(tmp_path: Path) -> None:
     task = Line()
     Trainer(task, tmp_path / "a", tmp_path / "out", Options(steps=200, ema=0.9)).run()
     assert task.exported and torch.allclose(task.net.weight, torch.ones(1, 3), atol=0.1)
+
+
+def test_parameters_are_trained_alone_by_their_names(tmp_path: Path) -> None:
+    task = Line()
+    with pytest.raises(ConfigError, match="No parameter's name begins with 'unet'"):
+        train_only(Line(), "unet")
+    with pytest.raises(ConfigError, match="no regular expression"):
+        train_only(task, "net.(")
+    train_only(task, "net\\.weight")
+    trainer = Trainer(task, tmp_path / "a", tmp_path / "out", Options(steps=200, ema=0.9))
+    trainer.run()
+    assert list(trainer.params) == ["net.weight"] and torch.allclose(task.net.weight, torch.ones(1, 3), atol=0.1)
+    assert not task.net.bias.any()  # as it was
 
 
 def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
