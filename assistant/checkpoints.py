@@ -248,6 +248,7 @@ def load_llama(folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -
 
 
 TAUGHT = "taught_words.json"  # beside an M that was trained from scratch: every word that it was taught to say
+OUTSIDE = "outside_words.json"  # what it was taught that its decoder cannot draw: in the singular -> as it is said
 
 
 def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> MultimodalLLM:
@@ -255,9 +256,8 @@ def load_language(config: AssistantConfig, folder: Path, dtype: torch.dtype = to
     llama, tokenizer = load_llama(folder / "llama", dtype, **extra)
     bridge = Bridge(config.mllm, config.encoders.patch_width)
     load_tensors(folder / "bridge" / "bridge.safetensors", bridge)
-    words = folder / "llama" / TAUGHT
-    return MultimodalLLM(config.mllm, llama, bridge.eval().requires_grad_(False), PromptBuilder(config.mllm, tokenizer),
-                         frozenset(json.loads(words.read_text())) if words.exists() else frozenset())
+    words, outside = (json.loads(place.read_text()) if place.exists() else () for place in (folder / "llama" / TAUGHT, folder / "llama" / OUTSIDE))
+    return MultimodalLLM(config.mllm, llama, bridge.eval().requires_grad_(False), PromptBuilder(config.mllm, tokenizer), frozenset(words), dict(outside))
 
 
 def load_vae(folder: Path) -> Any:

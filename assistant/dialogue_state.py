@@ -13,11 +13,11 @@ What is not mentioned stays. Knows no models and no pages.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .requests import Turn
-from .plan import ACTS, MOST, Plan, told
+from .plan import ACTS, MOST, WORD, Plan, listing, told
 
 _AS_IT_WAS = r"(?:as|how|like|what|the way) (?:it|that|things) (?:was|were|looked)(?: (?:before|earlier|at first))?(?: that)?"
 _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you|could you|let's|i want to)[\s,]+)*(?:"
@@ -112,17 +112,65 @@ def changed(now: Plan, drawn: Sequence[Plan | None], photo: Plan | None = None) 
 
 
 _THERE = re.compile(r"\s*(?:is|are|was) there (?:still )?(?:an?|any|some|another)(?: [a-z]+)?? (?P<thing>[a-z]+(?: tie)?)(?: (?:in|on|beside|with|there)\b.*)?[\s?!.]*", re.IGNORECASE)
+_MANY = re.compile(r"\s*how many (?:[a-z]+ )??(?P<thing>[a-z]+)(?: .*)?[\s?!.]*", re.IGNORECASE)
+_HEROES = ("animals", "subjects", "figures", "characters", "heroes", "creatures", "people", "of", "are")
+_ASKED = tuple(re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in (  # what questions are about
+    "where|place|background|behind|setting|scene", "style|drawn|technique|medium|painted", "time of day|day or night|light|lighting", "doing|pose|posing",
+    r"wear(?:s|ing)?|accessor(?:y|ies)", "who|what kind|which kind|what animal|which animal|colou?rs?"))
 
 
-def is_there(text: str, now: Plan | None, things: Collection[str]) -> str | None:
-    """The answer to "is there a cat in the picture?", read from what stands; None: nobody asked that, or of what is none of `things`, nouns in the singular."""
+def read_off(text: str, now: Plan | None, things: Collection[str]) -> str | None:
+    """The answer to "is there a cat in the picture?", "how many animals are there?" and to a question about several things, "where is it and what is it
+    wearing?", read from what stands; None: nobody asked that, or of what is none of `things`, nouns in the singular."""
+    if now is None:
+        return None
+    if many := _MANY.fullmatch(text):
+        if many["thing"].lower() in _HEROES:
+            return f"{'Two' if now.other else 'One'}: it shows {now.told()}."
+        return f"I don't count {many['thing'].lower()}; it shows {now.told()}."
+    if sum(pattern.search(text) is not None for pattern in _ASKED) > 1:
+        return f"It shows {now.told()}."
     asked = _THERE.fullmatch(text)
     thing = asked["thing"].lower() if asked is not None else ""
     thing = thing if thing in things else thing.removesuffix("s")
-    if now is None or thing not in things:
+    if thing not in things:
         return None
     said = f"{now.subject} {now.other} {' '.join(now.worn)}".split()
     return f"{'Yes' if set(thing.split()) <= set(said) else 'No'}: it shows {now.told()}."
+
+
+_LONGEST = 4  # words of a name
+_NOT = frozenset(("no", "not", "without", "never", "don't", "isn't", "stop", "instead"))
+
+
+def names_in(text: str, names: Mapping[str, str]) -> list[str]:
+    """What a text names of `names`, in lower case and the singular -> as it is said, the longest first found at each word; not what follows a "no"."""
+    words, found, k = WORD.findall(text.lower()), [], 0
+    while k < len(words):
+        for count in range(min(_LONGEST, len(words) - k), 0, -1):
+            name = " ".join(words[k:k + count])
+            said = names.get(name) or names.get(name.removesuffix("s"))
+            if said is not None:
+                if not _NOT.intersection(words[max(0, k - 3):k]):
+                    found.append(said)
+                k += count - 1
+                break
+        k += 1
+    return list(dict.fromkeys(found))
+
+
+def passed_over(text: str, plan: Plan, reply: str, names: Mapping[str, str]) -> str:
+    """A sentence about what a message asks for, the decoder cannot draw and the reply is silent about; empty: there is nothing of the kind.
+
+    Args:
+        names: what cannot be drawn, as `names_in` takes it.
+    """
+    shown = set(WORD.findall(f"{plan.described()} {reply}".lower()))
+    lacking = [said for said in names_in(text, names) if not shown.intersection(part for word in WORD.findall(said) if word not in _SMALL for part in (word, f"{word}s"))]
+    return f"I can't draw {listing(lacking).replace(' and ', ' or ')}." if lacking else ""
+
+
+_SMALL = frozenset(("a", "an", "the", "of", "in", "and"))
 
 
 _YES = re.compile(r"\W*(?:yes|yeah|yep|yes please|please do|go ahead|do it)\W*", re.IGNORECASE)

@@ -1,5 +1,6 @@
 """What stands in a conversation: operations on plans, and undo as a matter of plans."""
 
+import json
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from assistant.dialogue_state import agrees, applied, changed, is_there, lines_of, standing, steps_back, stood, taken_away, undone
+from assistant.dialogue_state import agrees, applied, changed, read_off, lines_of, standing, steps_back, stood, taken_away, undone
 from assistant.generation.cafe import CafeGenerator
 from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
@@ -17,8 +18,10 @@ from assistant.world import captions
 from assistant.world.dialogues import dialogue
 from assistant.models.mllm import PromptBuilder
 from assistant.plan import Plan, of_json, parts_of
+from assistant.checkpoints import OUTSIDE
+from assistant.manifest import CHECKPOINTS
 from assistant.presets import MINIATURE
-from assistant.training.world_dataset import TOKEN_WEIGHTS, dialogue_tokenizer, row_of
+from assistant.training.world_dataset import TOKEN_WEIGHTS, dialogue_tokenizer, outside_words, row_of
 
 BEACH, HAT, NIGHT = (Plan("draw", "red fox", "beach", light, worn=worn) for light, worn in (("day", ()), ("day", ("red hat",)), ("night", ("red hat",))))
 TALK = tuple(Turn(words, "Here it is.", drew=True, plan=plan) for words, plan in (("beach please", BEACH), ("a red hat", HAT), ("at night", NIGHT)))
@@ -124,6 +127,7 @@ class Language:
     def __init__(self, line: str) -> None:
         self.line, self.plans, self.built, self.config = line, [], [], SimpleNamespace(plan_turns=3, worn_apart=APART, worn_most=2)
         self.taught: frozenset[str] = frozenset()
+        self.outside = {"guitar": "a guitar", "in the rain": "rain", "ball": "a ball", "cookie": "cookies"}
         self.builder = SimpleNamespace(plan_ids=(1, 2), build=lambda *args: self.built.append(args))
 
     def scene(self, patches, cancel) -> str:
@@ -164,6 +168,27 @@ def test_in_place_of_words_that_do_not_agree_the_plan_is_told() -> None:
     _, said = speak("draw; wear red hat", (), "a red hat", ("Gladly. A bl", "ue hat suits", " it. It is a", " crown."))
     assert said.text == "Gladly. I drew a red fox with white spots, standing, wearing a green scarf and a red hat (garden, day, flat)." and said.wish is not None
     assert speak("draw; wear red hat", (), "a red hat", ("Gladly. A red", " hat. Fine"))[1].text == "Gladly. A red hat. Fine"
+
+
+@pytest.mark.parametrize("text, line, words, told", [
+    ("playing the guitar in the city", "draw; place city", ("It is in the city.",), "It is in the city. I can't draw a guitar."),
+    ("in the rain with two balls", "draw; place city", ("It is in the city", ". Fine."), "It is in the city. Fine. I can't draw rain or a ball."),
+    ("with a guitar", "draw; place city", ("I can't draw a guitar, so it is in the city.",), "I can't draw a guitar, so it is in the city."),
+    ("not with a guitar", "draw; place city", ("It is in the city.",), "It is in the city."),
+    ("without the ball", "draw; place city", ("It is in the city.",), "It is in the city."),
+    ("with cookies", "draw; place city", ("I can't draw a crown.",), "I can't draw cookies. I drew a red fox with white spots, standing, wearing a green scarf (city, day, flat)."),
+    ("with a dinghy", "draw; place city", ("I can't draw a crown.",), "Not all of that is something that I can draw. I drew a red fox with white spots, standing, "
+     "wearing a green scarf (city, day, flat)."),
+    ("with a ball?", "decline; thing", ("I can't draw that.",), "I can't draw that.")])
+def test_what_cannot_be_drawn_is_said_where_a_model_passes_over_it(text: str, line: str, words: Sequence[str], told: str) -> None:
+    assert speak(line, (), text, words)[1].text == told
+
+
+def test_what_cannot_be_drawn_is_none_of_what_people_name_when_they_ask_for_what_can() -> None:
+    names = outside_words(60)
+    assert names["guitar"] == "a guitar" and names["in the rain"] == "rain" and names["poodle"] == "a poodle" and "car" not in outside_words(2000)
+    kept = json.loads((CHECKPOINTS / "miniature/llama" / OUTSIDE).read_text())
+    assert set(kept) < set(names) and not set(kept) & {"car", "friend", *MINIATURE.vision.worn_things}
 
 
 def test_a_first_wish_changes_what_the_photo_shows() -> None:
@@ -225,11 +250,20 @@ def test_what_changed_since_a_board_is_not_invented() -> None:
     assert changed(asked, [fox, None]) is None and changed(asked, []) is None and changed(fox, [None, fox]) is None
 
 
-def test_whether_something_is_there_is_read_from_what_stands() -> None:
+def test_whether_something_read_off_is_read_from_what_stands() -> None:
     now, things = Plan("draw", "pink bunny", "garden", worn=("red hat",), other="grey dog"), ("bunny", "cat", "dog", "hat", "bow tie")
-    assert is_there("is there a cat in the picture?", now, things) == f"No: it shows {now.told()}."
-    assert (is_there("Is there a hat", now, things) or "").startswith("Yes") and (is_there("are there any dogs in it?", now, things) or "").startswith("Yes")
-    assert (is_there("is there a bow tie?", now, things) or "").startswith("No")
+    assert read_off("is there a cat in the picture?", now, things) == f"No: it shows {now.told()}."
+    assert (read_off("Is there a hat", now, things) or "").startswith("Yes") and (read_off("are there any dogs in it?", now, things) or "").startswith("Yes")
+    assert (read_off("is there a bow tie?", now, things) or "").startswith("No")
     for other in ("is there a reason?", "is there a style that you like?", "put a cat there", "why is there a cat in the picture?"):
-        assert is_there(other, now, things) is None
-    assert is_there("is there a cat?", None, things) is None
+        assert read_off(other, now, things) is None
+    assert read_off("is there a cat?", None, things) is None
+
+
+@pytest.mark.parametrize("text, begins", [
+    ("where is it and what is it wearing?", "It shows"), ("what place and what style?", "It shows"), ("who is in it and what is it doing?", "It shows"),
+    ("how many animals are there?", "Two: it shows"), ("how many eyes does it have?", "I don't count eyes; it shows"), ("how many are there", "Two: it shows")])
+def test_a_question_about_several_things_is_answered_whole(text: str, begins: str) -> None:
+    now = Plan("draw", "pink bunny", "garden", worn=("red hat",), other="grey dog")
+    assert read_off(text, now, ()) == f"{begins} {now.told()}."
+    assert read_off(text, None, ()) is None and read_off("what place is it?", now, ()) is None

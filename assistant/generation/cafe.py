@@ -18,7 +18,7 @@ from ..diffusion.guidance import PATCHES, SEMANTICS, TEXT, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..dialogue_state import Standing, agrees, agrees_to_nothing, applied, changed, is_there, lines_of, standing, stood, taken_away, undone
+from ..dialogue_state import Standing, agrees, agrees_to_nothing, applied, changed, lines_of, passed_over, read_off, standing, stood, taken_away, undone
 from ..languages import SAY, other_language
 from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics
@@ -27,6 +27,7 @@ from ..models.vision_encoders import VisionEncoders, pad_square
 from ..plan import WORD, Plan, read_line
 
 _PLAIN = {"decline": "That is nothing that I can draw.", "ask": "What shall I draw?", "chat": "Tell me what to draw next."}
+_NOT_ALL = "Not all of that is something that I can draw."
 _UNCLEAR = "I'm not sure what you mean. Tell me what to draw next."
 _SENTENCE = re.compile(r"[.!?](?=\s)")
 
@@ -77,7 +78,7 @@ class CafeGenerator:
             read; what is said in another language is known."""
             if instead is not None:
                 return instead
-            if not now.draws and not unfamiliar and (words := is_there(text, stands.now, (*self.vision.noun_names, *self.vision.config.worn_things))) is not None:
+            if not now.draws and not unfamiliar and (words := read_off(text, stands.now, (*self.vision.noun_names, *self.vision.config.worn_things))) is not None:
                 return words
             if (words := changed(now, drawn, None if unfamiliar else photo)) is not None:
                 return words
@@ -91,16 +92,18 @@ class CafeGenerator:
         prompt = self._prompt(heard, text, photo, seen is not None, spoken.plan)
         stream = language.stream(prompt, seen.patches if seen else None, spoken, temperature, chance, cancel, known=known,
                                  settled=lambda line: self._settled(line, text, now))
-        yield from self._true(stream, spoken, said, now, unfamiliar, self.language.taught and self.language.taught.union(WORD.findall(text.lower())))
+        yield from self._true(stream, spoken, said, now, unfamiliar, text)
         said.plan, said.stopped = _nameless(spoken.plan, unfamiliar), spoken.stopped
         if spoken.hidden is not None:
             named = said.plan is not None and said.plan.subject and self.caption_share > 0
             said.wish = CafeInputs(self.vision.at_norm(self.language.semantics(spoken.hidden).float()), said.plan.described() if said.plan is not None and named else "")
 
-    def _true(self, stream: Iterator[str], spoken: MllmOutput, said: ReplyState, now: Standing, unfamiliar: bool, words: frozenset[str]) -> Iterator[str]:
-        """Words of M, sentence by sentence: in place of the first that does not agree with its plan, or that holds a made-up word (not of
-        `words`, if there are any), and of all behind it, is said what the plan says. Answers are not checked: they are told from plans."""
-        heard, false, vision = 0, False, self.vision.config
+    def _true(self, stream: Iterator[str], spoken: MllmOutput, said: ReplyState, now: Standing, unfamiliar: bool, text: str) -> Iterator[str]:
+        """Words of M about a message, sentence by sentence: in place of the first that does not agree with its plan, or that holds a made-up word, and of all
+        behind it, is said what the plan says; what the message asks for and cannot be drawn is said where M does not. Answers are not checked: they are told
+        from plans."""
+        heard, false, vision, outside = 0, False, self.vision.config, self.language.outside
+        words = self.language.taught and self.language.taught.union(WORD.findall(text.lower()))
         for delta in chain(stream, (None,)):
             said.plan = _nameless(spoken.plan, unfamiliar)
             if unfamiliar or spoken.plan is None or spoken.plan.act == "answer":
@@ -109,15 +112,19 @@ class CafeGenerator:
                     yield delta
                 continue
             end = max((m.end() for m in _SENTENCE.finditer(spoken.text)), default=0) if delta is not None else len(spoken.text)
-            if false or end <= heard:
-                continue
-            part, heard = spoken.text[heard:end], end
-            draws, made_up = spoken.plan.draws, bool(words) and not words.issuperset(WORD.findall(part.lower()))
-            if made_up or draws and not agrees(part, spoken.plan, now, vision.worn_things, vision.worn_colours):
-                instead = f"I drew {spoken.plan.told()}." if draws else _PLAIN[spoken.plan.act]
-                part, false = f"{' ' * bool(said.text)}{instead}", True
-            said.text += part
-            yield part
+            draws, part = spoken.plan.draws, ""
+            if end > heard and not false:
+                part, heard = spoken.text[heard:end], end
+                made_up = bool(words) and not words.issuperset(WORD.findall(part.lower()))
+                if made_up or draws and not agrees(part, spoken.plan, now, vision.worn_things, vision.worn_colours):
+                    lacking = passed_over(text, spoken.plan, said.text, outside) or (_NOT_ALL if draws and "can't" in part else "")
+                    drawn = f"I drew {spoken.plan.told()}." if draws else "" if lacking else _PLAIN[spoken.plan.act]
+                    part, false = f"{' ' * bool(said.text)}{' '.join(filter(None, (lacking, drawn)))}", True
+            if delta is None and draws and (lacking := passed_over(text, spoken.plan, said.text + part, outside)):
+                part += f" {lacking}"
+            if part:
+                said.text += part
+                yield part
 
     def _shown(self, seen: ImageFeatures, cancel: Cancel, unfamiliar: bool = False) -> Plan | None:
         """What a photo shows, as the attribute classifier reads it; where there is none, or of more than one subject, in M's words, of a photo that it

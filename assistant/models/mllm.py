@@ -203,14 +203,17 @@ class MultimodalLLM(nn.Module):
         llama: a transformers `LlamaForCausalLM`.
         builder: the prompt builder of its tokenizer.
         taught: all words that it was taught to say, in lower case; none: it knows more than can be listed.
+        outside: what the decoder is known not to draw, in lower case and the singular -> as it is said; M passes over some of it.
 
     Attributes:
         static_cache: keep keys and values in a place of fixed size.
     """
 
-    def __init__(self, config: LanguageConfig, llama: Any, bridge: Bridge, builder: PromptBuilder, taught: frozenset[str] = frozenset()) -> None:
+    def __init__(self, config: LanguageConfig, llama: Any, bridge: Bridge, builder: PromptBuilder, taught: frozenset[str] = frozenset(),
+                 outside: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self.config, self.llama, self.bridge, self.builder, self.taught = config, llama, bridge, builder, taught
+        self.config, self.llama, self.bridge, self.builder = config, llama, bridge, builder
+        self.taught, self.outside = taught, outside or {}
         self.static_cache = False
 
     @property

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ..checkpoints import TAUGHT, can_quantise, in_4_bits, load_llama, load_tensors, save_bridge, save_llama
+from ..checkpoints import OUTSIDE, TAUGHT, can_quantise, in_4_bits, load_llama, load_tensors, save_bridge, save_llama
 from ..config import AssistantConfig
 from ..errors import ConfigError, DeviceError
 from ..files import SHARED, write_whole
@@ -25,7 +25,7 @@ from .datasets import DialogueSource, WorldDialogues
 from .loop import Task
 from .losses import ridge, training_kernel
 from .recipe import BridgeNumbers
-from .world_dataset import DialogueDataset, WorldDataset, dialogue_tokenizer
+from .world_dataset import DialogueDataset, WorldDataset, dialogue_tokenizer, outside_words
 
 FITTED = 320  # batches on which H is fitted at the end
 FITTING = 3000  # steps of that, if H has a hidden layer
@@ -200,5 +200,6 @@ class LanguageTask(ProjectorTask):
             for p in (*self.llama.parameters(), *self.bridge.parameters()):
                 p.copy_(p.bfloat16())
         save_llama(self.llama, self.tokenizer, folder / "llama")
-        write_whole(folder / "llama" / TAUGHT, json.dumps(self.talks.taught(self.tokenizer)).encode(), SHARED)
+        for name, words in ((TAUGHT, self.talks.taught(self.tokenizer)), (OUTSIDE, outside_words())):
+            write_whole(folder / "llama" / name, json.dumps(words).encode(), SHARED)
         save_bridge(self.bridge, folder / "bridge")

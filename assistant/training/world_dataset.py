@@ -12,6 +12,7 @@ import random
 import shutil
 import string
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,10 +28,10 @@ from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerFast
 
 from ..checkpoints import drop_shards
 from ..config import AssistantConfig
-from ..dialogue_state import lines_of, stood
+from ..dialogue_state import lines_of, names_in, stood
 from ..manifest import CHECKPOINTS, write_manifest
 from ..models.mllm import PromptBuilder
-from ..plan import WORD
+from ..plan import WORD, article
 from ..requests import Turn
 from ..world.captions import caption, describe, plan_of
 from ..world.dialogues import Dialogue, dialogue
@@ -345,6 +346,23 @@ def write_dialogues(folder: Path, config: AssistantConfig, world: WorldDataset, 
     pictures = [int(g) * VIEWS + v for g in world.groups for v in range(VIEWS - 1)]  # in a group's last picture there may be two
     shards = _to_draw(folder, about, count, DIALOGUE_SHARD, lambda: _dialogue_arrays(folder, count, "w+"))
     in_processes(_write_dialogues, [(folder, config, count, s, seed, pictures, world.about) for s in shards], workers)
+
+
+IDIOM = 10  # so often people name it when they ask for what can be drawn: "between the trees", "the sky on fire"
+
+
+def outside_words(count: int = 20_000) -> dict[str, str]:
+    """What the decoder cannot draw, in lower case and the singular -> as it is said, but for what is more than IDIOM times named in `count` conversations
+    where all that is asked for can be drawn."""
+    outside, said = bank("outside"), Counter()
+    names = {thing.removesuffix("s") if thing.endswith("s") and not thing.endswith("ss") else thing: article(thing) for thing in outside["things"]}
+    names |= {thing: thing for thing in outside["stuff"]} | {one.split(" ", 1)[1]: one for one in outside["breeds"]} | outside["weather"]
+    keys = {name: name for name in names}
+    for number in range(count):
+        for one in dialogue(random.Random(f"outside/{number}")).exchanges:
+            if one.wish is not None and not one.wish.missing:
+                said.update(names_in(one.user, keys))
+    return {name: names[name] for name in sorted(names) if said[name] <= IDIOM}
 
 
 class DialogueDataset:
