@@ -28,7 +28,9 @@ _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you
                    rf"|(?:go )?back to the (?:previous|last|earlier|one) (?:one|picture|version|before)"
                    rf")(?P<often> (?:twice|two times|two steps|three times))?(?:[\s,]+(?:please|pls|plz|again|then|thanks|thank you))*[\s.!]*", re.IGNORECASE)
 _GONE = re.compile(r"\b(?:took off|take off|without|in place of)\b([^.,;:]*)")
-_WITHOUT = re.compile(r"(?<!not )(?<!never )\b(?:without|minus) (?:the|its|his|her|that|this) (?=([a-z ]+))")
+_WITHOUT = re.compile(r"(?<!not )(?<!never )(?<!don't )\b(?:without|minus|remove|lose|take off|get rid of|take(?= (?:the|its|his|her|that|this) [a-z]+(?: tie)? off\b)) "
+                      r"(?:the|its|his|her|that|this) (?=([a-z ]+))")
+_REMARK = re.compile(r".*[^\s,.;:!-][,.;:!-]+\s+(?=\S)")  # before a message's last clause
 FIELDS = ("place", "light", "style", "pose")  # what one word sets
 _OFTEN = {"twice": 2, "two times": 2, "two steps": 2, "three times": 3}
 def steps_back(text: str) -> int:
@@ -82,6 +84,11 @@ def stood(history: Sequence[Turn], photo: Plan | None = None) -> list[Plan | Non
     for turn in history:
         found.append(turn.plan if turn.drew and turn.plan is not None and turn.plan.draws else found[-1])
     return found
+
+
+def undone_behind(text: str, now: Standing) -> Plan | None:
+    """As `undone` of a message whose last clause alone is an undo: "that looks off, undo"."""
+    return undone(remark.string[remark.end():], now) if (remark := _REMARK.match(text)) is not None else None
 
 
 def undone(text: str, now: Standing) -> Plan | None:

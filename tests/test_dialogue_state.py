@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from assistant.dialogue_state import agrees, applied, changed, read_off, lines_of, standing, steps_back, stood, taken_away, undone
+from assistant.dialogue_state import agrees, applied, changed, read_off, lines_of, standing, steps_back, stood, taken_away, undone, undone_behind
 from assistant.generation.cafe import CafeGenerator
 from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
@@ -43,6 +43,10 @@ def test_what_is_an_undo(text: str, count: int) -> None:
     ("without the owl", "draw; alone", "draw; alone"),  # it was heard
     ("without the owl, a dog in its place", "draw; with brown dog", "draw; with brown dog"),
     ("not without the hat!", "draw; place beach", "draw; place beach"),
+    ("take the hat off again", "draw; again hat", "draw; again hat; off hat"),
+    ("lose the owl and put it on a beach", "draw; place beach", "draw; place beach; alone"),
+    ("take the hat to the beach", "draw; place beach", "draw; place beach"),
+    ("please don't remove the hat", "draw; place beach", "draw; place beach"),
     ("would it look better without the hat?", "answer; picture", "answer; picture"),
     ("lovely without the owl", "chat; praise", "chat; praise"),
     ("without the hatch", "decline; thing", "decline; thing"),
@@ -61,6 +65,13 @@ def test_an_undo_goes_back_by_one_and_two_by_two() -> None:
     assert undone("undo", standing(later)) == HAT
     assert undone("undo that", standing(TALK[:1])) is None and undone("at night", standing(TALK)) is None and undone("undo", standing(())) is None
     assert undone("undo that", standing(TALK[:1], PHOTO)) == PHOTO  # what the photo shows can be gone back to, where it is known
+
+
+def test_an_undo_behind_a_remark_is_one_where_a_model_hears_the_remark_alone() -> None:
+    assert undone_behind("that looks off, undo", standing(TALK)) == undone_behind("Hm, no. Not nice! Undo that please.", standing(TALK)) == HAT
+    for other in ("undo", "that looks off", "that looks off, at night", "undo, I like it more"):
+        assert undone_behind(other, standing(TALK)) is None
+    assert speak("chat; complaint", TALK, "that looks off, undo")[1].plan == HAT and speak("draw; light day", TALK, "no, undo the night")[1].plan.light == "day"
 
 
 PHOTO = Plan("draw", "red fox with white spots", "garden", "day", "flat", "standing", ("green scarf",))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ..errors import ConfigError
 from ..generation.base import ImageFeatures, ImageGenerator, ReplyState
 from ..requests import Turn
 from ..world.captions import plan_of, read_reply
@@ -33,7 +34,9 @@ FREE = "*"  # a value that is the assistant's to choose
 
 
 def load(name: str) -> list[dict[str, Any]]:
-    """The set sets/`name`.json."""
+    """The set sets/`name`.json. Raises ConfigError: there is none of that name."""
+    if not (SETS / f"{name}.json").is_file():
+        raise ConfigError(f"There is no set {name!r}.", f"Choose from: {', '.join(sorted(file.stem for file in SETS.glob('*.json')))}.")
     return json.loads((SETS / f"{name}.json").read_text(encoding="utf-8"))
 
 
