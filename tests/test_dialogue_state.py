@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -157,8 +158,8 @@ class Language:
         return hidden
 
 
-def speak(line: str, history: Sequence[Turn], text: str, words: Sequence[str] = ("Done.",)) -> tuple[Language, ReplyState]:
-    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: False, attributes=None, config=MINIATURE.vision, at_norm=lambda x: x)
+def speak(line: str, history: Sequence[Turn], text: str, words: Sequence[str] = ("Done.",), unfamiliar: bool = False) -> tuple[Language, ReplyState]:
+    vision = SimpleNamespace(unfamiliar=lambda patches, semantics: unfamiliar, noun_names=(), attributes=None, config=MINIATURE.vision, at_norm=lambda x: x)
     image_generator, said = CafeGenerator(vision, Language(line), None, 17), ReplyState()
     image_generator.language.words = words
     assert "".join(image_generator.speak(history, text, ImageFeatures(torch.zeros(1, 5, 4), torch.zeros(1, 4)), said, 0.0, torch.Generator(), threading.Event())) == said.text
@@ -200,6 +201,26 @@ def test_what_cannot_be_drawn_is_none_of_what_people_name_when_they_ask_for_what
     assert names["guitar"] == "a guitar" and names["in the rain"] == "rain" and names["poodle"] == "a poodle" and "car" not in outside_words(2000)
     kept = json.loads((CHECKPOINTS / "miniature/llama" / OUTSIDE).read_text())
     assert set(kept) < set(names) and not set(kept) & {"car", "friend", *MINIATURE.vision.worn_things}
+
+
+def test_of_a_photo_that_it_cannot_read_it_says_so_once_at_length() -> None:
+    class Asked(Language):
+        def stream(self, prompt, patches, spoken, temperature, generator, cancel, known, settled):
+            spoken.plan, _ = settled(self.line)
+            spoken.text = known(spoken.plan)
+            yield spoken.text
+
+    history: list[Turn] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "Language", Asked)
+        for text, line, begins in (
+                ("something creative", "draw; place beach", "I know drawings only, and this picture is not like any of them, so I cannot tell what it shows. I drew what"),
+                ("at night", "draw; light night", "What I make of your photo, once more: something, standing (beach, night, flat)."),
+                ("what breed is it?", "answer; unknown", "I know drawings only, so I can't tell what your photo shows. What I made of it is something, standing (beach, night"),
+                ("make it blue", "decline; look", "That is nothing that I can draw. I can put what I make of your photo in other places")):
+            said = speak(line, history, text, unfamiliar=True)[1]
+            assert said.text.startswith(begins) and "fox" not in said.text
+            history.append(Turn(text, said.text, drew=said.plan.draws, plan=said.plan))
 
 
 def test_a_first_wish_changes_what_the_photo_shows() -> None:

@@ -82,7 +82,7 @@ class CafeGenerator:
                 return words
             if (words := changed(now, drawn, None if unfamiliar else photo)) is not None:
                 return words
-            return _unfamiliar(now) if unfamiliar and now.act != "chat" and now.about != "app" else None
+            return _unfamiliar(now, history) if unfamiliar and now.act != "chat" and now.about != "app" else None
 
         language, heard = self.language, [t for t in history if t.plan is None or not t.plan.learned]  # M knows nothing of what was learned
         photo = self._shown(seen, cancel, unfamiliar) if seen is not None else None
@@ -213,9 +213,19 @@ def _nameless(plan: Plan | None, unfamiliar: bool) -> Plan | None:
     return dataclasses.replace(plan, subject="") if plan is not None and unfamiliar else plan
 
 
-def _unfamiliar(plan: Plan) -> str:
-    """What is said of a photo that is out of distribution: that it is, what was drawn all the same, what can be done."""
-    drawn = dataclasses.replace(plan, subject="").described()
-    done = f" I drew what I make of its colours and shapes{f': {drawn}' if drawn else ''}. It may look like something else." if plan.draws else ""
-    return ("I know drawings only, and this picture is not like any of them, so I cannot tell what it shows." + done +
+_DRAWINGS = "I know drawings only"
+
+
+def _unfamiliar(plan: Plan, history: Sequence[Turn]) -> str:
+    """What is said of a photo that is out of distribution: that it is, what was drawn all the same, what can be done; less where that was said before."""
+    drawn, told_before = dataclasses.replace(plan, subject=""), any(turn.reply.startswith(_DRAWINGS) for turn in history)
+    if told_before and plan.draws:
+        return f"What I make of your photo, once more: {drawn.told()}."
+    if told_before and plan.act == "decline":
+        return f"{_PLAIN['decline']} I can put what I make of your photo in other places, light and styles."
+    last = next((turn.plan for turn in reversed(history) if turn.drew and turn.plan is not None), None)
+    if told_before and last is not None:
+        return f"{_DRAWINGS}, so I can't tell what your photo shows. What I made of it is {dataclasses.replace(last, subject='').told()}."
+    done = f" I drew what I make of its colours and shapes: {drawn.told()}. It may look like something else." if plan.draws else ""
+    return (f"{_DRAWINGS}, and this picture is not like any of them, so I cannot tell what it shows.{done}"
             " Tell me in words what to draw, or try one of the ready subjects.")
