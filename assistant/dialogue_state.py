@@ -255,6 +255,27 @@ def taken_away(line: str, text: str, now: Standing, apart: Sequence[Sequence[str
     return "; ".join((line if line.startswith("draw") else "draw", *found)) if found else line
 
 
+_DENIED = re.compile(r"\b(?:no|not|isn't|instead of|rather than)(?: (?:a|an|the|in|on|at|by|as|so|it|its|that|this|be|to))* ([a-z]+)")
+
+
+def corrected(line: str, text: str, values: Mapping[str, Sequence[str]]) -> str:
+    """A line of operations with what a message corrects in so many words, "no pencil, papercut": the one value of a field that it names, where it denies
+    another one.
+
+    Args:
+        values: what each of FIELDS can be, in a plan's words.
+    """
+    if not line.startswith("draw") or "?" in text:
+        return line
+    words, denied = WORD.findall(text.lower()), set(_DENIED.findall(text.lower()))
+    for field in FIELDS:
+        named = {value for value in values.get(field, ()) if value in words}
+        if len(named) == 2 and len(named & denied) == 1:
+            items, (value,) = [item for item in _items(line) if not item.startswith(f"{field} ")], named - denied
+            line = "; ".join(("draw", *items, f"{field} {value}"))
+    return line
+
+
 def _kind(subject: str) -> str:
     """"blue owl with grey spots" -> "owl"."""
     return subject.split(" with ")[0].rpartition(" ")[2]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from assistant.dialogue_state import agrees, applied, changed, read_off, lines_of, standing, steps_back, stood, taken_away, undone, undone_behind
+from assistant.dialogue_state import agrees, applied, changed, corrected, read_off, lines_of, standing, steps_back, stood, taken_away, undone, undone_behind
 from assistant.generation.cafe import CafeGenerator
 from assistant.generation.base import ImageFeatures, ReplyState
 from assistant.requests import Turn
@@ -55,6 +55,20 @@ def test_what_is_an_undo(text: str, count: int) -> None:
 def test_what_a_message_takes_away_in_so_many_words_is_gone(text: str, line: str, wanted: str) -> None:
     stands = standing((Turn("a hat and an owl", "Here.", drew=True, plan=replace(HAT, other="blue owl with grey spots")),))
     assert taken_away(line, text, stands) == wanted
+
+
+@pytest.mark.parametrize("text, line, wanted", [
+    ("no pencil, papercut", "draw; style pencil", "draw; style papercut"),
+    ("Not leaning, resting. sorry!", "draw; pose standing; light night", "draw; light night; pose resting"),
+    ("in the garden instead of the beach", "draw; place garden", "draw; place garden"),
+    ("it should be at the beach, not in the garden, at night", "draw; light night", "draw; light night; place beach"),
+    ("no pencil", "draw; style flat", "draw; style flat"),  # what else is not said
+    ("pencil or papercut, no hat", "draw; style pencil", "draw; style pencil"),
+    ("not pencil and not papercut", "draw; style flat", "draw; style flat"),
+    ("why not papercut instead of pencil?", "answer; reason", "answer; reason")])
+def test_what_a_message_corrects_in_so_many_words_is_so(text: str, line: str, wanted: str) -> None:
+    values = {"place": ("garden", "beach"), "light": ("day", "night"), "style": ("flat", "pencil", "papercut"), "pose": ("standing", "leaning", "resting")}
+    assert corrected(line, text, values) == wanted and corrected(line, text, {}) == line
 
 
 def test_an_undo_goes_back_by_one_and_two_by_two() -> None:

@@ -18,7 +18,7 @@ from ..diffusion.guidance import PATCHES, SEMANTICS, TEXT, cafe_guidance
 from ..controls.cafe import Cafe
 from ..diffusion.attention import AttentionContext
 from ..diffusion.latent_diffusion import LatentDiffusion
-from ..dialogue_state import Standing, agrees, agrees_to_nothing, applied, changed, lines_of, passed_over, read_off, standing, stood, taken_away, undone, undone_behind
+from ..dialogue_state import Standing, agrees, agrees_to_nothing, applied, changed, corrected, lines_of, passed_over, read_off, standing, stood, taken_away, undone, undone_behind
 from ..languages import SAY, other_language
 from ..requests import Cancel, Photo, Settings, Turn
 from .base import ImageFeatures, ReplyState, SamplingJob, blend, decoded, encoded, subject_semantics
@@ -150,7 +150,8 @@ class CafeGenerator:
     def _settled(self, line: str, text: str, now: Standing) -> tuple[Plan | None, str]:
         """The plan that a line of operations about a message leads to, and the line that M reads behind it: all that will be seen."""
         apart, most = self.language.config.worn_apart, self.language.config.worn_most
-        plan = applied(taken_away(line, text, now, apart, most), now, apart, most)
+        values = self.vision.attributes.values if self.vision.attributes is not None else {}
+        plan = applied(taken_away(corrected(line, text, values), text, now, apart, most), now, apart, most)
         if plan is not None and plan.act == "chat":
             plan = undone_behind(text, now) or plan
         return plan, plan.written(now.shown[-1] if now.shown else None) if plan is not None and plan.draws else ""
