@@ -36,6 +36,7 @@ def _common_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     p.add_argument("--log-every", type=float, default=10.0, help="seconds between lines of the log (default: %(default)s)")
     p.add_argument("--save-every", type=float, help="seconds between checkpoints (default: 60; of a set encoded beforehand 300, or 1800 for cafe)")
+    p.add_argument("--rounded", action="store_true", help="round what was trained to 64 steps a row: its files pack half as large")
     p.add_argument("--no-sheet", action="store_true", help="draw no samples at the end")
 
 
@@ -84,7 +85,7 @@ def train(make: "Callable[[str, int], Task]", args: argparse.Namespace, folder: 
         assert epochs is not None
         steps = max(1, round(epochs * len(cast(Any, task).source) / batch))
     options = Options(minutes=minutes, steps=steps, parts=number, device=device, seed=args.seed, save_every=save_every if args.save_every is None else args.save_every,
-                      log_every=args.log_every, ema_device=args.ema_device, clip=args.clip, sheet=not args.no_sheet, bf16=args.bf16)
+                      log_every=args.log_every, ema_device=args.ema_device, clip=args.clip, sheet=not args.no_sheet, rounded=args.rounded, bf16=args.bf16)
     Trainer(task, folder, export, options).run()
     return team.rank == 0
 

@@ -303,10 +303,20 @@ class Options:
     save_every: float = 60.0  # seconds between checkpoints
     log_every: float = 10.0  # seconds between log lines
     sheet: bool = True  # draw one at the end
+    rounded: bool = False  # what is exported: by `rounded`, whose files pack half as large
     bf16: bool | None = None  # arithmetic in bfloat16 under autocast; None: on CUDA only. A CPU with AMX gains, an older one loses
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warmup: float = 0.02  # fraction of the budget
+
+
+def rounded(weight: Tensor, steps: int = 64) -> Tensor:
+    """A weight with each row (of its first dimension) in whole multiples of a power of two, at most `steps` of them on either side of zero; a vector as it is."""
+    if weight.ndim < 2:
+        return weight
+    largest = weight.flatten(1).abs().amax(1).clamp_min(1e-12)
+    unit = torch.exp2(torch.ceil(torch.log2(largest / steps))).view(-1, *(1,) * (weight.ndim - 1))
+    return torch.round(weight / unit) * unit
 
 
 def train_only(task: Task, names: str) -> None:
@@ -488,7 +498,7 @@ class Trainer:
         """Put the EMA into the modules, export them and draw the sheet."""
         with torch.no_grad():
             for name, p in self.params.items():
-                p.copy_(self.ema[name])
+                p.copy_(rounded(self.ema[name]) if self.options.rounded else self.ema[name])
         for module in self.task.modules().values():
             module.eval()
         self.export.mkdir(parents=True, exist_ok=True)

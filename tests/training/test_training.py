@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from assistant.training.datasets import WorldDialogues, WorldPairs
 from assistant.training.self_distillation import FurtherTask
 from assistant.training.vae import SharpTask, VaeTask, use_channels_last
 from assistant.training.mllm import LanguageTask
-from assistant.training.loop import Muon, Options, Trainer, orthogonal, train_only
+from assistant.training.loop import Muon, Options, Trainer, orthogonal, rounded, train_only
 from assistant.training.decoder import JointTask
 from assistant.manifest import CHECKPOINTS
 from assistant.checkpoints import (load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision,
@@ -55,6 +56,18 @@ def test_parameters_are_trained_alone_by_their_names(tmp_path: Path) -> None:
     trainer.run()
     assert list(trainer.params) == ["net.weight"] and torch.allclose(task.net.weight, torch.ones(1, 3), atol=0.1)
     assert not task.net.bias.any()  # as it was
+
+
+def test_rounded_weights_pack_half_as_large_and_are_near(tmp_path: Path) -> None:
+    weight = torch.randn(96, 96, 3, 3, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 1, 96).view(-1, 1, 1, 1)
+    kept = rounded(weight)
+    assert ((kept - weight).flatten(1).norm(dim=1) / weight.flatten(1).norm(dim=1)).max() < 0.04
+    sizes = [len(zlib.compress(w.half().numpy().tobytes(), 9)) for w in (kept, weight)]
+    assert sizes[0] < 0.6 * sizes[1] and torch.equal(kept.half().float(), kept), "half precision holds them exactly"
+    assert torch.equal(rounded(torch.zeros(2, 3)), torch.zeros(2, 3)) and torch.equal(rounded(weight[:, 0, 0, 0]), weight[:, 0, 0, 0])
+    task = Line()
+    Trainer(task, tmp_path / "a", tmp_path / "out", Options(steps=20, rounded=True)).run()
+    assert torch.equal(rounded(task.net.weight.detach()), task.net.weight)
 
 
 def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
