@@ -147,11 +147,11 @@ def read_off(text: str, now: Plan | None, things: Collection[str]) -> str | None
 
 
 _LONGEST = 4  # words of a name
-_NOT = frozenset(("no", "not", "without", "never", "don't", "isn't", "stop", "instead"))
+_NOT = frozenset(("no", "not", "without", "never", "don't", "isn't", "stop", "instead", "for", "from", "as", "like"))  # "a card for my mother", "like a rubber ball"
 
 
 def names_in(text: str, names: Mapping[str, str]) -> list[str]:
-    """What a text names of `names`, in lower case and the singular -> as it is said, the longest first found at each word; not what follows a "no"."""
+    """What a text names of `names`, in lower case and the singular -> as it is said, the longest first found at each word; not what follows a "no", a "for" or a "like"."""
     words, found, k = WORD.findall(text.lower()), [], 0
     while k < len(words):
         for count in range(min(_LONGEST, len(words) - k), 0, -1):

@@ -201,6 +201,7 @@ def test_in_place_of_words_that_do_not_agree_the_plan_is_told() -> None:
     ("in the rain with two balls", "draw; place city", ("It is in the city", ". Fine."), "It is in the city. Fine. I can't draw rain or a ball."),
     ("with a guitar", "draw; place city", ("I can't draw a guitar, so it is in the city.",), "I can't draw a guitar, so it is in the city."),
     ("not with a guitar", "draw; place city", ("It is in the city.",), "It is in the city."),
+    ("like a guitar, for a ball", "draw; place city", ("It is in the city.",), "It is in the city."),
     ("without the ball", "draw; place city", ("It is in the city.",), "It is in the city."),
     ("with cookies", "draw; place city", ("I can't draw a crown.",), "I can't draw cookies. I drew a red fox with white spots, standing, wearing a green scarf (city, day, flat)."),
     ("with a dinghy", "draw; place city", ("I can't draw a crown.",), "Not all of that is something that I can draw. I drew a red fox with white spots, standing, "
