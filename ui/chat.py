@@ -89,6 +89,15 @@ class ChatController:
         self.place.forget(*files)  # the store has its own copy
         return {**updates, self.parts.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
 
+    def look(self, message: dict[str, Any] | None, request: gr.Request) -> Updates:
+        """Something came into the box: what is no picture is said before it is sent."""
+        try:
+            for file in (message or {}).get("files") or []:
+                read_photo(self.place.uploaded(file, self.owner(request)))
+        except AssistantError as error:
+            return {self.parts.notice: presenters.notice(error)}
+        return {self.parts.notice: ""}
+
     def act(self, event: gr.EventData, request: gr.Request, conversation: str, message: dict[str, Any] | None,
             *values: Any) -> Updates:
         """Something with data-act was pressed."""

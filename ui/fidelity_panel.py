@@ -76,7 +76,7 @@ class FidelityPanel(Panel):
                     self.step = gr.Dropdown([], label="Step", min_width=100, elem_id="likeness-step", filterable=False)
                     self.head = gr.Dropdown([], label="Head", min_width=100, elem_id="likeness-head", filterable=False)
         self.inputs = [self.strength, self.window, self.auxiliary]
-        self.moved = [self.strength]
+        self.moved = [self.strength, self.result, self.viewer, self.scale, self.branch, self.opacity, self.step, self.head, self.mask, self.seed]
 
     def settings(self, so_far: Settings, strength: Any = None, window: Any = None, auxiliary: Any = "") -> Settings:
         usual = Settings()
@@ -84,8 +84,16 @@ class FidelityPanel(Panel):
                        auxiliary=str(auxiliary or "").strip()[:40])
 
     def answered(self, turn: StoredTurn, owner: str) -> Updates:
+        """Where a message said a lambda, the slider shows it, and so does the strip, if one of its pictures has it."""
         said = turn.metadata.get("said")
-        return {self.strength: read_number(said["imagination"], turn.settings.imagination)} if isinstance(said, dict) and "imagination" in said else {}
+        if not isinstance(said, dict) or "imagination" not in said:
+            return {}
+        strength = read_number(said["imagination"], turn.settings.imagination)
+        try:
+            self._pick(owner, self.strips.newest(owner).strengths.index(strength))
+        except (NotFoundError, ValueError):  # there is no strip, or none of its pictures is that one
+            return {self.strength: strength}
+        return {**self._view(owner), self.strength: strength}
 
     def wire(self, desk: Any, courier: gr.HTML) -> None:
         self.desk = desk
@@ -276,7 +284,7 @@ def doing(drawing: DrawingJob, waiting: int | None) -> str:
         said = f"Waiting: {waiting - 1 or 'one'} {'others are' if waiting > 2 else 'other is'} drawn first."
     share = 100 * drawing.step / max(1, drawing.steps)
     return (f'<div class="likeness-doing" role="status">{said}<span class="bar"><span style="width:{share:.0f}%"></span></span>'
-            '<button type="button" class="act" data-act="likeness.stop">Stop</button></div>')
+            '<div class="acts"><button type="button" class="act" data-act="likeness.stop">Stop</button></div></div>')
 
 
 def interrupted(prompt: str) -> str:

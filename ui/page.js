@@ -63,7 +63,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
   const moves = ['new', 'open', 'delete', 'restore', 'subject', 'use'];
   const due = { pictures: 0, moves: 0 };
   const coming = () => due.pictures + due.moves > 0;
-  let typed = null, held = false, lost = '', place = 'status', begun = () => {};
+  let typed = null, held = false, lost = '', place = 'status', begun = () => {}, look = () => {}, files = 0;
   const inside = () => document.querySelectorAll('#box .thumbnail-item').length;
   const came = (what, there = () => true, tries = 30) => setTimeout(() => { // Gradio puts it in a little later
     if (!there() && tries) { came(what, there, tries - 1); return; }
@@ -71,6 +71,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     const words = document.querySelector('#box textarea');
     if (typed !== null && words.value !== typed) { words.value = typed; words.dispatchEvent(new Event('input', { bubbles: true })); }
     if (coming()) return;
+    if (what === 'pictures' && !held && inside()) look(); // what is no picture is said at once
     typed = null;
     if (held && !lost) setTimeout(() => document.querySelector('#box .submit-button')?.click(), 50);
     held = false;
@@ -236,6 +237,8 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     }
     const panel = event.target.closest('[data-panel]')?.dataset.panel || (event.target.closest('.opens') && pressed?.panel);
     if (panel) show(panel);
+    const tab = event.target.closest('#panels [role=tab]');
+    if (tab) store(here, 'cafe-tab', tab.id); // it is open again when the page is
     const ui = event.target.closest('[data-ui]');
     if (ui) {
       const what = ui.dataset.ui;
@@ -285,6 +288,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     idle: () => { if (!held && !document.querySelector('#status.failed')) say(''); },
     failed: async (line) => { due.pictures = due.moves = 0; held = false; tell(line, await reason(), true); },
     glancing: (trigger) => { glance = trigger; },
+    looking: (trigger) => { look = trigger; },
     done: (pressed) => { if (pressed && due.moves) came('moves'); others?.postMessage(''); },
     keep: (name, values) => { if (restored.has(name)) store(always, `cafe-${name}`, values); },
     kept: (name, count) => {
@@ -294,7 +298,10 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
     },
     draft: (value) => {
       if (!restored.has('draft')) return;
-      if (value?.files?.length) missing = false; // another was added
+      const count = value?.files?.length || 0;
+      if (count) missing = false; // another was added
+      if (count < files && document.querySelector('#notice .fault')) look(); // what was said of one that is gone, goes
+      files = count;
       store(here, 'cafe-draft', { ...value, missing });
     },
     drafted: async () => { // the words, and those of the pictures that the server still has
@@ -310,6 +317,7 @@ window.cafe = window.cafe || (() => { // gradio puts the head in twice
       const theme = stored(always, 'cafe-theme');
       if (theme) dark(theme === 'dark');
       document.getElementById('desk').classList.toggle('framed', window.self !== window.top);
+      document.getElementById(stored(here, 'cafe-tab'))?.click();
       return [new URL(window.location).searchParams.get('c') || ''];
     },
     address: (id) => {

@@ -126,6 +126,8 @@ def _wire(page: gr.Blocks, desk: ChatController, parts: PageComponents, its: gr.
         done.success(None, js=js, **QUIET)
     glance = gr.HTML("", js_on_load="window.cafe.glancing(() => trigger('click'));", elem_classes="courier")
     glance.click(fresh_pulse, None, parts.pulse, trigger_mode="multiple", **QUIET)
+    look = gr.HTML("", js_on_load="window.cafe.looking(() => trigger('click'));", elem_classes="courier")
+    look.click(desk.look, [parts.box], [parts.notice], trigger_mode="multiple", **QUIET)
     parts.box.change(None, [parts.box], js="(value) => window.cafe.draft(value)", **QUIET)
     page.load(None, None, [parts.box], js="() => window.cafe.drafted()", **QUIET)
     page.load(desk.load, [parts.conversation], shown, js="() => window.cafe.here()", **QUIET)

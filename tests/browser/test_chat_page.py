@@ -96,7 +96,7 @@ def test_bad_input_is_one_sentence_and_stays_in_the_box(page, tmp_path):
     fake = tmp_path / "notes.png"
     fake.write_text("this is text\n" * 20)
     page.locator("#box input[type=file]").set_input_files(fake)
-    page.locator("#box .thumbnail-item").wait_for()
+    expect(page.locator("#notice .fault")).to_have_text(re.compile("^This is a text file, not a picture. "))  # before it is sent
     say(page, "draw this")
     expect(page.locator("#notice .fault")).to_have_text(re.compile("^This is a text file, not a picture. "))
     expect(page.locator("#box textarea")).to_have_value("draw this")

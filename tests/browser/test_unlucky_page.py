@@ -409,6 +409,7 @@ def test_a_server_that_was_started_again_under_the_page(tab, tmp_path):
         add(page, "third.jpg", jpeg(3))
         page.locator("#box .thumbnail-item").wait_for()
         page.wait_for_function("JSON.parse(sessionStorage.getItem('cafe-draft'))?.files.length")
+        page.wait_for_timeout(1500)  # what came into the box has been read: nothing is under way when the program ends
         server.kill()
         server.start()
         page.get_by_role("button", name="Redraw").click()  # what can go on does
