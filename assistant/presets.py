@@ -46,8 +46,8 @@ MINIATURE = AssistantConfig(
         worn_apart=(("hat", "crown", "flower"), ("scarf", "bow tie"), ("balloon", "umbrella")), worn_most=2,
         lowercase_user=True, max_new_tokens=144, context=960, picture_side=4),
     decoder=DecoderConfig(
-        # 12.1 M; cross-attention and self-attention at 8 and 4
-        unet=dict(sample_size=16, in_channels=16, out_channels=16, layers_per_block=1, block_out_channels=(96, 192, 160), time_embedding_dim=192,
+        # 12.6 M; cross-attention and self-attention at 8 and 4
+        unet=dict(sample_size=16, in_channels=16, out_channels=16, layers_per_block=(2, 1, 1), block_out_channels=(96, 192, 160), time_embedding_dim=192,
                   down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
                   up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=4, norm_num_groups=8),
         # 3.4 M; 128 px to 16 x 16 x 16
