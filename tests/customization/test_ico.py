@@ -71,8 +71,8 @@ def test_other_prompts_of_the_noun_stay_what_they_were_if_the_prior_counts(base,
     drift, t = [], torch.arange(50, 850, 200)
     x = torch.randn(4, base.unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
     for prior in (0.0, 1.0):
-        learner = IcoTrainer(base, pictures, "cat", IcoRecipe(steps=16, batch=2, lr_attention=0.1, prior=prior))
-        for _ in range(16):
+        learner = IcoTrainer(base, pictures, "cat", IcoRecipe(steps=32, batch=2, lr_attention=0.1, prior=prior))
+        for _ in range(32):
             learner.step()
         drift.append(float(learner._drift(learner.others[:1].expand(4, -1, -1), x, t).detach()))
     assert drift[1] < 0.75 * drift[0]

@@ -106,7 +106,9 @@ def test_they_are_learned_from_labels(tmp_path, monkeypatch, capsys) -> None:
     (Plan("decline"), ["I can't draw a gorf."], "That is nothing that I can draw."),
     (Plan("answer"), ["It is a gorf."], "It is a gorf.")])  # told from plans, whose words may be anybody's
 def test_a_made_up_word_is_not_told(plan: Plan, sentences: list[str], told: str) -> None:
-    generator = CafeGenerator(SimpleNamespace(config=SimpleNamespace(worn_things=(), worn_colours=())), None, None, 17)
+    words = frozenset("for your little i drew a red fox it is can't draw".split())
+    language = SimpleNamespace(taught=words, outside={})
+    generator = CafeGenerator(SimpleNamespace(config=SimpleNamespace(worn_things=(), worn_colours=())), language, None, 17)
     spoken, said = MllmOutput(plan=plan), ReplyState()
 
     def stream():
@@ -114,8 +116,7 @@ def test_a_made_up_word_is_not_told(plan: Plan, sentences: list[str], told: str)
             spoken.text += sentence
             yield sentence
 
-    words = frozenset("for your little i drew a red fox it is can't draw bob".split())
-    assert "".join(generator._true(stream(), spoken, said, standing((), None), False, words)) == said.text == told
-    said = ReplyState()
+    assert "".join(generator._true(stream(), spoken, said, standing((), None), False, "one for Bob")) == said.text == told
+    said, language.taught = ReplyState(), frozenset()
     spoken.text = ""
-    assert "".join(generator._true(stream(), spoken, said, standing((), None), False, frozenset())) == "".join(sentences)  # it knows any word
+    assert "".join(generator._true(stream(), spoken, said, standing((), None), False, "one for Bob")) == "".join(sentences)  # it knows any word
