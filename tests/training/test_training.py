@@ -34,7 +34,7 @@ from assistant.training.mllm import LanguageTask
 from assistant.training.loop import Muon, Options, Trainer, orthogonal, rounded, train_only
 from assistant.training.decoder import JointTask
 from assistant.manifest import CHECKPOINTS
-from assistant.checkpoints import (load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision,
+from assistant.checkpoints import (OUTSIDE, load_base, load_cafe, load_clip, load_llama, load_preview, load_tensors, load_vae, load_vision,
                                    save_module)
 from tests.line_task import Line
 
@@ -266,7 +266,8 @@ def test_h_of_either_form_is_fitted_and_the_bridge_trains(world: WorldDataset, t
 
 
 @pytest.mark.slow
-def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: WorldDataset, talks: DialogueDataset, tmp_path: Path) -> None:
+def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: WorldDataset, talks: DialogueDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mllm, "outside_words", lambda: {"guitar": "a guitar"})  # looking through 20,000 conversations takes seconds
     shipped = CHECKPOINTS / "miniature"
     assert len(talks.alone) and len(talks.seen) + len(talks.alone) == 96
     at = talks.seen[talks["token_at"][talks.seen] >= 0]  # a dialogue is about its photo, but where another subject was asked for
@@ -277,6 +278,7 @@ def test_m_is_trained_with_its_bridge_which_then_goes_on_alone(world: WorldDatas
     first = float(task.loss(batch, torch.Generator())[0].detach())
     Trainer(task, tmp_path / "state", tmp_path, Options(steps=4)).run()
     assert float(task.loss(batch, torch.Generator())[0].detach()) < first
+    assert json.loads((tmp_path / "llama" / OUTSIDE).read_text()) == {"guitar": "a guitar"}
     again = load_llama(tmp_path / "llama")[0]
     assert torch.allclose(again.lm_head.weight, task.llama.lm_head.weight, atol=1e-2)
     source = WorldDialogues(MINIATURE, world, talks, "cpu", shipped)
