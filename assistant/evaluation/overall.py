@@ -51,7 +51,7 @@ from .test_cases import (BATCH, SUBJECT, AttributeJudge, Tally, asked_of, captio
 WISHES = bank("prompts")["wishes"]
 
 
-INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 40  # pixels, lines of text, WebP quality
+INNER, OUTER, LINES, LEADING, FONT, QUALITY = 4, 12, 5, 12, 10, 50  # pixels, lines of text, WebP quality
 CAPTION_LINES = 4
 LETTER = 4.8  # pixels, on average
 PAPER, INK, PALE = (255, 255, 255), (30, 30, 34), (110, 110, 118)
