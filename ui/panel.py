@@ -109,7 +109,7 @@ class Panel:
     def __init__(self, place: PanelContext) -> None:
         self.place = place
         self.inputs: list[gr.components.Component] = []  # their values are given to `settings` with every message, and outlast a reload
-        self.moved: list[gr.components.Component] = []  # that `answered` may change
+        self.moved: list[gr.components.Component | gr.Column] = []  # that `answered` may change
 
     @staticmethod
     def fits(manager: SessionManager) -> bool:
