@@ -213,7 +213,7 @@ def encoded(mask: Tensor) -> str:
 
 
 def overlap(mask: Tensor, truth: Tensor) -> list[float]:
-    """Intersection over union of masks (B, h, w), brought to the true ones' size as the page does, stretched and cut at 0.5, with true ones (B, H, W) in 0..1."""
-    found = stretched(F.interpolate(mask[:, None].float(), truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]) > 0.5
-    true = truth > 0.5
+    """Intersection over union of masks (B, h, w), stretched and cut at 0.5, with true ones (B, H, W) in 0..1."""
+    found = stretched(mask) > 0.5
+    true = F.interpolate(truth[:, None].float(), mask.shape[-2:], mode="area")[:, 0] > 0.5
     return ((found & true).flatten(1).sum(1) / (found | true).flatten(1).sum(1).clamp_min(1)).tolist()

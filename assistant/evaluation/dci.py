@@ -189,7 +189,7 @@ class Lab:
 
     def judged(self, number: int, row: Row) -> list[dict[str, float]]:
         """A row's scores of one subject, a dict a prompt; kept."""
-        about = json.dumps([self.identity, self.base.guided_every, self.group, number, self.prompts, DRAWN, {k: v for k, v in asdict(row).items() if k != "label"}])
+        about = json.dumps([self.identity, self.group, number, self.prompts, DRAWN, {k: v for k, v in asdict(row).items() if k != "label"}])
         place = self.folder / "scores" / f"{hashlib.sha256(about.encode()).hexdigest()[:20]}.json"
         if place.exists():
             return json.loads(place.read_text())
@@ -258,7 +258,7 @@ def study(name: str, lab: Lab) -> dict:
     """The table of that name, with what it cost."""
     started = time.monotonic()
     rows = lab.measure(STUDIES[name])
-    return {"study": name, "base": lab.identity, "guided every": lab.base.guided_every, "subjects": lab.subjects, "prompts": lab.prompts, "rows": rows,
+    return {"study": name, "base": lab.identity, "subjects": lab.subjects, "prompts": lab.prompts, "rows": rows,
             "minutes": round((time.monotonic() - started) / 60, 1), "threads": torch.get_num_threads()}
 
 
@@ -295,16 +295,14 @@ def masks(lab: Lab) -> dict:
         pictures = lab.base.decode(together(several).draw(range(FRESH), steps=DRAWN, seen=seen).latents)
         where = lab.witness.where(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
         turned = {layer: [1 - m for m in steps] for layer, steps in seen.auxiliary.items()}
-        # some heads look at the subject with a tenth of the others' weight: each counts alike
-        even = {layer: [stretched(m[..., None])[..., 0] for m in steps] for layer, steps in seen.concept.items()}
-        for name, kept in zip(found, (even, turned)):
+        for name, kept in zip(found, (seen.concept, turned)):
             for scale, layers in scales(kept).items():
                 found[name].setdefault(scale, []).extend(overlap(at_scale(kept, scale), where))
                 for layer in layers if len(layers) > 1 else ():
                     found[name].setdefault(layer, []).extend(overlap(at_scale({layer: kept[layer]}, scale), where))
         if len(examples) < SHOWN:
             examples.append([pictures[0], overlaid(pictures[0], stretched(where[0]).numpy(), 0.7),
-                             *(overlaid(pictures[0], stretched(at_scale(even, scale)[0]).numpy(), 0.7) for scale in scales(seen.concept))])
+                             *(overlaid(pictures[0], stretched(at_scale(seen.concept, scale)[0]).numpy(), 0.7) for scale in scales(seen.concept))])
         lab.say(f"subject {number + 1} of {lab.subjects}")
     return {"study": "masks", "base": lab.identity, "subjects": lab.subjects, "pictures": FRESH, "examples": examples, "scales": list(scales(seen.concept)),
             "rows": {name: {scale: mean(values) for scale, values in by.items()} for name, by in found.items()}}
@@ -316,8 +314,7 @@ def write_masks(found: dict, out: Path) -> str:
     sides = dict.fromkeys(s for by in found["rows"].values() for s in by)
     lines = [*table(names, {side: [spread(by.get(side)) for by in found["rows"].values()] for side in sides}, "IoU with the subject"),
              "", f"{found['subjects']} held-out subjects x {found['pictures']} pictures from noise in {DRAWN} steps; masks averaged over a scale's layers, heads "
-             "(of eq. 3 each stretched first) and the window's steps, brought to the judge's 16 x 16, stretched, cut at one half; the subject's region is the judge's, in the finished "
-             "picture; ±: half of a 95 % interval."]
+             "and the window's steps, stretched, cut at one half; the subject's region is the judge's, in the finished picture; ±: half of a 95 % interval."]
     text = report.write(found, lines, out)
     sheet = report.sheet(examples, CELL, GAP, top=16)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
