@@ -43,7 +43,8 @@ def test_a_card_downloads_pauses_goes_on_and_the_page_switches_over(browser, sta
         expect(card).to_contain_text("Paused; what is here stays.")
         amount = card.locator(".amount").inner_text()
         time.sleep(2.5)
-        assert card.locator(".amount").inner_text() == amount and list((tmp_path / "weights").rglob("*.incomplete"))
+        # of a file in the middle, or of one that was whole a moment before
+        assert card.locator(".amount").inner_text() == amount and any(file.is_file() and file.stat().st_size for file in (tmp_path / "weights").rglob("*"))
         page.get_by_role("button", name="Resume").click()
         expect(card).to_have_attribute("data-state", "running")
         (tmp_path / "hurry").touch()
