@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from .. import report
-from ..checkpoints import load_vae, load_vision
+from ..checkpoints import load_cafe, load_vae, load_vision
 from ..config import AssistantConfig
 from ..controls.cafe import SemanticValues
 from ..data.quadruplets import STRENGTH, sample_latents
@@ -444,9 +444,13 @@ def snapshot(config: AssistantConfig, run: Path, model: Path, before: int = 0) -
     unet = UNet2DConditionModel(**config.decoder.unet, cross_attention_dim=config.decoder.text["hidden_size"])
     with safe_open(run / "state/state.safetensors", "pt") as file:
         values = SemanticValues.of(unet, config.mllm.semantic_width)
-        for name, module in (("unet", unet), ("text", text), ("values", values)):
-            prefix = f"ema.{name}."
-            module.load_state_dict({k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)})
+        parts = {"unet": unet, "text": text, "values": values}
+        kept = {name: {k.removeprefix(f"ema.{name}."): file.get_tensor(k) for k in file.keys() if k.startswith(f"ema.{name}.")} for name in parts}
+        if any(kept[name].keys() != module.state_dict().keys() for name, module in parts.items()):  # trained in part: the rest is as it began
+            begun = load_cafe(config, model)
+            kept = {name: {**cast(Any, part).state_dict(), **kept[name]} for name, part in (("unet", begun.unet), ("text", begun.text_encoder), ("values", begun.semantic_values))}
+        for name, module in parts.items():
+            module.load_state_dict(kept[name])
     decoder = LatentDiffusion(unet.eval(), load_vae(model / "base/vae"), config.decoder.scheduler, text.eval(), tokenizer, values.eval())
     assert about is not None  # its tensors were there
     return Snapshot(decoder, load_vision(config, model), before + about["step"] * about["batch"])

@@ -354,11 +354,13 @@ class Trainer:
         self.params = {f"{m}.{n}": p for m, module in task.modules().items() for n, p in module.named_parameters() if p.requires_grad}
         kept = options.ema_device or options.device
         self.ema = {} if self.rank else {n: p.detach().to(kept, copy=True) for n, p in self.params.items()}
-        inner = task.matrices
-        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW([p for n, p in self.params.items() if n not in inner], lr=task.lr,
-                                                                          betas=options.betas, weight_decay=options.weight_decay, fused=True)]
-        if inner:  # in one order in every process, which a set of names has not
-            self.optimizers.append(Muon([p for n, p in self.params.items() if n in inner], task.lr, weight_decay=options.weight_decay, bf16=bool(options.bf16)))
+        # in one order in every process, which a set of names has not
+        inner, others = ([p for n, p in self.params.items() if (n in task.matrices) == is_inner] for is_inner in (True, False))
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if others:
+            self.optimizers.append(torch.optim.AdamW(others, lr=task.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True))
+        if inner:
+            self.optimizers.append(Muon(inner, task.lr, weight_decay=options.weight_decay, bf16=bool(options.bf16)))
         self.step, self.elapsed = 0, 0.0
         self._resume()
 

@@ -23,6 +23,7 @@ from assistant.training.classifiers import JudgeTask, LikenessTask, load_judge, 
 from assistant.world.renderer import render
 from assistant.world.scene import Accessory
 from assistant.presets import MINIATURE
+from assistant.evaluation.overall import snapshot
 from assistant.training import mllm
 from assistant.training.world_dataset import VIEWS, DialogueDataset, WorldDataset, draw, group, write_dialogues
 from assistant.training.losses import ConditionalMean, VLoss, encode_latents, encode_semantics
@@ -197,6 +198,12 @@ def test_the_trunk_trains_and_exports_two_decoders(world: WorldDataset, tmp_path
     assert not torch.equal(task.base.unet.mid_block.resnets[0].conv1.weight, before)
     assert (tmp_path / "model/base/unet/config.json").exists()
     assert (tmp_path / "model/cafe/semantic_values.safetensors").exists()
+    train_only(task, r"unet\.conv_out")  # the curve's judge finds the rest where it began
+    trainer = Trainer(task, tmp_path / "part", tmp_path / "other", Options(steps=1, sheet=False))
+    trainer.run()
+    found, shipped = snapshot(MINIATURE, tmp_path / "part", CHECKPOINTS / MINIATURE.folder, 7), load_base(MINIATURE, CHECKPOINTS / MINIATURE.folder)
+    assert found.samples == 7 + 4 and torch.equal(found.decoder.unet.conv_out.weight, trainer.ema["unet.conv_out.weight"])
+    assert torch.equal(found.decoder.unet.conv_in.weight, shipped.unet.conv_in.weight)
 
 
 def test_expected_semantics_forget_what_attributes_do_not_say(world: WorldDataset) -> None:
