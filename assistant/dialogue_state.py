@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .requests import Turn
-from .plan import ACTS, MOST, WORD, Plan, listing, told
+from .plan import ACTS, MOST, WORD, Plan, told
 
 _AS_IT_WAS = r"(?:as|how|like|what|the way) (?:it|that|things) (?:was|were|looked)(?: (?:before|earlier|at first))?(?: that)?"
 _UNDO = re.compile(rf"(?:(?:no|oh|ok|okay|hm+|wait|sorry|please|actually|can you|could you|let's|i want to)[\s,]+)*(?:"
@@ -119,8 +119,10 @@ def changed(now: Plan, drawn: Sequence[Plan | None], photo: Plan | None = None) 
 
 
 _THERE = re.compile(r"\s*(?:is|are|was) there (?:still )?(?:an?|any|some|another)(?: [a-z]+)?? (?P<thing>[a-z]+(?: tie)?)(?: (?:in|on|beside|with|there)\b.*)?[\s?!.]*", re.IGNORECASE)
-_MANY = re.compile(r"\s*how many (?:[a-z]+ )??(?P<thing>[a-z]+)(?: .*)?[\s?!.]*", re.IGNORECASE)
-_HEROES = ("animals", "subjects", "figures", "characters", "heroes", "creatures", "people", "of", "are")
+_MANY = re.compile(r"\s*how many (?:[a-z]+ )??(?:(?P<heroes>animals|subjects|figures|characters|heroes|creatures|of them|are there)(?: (?:are|is|do|can|in)\b.*)?"
+                   r"|(?P<parts>eyes|ears|legs|feet|paws|arms|hands|wings|tails|fingers|teeth|wheels|windows|buttons|spots|stars|stripes|checks|patches|trees|flowers|clouds)\b.*)[\s?!.]*",
+                   re.IGNORECASE)
+_ASKS = re.compile(r"\s*(?:and |so |ok |please )?(?:what|where|who|which|is|how|tell me|describe)\b(?!.*\b(?:why|know|can|could|should|would)\b)", re.IGNORECASE)
 _ASKED = tuple(re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in (  # what questions are about
     "where|place|background|behind|setting|scene", "style|drawn|technique|medium|painted", "time of day|day or night|light|lighting", "doing|pose|posing",
     r"wear(?:s|ing)?|accessor(?:y|ies)", "who|what kind|which kind|what animal|which animal|colou?rs?"))
@@ -132,10 +134,8 @@ def read_off(text: str, now: Plan | None, things: Collection[str]) -> str | None
     if now is None:
         return None
     if many := _MANY.fullmatch(text):
-        if many["thing"].lower() in _HEROES:
-            return f"{'Two' if now.other else 'One'}: it shows {now.told()}."
-        return f"I don't count {many['thing'].lower()}; it shows {now.told()}."
-    if sum(pattern.search(text) is not None for pattern in _ASKED) > 1:
+        return f"I don't count {many['parts'].lower()}; it shows {now.told()}." if many["parts"] else f"{'Two' if now.other else 'One'}: it shows {now.told()}."
+    if _ASKS.match(text) and sum(pattern.search(text) is not None for pattern in _ASKED) > 1:
         return f"It shows {now.told()}."
     asked = _THERE.fullmatch(text)
     thing = asked["thing"].lower() if asked is not None else ""
@@ -174,7 +174,7 @@ def passed_over(text: str, plan: Plan, reply: str, names: Mapping[str, str]) -> 
     """
     shown = set(WORD.findall(f"{plan.described()} {reply}".lower()))
     lacking = [said for said in names_in(text, names) if not shown.intersection(part for word in WORD.findall(said) if word not in _SMALL for part in (word, f"{word}s"))]
-    return f"I can't draw {listing(lacking).replace(' and ', ' or ')}." if lacking else ""
+    return f"I can't draw {' or '.join(filter(None, (', '.join(lacking[:-1]), lacking[-1])))}." if lacking else ""
 
 
 _SMALL = frozenset(("a", "an", "the", "of", "in", "and"))
